@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The network of containers, seen from the host: links, addresses, routes, filters, counters, by rtnetlink and nf_tables.
+ *
+ * A *port* is one interface of a container: a veth pair whose host side stays with the host. All that protects others from the tenant, or
+ * counts what it sends, sits on the host side, in place before the link is up. A context belongs to one instance of ctd, told apart
+ * from others on the same host by a four-letter tag: it is in the name of every link (v<tag>…), in the name of the one nf_tables table
+ * (ctd-<tag>) and in the routes' protocol number plus device, so that fsck finds what is ours.
+ *
+ * No policy, no logging, no state beyond sockets: what exists is what the kernel says.
+ */
+#pragma once
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/error.h"
+
+#define NET_TAG_LEN        4
+#define NET_ROUTE_PROTOCOL 0xc7 /* of our host routes, so that BIRD or FRR can export them (rtnetlink(7), RTPROT_) */
+
+struct net_context;
+
+/* Opens the sockets in the current network namespace; changes nothing. */
+int net_context_new(const char tag[static NET_TAG_LEN + 1], struct net_context **ret, struct ct_error *err);
+void net_context_free(struct net_context *net);
+
+enum net_mode {
+	NET_MODE_NONE,   /* only lo */
+	NET_MODE_NAT,    /* private addresses behind masquerade */
+	NET_MODE_ROUTED, /* its own addresses, a host route each */
+};
+
+/* What is common to all ports. */
+struct net_host_spec {
+	const struct ip_addr *nat_networks; /* sources to masquerade when they leave the host by another interface */
+	size_t n_nat_networks;
+	bool nat_peers;      /* nat containers may reach each other; default no */
+	bool routed_peers;   /* routed containers may reach each other; default yes */
+	struct net_service { uint8_t protocol; uint16_t port; } const *services; /* of the host, reachable from containers (IPPROTO_TCP/UDP) */
+	size_t n_services;
+	bool enable_forwarding; /* set net.ipv4.ip_forward and net.ipv6.conf.all.forwarding where they are off */
+};
+
+/* Makes the table with its chains, sets and maps, or brings what is there to this specification, in one nf_tables transaction; ports that are there
+ * keep their filters throughout. Idempotent. */
+int net_host_apply(struct net_context *net, const struct net_host_spec *spec, struct ct_error *err);
+/* Removes the table and everything with our tag (no port may be in use). */
+int net_host_remove(struct net_context *net, struct ct_error *err);
+
+struct net_port_spec {
+	char host_name[IFNAMSIZ];   /* v<tag>..., from net_port_name */
+	const char *guest_name;     /* eth0 */
+	uint8_t mac[6];             /* of the guest side; locally administered unicast */
+	enum net_mode mode;
+	const struct ip_addr *addresses; /* of the container; at most NET_ADDRESSES_MAX */
+	size_t n_addresses;
+	struct ip_addr gateway4, gateway6; /* on the host side, link-local (169.254.1.1, fe80::1) or the first of the range; family 0: none */
+	uint32_t mtu;               /* 0: of the uplink, at most 1500 */
+	bool proxy_neighbours;      /* answer ARP and NDP for the addresses on the uplink (when the segment does not route them here) */
+};
+#define NET_ADDRESSES_MAX 64
+
+/* v<tag><number in base 36>.<index>; always < IFNAMSIZ. */
+void net_port_name(char out[static IFNAMSIZ], const char *tag, uint32_t number, unsigned index);
+/* Locally administered, made from the number, the same for the life of a container. */
+void net_port_mac(uint8_t out[static 6], const char *tag, uint32_t number, unsigned index);
+
+/* Makes the pair with the guest side inside netns_fd under its final name; the host side is down and has a chain that drops everything.
+ * For the pool: what it costs is paid before a start. */
+int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd, struct ct_error *err);
+
+/* Gives a created port its addresses, filter, routes, and brings both sides up; in netns_fd: addresses, default routes by the gateways.
+ * The filter is in place before the host side is up. Again on a port that is up: changes what differs, without a gap in the filter. */
+int net_port_configure(struct net_context *net, const struct net_port_spec *spec, int netns_fd, struct ct_error *err);
+
+/* Takes elements, routes and neighbours of the port out; deletes the link only if delete_link (slow, 16 ms): normally the link
+ * goes when the last reference to the network namespace is dropped. No error if the port is gone already. */
+int net_port_release(struct net_context *net, const struct net_port_spec *spec, bool delete_link, struct ct_error *err);
+
+struct net_counters {
+	uint64_t in_bytes, in_packets, out_bytes, out_packets; /* in: towards the container */
+	uint64_t out_dropped;                                  /* by the filter */
+};
+int net_port_counters(struct net_context *net, const char *host_name, struct net_counters *ret, struct ct_error *err);
+
+/* What the kernel has with our tag, for fsck: called once per object; a positive return stops and is returned. */
+enum net_object_kind { NET_OBJECT_LINK, NET_OBJECT_ROUTE, NET_OBJECT_FILTER };
+struct net_object {
+	enum net_object_kind kind;
+	char host_name[IFNAMSIZ];
+	struct ip_addr address; /* of ROUTE */
+	bool up;                /* of LINK */
+};
+int net_dump(struct net_context *net, int (*each)(const struct net_object *object, void *userdata), void *userdata, struct ct_error *err);
+/* Removes one such object. */
+int net_object_remove(struct net_context *net, const struct net_object *object, struct ct_error *err);
+
+/* What this host can do, for doctor: nf_tables with netdev family, veth, forwarding, an uplink. */
+struct net_probe {
+	bool veth, nft, nft_netdev, nft_masquerade, vlan, ip_forward, ipv6;
+	char uplink[IFNAMSIZ]; /* device of the default route, "" if none */
+	uint32_t uplink_mtu;
+};
+int net_probe(struct net_context *net, struct net_probe *ret, struct ct_error *err);
