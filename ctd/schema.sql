@@ -1,0 +1,118 @@
+-- The state of one instance of ctd: STATE/ctd.db, SQLite in WAL mode.
+--
+-- What must be unique is unique here, by constraint, not by a check in code. What is acknowledged of create, set, destroy is committed with
+-- synchronous=FULL; intents and run states with synchronous=NORMAL: they need to survive ctd, not the power.
+-- Times are microseconds since 1970 UTC. user_version is the version of this schema; migrations are numbered in store.c.
+
+-- One row a key: instance tag, where the id range of this instance starts, when the host booted last (boot_id).
+CREATE TABLE meta (
+	key   TEXT PRIMARY KEY,
+	value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Root filesystems that containers may be made from. The directory is templates/DIGEST; a name points to one digest and may move on to a
+-- newer build while containers keep the digest they were made from.
+CREATE TABLE template_image (
+	digest   TEXT PRIMARY KEY CHECK (length(digest) = 64),
+	metadata TEXT NOT NULL,             -- JSON: see ct-template(5)
+	bytes    INTEGER NOT NULL,
+	created  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE template_name (
+	name   TEXT PRIMARY KEY,
+	digest TEXT NOT NULL REFERENCES template_image (digest) ON DELETE RESTRICT
+) STRICT, WITHOUT ROWID;
+
+-- A container. number is small, dense and reused after destroy: it names links and the base id lease (base = start of range + 65536 * number).
+-- config is the JSON of everything that was asked for (ctd/config.h reads and checks it, at every start again).
+CREATE TABLE container (
+	ctid     TEXT PRIMARY KEY CHECK (length(ctid) = 32),
+	name     TEXT NOT NULL UNIQUE,
+	number   INTEGER NOT NULL UNIQUE CHECK (number >= 1),
+	template TEXT NOT NULL REFERENCES template_image (digest) ON DELETE RESTRICT,
+	template_name TEXT NOT NULL,
+	config   TEXT NOT NULL,
+	epoch    INTEGER NOT NULL DEFAULT 1,  -- raised by every hand-over between hosts
+	broken   TEXT,                        -- why fsck is needed, NULL: it is not
+	created  INTEGER NOT NULL,
+	complete INTEGER NOT NULL DEFAULT 0   -- 0 while create is at work: an incomplete container is removed at the next start of ctd
+) STRICT;
+
+-- What runs, as far as was recorded. After a kill of ctd it is compared with the keeper and the cgroups; after a reboot it is history.
+CREATE TABLE run (
+	ctid       TEXT PRIMARY KEY REFERENCES container (ctid) ON DELETE CASCADE,
+	state      TEXT NOT NULL CHECK (state IN ('starting', 'running', 'stopping', 'stopped', 'frozen', 'suspended', 'migrating')),
+	boot_id    TEXT NOT NULL,
+	pid        INTEGER,
+	start_time INTEGER,                   -- clock ticks, field 22 of /proc/PID/stat
+	started    INTEGER,
+	exit_code  INTEGER,                   -- 0..255, 128 + signal; NULL: running or not known
+	exit_time  INTEGER,
+	restarts   INTEGER NOT NULL DEFAULT 0,
+	wanted     INTEGER NOT NULL DEFAULT 0 -- 1: was running when the host went down, for autostart=last-state
+) STRICT, WITHOUT ROWID;
+
+-- Addresses: exactly one owner.
+CREATE TABLE address (
+	address TEXT PRIMARY KEY,             -- canonical text, with /N only when it is not a single address
+	ctid    TEXT NOT NULL REFERENCES container (ctid) ON DELETE CASCADE,
+	device  TEXT NOT NULL                 -- eth0 ...
+) STRICT, WITHOUT ROWID;
+CREATE INDEX address_ctid ON address (ctid);
+
+-- Project ids on the file system of the store: exactly one owner, whether the container is complete or not.
+CREATE TABLE project (
+	id   INTEGER PRIMARY KEY CHECK (id >= 1),
+	ctid TEXT NOT NULL UNIQUE REFERENCES container (ctid) ON DELETE CASCADE
+) STRICT;
+
+-- Jobs: one verb being carried out, recorded before it acts. A row with finished NULL at start of ctd is undone or finished by its verb's replay.
+-- ctid has no foreign key: the record of a destroy outlives its container.
+CREATE TABLE job (
+	id       INTEGER PRIMARY KEY AUTOINCREMENT,
+	verb     TEXT NOT NULL,
+	ctid     TEXT,
+	object   TEXT NOT NULL,               -- what people called it: the container's or template's name
+	params   TEXT NOT NULL,               -- JSON of the request
+	step     TEXT NOT NULL DEFAULT '',
+	created  INTEGER NOT NULL,
+	finished INTEGER,
+	result   TEXT,                        -- JSON of the answer
+	error    TEXT                         -- JSON of struct ct_error, NULL: done
+) STRICT;
+CREATE INDEX job_open ON job (id) WHERE finished IS NULL;
+
+-- Answers that were given under a request id, so that a repeated request returns the same and does nothing. Kept for a day.
+CREATE TABLE request (
+	id      TEXT PRIMARY KEY,
+	uid     INTEGER NOT NULL,
+	digest  TEXT NOT NULL,                -- of method, path and body: the same id with another request is refused
+	status  INTEGER,                      -- NULL: at work
+	answer  TEXT,
+	created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Who did what when with which result. Bounded: the oldest rows go.
+CREATE TABLE audit (
+	id        INTEGER PRIMARY KEY AUTOINCREMENT,
+	time      INTEGER NOT NULL,
+	uid       INTEGER NOT NULL,
+	gid       INTEGER NOT NULL,
+	pid       INTEGER NOT NULL,
+	operation TEXT NOT NULL,
+	object    TEXT NOT NULL,
+	status    INTEGER NOT NULL,           -- HTTP status
+	message   TEXT NOT NULL               -- of the error, or ''
+) STRICT;
+CREATE INDEX audit_time ON audit (time);
+
+-- What happened: state changes, exits, failures. Bounded: the oldest rows go.
+CREATE TABLE event (
+	id     INTEGER PRIMARY KEY AUTOINCREMENT,
+	time   INTEGER NOT NULL,
+	type   TEXT NOT NULL,                 -- container.started, container.exited, ...
+	ctid   TEXT,
+	name   TEXT NOT NULL DEFAULT '',
+	detail TEXT NOT NULL DEFAULT '{}'     -- JSON
+) STRICT;
