@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* ctd.conf(5): what is true of the node, and the command line's directories. Read once at start. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/error.h"
+#include "quota/disk.h"
+
+#define CONF_DNS_MAX      3
+#define CONF_SERVICES_MAX 16
+#define CONF_NUMBERS_MAX  8191 /* containers of one instance: links and id ranges are numbered */
+
+struct conf {
+	/* Where things are; absolute. */
+	char *state_dir;   /* /var/lib/ctd */
+	char *runtime_dir; /* /run/ctd */
+	char *socket;      /* RUNTIME/ctd.sock */
+	char *recipe_dir;  /* where template recipes are */
+	char *keeper;      /* the ct-keeper program */
+	char *worker;      /* the ct-worker program */
+	bool foreground;
+	bool debug;
+
+	/* The file's keys. */
+	char *group;                  /* of the API socket; NULL: root only */
+	uint32_t id_start;            /* base id of container number 1 is id_start + 65536 */
+	struct ip_addr nat_network;   /* IPv4 range of mode nat */
+	struct ip_addr nat_network6;  /* and IPv6 */
+	struct ip_addr dns[CONF_DNS_MAX]; /* for guests; none: the host's own that are reachable */
+	unsigned n_dns;
+	bool nat_peers, routed_peers; /* may containers reach each other */
+	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */
+	enum disk_driver storage;     /* default driver */
+	uint32_t autostart_parallel;  /* how many start at once after a boot */
+	uint32_t pool_size;           /* prepared namespaces */
+	uint32_t stop_timeout_sec;    /* default of containers */
+};
+
+/* Defaults, then the file (absent is fine unless it was named), then what the command line said. -EINVAL with line and key. */
+void conf_init(struct conf *conf);
+int conf_read(struct conf *conf, const char *path, bool required, struct ct_error *err);
+/* Fills what follows from the rest: socket, programs beside our own executable or in their installed place. */
+int conf_finish(struct conf *conf, struct ct_error *err);
+void conf_done(struct conf *conf);

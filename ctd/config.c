@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The configuration of a container, read by one table.
+ *
+ * Each key has a row: its name, where it goes, how it is read, and whether a running container follows a change of it. A reader gets the JSON
+ * value and the place; it writes the whole value or fails naming the key and what would be accepted. Sizes and counts may be JSON
+ * integers or the strings people type. No value may hold a control character: it could end up in a file of the guest.
+ */
+#include "ctd/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/unit.h"
+
+struct key {
+	const char *name;
+	size_t offset, has_offset; /* has_offset 0: none */
+	int (*read)(const struct key *key, const json_t *value, struct config *config, struct ct_error *err);
+	uint64_t min, max;
+	bool live;
+};
+
+static void *place(const struct key *key, struct config *config)
+{
+	return (char *)config + key->offset;
+}
+
+static int read_string(const char *field, const json_t *value, const char **ret, struct ct_error *err)
+{
+	const char *s = json_string_value(value);
+
+	if (!s || strlen(s) != json_string_length(value))
+		return ct_error_field(err, field, "%s must be a string", field);
+	if (!str_is_printable(s))
+		return ct_error_field(err, field, "%s must not contain control characters", field);
+
+	*ret = s;
+	return 0;
+}
+
+static int read_bool(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	bool *target = place(key, config);
+
+	if (json_is_boolean(value)) {
+		*target = json_is_true(value);
+		return 0;
+	}
+	if (json_is_string(value) && parse_bool(json_string_value(value), target) == 0)
+		return 0;
+	return ct_error_field(err, key->name, "%s must be yes or no", key->name);
+}
+
+static int read_u32(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	uint64_t number = 0;
+	int r = -EINVAL;
+
+	if (json_is_integer(value) && json_integer_value(value) >= 0) {
+		number = (uint64_t)json_integer_value(value);
+		r = 0;
+	} else if (json_is_string(value)) {
+		r = parse_u64(json_string_value(value), &number);
+	}
+	if (r < 0 || number < key->min || number > key->max)
+		return ct_error_field(err, key->name, "%s must be a number from %llu to %llu", key->name,
+			(unsigned long long)key->min, (unsigned long long)key->max);
+
+	*(uint32_t *)place(key, config) = (uint32_t)number;
+	if (key->has_offset)
+		*(bool *)((char *)config + key->has_offset) = true;
+	return 0;
+}
+
+/* A label as DNS has it (RFC 1123), in lower case. */
+static bool is_label(const char *s, size_t len)
+{
+	if (len < 1 || len > 63 || s[0] == '-' || s[len - 1] == '-')
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= '0' && s[i] <= '9') || s[i] == '-'))
+			return false;
+	return true;
+}
+
+static int read_hostname(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	const char *s = NULL;
+	size_t len;
+	int r;
+
+	r = read_string(key->name, value, &s, err);
+	if (r < 0)
+		return r;
+
+	len = strlen(s);
+	if (len > CONFIG_NAME_MAX)
+		return ct_error_field(err, key->name, "hostname must be at most %d bytes", CONFIG_NAME_MAX);
+	for (const char *p = s; *p || p == s;) {
+		size_t n = strcspn(p, ".");
+
+		if (!is_label(p, n))
+			return ct_error_field(err, key->name,
+				"hostname must be labels of a-z, 0-9 and inner hyphens with dots between them");
+		p += n;
+		if (*p == '.' && !*++p)
+			return ct_error_field(err, key->name, "hostname must not end with a dot");
+		if (!*p)
+			break;
+	}
+
+	memcpy(config->hostname, s, len + 1);
+	return 0;
+}
+
+/* "TYPE BASE64 [COMMENT]" without options: options could name commands, that is for the tenant to write. */
+static bool is_ssh_key(const char *s)
+{
+	static const char *const types[] = { "ssh-ed25519 ", "ssh-rsa ", "ecdsa-sha2-nistp256 ", "ecdsa-sha2-nistp384 ",
+		"ecdsa-sha2-nistp521 ", "sk-ssh-ed25519@openssh.com ", "sk-ecdsa-sha2-nistp256@openssh.com " };
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		if (!str_has_prefix(s, types[i]))
+			continue;
+		s += strlen(types[i]);
+		return strncmp(s, "AAAA", 4) == 0 &&
+			strcspn(s, " ") == strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=");
+	}
+	return false;
+}
+
+static int read_ssh_keys(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(value) || json_array_size(value) > CONFIG_KEYS_MAX)
+		return ct_error_field(err, key->name, "ssh_keys must be a list of at most %d keys", CONFIG_KEYS_MAX);
+
+	json_array_foreach (value, i, item) {
+		const char *s = NULL;
+		int r = read_string(key->name, item, &s, err);
+
+		if (r < 0)
+			return r;
+		if (strlen(s) > 8192 || !is_ssh_key(s))
+			return ct_error_field(err, key->name,
+				"ssh_keys must hold public keys as in authorized_keys, without options, such as \"ssh-ed25519 AAAA... name\"");
+		config->ssh_keys[config->n_ssh_keys] = strdup(s);
+		if (!config->ssh_keys[config->n_ssh_keys])
+			return -ENOMEM;
+		config->n_ssh_keys++;
+	}
+	return 0;
+}
+
+static int read_addresses(const char *field, const json_t *value, struct ip_addr *ret, unsigned max, unsigned *ret_n,
+	struct ct_error *err)
+{
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(value) || json_array_size(value) > max)
+		return ct_error_field(err, field, "%s must be a list of at most %u addresses", field, max);
+
+	json_array_foreach (value, i, item) {
+		const char *s = NULL;
+		int r = read_string(field, item, &s, err);
+
+		if (r < 0)
+			return r;
+		if (ip_parse(s, &ret[i]) < 0 || !ip_is_unicast(&ret[i]))
+			return ct_error_field(err, field, "\"%s\" is not an IPv4 or IPv6 unicast address", s);
+	}
+	*ret_n = (unsigned)json_array_size(value);
+	return 0;
+}
+
+static int read_dns(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	return read_addresses(key->name, value, config->dns, CONFIG_DNS_MAX, &config->n_dns, err);
+}
+
+static const struct {
+	const char *name;
+	enum net_mode mode;
+} net_modes[] = {
+	{ "none", NET_MODE_NONE },
+	{ "nat", NET_MODE_NAT },
+	{ "routed", NET_MODE_ROUTED },
+};
+
+static int net_mode_from_name(const char *name, enum net_mode *ret, struct ct_error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(net_modes); i++)
+		if (str_eq(net_modes[i].name, name)) {
+			*ret = net_modes[i].mode;
+			return 0;
+		}
+	return ct_error_field(err, "net", "\"%s\" is not a network mode: nat, routed or none", name);
+}
+
+static int check_net(const struct config_net *net, struct ct_error *err)
+{
+	if (net->mode == NET_MODE_ROUTED && net->n_ips == 0)
+		return ct_error_field(err, "ip", "a routed interface needs its address: --ip ADDRESS");
+	if (net->mode == NET_MODE_NONE && net->n_ips > 0)
+		return ct_error_field(err, "ip", "an interface of mode none takes no address");
+	for (unsigned i = 0; i < net->n_ips; i++)
+		if (net->ips[i].prefix != ip_full_prefix(&net->ips[i]))
+			return ct_error_field(err, "ip", "an address is given without a prefix length");
+	return 0;
+}
+
+static int read_net(const json_t *value, unsigned index, struct config_net *net, struct ct_error *err)
+{
+	struct {
+		const char *mode, *name;
+		json_t *ip;
+	} in = { 0 };
+	static const struct json_field fields[] = {
+		{ "mode", JSON_KIND_STRING, 0, JSON_NO_HAS, true },
+		{ "name", JSON_KIND_STRING, sizeof(char *), JSON_NO_HAS, false },
+		{ "ip", JSON_KIND_ARRAY, 2 * sizeof(char *), JSON_NO_HAS, false },
+		{ NULL },
+	};
+	int r;
+
+	r = json_read(value, fields, &in, err);
+	if (r < 0)
+		return r;
+	r = net_mode_from_name(in.mode, &net->mode, err);
+	if (r < 0)
+		return r;
+
+	if (!in.name)
+		(void)snprintf(net->name, sizeof(net->name), "eth%u", index); /* index < 8: fits */
+	else if (strlen(in.name) >= sizeof(net->name) || !is_label(in.name, strlen(in.name)) || str_eq(in.name, "lo"))
+		return ct_error_field(err, "net", "\"%s\" is not a name for an interface: a-z, 0-9 and hyphens, at most 15 bytes",
+			in.name);
+	else
+		strncpy(net->name, in.name, sizeof(net->name) - 1);
+
+	if (in.ip) {
+		r = read_addresses("ip", in.ip, net->ips, CONFIG_IPS_MAX, &net->n_ips, err);
+		if (r < 0)
+			return r;
+	}
+	return check_net(net, err);
+}
+
+static int read_nets(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(value) || json_array_size(value) > CONFIG_NETS_MAX)
+		return ct_error_field(err, key->name, "net must be a list of at most %d interfaces", CONFIG_NETS_MAX);
+
+	json_array_foreach (value, i, item) {
+		int r = read_net(item, (unsigned)i, &config->nets[i], err);
+
+		if (r < 0)
+			return r;
+		for (size_t j = 0; j < i; j++)
+			if (str_eq(config->nets[j].name, config->nets[i].name))
+				return ct_error_field(err, "net", "two interfaces are called \"%s\"", config->nets[i].name);
+	}
+	config->n_nets = (unsigned)json_array_size(value);
+	return 0;
+}
+
+#define AT(member) offsetof(struct config, member)
+
+static const struct key keys[] = {
+	{ "hostname", AT(hostname), 0, read_hostname, 0, 0, false },
+	{ "autostart", AT(autostart), 0, read_bool, 0, 0, true },
+	{ "autostart_order", AT(autostart_order), 0, read_u32, 0, 9999, true },
+	{ "disabled", AT(disabled), 0, read_bool, 0, 0, true },
+	{ "nesting", AT(nesting), 0, read_bool, 0, 0, false },
+	{ "stop_timeout", AT(stop_timeout_sec), AT(has_stop_timeout), read_u32, 0, 86400, true },
+	{ "ssh_keys", AT(ssh_keys), 0, read_ssh_keys, 0, 0, true },
+	{ "net", AT(nets), 0, read_nets, 0, 0, false },
+	{ "dns", AT(dns), 0, read_dns, 0, 0, false },
+};
+
+static const struct key *key_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (str_eq(keys[i].name, name))
+			return &keys[i];
+	return NULL;
+}
+
+bool config_key_is_live(const char *name)
+{
+	const struct key *key = key_find(name);
+
+	return key && key->live;
+}
+
+void config_done(struct config *config)
+{
+	for (unsigned i = 0; i < config->n_ssh_keys; i++)
+		free(config->ssh_keys[i]);
+	config->n_ssh_keys = 0;
+}
+
+static int config_read_keys(const json_t *object, struct config *config, struct ct_error *err)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach ((json_t *)object, name, value) {
+		const struct key *key = key_find(name);
+		int r;
+
+		if (!key)
+			return ct_error_field(err, name, "\"%s\" is not a key of a container's configuration", name);
+		if (json_is_null(value))
+			continue;
+		r = key->read(key, value, config, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int config_from_json(const json_t *object, struct config *ret, struct ct_error *err)
+{
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	if (!json_is_object(object))
+		return ct_error_field(err, "config", "config must be an object");
+
+	r = config_read_keys(object, ret, err);
+	if (r < 0) {
+		config_done(ret);
+		return r;
+	}
+	if (!json_object_get(object, "net")) {
+		ret->nets[0] = (struct config_net){ .mode = NET_MODE_NAT, .name = "eth0" };
+		ret->n_nets = 1;
+	}
+	return 0;
+}
+
+json_t *config_merge(const json_t *base, const json_t *patch)
+{
+	json_t *merged = json_deep_copy(base);
+	const char *name;
+	json_t *value;
+
+	if (!merged)
+		return NULL;
+	json_object_foreach ((json_t *)patch, name, value) {
+		int r = json_is_null(value) ? (json_object_del(merged, name), 0) : json_object_set(merged, name, value);
+
+		if (r < 0) {
+			json_decref(merged);
+			return NULL;
+		}
+	}
+	return merged;
+}
+
+int config_check_name(const char *field, const char *name, struct ct_error *err)
+{
+	size_t len = strlen(name);
+
+	if (!is_label(name, len))
+		return ct_error_field(err, field,
+			"a name must be 1 to 63 of a-z, 0-9 and hyphens, and neither begin nor end with a hyphen");
+	if (strspn(name, "0123456789") == len)
+		return ct_error_field(err, field, "a name must not be a number");
+	if (len == 32 && strspn(name, "0123456789abcdef") == len)
+		return ct_error_field(err, field, "a name must not look like a ctid (32 hexadecimal digits)");
+	return 0;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The configuration of a container: what was asked for, as a checked value.
+ *
+ * It is kept as JSON (schema.sql, container.config) and read into this struct by one table, strictly, whenever it is used: at create and set, and again
+ * at every start, so that a restored snapshot, an import or an edited database meets the same check. Merging is done on the JSON, then the
+ * whole result is read: there is no other path to a struct config. Absent means the default and is printed as absent.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/error.h"
+#include "base/str.h"
+#include "netns/net.h"
+
+#define CONFIG_NETS_MAX  8
+#define CONFIG_IPS_MAX   16
+#define CONFIG_KEYS_MAX  64
+#define CONFIG_DNS_MAX   3
+#define CONFIG_NAME_MAX  63
+
+struct config_net {
+	enum net_mode mode;
+	char name[IFNAMSIZ]; /* inside */
+	struct ip_addr ips[CONFIG_IPS_MAX];
+	unsigned n_ips;
+};
+
+struct config {
+	char hostname[CONFIG_NAME_MAX + 1]; /* "": the container's name */
+	bool autostart;
+	uint32_t autostart_order;           /* lower first */
+	bool disabled;                      /* an administrator forbids start */
+	bool nesting;
+	bool has_stop_timeout;
+	uint32_t stop_timeout_sec;
+	char *ssh_keys[CONFIG_KEYS_MAX];    /* lines of authorized_keys */
+	unsigned n_ssh_keys;
+	struct config_net nets[CONFIG_NETS_MAX]; /* none given: one nat */
+	unsigned n_nets;
+	struct ip_addr dns[CONFIG_DNS_MAX];
+	unsigned n_dns;
+};
+
+void config_done(struct config *config);
+/* Reads and checks; *ret is initialised by it. -EINVAL with err->field. */
+int config_from_json(const json_t *object, struct config *ret, struct ct_error *err);
+
+/* base with patch laid over: a null takes a key away. New reference; NULL: out of memory. */
+json_t *config_merge(const json_t *base, const json_t *patch);
+
+/* What keys take effect at once when a running container's configuration changes; others at its next start. */
+bool config_key_is_live(const char *key);
+
+/* [a-z0-9] and inner hyphens, 1..63 bytes, not all digits, not 32 hex digits (that would be a ctid). -EINVAL with the field. */
+int config_check_name(const char *field, const char *name, struct ct_error *err);
