@@ -24,7 +24,7 @@ CREATE TABLE template_name (
 	digest TEXT NOT NULL REFERENCES template_image (digest) ON DELETE RESTRICT
 ) STRICT, WITHOUT ROWID;
 
--- A container. number is small, dense and reused after destroy: it names links and the base id lease (base = start of range + 65536 * number).
+-- A container. number is small, dense and reused after destroy: its MAC and its default private address are made from it.
 -- config is the JSON of everything that was asked for (ctd/config.h reads and checks it, at every start again).
 CREATE TABLE container (
 	ctid     TEXT PRIMARY KEY CHECK (length(ctid) = 32),
@@ -44,6 +44,7 @@ CREATE TABLE run (
 	ctid       TEXT PRIMARY KEY REFERENCES container (ctid) ON DELETE CASCADE,
 	state      TEXT NOT NULL CHECK (state IN ('starting', 'running', 'stopping', 'stopped', 'frozen', 'suspended', 'migrating')),
 	boot_id    TEXT NOT NULL,
+	slot       INTEGER UNIQUE CHECK (slot >= 1), -- lease of an id range (base = start + 65536 * slot) and of link names; NULL: none
 	pid        INTEGER,
 	start_time INTEGER,                   -- clock ticks, field 22 of /proc/PID/stat
 	started    INTEGER,

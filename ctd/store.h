@@ -53,6 +53,7 @@ struct run_row {
 	char ctid[33];
 	const char *state;     /* one of the words of the schema, static */
 	char boot_id[40];
+	uint32_t slot;         /* lease of an id range and link names, 0: NULL */
 	int32_t pid;           /* -1: NULL */
 	uint64_t start_time, started_usec;
 	int32_t exit_code;     /* -1: NULL */
