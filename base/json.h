@@ -10,11 +10,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-static inline void json_decrefp(json_t **p)
-{
-	json_decref(*p);
-}
-#define _cleanup_json_ CLEANUP(json_decrefp)
+#define _cleanup_json_ CLEANUP(json_decrefp) /* jansson's own */
 
 enum json_kind {
 	JSON_KIND_STRING,  /* const char *, borrowed from the object */

@@ -38,7 +38,7 @@ char *str_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 static inline bool str_eq(const char *a, const char *b)
 {
-	return a == b || (a && b && strcmp(a, b) == 0);
+	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
 static inline bool str_empty(const char *s)
