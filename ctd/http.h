@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The API's front: HTTP/1.1 on a Unix socket (libmicrohttpd on ctd's event loop), one struct call per request.
+/* The API's front: HTTP/1.1 on a Unix socket (libmicrohttpd on ctd's event loop), one struct call per
+ * request.
  *
- * A handler gets the call and either answers it or keeps it and answers later from the event loop; the connection is suspended meanwhile. If
- * the client goes away the call lives on until it is answered: verbs do not stop because somebody hung up. Exactly one answer is given
- * per call. The front does what is the same for all: peer credentials, size and syntax of the body, request ids (the recorded answer is
- * returned), audit, error bodies and status codes.
+ * A handler gets the call and either answers it or keeps it and answers later from the event loop; the
+ * connection is suspended meanwhile. If the client goes away the call lives on until it is answered: verbs do
+ * not stop because somebody hung up. Exactly one answer is given per call; with the answer the call is gone
+ * for the handler. The front does what is the same for all: peer credentials, size and syntax of the body,
+ * names of query parameters, request ids (the recorded answer is returned; a repetition that comes while the
+ * first is at work waits for its answer), audit, error bodies and status codes.
  */
 #pragma once
 
@@ -13,29 +16,41 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <systemd/sd-event.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 
 struct manager;
+struct store;
 struct call;
 
-/* A path like /v1/containers/{name}/start; {x} matches one segment, percent-decoded. */
+/* A path like /v1/containers/{name}/start; {x} matches one segment, percent-decoded, never empty. */
 struct api_route {
 	const char *method;
 	const char *path;
 	const char *operation; /* operationId of the OpenAPI document: containerStart */
 	bool changes;          /* needs more than read permission, is audited, honours request ids */
-	/* 0: answered or will be; negative errno with *err: answered by the front with that error. */
+	/* 0: answered or will be; negative errno with *err, not answered: answered by the front with that
+	 * error. */
 	int (*handler)(struct manager *m, struct call *call, struct ct_error *err);
+	const char *query; /* query parameters that are accepted, separated by spaces; NULL: none */
 };
 
 extern const struct api_route api_routes[]; /* ends with .method == NULL */
 
-const char *call_param(const struct call *call, const char *name);  /* a {segment}; never NULL for one in the route's path */
-const char *call_query(const struct call *call, const char *name);  /* NULL: not given */
-const json_t *call_body(const struct call *call);                   /* an object; empty object when the request had no body */
+/* What these return lives as long as the call. */
+const char *call_param(
+        const struct call *call, const char *name); /* a {segment}; never NULL for one in the route's path */
+const char *call_query(const struct call *call, const char *name); /* NULL: not given */
+/* The parameter as a number; absent: fallback. -EINVAL with the field if it is not one or is above max. */
+int call_query_u64(const struct call *call, const char *name, uint64_t fallback, uint64_t max, uint64_t *ret,
+        struct ct_error *err);
+const json_t *call_body(const struct call *call); /* an object; empty object when the request had no body */
 const struct ucred *call_peer(const struct call *call);
-/* What audit shall call the object when it is not the {name} of the path (a name that was made up). */
+const char *call_request_id(const struct call *call); /* NULL: none given */
+/* What audit shall call the object when it is not the first {segment} of the path (a name that was made up).
+ */
 void call_set_object(struct call *call, const char *object);
 
 /* The answer; body is consumed (may be NULL for 204). */
@@ -46,6 +61,27 @@ void call_reply_data(struct call *call, unsigned status, const char *content_typ
 void call_reply_error(struct call *call, const struct ct_error *err);
 
 struct http;
-/* Listens on path (0600, or 0660 with the group); one http per manager. */
-int http_new(struct manager *m, const char *path, const char *group, struct http **ret, struct ct_error *err);
+
+struct http_config {
+	struct manager *manager;        /* handed to handlers, not looked at */
+	sd_event *event;                /* a reference is taken */
+	struct store *store;            /* borrowed for the http's life */
+	const struct api_route *routes; /* api_routes */
+	const char *path;               /* of the socket: 0600, or 0660 with the group */
+	const char *group;              /* name or number; NULL: none */
+	unsigned max_connections;       /* 0: 512; above, each gets an error */
+	uint64_t receive_timeout_usec;  /* 0: 60 s to send a request, and to read an answer, from start to end
+	                                 */
+	uint64_t idle_timeout_usec;     /* 0: 30 s without a byte, whole seconds */
+};
+
+/* Listens. A socket that is left over is replaced if nobody answers on it, else -EADDRINUSE. */
+int http_new(const struct http_config *config, struct http **ret, struct ct_error *err);
+/* Calls that are not yet answered stay valid; their answers go nowhere (and are not recorded). The socket is
+ * unlinked. */
 void http_free(struct http *http);
+DEFINE_CLEANUP(struct http *, http_free);
+#define _cleanup_http_ CLEANUP(http_freep)
+/* No new connections; those that exist go on. For a clean end: then wait until http_pending is 0. */
+void http_stop_listening(struct http *http);
+size_t http_pending(const struct http *http); /* calls that a handler keeps */
