@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A container as ctd knows it: its record, what runs of it, and who works on it.
+ *
+ * The record (row, config) changes only together with the database. The state follows what the keeper and the kernel say. At most one job
+ * works on a container; others wait in its queue (job.h).
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "base/error.h"
+#include "ctd/config.h"
+#include "ctd/store.h"
+
+struct manager;
+struct job;
+
+enum container_state {
+	CONTAINER_STOPPED,
+	CONTAINER_STARTING,
+	CONTAINER_RUNNING,
+	CONTAINER_STOPPING,
+	CONTAINER_FROZEN,
+};
+/* The words of the schema and the API. */
+const char *container_state_name(enum container_state state);
+int container_state_from_name(const char *name, enum container_state *ret);
+
+TAILQ_HEAD(job_queue, job);
+
+struct container {
+	struct manager *manager;
+	struct container_row row;
+	struct config config;
+	enum container_state state;
+	struct run_row run;      /* as last written; state in it may lag behind .state */
+	int cgroup_fd;           /* while it runs, else -1 */
+	int console_fd;          /* a duplicate of its console's master: keeps the console alive if the keeper dies; never read here */
+	char config_address[2][INET6_ADDRSTRLEN]; /* private addresses that mode nat leased for eth of that index: IPv4, IPv6 */
+	struct job *active;
+	struct job_queue queue;
+	void (*on_exit)(struct container *c, void *userdata); /* who waits for its end (a stop), else NULL */
+	void *on_exit_data;
+	UT_hash_handle hh_ctid, hh_name;
+};
+
+struct containers {
+	struct container *by_ctid, *by_name;
+};
+
+/* A new value for the row, whose contents are taken over (row is left empty). -EINVAL if its configuration does not read. Not yet linked. */
+int container_new(struct manager *m, struct container_row *row, struct container **ret, struct ct_error *err);
+void container_free(struct container *c);
+/* Into and out of the tables. */
+void container_link(struct container *c);
+void container_unlink(struct container *c);
+
+/* By name or ctid; -ENOENT with a sentence. Incomplete ones (being created) are found too: their queue serialises. */
+int container_find(struct manager *m, const char *name, struct container **ret, struct ct_error *err);
+struct container *container_by_ctid(struct manager *m, const char *ctid);
+
+static inline bool container_has_init(const struct container *c)
+{
+	return c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN || c->state == CONTAINER_STOPPING ||
+		c->state == CONTAINER_STARTING;
+}
+
+/* Writes the run row. durable writes are never needed for it. */
+int container_save_run(struct container *c, struct ct_error *err);
+/* Sets the state, writes the run row, tells those who follow. Failures to write are logged: the kernel's state is the truth. */
+void container_set_state(struct container *c, enum container_state state);
+/* Takes a new name, config, template or mark: written (durable) first, then in memory. row fields given as NULL stay. */
+int container_update(struct container *c, const char *name, const json_t *config, struct ct_error *err);
+/* The mark broken, with why; text NULL takes it away. */
+void container_set_broken(struct container *c, const char *text);
+
+/* Key of its init at the keeper: "c/CTID". */
+void container_key(const struct container *c, char ret[40]);
+
+/* CONTAINER of the API. NULL: out of memory. */
+json_t *container_to_json(const struct container *c);
