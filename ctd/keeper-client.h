@@ -63,10 +63,6 @@ enum keeper_client_opened {
 	KEEPER_CLIENT_SPAWNED = 1, /* a new, empty one was started: ADOPT what still lives */
 };
 
-/* ---- connection
- * ------------------------------------------------------------------------------------------------------------
- */
-
 /* Connects to the keeper of the runtime directory or, where none answers, starts one; says HELLO and
  * SUBSCRIBE. Blocks, 10 s at most (typically 1 ms, 10 ms when started). A keeper with another major version
  * is refused with -EPROTO. Returns enum keeper_client_opened or a negative errno. A new keeper is in the
@@ -91,10 +87,6 @@ int keeper_binary_find(char **ret);
 /* GNU build id (hexadecimal) of an ELF file; ret of 44 bytes. -ENODATA if it has none. If it differs from
  * hello()->build_id, the keeper runs another build: keeper_client_reexec. */
 int keeper_build_id_of(const char *path, char *ret, size_t size);
-
-/* ---- answers
- * ---------------------------------------------------------------------------------------------------------------
- */
 
 /* One answer. Everything in it is the client's and is freed after the callback; fds and arrays are kept with
  * TAKE_FD, TAKE_PTR. */
@@ -124,10 +116,6 @@ typedef void (*keeper_reply_fn)(struct keeper_reply *reply, void *userdata);
 void keeper_reply_store(struct keeper_reply *reply, void *userdata);
 /* Works the connection until reply is done. Returns reply->result (and copies the error). */
 int keeper_client_wait(struct keeper_client *client, struct keeper_reply *reply, struct ct_error *err);
-
-/* ---- requests
- * --------------------------------------------------------------------------------------------------------------
- */
 
 /* Deadlines, from the call to the callback. The keeper gives init and commands KEEPER_EXEC_DEADLINE to reach
  * their exec. */
