@@ -20,7 +20,8 @@ payload_sources() # DIR
 	for build in "$tree"/*/meson-info; do
 		[ ! -d "$build" ] || { build=${build%/meson-info} && excludes+=(--exclude="./${build##*/}"); }
 	done
-	tar -C "$tree" "${excludes[@]}" -cf - . | tar -C "$1" -xf -
+	# a file that an editor writes meanwhile is no reason to stop
+	{ tar -C "$tree" --ignore-failed-read --warning=no-file-changed "${excludes[@]}" -cf - . || [ $? = 1 ]; } | tar -C "$1" -xf -
 }
 
 payload_build() # STAGE BUILD
