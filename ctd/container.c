@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Containers in memory: two hash tables over one value per container.
+ *
+ * What the database holds is loaded once at start and changed only together with it. State changes are written as they happen, without waiting for
+ * the disk: after a kill of ctd the row is there, after a power cut nothing runs anyway.
+ */
+#include "ctd/container.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "ctd/manager.h"
+
+static const char *const state_names[] = {
+	[CONTAINER_STOPPED] = "stopped",
+	[CONTAINER_STARTING] = "starting",
+	[CONTAINER_RUNNING] = "running",
+	[CONTAINER_STOPPING] = "stopping",
+	[CONTAINER_FROZEN] = "frozen",
+};
+
+const char *container_state_name(enum container_state state)
+{
+	return state_names[state];
+}
+
+int container_state_from_name(const char *name, enum container_state *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(state_names); i++)
+		if (str_eq(state_names[i], name)) {
+			*ret = (enum container_state)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+static int container_read_config(struct container *c, struct ct_error *err)
+{
+	_cleanup_json_ json_t *object = NULL;
+	int r;
+
+	r = json_parse(c->row.config, strlen(c->row.config), &object, err);
+	if (r < 0)
+		return r;
+	return config_from_json(object, &c->config, err);
+}
+
+int container_new(struct manager *m, struct container_row *row, struct container **ret, struct ct_error *err)
+{
+	struct container *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return ct_error_set(err, -ENOMEM, "container", "out of memory");
+
+	c->manager = m;
+	c->row = *row;
+	memset(row, 0, sizeof(*row));
+	c->cgroup_fd = c->console_fd = -1;
+	c->state = CONTAINER_STOPPED;
+	TAILQ_INIT(&c->queue);
+	c->run = (struct run_row){ .state = "stopped", .pid = -1, .exit_code = -1 };
+	memcpy(c->run.ctid, c->row.ctid, sizeof(c->run.ctid));
+
+	r = container_read_config(c, err);
+	if (r < 0) {
+		container_free(c);
+		return r;
+	}
+
+	*ret = c;
+	return 0;
+}
+
+void container_free(struct container *c)
+{
+	if (!c)
+		return;
+	(void)fd_close(c->cgroup_fd);
+	(void)fd_close(c->console_fd);
+	config_done(&c->config);
+	container_row_done(&c->row);
+	free(c);
+}
+
+/* uthash's macros are all there is of these two tables. */
+void container_link(struct container *c)
+{
+	struct containers *all = &c->manager->containers;
+
+	HASH_ADD_KEYPTR(hh_ctid, all->by_ctid, c->row.ctid, strlen(c->row.ctid), c);
+	HASH_ADD_KEYPTR(hh_name, all->by_name, c->row.name, strlen(c->row.name), c);
+}
+
+void container_unlink(struct container *c)
+{
+	struct containers *all = &c->manager->containers;
+
+	HASH_DELETE(hh_ctid, all->by_ctid, c);
+	HASH_DELETE(hh_name, all->by_name, c);
+}
+
+struct container *container_by_ctid(struct manager *m, const char *ctid)
+{
+	struct container *c = NULL;
+
+	HASH_FIND(hh_ctid, m->containers.by_ctid, ctid, strlen(ctid), c);
+	return c;
+}
+
+int container_find(struct manager *m, const char *name, struct container **ret, struct ct_error *err)
+{
+	struct container *c = NULL;
+	char shown[128];
+
+	HASH_FIND(hh_name, m->containers.by_name, name, strlen(name), c);
+	if (!c)
+		c = container_by_ctid(m, name);
+	if (!c)
+		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, -ENOENT,
+			"there is no container \"%s\" (ctctl list shows all)",
+			str_escape_to(shown, sizeof(shown), name, strlen(name)));
+
+	*ret = c;
+	return 0;
+}
+
+int container_save_run(struct container *c, struct ct_error *err)
+{
+	struct store *store = c->manager->store;
+	int r;
+
+	r = store_begin(store, false, err);
+	if (r < 0)
+		return r;
+	r = store_run_put(store, &c->run, err);
+	if (r < 0) {
+		store_rollback(store);
+		return r;
+	}
+	return store_commit(store, err);
+}
+
+void container_set_state(struct container *c, enum container_state state)
+{
+	struct ct_error error = { 0 };
+
+	c->state = state;
+	c->run.state = state_names[state];
+	if (container_save_run(c, &error) < 0)
+		log_error("cannot record that \"%s\" is %s: %s", c->row.name, c->run.state, error.text);
+}
+
+/* The row as it would be, borrowed from the old one where nothing changes. */
+static int container_write_row(struct container *c, const struct container_row *row, struct ct_error *err)
+{
+	struct store *store = c->manager->store;
+	int r;
+
+	r = store_begin(store, true, err);
+	if (r < 0)
+		return r;
+	r = store_container_update(store, row, err);
+	if (r < 0) {
+		store_rollback(store);
+		return r;
+	}
+	return store_commit(store, err);
+}
+
+static void container_take_name(struct container *c, char *name)
+{
+	struct containers *all = &c->manager->containers;
+
+	HASH_DELETE(hh_name, all->by_name, c);
+	free(c->row.name);
+	c->row.name = name;
+	HASH_ADD_KEYPTR(hh_name, all->by_name, c->row.name, strlen(c->row.name), c);
+}
+
+int container_update(struct container *c, const char *name, const json_t *config, struct ct_error *err)
+{
+	struct container_row row = c->row;
+	struct config parsed = { 0 };
+	_cleanup_free_ char *new_name = NULL, *new_config = NULL;
+	int r;
+
+	if (name && !(row.name = new_name = strdup(name)))
+		return ct_error_set(err, -ENOMEM, "container", "out of memory");
+	if (config && !(row.config = new_config = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS)))
+		return ct_error_set(err, -ENOMEM, "container", "out of memory");
+	if (config) {
+		r = config_from_json(config, &parsed, err);
+		if (r < 0)
+			return r;
+	}
+
+	r = container_write_row(c, &row, err);
+	if (r < 0) {
+		config_done(&parsed);
+		return r;
+	}
+
+	if (name)
+		container_take_name(c, TAKE_PTR(new_name));
+	if (config) {
+		free(c->row.config);
+		c->row.config = TAKE_PTR(new_config);
+		config_done(&c->config);
+		c->config = parsed;
+	}
+	return 0;
+}
+
+void container_set_broken(struct container *c, const char *text)
+{
+	struct container_row row = c->row;
+	struct ct_error error = { 0 };
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		return;
+	row.broken = copy;
+	if (container_write_row(c, &row, &error) < 0)
+		log_error("cannot record that \"%s\" is %s: %s", c->row.name, text ? "broken" : "mended", error.text);
+	free(c->row.broken);
+	c->row.broken = copy;
+}
+
+void container_key(const struct container *c, char ret[40])
+{
+	(void)snprintf(ret, 40, "c/%s", c->row.ctid); /* 34 bytes and the end */
+}
+
+/* Adds key: value unless value is NULL because memory ran out; the whole then fails. */
+static int add(json_t *object, const char *key, json_t *value)
+{
+	return json_object_set_new(object, key, value);
+}
+
+static json_t *time_json(uint64_t usec)
+{
+	char text[32];
+
+	return json_string(format_time_utc(text, sizeof(text), usec));
+}
+
+static json_t *addresses_json(const struct container *c)
+{
+	json_t *list = json_array();
+	char text[IP_ADDR_STRLEN];
+
+	for (unsigned i = 0; list && i < 2; i++)
+		if (*c->config_address[i])
+			(void)json_array_append_new(list, json_string(c->config_address[i])); /* short only without memory */
+	for (unsigned i = 0; list && i < c->config.n_nets; i++)
+		for (unsigned j = 0; j < c->config.nets[i].n_ips; j++)
+			(void)json_array_append_new(list,
+				json_string(ip_format_addr(&c->config.nets[i].ips[j], text, sizeof(text))));
+	return list;
+}
+
+static int add_run(json_t *object, const struct container *c)
+{
+	int r = 0;
+
+	if (container_has_init(c) && c->run.pid > 0) {
+		r |= add(object, "pid", json_integer(c->run.pid));
+		r |= add(object, "started", time_json(c->run.started_usec));
+	}
+	if (c->run.slot)
+		r |= add(object, "base_id", json_integer(manager_base_id(c->manager, c->run.slot)));
+	if (c->run.exit_usec) {
+		json_t *end = json_object();
+
+		r |= end ? 0 : -1;
+		if (end && c->run.exit_code >= 0)
+			r |= add(end, "code", json_integer(c->run.exit_code));
+		if (end)
+			r |= add(end, "time", time_json(c->run.exit_usec));
+		r |= add(object, "exit", end);
+	}
+	return r;
+}
+
+static json_t *marks_json(const struct container *c)
+{
+	json_t *list = json_array();
+
+	if (list && c->config.disabled)
+		(void)json_array_append_new(list, json_string("disabled"));
+	if (list && c->row.broken)
+		(void)json_array_append_new(list, json_string("broken"));
+	return list;
+}
+
+/* What people gave; keys that begin with an underscore are ours. */
+static json_t *config_json(const struct container *c)
+{
+	struct ct_error error;
+	json_t *object = NULL;
+
+	if (json_parse(c->row.config, strlen(c->row.config), &object, &error) < 0)
+		return NULL;
+	return object;
+}
+
+json_t *container_to_json(const struct container *c)
+{
+	_cleanup_json_ json_t *object = json_object();
+	json_t *template = json_object();
+	int r = 0;
+
+	if (!object || !template) {
+		json_decref(template);
+		return NULL;
+	}
+	r |= add(template, "name", json_string(c->row.template_name));
+	r |= add(template, "digest", json_string(c->row.template_digest));
+
+	r |= add(object, "ctid", json_string(c->row.ctid));
+	r |= add(object, "name", json_string(c->row.name));
+	r |= add(object, "number", json_integer(c->row.number));
+	r |= add(object, "state", json_string(state_names[c->state]));
+	r |= add(object, "template", template);
+	r |= add(object, "created", time_json(c->row.created_usec));
+	r |= add(object, "config", config_json(c));
+	r |= add(object, "addresses", addresses_json(c));
+	r |= add(object, "marks", marks_json(c));
+	if (c->row.broken)
+		r |= add(object, "broken", json_string(c->row.broken));
+	r |= add_run(object, c);
+
+	return r ? NULL : TAKE_PTR(object);
+}
