@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A container's disk: an overlay of a template (lower, shared by all) and its own writes (upper), with a size that holds.
+/* A container's disk: an overlay of a template (lower, shared by all) and its own writes (upper), with a size
+ * that holds.
  *
  * The store is one directory, 0700, everything below it with on-disk ids 0..65535:
  *
@@ -9,7 +10,8 @@
  *     tmp/NAME                   being built; anything here may be removed at any start of ctd
  *     trash/NAME                 on its way out; removed by a worker
  *
- * Two drivers behind one interface. No policy, no logging. Long work (removing trees, mkfs) is marked; it belongs into a worker process.
+ * Two drivers behind one interface. No policy, no logging. Long work (removing trees, mkfs) is marked; it
+ * belongs into a worker process.
  */
 #pragma once
 
@@ -33,22 +35,24 @@ void disk_store_close(struct disk_store *store);
 int disk_store_fd(const struct disk_store *store); /* borrowed */
 
 struct disk_spec {
-	const char *ctid;          /* [0-9a-f-]+, the directory's name */
+	const char *ctid; /* [0-9a-f-]+, the directory's name */
 	enum disk_driver driver;
 	const char *template_digest; /* lower layer */
-	uint64_t bytes;            /* size sold; 0: no limit (dir only) */
-	uint64_t inodes;           /* 0: no limit (dir), the file system's choice (image) */
-	uint32_t project_id;       /* dir: > 0, unique on the file system, owned by this container */
+	uint64_t bytes;              /* size sold; 0: no limit (dir only) */
+	uint64_t inodes;             /* 0: no limit (dir), the file system's choice (image) */
+	uint32_t project_id;         /* dir: > 0, unique on the file system, owned by this container */
 };
 
-/* Makes the upper layer (dir: directory, project id, quota; image: sparse file; then mkfs, long). -EOPNOTSUPP with the reason and remedy
- * if a limit is asked that the file system cannot enforce. On failure nothing is left. */
+/* Makes the upper layer (dir: directory, project id, quota; image: sparse file; then mkfs, long). -EOPNOTSUPP
+ * with the reason and remedy if a limit is asked that the file system cannot enforce. On failure nothing is
+ * left. */
 int disk_create(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
 
-/* A detached mount of the container's root: overlay of idmapped layers, nodev, options index=on,nfs_export=on where the file system can.
- * idmap_userns_fd: see ct_idmap_userns_new. image: attaches the loop device (autoclear) as well. Returns an fd; the mount lives as long as
- * the fd or a namespace it is attached in. */
-int disk_mount(struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err);
+/* A detached mount of the container's root: overlay of idmapped layers, nodev, options index=on,nfs_export=on
+ * where the file system can. idmap_userns_fd: see ct_idmap_userns_new. image: attaches the loop device
+ * (autoclear) as well. Returns an fd; the mount lives as long as the fd or a namespace it is attached in. */
+int disk_mount(
+        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err);
 
 /* Brings the limits to the specification: grow and shrink; -ENOSPC with the used size when too small. */
 int disk_resize(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
@@ -56,19 +60,22 @@ int disk_resize(struct disk_store *store, const struct disk_spec *spec, struct c
 struct disk_usage {
 	uint64_t bytes_used, inodes_used;   /* of the upper layer */
 	uint64_t bytes_limit, inodes_limit; /* what the kernel enforces; 0: none */
-	bool exact;                         /* false: not accounted by the kernel on this file system, all zero */
+	bool exact; /* false: not accounted by the kernel on this file system, all zero */
 };
-int disk_usage(struct disk_store *store, const struct disk_spec *spec, struct disk_usage *ret, struct ct_error *err);
+int disk_usage(
+        struct disk_store *store, const struct disk_spec *spec, struct disk_usage *ret, struct ct_error *err);
 
-/* O(1): renames containers/CTID to trash/, drops the quota. -ENOENT is success. The container must not run. */
+/* O(1): renames containers/CTID to trash/, drops the quota. -ENOENT is success. The container must not run.
+ */
 int disk_discard(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
 /* Long: removes what is in trash/ and tmp/ (those for which keep says false). Worker. */
-int disk_store_sweep(struct disk_store *store, bool (*keep)(const char *tmp_name, void *userdata), void *userdata, struct ct_error *err);
+int disk_store_sweep(struct disk_store *store, bool (*keep)(const char *tmp_name, void *userdata),
+        void *userdata, struct ct_error *err);
 
 /* What the file system of the store can enforce, for doctor and for refusals. */
 struct disk_probe {
-	char filesystem[16];       /* ext4, xfs, ... */
-	bool project_quota;        /* enforced right now */
+	char filesystem[16];                             /* ext4, xfs, ... */
+	bool project_quota;                              /* enforced right now */
 	bool idmapped_layers, overlay_nfs_export, image; /* image: loop devices and mkfs.ext4 */
 	uint64_t bytes_total, bytes_free, inodes_total, inodes_free;
 	char project_quota_remedy[256]; /* what to do to get it, "" if there */
@@ -76,4 +83,5 @@ struct disk_probe {
 int disk_probe(struct disk_store *store, struct disk_probe *ret, struct ct_error *err);
 
 /* Names below containers/, templates/, trash/, tmp/, for fsck. A positive return stops and is returned. */
-int disk_store_each(struct disk_store *store, const char *kind, int (*each)(const char *name, void *userdata), void *userdata, struct ct_error *err);
+int disk_store_each(struct disk_store *store, const char *kind, int (*each)(const char *name, void *userdata),
+        void *userdata, struct ct_error *err);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Unpacking an archive that somebody else made into a root filesystem. To be called in a worker process that may be killed.
+/* Unpacking an archive that somebody else made into a root filesystem. To be called in a worker process that
+ * may be killed.
  *
- * Ids are taken from the archive and must be 0..65535. Block and character devices, sockets, absolute or parent paths, hard links that leave the
- * tree, writes through symbolic links, trusted.* and security.* (but security.capability) attributes are refused or skipped as the options say;
- * the numbers of entries and bytes are bounded. */
+ * Ids are taken from the archive and must be 0..65535. Block and character devices, sockets, absolute or
+ * parent paths, hard links that leave the tree, writes through symbolic links, trusted.* and security.* (but
+ * security.capability) attributes are refused or skipped as the options say; the numbers of entries and bytes
+ * are bounded. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,21 +14,23 @@
 #include "base/error.h"
 
 struct extract_options {
-	uint64_t max_bytes;    /* 0: 64 GiB */
-	uint64_t max_entries;  /* 0: 2,000,000 */
-	bool skip_devices;     /* true: leave device nodes out (mmdebstrap's archives have them); false: refuse */
+	uint64_t max_bytes;   /* 0: 64 GiB */
+	uint64_t max_entries; /* 0: 2,000,000 */
+	bool skip_devices; /* true: leave device nodes out (mmdebstrap's archives have them); false: refuse */
 	void (*progress)(uint64_t bytes, uint64_t entries, void *userdata); /* may be NULL */
 	void *userdata;
 };
 
 struct extract_result {
 	uint64_t bytes, entries;
-	char digest[65]; /* SHA-256 over a canonical listing of the tree (type, mode, ids, path, size, link target, xattrs, content digest), hex */
+	char digest[65]; /* SHA-256 over a canonical listing of the tree (type, mode, ids, path, size, link
+	                    target, xattrs, content digest), hex */
 };
 
-/* Reads a tar (any compression libarchive knows) from archive_fd into the empty directory root_fd. On failure the tree is partly there;
- * the caller removes it. */
-int extract_archive(int archive_fd, int root_fd, const struct extract_options *options, struct extract_result *ret, struct ct_error *err);
+/* Reads a tar (any compression libarchive knows) from archive_fd into the empty directory root_fd. On failure
+ * the tree is partly there; the caller removes it. */
+int extract_archive(int archive_fd, int root_fd, const struct extract_options *options,
+        struct extract_result *ret, struct ct_error *err);
 
 /* The other way: a tar (zstd) of a tree with numeric ids and xattrs, without device nodes. */
 int archive_tree(int root_fd, int archive_fd, struct ct_error *err);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a disk does, whatever its driver: made aside and renamed in, mounted, resized, measured, renamed out.
+ *
+ * A disk is there exactly when containers/CTID is. It is made as tmp/disk-CTID, so a crash leaves nothing
+ * that counts and the next attempt removes what is left of the last. The rename is synced: what create
+ * acknowledged survives a power loss.
+ */
+#include "quota/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/path.h"
+#include "base/str.h"
+#include "quota/overlay.h"
+#include "quota/store.h"
+
+static const char *const driver_names[] = {
+	[DISK_DRIVER_DIR] = "dir",
+	[DISK_DRIVER_IMAGE] = "image",
+};
+
+const char *disk_driver_name(enum disk_driver driver)
+{
+	return driver_names[driver];
+}
+
+int disk_driver_from_name(const char *name, enum disk_driver *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(driver_names); i++) {
+		if (str_eq(driver_names[i], name)) {
+			*ret = (enum disk_driver)i;
+			return 0;
+		}
+	}
+
+	return -EINVAL;
+}
+
+static const struct disk_driver_ops *ops_of(enum disk_driver driver)
+{
+	switch (driver) {
+	case DISK_DRIVER_DIR: return &disk_dir_ops;
+	case DISK_DRIVER_IMAGE: return &disk_image_ops;
+	}
+
+	return NULL;
+}
+
+static int check_spec(const struct disk_spec *spec, bool with_template, struct ct_error *err)
+{
+	int r;
+
+	r = disk_check_ctid(spec->ctid, err);
+	if (r < 0)
+		return r;
+
+	if (!ops_of(spec->driver))
+		return ct_error_field(err, "storage", "no such disk driver; dir or image is needed");
+
+	return with_template ? disk_check_digest(spec->template_digest, err) : 0;
+}
+
+static int create_in(
+        struct disk_store *store, const struct disk_spec *spec, const char *tmp_name, struct ct_error *err)
+{
+	_cleanup_close_ int dirfd = -1;
+	int r;
+
+	if (mkdirat(store->tmp_fd, tmp_name, 0700) < 0)
+		return ct_error_set(err, -errno, "disk", "cannot make a directory in the store \"%s\": %s",
+		        store->path, strerror(errno));
+
+	dirfd = open_beneath(store->tmp_fd, tmp_name, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd < 0)
+		return ct_error_set(err, dirfd, "disk", "cannot open a directory in the store \"%s\": %s",
+		        store->path, strerror(-dirfd));
+
+	r = ops_of(spec->driver)->create(store, spec, dirfd, err);
+	if (r < 0)
+		return r;
+
+	if (renameat2(store->tmp_fd, tmp_name, store->containers_fd, spec->ctid, RENAME_NOREPLACE) < 0)
+		r = ct_error_set(err, -errno, "disk", "cannot put the disk of container %s in place: %s",
+		        spec->ctid, strerror(errno));
+	if (r < 0) {
+		(void)ops_of(spec->driver)
+		        ->release(store, spec, NULL); /* the error to tell is the one above */
+		return r;
+	}
+
+	if (fsync(store->containers_fd) < 0) {
+		r = ct_error_set(err, -errno, "disk", "cannot write the store \"%s\" through: %s",
+		        store->path, strerror(errno));
+		(void)disk_discard(store, spec, NULL); /* the same */
+		return r;
+	}
+
+	return 0;
+}
+
+int disk_create(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err)
+{
+	char tmp_name[DISK_TMP_NAME_SIZE];
+	int r;
+
+	r = check_spec(spec, true, err);
+	if (r < 0)
+		return r;
+
+	if (faccessat(store->containers_fd, spec->ctid, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return ct_error_set(err, -EEXIST, "disk", "container %s has a disk already", spec->ctid);
+
+	(void)snprintf(tmp_name, sizeof(tmp_name), "disk-%s", spec->ctid);
+	r = remove_tree_at(store->tmp_fd, tmp_name);
+	if (r < 0)
+		return ct_error_set(err, r, "disk",
+		        "cannot remove what an earlier attempt left in the store \"%s\": %s", store->path,
+		        strerror(-r));
+
+	r = create_in(store, spec, tmp_name, err);
+	if (r < 0) {
+		(void)remove_tree_at(store->tmp_fd,
+		        tmp_name); /* the error to tell is the one above; a sweep gets the rest */
+		return r;
+	}
+
+	return 0;
+}
+
+int disk_mount(
+        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err)
+{
+	_cleanup_close_ int dirfd = -1;
+	int r;
+
+	r = check_spec(spec, true, err);
+	if (r < 0)
+		return r;
+
+	dirfd = disk_open_container(store, spec->ctid, err);
+	if (dirfd < 0)
+		return dirfd;
+
+	if (store->view_fd < 0) {
+		store->view_fd = overlay_view_new(err);
+		if (store->view_fd < 0)
+			return store->view_fd;
+	}
+
+	return ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, err);
+}
+
+int disk_resize(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err)
+{
+	_cleanup_close_ int dirfd = -1;
+	int r;
+
+	r = check_spec(spec, false, err);
+	if (r < 0)
+		return r;
+
+	dirfd = disk_open_container(store, spec->ctid, err);
+	if (dirfd < 0)
+		return dirfd;
+
+	return ops_of(spec->driver)->resize(store, spec, dirfd, err);
+}
+
+int disk_usage(
+        struct disk_store *store, const struct disk_spec *spec, struct disk_usage *ret, struct ct_error *err)
+{
+	_cleanup_close_ int dirfd = -1;
+	int r;
+
+	r = check_spec(spec, false, err);
+	if (r < 0)
+		return r;
+
+	dirfd = disk_open_container(store, spec->ctid, err);
+	if (dirfd < 0)
+		return dirfd;
+
+	return ops_of(spec->driver)->usage(store, spec, dirfd, ret, err);
+}
+
+int disk_discard(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err)
+{
+	char tmp_name[DISK_TMP_NAME_SIZE];
+	int r;
+
+	r = check_spec(spec, false, err);
+	if (r < 0)
+		return r;
+
+	r = disk_trash(store, store->containers_fd, spec->ctid, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+
+	(void)snprintf(tmp_name, sizeof(tmp_name), "disk-%s", spec->ctid);
+	r = disk_trash(store, store->tmp_fd, tmp_name, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+
+	return ops_of(spec->driver)->release(store, spec, err);
+}

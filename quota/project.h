@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Project ids and project quotas of ext4 and xfs. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct project_limits {
+	uint64_t bytes, inodes; /* 0: none */
+};
+
+struct project_state {
+	uint64_t bytes_used, inodes_used;
+	struct project_limits limits;
+};
+
+/* 1: accounted and enforced, 0: not. */
+int project_quota_enforced(int fd);
+
+/* What is missing on the file system of fd, and what to do about it; "" if nothing is. */
+void project_quota_remedy(int fd, const char *store_path, char *buf, size_t size);
+
+/* The directory and all that will be made in it belong to the project. */
+int project_assign(int dirfd, uint32_t project_id, struct ct_error *err);
+
+/* Bytes are rounded up to KiB, which is what the kernel counts limits in. */
+int project_set_limits(
+        int fd, uint32_t project_id, const struct project_limits *limits, struct ct_error *err);
+int project_get(int fd, uint32_t project_id, struct project_state *ret, struct ct_error *err);
