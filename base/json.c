@@ -132,12 +132,20 @@ static bool deeper_than(const json_t *value, unsigned int max)
 	return false;
 }
 
+static int too_deep(struct ct_error *err)
+{
+	return ct_error_kind_set(
+	        err, CT_ERROR_USAGE, -E2BIG, "this JSON is nested more than %d levels deep", DEPTH_MAX);
+}
+
 int json_parse(const char *text, size_t len, json_t **ret, struct ct_error *err)
 {
 	_cleanup_json_ json_t *value = NULL;
 	json_error_t e;
 
 	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
+	if (!value && json_error_code(&e) == json_error_stack_overflow)
+		return too_deep(err);
 	if (!value)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
 		        "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);

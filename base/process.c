@@ -262,6 +262,7 @@ static int choose_stdio(struct spawn *s, const struct process_options *o, int *r
 	return 0;
 }
 
+/* A relative path with a slash is taken from the program's working directory. */
 int process_spawn(const char *const argv[], const struct process_options *options, pid_t *ret_pid)
 {
 	static const struct process_options defaults = {
@@ -307,7 +308,8 @@ int process_spawn(const char *const argv[], const struct process_options *option
 	return TAKE_FD(pidfd);
 }
 
-static int remaining(uint64_t deadline, struct timespec *ret)
+/* False at the deadline. */
+static bool remaining(uint64_t deadline, struct timespec *ret)
 {
 	uint64_t now = now_monotonic_usec();
 	uint64_t left = deadline > now ? deadline - now : 0;
@@ -385,6 +387,8 @@ static int drain(int fd, struct strbuf *out, size_t max)
 		if (r < 0)
 			return r;
 	}
+
+	return 1;
 }
 
 /* Until the program has exited: one that it left behind may hold the pipe for ever. */

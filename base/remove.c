@@ -51,12 +51,6 @@ struct removal {
 	int error;       /* the first failure */
 };
 
-static void removal_done(struct removal *t)
-{
-	while (t->n > 0)
-		closedirp(&t->levels[--t->n].dir);
-}
-
 static void removal_fail(struct removal *t, struct level *l, int error)
 {
 	if (l)
@@ -207,8 +201,12 @@ static void leave(struct removal *t)
 		up->failed = true;
 		return;
 	}
-	if (l->cut) {
+	if (l->cut && progress) {
 		up->again = true;
+		return;
+	}
+	if (l->cut) {
+		removal_fail(t, up, -ENOTEMPTY); /* somebody puts things back faster than we take them away */
 		return;
 	}
 
@@ -270,28 +268,44 @@ static int open_parent(int dirfd, const char *path, char **ret_name)
 	return fd < 0 ? -errno : fd;
 }
 
-static int remove_top(int parent, const char *name)
+/* Empties the directory once and removes it; -ENOTEMPTY if something came up meanwhile. */
+static int remove_directory(struct removal *t, int parent, const char *name, int consume_fd)
 {
-	_cleanup_free_ struct removal *t = calloc(1, sizeof(*t));
-	if (!t)
-		return -ENOMEM;
-
-	int fd = open_child(parent, name);
-	if (fd == -ENOTDIR || fd == -ELOOP)
-		return unlinkat(parent, name, 0) < 0 && errno != ENOENT ? -errno : 0;
-	if (fd < 0)
-		return fd == -EXDEV ? -EBUSY : fd;
-
-	int r = push(t, fd);
+	int r = push(t, consume_fd);
 	if (r < 0)
 		return r;
 
 	removal_run(t);
-	removal_done(t);
 	if (t->error < 0)
 		return t->error;
 
-	return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+static int remove_top(int parent, const char *name)
+{
+	_cleanup_free_ struct removal *t = calloc(1, sizeof(*t));
+	uint64_t before;
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+
+	do {
+		before = t->removed;
+
+		int fd = open_child(parent, name);
+		if (fd == -EXDEV)
+			return -EBUSY; /* a mount point */
+		if (fd == -ENOTDIR || fd == -ELOOP)
+			return unlinkat(parent, name, 0) < 0 ? -errno : 0;
+		if (fd < 0)
+			return fd;
+
+		r = remove_directory(t, parent, name, fd);
+	} while (r == -ENOTEMPTY && t->error == 0 && t->removed != before);
+
+	return r;
 }
 
 int remove_tree_at(int dirfd, const char *path)

@@ -27,24 +27,21 @@ struct suffix {
 	uint64_t factor;
 };
 
-#define KI   1024ULL
-#define KILO 1000ULL
-
 static const struct suffix size_letters[] = {
-	{ "", 1 },
-	{ "k", KI },
-	{ "m", KI *KI },
-	{ "g", KI *KI *KI },
-	{ "t", KI *KI *KI *KI },
-	{ "p", KI *KI *KI *KI *KI },
+	{ "k", 1ULL << 10 },
+	{ "m", 1ULL << 20 },
+	{ "g", 1ULL << 30 },
+	{ "t", 1ULL << 40 },
+	{ "p", 1ULL << 50 },
+	{ NULL, 0 },
 };
 
 static const struct suffix rate_letters[] = {
-	{ "", 1 },
-	{ "k", KILO },
-	{ "m", KILO *KILO },
-	{ "g", KILO *KILO *KILO },
-	{ "t", KILO *KILO *KILO *KILO },
+	{ "k", 1000ULL },
+	{ "m", 1000000ULL },
+	{ "g", 1000000000ULL },
+	{ "t", 1000000000000ULL },
+	{ NULL, 0 },
 };
 
 static const struct suffix time_suffixes[] = {
@@ -115,12 +112,12 @@ static int decimal_scale(const struct decimal *d, uint64_t factor, uint64_t *ret
 }
 
 /* The factor of the letter at *s, in either case; moves *s behind it. No letter: 1. */
-static uint64_t read_letter(const char **s, const struct suffix *letters, size_t n)
+static uint64_t read_letter(const char **s, const struct suffix *letters)
 {
-	for (size_t i = 1; i < n; i++)
-		if ((**s | 0x20) == letters[i].text[0]) {
+	for (; letters->text; letters++)
+		if ((**s | 0x20) == letters->text[0]) {
 			(*s)++;
-			return letters[i].factor;
+			return letters->factor;
 		}
 
 	return 1;
@@ -135,9 +132,14 @@ static bool is_one_of(const char *s, const char *const *words)
 	return false;
 }
 
-/* Number, letter, and one of the words (or of those for a number without letter). */
-static int parse_scaled(const char *s, const struct suffix *letters, size_t n, const char *const *words,
-        const char *const *plain_words, uint64_t *ret)
+/* How a quantity is written: number, letter, word. */
+struct syntax {
+	const struct suffix *letters;
+	const char *const *words;       /* that may follow a letter */
+	const char *const *plain_words; /* that may follow a number */
+};
+
+static int parse_scaled(const char *s, const struct syntax *syntax, uint64_t *ret)
 {
 	struct decimal d;
 
@@ -148,10 +150,10 @@ static int parse_scaled(const char *s, const struct suffix *letters, size_t n, c
 	if (r < 0)
 		return r;
 
-	uint64_t factor = read_letter(&s, letters, n);
+	uint64_t factor = read_letter(&s, syntax->letters);
 	if (factor == 1 && d.decimals > 0)
 		return -EINVAL;
-	if (*s && !is_one_of(s, factor == 1 ? plain_words : words))
+	if (*s && !is_one_of(s, factor == 1 ? syntax->plain_words : syntax->words))
 		return -EINVAL;
 
 	return decimal_scale(&d, factor, ret);
@@ -161,15 +163,17 @@ int parse_size(const char *s, uint64_t *ret_bytes)
 {
 	static const char *const words[] = { "iB", "B", NULL };
 	static const char *const plain[] = { "B", NULL };
+	static const struct syntax syntax = { size_letters, words, plain };
 
-	return parse_scaled(s, size_letters, ARRAY_SIZE(size_letters), words, plain, ret_bytes);
+	return parse_scaled(s, &syntax, ret_bytes);
 }
 
 int parse_bitrate(const char *s, uint64_t *ret_bits_per_sec)
 {
 	static const char *const words[] = { "bit", "bit/s", "bps", NULL };
+	static const struct syntax syntax = { rate_letters, words, words };
 
-	return parse_scaled(s, rate_letters, ARRAY_SIZE(rate_letters), words, words, ret_bits_per_sec);
+	return parse_scaled(s, &syntax, ret_bits_per_sec);
 }
 
 int parse_duration_usec(const char *s, uint64_t *ret_usec)
@@ -260,7 +264,7 @@ char *format_size(char *buf, size_t size, uint64_t bytes)
 {
 	static const char *const letters[] = { "", "K", "M", "G", "T", "P", NULL };
 
-	format_scaled(buf, size, bytes, KI, letters);
+	format_scaled(buf, size, bytes, 1024, letters);
 	return buf;
 }
 
@@ -269,7 +273,7 @@ char *format_bitrate(char *buf, size_t size, uint64_t bits_per_sec)
 	static const char *const letters[] = { "", "k", "M", "G", "T", NULL };
 	char number[24];
 
-	format_scaled(number, sizeof(number), bits_per_sec, KILO, letters);
+	format_scaled(number, sizeof(number), bits_per_sec, 1000, letters);
 	(void)snprintf(buf, size, "%sbit/s", number);
 	return buf;
 }
