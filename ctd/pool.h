@@ -30,6 +30,7 @@ struct pool_item {
 struct pool {
 	struct manager *manager;
 	uint8_t *used;        /* bitmap of slots */
+	uint32_t next;        /* where the search for a free one begins */
 	struct pool_item items[POOL_MAX];
 	unsigned n_items;
 	sd_event_source *refill;

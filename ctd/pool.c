@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shells made ahead of time, and who holds which slot.
+ *
+ * A fork, two namespaces and a veth are made in one go when the loop has nothing else to do (an sd-event defer source of idle priority, one shell per
+ * turn). Everything in the pool is kept alive by our fds alone: if ctd dies, the kernel takes it all back.
+ */
+#include "ctd/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "ctd/manager.h"
+
+static bool slot_is_used(const struct pool *pool, uint32_t slot)
+{
+	return pool->used[slot / 8] & (1u << (slot % 8));
+}
+
+static void slot_mark(struct pool *pool, uint32_t slot, bool used)
+{
+	if (used)
+		pool->used[slot / 8] |= (uint8_t)(1u << (slot % 8));
+	else
+		pool->used[slot / 8] &= (uint8_t)~(1u << (slot % 8));
+}
+
+static uint32_t slot_take(struct pool *pool)
+{
+	/* From where the last one was found: an id range rests as long as possible before it is used again. */
+	for (uint32_t i = 0; i < CONF_NUMBERS_MAX; i++) {
+		uint32_t slot = (pool->next + i) % CONF_NUMBERS_MAX + 1;
+
+		if (!slot_is_used(pool, slot)) {
+			slot_mark(pool, slot, true);
+			pool->next = slot;
+			return slot;
+		}
+	}
+	return 0;
+}
+
+int pool_claim_slot(struct pool *pool, uint32_t slot)
+{
+	if (slot < 1 || slot > CONF_NUMBERS_MAX || slot_is_used(pool, slot))
+		return -EEXIST;
+	slot_mark(pool, slot, true);
+	return 0;
+}
+
+void pool_release_slot(struct pool *pool, uint32_t slot)
+{
+	if (slot >= 1 && slot <= CONF_NUMBERS_MAX)
+		slot_mark(pool, slot, false);
+}
+
+static int item_link(struct pool *pool, struct pool_item *item, struct ct_error *err)
+{
+	struct manager *m = pool->manager;
+	int r;
+
+	net_port_name(item->host_name, m->tag, item->slot, 0);
+	r = net_port_create(m->net, item->host_name, "eth0", item->shell.netns_fd, err);
+	if (r < 0)
+		return r;
+	item->has_link = true;
+	return 0;
+}
+
+static int item_make(struct pool *pool, bool with_link, struct pool_item *ret, struct ct_error *err)
+{
+	struct pool_item item = POOL_ITEM_INIT;
+	int r;
+
+	item.slot = slot_take(pool);
+	if (item.slot == 0)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC, "all %u id ranges of this node are in use", CONF_NUMBERS_MAX);
+
+	r = ct_shell_new(manager_base_id(pool->manager, item.slot), &item.shell, err);
+	if (r >= 0 && with_link)
+		r = item_link(pool, &item, err);
+	if (r < 0) {
+		pool_item_drop(pool, &item);
+		return r;
+	}
+
+	*ret = item;
+	return 0;
+}
+
+void pool_item_drop(struct pool *pool, struct pool_item *item)
+{
+	if (item->slot == 0)
+		return;
+	ct_shell_done(&item->shell);
+	pool_release_slot(pool, item->slot);
+	*item = POOL_ITEM_INIT;
+}
+
+int pool_take(struct pool *pool, bool with_link, struct pool_item *ret, struct ct_error *err)
+{
+	if (with_link && pool->n_items > 0) {
+		*ret = pool->items[--pool->n_items];
+		pool_refill_later(pool);
+		return 0;
+	}
+	return item_make(pool, with_link, ret, err);
+}
+
+static int on_refill(sd_event_source *source, void *userdata)
+{
+	struct pool *pool = userdata;
+	struct ct_error error = { 0 };
+	bool full = pool->n_items >= pool->manager->conf.pool_size || pool->n_items >= POOL_MAX;
+
+	if (!full && item_make(pool, true, &pool->items[pool->n_items], &error) < 0) {
+		log_warning("cannot prepare a network namespace: %s", error.text);
+		full = true; /* the next start says it to who asks, or succeeds and tries again */
+	} else if (!full) {
+		pool->n_items++;
+	}
+	if (full)
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* cannot fail for our own source */
+	return 0;
+}
+
+void pool_refill_later(struct pool *pool)
+{
+	if (pool->refill)
+		(void)sd_event_source_set_enabled(pool->refill, SD_EVENT_ON); /* cannot fail for our own source */
+}
+
+int pool_init(struct pool *pool, struct manager *m, struct ct_error *err)
+{
+	int r;
+
+	pool->manager = m;
+	pool->used = calloc(1, CONF_NUMBERS_MAX / 8 + 1);
+	if (!pool->used)
+		return ct_error_set(err, -ENOMEM, "pool", "out of memory");
+
+	r = sd_event_add_defer(m->event, &pool->refill, on_refill, pool);
+	if (r >= 0)
+		r = sd_event_source_set_priority(pool->refill, SD_EVENT_PRIORITY_IDLE);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(pool->refill, SD_EVENT_OFF); /* until recovery has claimed its slots */
+	return r < 0 ? ct_error_set(err, r, "pool", "cannot add an event source: %s", strerror(-r)) : 0;
+}
+
+void pool_done(struct pool *pool)
+{
+	while (pool->n_items > 0)
+		pool_item_drop(pool, &pool->items[--pool->n_items]);
+	pool->refill = sd_event_source_disable_unref(pool->refill);
+	free(pool->used);
+	pool->used = NULL;
+}
