@@ -2,7 +2,8 @@
 --
 -- What must be unique is unique here, by constraint, not by a check in code. What is acknowledged of create, set, destroy is committed with
 -- synchronous=FULL; intents and run states with synchronous=NORMAL: they need to survive ctd, not the power.
--- Times are microseconds since 1970 UTC. user_version is the version of this schema; migrations are numbered in store.c.
+-- Times are microseconds since 1970 UTC. user_version is the version of this schema, which is the newest;
+-- store.c has the steps that bring older ones here.
 
 -- One row a key: instance tag, where the id range of this instance starts, when the host booted last (boot_id).
 CREATE TABLE meta (
@@ -38,6 +39,7 @@ CREATE TABLE container (
 	created  INTEGER NOT NULL,
 	complete INTEGER NOT NULL DEFAULT 0   -- 0 while create is at work: an incomplete container is removed at the next start of ctd
 ) STRICT;
+CREATE INDEX container_template ON container (template);
 
 -- What runs, as far as was recorded. After a kill of ctd it is compared with the keeper and the cgroups; after a reboot it is history.
 CREATE TABLE run (
@@ -93,6 +95,7 @@ CREATE TABLE request (
 	answer  TEXT,
 	created INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX request_created ON request (created);
 
 -- Who did what when with which result. Bounded: the oldest rows go.
 CREATE TABLE audit (
