@@ -103,7 +103,7 @@ ctctl() # fsck has its own tests
 	[ "$status" -eq 7 ]
 	dir=${lines[0]}
 	[ ! -e "$dir" ]
-	! mountpoint -q /mnt
+	run ! mountpoint -q /mnt
 	after=$(lib_processes_of sleep | wc -l)
 	[ "$before" = "$after" ]
 }

@@ -113,14 +113,14 @@ jobs_shell()
 
 jobs_header() # FILE: "flavour machines deadline boots cut" as the file asks, the command line first
 {
-	local word flavour=script machines=1 deadline=$jobs_deadline_default boots=1 cut=soft
+	local word flavour='script' machines=1 deadline=$jobs_deadline_default boots=1 cut=soft
 	for word in $(sed -n '1,20s/^# lab: *//p' "$1"); do
 		case $word in
 		script | systemd) flavour=$word ;;
 		machines=[12]) machines=${word#*=} ;;
 		deadline=*[0-9]) deadline=${word#*=} ;;
 		boots=[1-9]) boots=${word#*=} ;;
-		cut) cut=cut ;;
+		cut) cut='cut' ;;
 		*) die "$1: unknown word '$word' in its lab line" ;;
 		esac
 	done

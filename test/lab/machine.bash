@@ -6,7 +6,8 @@ declare -a machine_pids=()
 
 machine_accelerator() # "kvm" or "tcg": KVM only if it boots this very kernel, which is tried once and remembered
 {
-	local memory="$kernel_dir/accelerator-$(uname -r)"
+	local memory
+	memory=$kernel_dir/accelerator-$(uname -r)
 	if [ ! -e "$memory" ]; then
 		if [ -w /dev/kvm ] && machine_probe kvm; then echo kvm >"$memory"; else echo tcg >"$memory"; fi
 	fi
@@ -38,8 +39,8 @@ machine_start()
 	args=(-accel $accel -smp "${opt_cpus:-2}" -m "${opt_memory:-2048}" -nodefaults -no-user-config -display none -name "ctd-lab-$number"
 		-kernel "$kernel_dir/vmlinuz" -initrd "$kernel_dir/initramfs.gz" -append "$append"
 		-device virtio-rng-pci -device virtio-serial-pci
-		-chardev "file,id=out,path=$dir/out" -device virtserialport,chardev=out,name=lab.out
-		-chardev "file,id=status,path=$dir/status" -device virtserialport,chardev=status,name=lab.status)
+		-chardev "file,id=out,path=$dir/out" -device 'virtserialport,chardev=out,name=lab.out'
+		-chardev "file,id=status,path=$dir/status" -device 'virtserialport,chardev=status,name=lab.status')
 	machine_disk root "$root_dir/root.img" snapshot=on
 	machine_disk payload "$run/payload.tar" readonly=on
 	machine_disk assets "$assets_dir/assets.img" readonly=on
@@ -52,7 +53,8 @@ machine_start()
 	fi
 	args+=(-serial "file:$dir/console")
 	: >"$dir/out"
-	TMPDIR=$dir qemu-system-x86_64 "${args[@]}" </dev/null >"$dir/qemu" 2>&1 &
+	# should the lab be killed, the machine goes with it
+	TMPDIR=$dir setpriv --pdeathsig KILL qemu-system-x86_64 "${args[@]}" </dev/null >"$dir/qemu" 2>&1 &
 	machine_pids[number]=$!
 }
 
@@ -79,7 +81,7 @@ machine_network() # NUMBER: appends to args
 			-device "virtio-net-pci,netdev=peer,mac=52:54:00:99:00:0$1")
 	fi
 	if [ "${opt_internet:-}" ]; then
-		args+=(-netdev user,id=internet -device "virtio-net-pci,netdev=internet,mac=52:54:00:98:00:0$1")
+		args+=(-netdev 'user,id=internet' -device "virtio-net-pci,netdev=internet,mac=52:54:00:98:00:0$1")
 	fi
 }
 

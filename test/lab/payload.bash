@@ -44,11 +44,9 @@ payload_build() # STAGE BUILD
 # Units of the product are enabled as an administrator would; in the flavour script nobody reads these links.
 payload_enable() # STAGE
 {
-	local unit
-	mkdir -p "$1/etc/systemd/system/multi-user.target.wants"
-	for unit in "$1"/usr/lib/systemd/system/ctd.service; do
-		[ ! -f "$unit" ] || ln -sfn "/usr/lib/systemd/system/${unit##*/}" "$1/etc/systemd/system/multi-user.target.wants/"
-	done
+	local wants=$1/etc/systemd/system/multi-user.target.wants
+	mkdir -p "$wants"
+	[ ! -f "$1/usr/lib/systemd/system/ctd.service" ] || ln -sfn /usr/lib/systemd/system/ctd.service "$wants/"
 }
 
 payload_peer_keys() # STAGE: a throw-away key by which two machines trust each other
