@@ -271,6 +271,12 @@ static int read_nets(const struct key *key, const json_t *value, struct config *
 	return 0;
 }
 
+/* Ours (ctd/pending.h); only its type is of interest here. */
+static int read_pending(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	return json_is_object(value) ? 0 : ct_error_field(err, key->name, "%s must be an object", key->name);
+}
+
 #define AT(member) offsetof(struct config, member)
 
 static const struct key keys[] = {
@@ -283,6 +289,7 @@ static const struct key keys[] = {
 	{ "ssh_keys", AT(ssh_keys), 0, read_ssh_keys, 0, 0, true },
 	{ "net", AT(nets), 0, read_nets, 0, 0, false },
 	{ "dns", AT(dns), 0, read_dns, 0, 0, false },
+	{ CONFIG_PENDING, 0, 0, read_pending, 0, 0, false },
 };
 
 static const struct key *key_find(const char *name)
@@ -364,6 +371,20 @@ json_t *config_merge(const json_t *base, const json_t *patch)
 		}
 	}
 	return merged;
+}
+
+int config_check_patch(const json_t *patch, struct ct_error *err)
+{
+	const char *name;
+	json_t *value;
+
+	if (!json_is_object(patch))
+		return ct_error_field(err, "config", "config must be an object");
+	json_object_foreach ((json_t *)patch, name, value) {
+		if (!key_find(name) || name[0] == '_')
+			return ct_error_field(err, name, "\"%s\" is not a key of a container's configuration", name);
+	}
+	return 0;
 }
 
 int config_check_name(const char *field, const char *name, struct ct_error *err)

@@ -22,6 +22,7 @@
 #define CONFIG_KEYS_MAX  64
 #define CONFIG_DNS_MAX   3
 #define CONFIG_NAME_MAX  63
+#define CONFIG_PENDING   "_pending" /* not for people: see ctd/pending.h */
 
 struct config_net {
 	enum net_mode mode;
@@ -52,6 +53,9 @@ int config_from_json(const json_t *object, struct config *ret, struct ct_error *
 
 /* base with patch laid over: a null takes a key away. New reference; NULL: out of memory. */
 json_t *config_merge(const json_t *base, const json_t *patch);
+
+/* What people may give: known keys, none of ours. Values are checked with the whole, by config_from_json. */
+int config_check_patch(const json_t *patch, struct ct_error *err);
 
 /* What keys take effect at once when a running container's configuration changes; others at its next start. */
 bool config_key_is_live(const char *key);

@@ -61,7 +61,7 @@ int container_new(struct manager *m, struct container_row *row, struct container
 	c->manager = m;
 	c->row = *row;
 	memset(row, 0, sizeof(*row));
-	c->cgroup_fd = c->console_fd = -1;
+	c->cgroup_fd = c->console_fd = c->pidfd = -1;
 	c->state = CONTAINER_STOPPED;
 	TAILQ_INIT(&c->queue);
 	c->run = (struct run_row){ .state = "stopped", .pid = -1, .exit_code = -1 };
@@ -83,6 +83,7 @@ void container_free(struct container *c)
 		return;
 	(void)fd_close(c->cgroup_fd);
 	(void)fd_close(c->console_fd);
+	(void)fd_close(c->pidfd);
 	config_done(&c->config);
 	container_row_done(&c->row);
 	free(c);
@@ -157,12 +158,12 @@ void container_set_state(struct container *c, enum container_state state)
 }
 
 /* The row as it would be, borrowed from the old one where nothing changes. */
-static int container_write_row(struct container *c, const struct container_row *row, struct ct_error *err)
+static int container_write_row(struct container *c, const struct container_row *row, bool durable, struct ct_error *err)
 {
 	struct store *store = c->manager->store;
 	int r;
 
-	r = store_begin(store, true, err);
+	r = store_begin(store, durable, err);
 	if (r < 0)
 		return r;
 	r = store_container_update(store, row, err);
@@ -183,7 +184,7 @@ static void container_take_name(struct container *c, char *name)
 	HASH_ADD_KEYPTR(hh_name, all->by_name, c->row.name, strlen(c->row.name), c);
 }
 
-int container_update(struct container *c, const char *name, const json_t *config, struct ct_error *err)
+int container_update(struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err)
 {
 	struct container_row row = c->row;
 	struct config parsed = { 0 };
@@ -200,7 +201,7 @@ int container_update(struct container *c, const char *name, const json_t *config
 			return r;
 	}
 
-	r = container_write_row(c, &row, err);
+	r = container_write_row(c, &row, durable, err);
 	if (r < 0) {
 		config_done(&parsed);
 		return r;
@@ -226,7 +227,7 @@ void container_set_broken(struct container *c, const char *text)
 	if (text && !copy)
 		return;
 	row.broken = copy;
-	if (container_write_row(c, &row, &error) < 0)
+	if (container_write_row(c, &row, true, &error) < 0)
 		log_error("cannot record that \"%s\" is %s: %s", c->row.name, text ? "broken" : "mended", error.text);
 	free(c->row.broken);
 	c->row.broken = copy;
@@ -256,8 +257,9 @@ static json_t *addresses_json(const struct container *c)
 	char text[IP_ADDR_STRLEN];
 
 	for (unsigned i = 0; list && i < 2; i++)
-		if (*c->config_address[i])
-			(void)json_array_append_new(list, json_string(c->config_address[i])); /* short only without memory */
+		if (c->private[i].family)
+			(void)json_array_append_new(list, /* short only without memory */
+				json_string(ip_format_addr(&c->private[i], text, sizeof(text))));
 	for (unsigned i = 0; list && i < c->config.n_nets; i++)
 		for (unsigned j = 0; j < c->config.nets[i].n_ips; j++)
 			(void)json_array_append_new(list,
@@ -299,7 +301,7 @@ static json_t *marks_json(const struct container *c)
 	return list;
 }
 
-/* What people gave; keys that begin with an underscore are ours. */
+/* What people gave. */
 static json_t *config_json(const struct container *c)
 {
 	struct ct_error error;
@@ -307,6 +309,7 @@ static json_t *config_json(const struct container *c)
 
 	if (json_parse(c->row.config, strlen(c->row.config), &object, &error) < 0)
 		return NULL;
+	(void)json_object_del(object, CONFIG_PENDING); /* it need not be there */
 	return object;
 }
 

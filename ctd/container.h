@@ -39,12 +39,15 @@ struct container {
 	enum container_state state;
 	struct run_row run;      /* as last written; state in it may lag behind .state */
 	int cgroup_fd;           /* while it runs, else -1 */
+	int pidfd;               /* of its init, while it runs, else -1 */
 	int console_fd;          /* a duplicate of its console's master: keeps the console alive if the keeper dies; never read here */
-	char config_address[2][INET6_ADDRSTRLEN]; /* private addresses that mode nat leased for eth of that index: IPv4, IPv6 */
+	struct ip_addr private[2]; /* what mode nat leased for its interface without --ip: IPv4, IPv6; family 0: none */
 	struct job *active;
 	struct job_queue queue;
-	void (*on_exit)(struct container *c, void *userdata); /* who waits for its end (a stop), else NULL */
+	void (*on_exit)(struct container *c, int result, const struct ct_error *error, void *userdata); /* who waits for its end, else NULL */
 	void *on_exit_data;
+	struct teardown *teardown; /* at work, else NULL */
+	bool reboot;             /* its init asked for a reboot */
 	UT_hash_handle hh_ctid, hh_name;
 };
 
@@ -73,8 +76,8 @@ static inline bool container_has_init(const struct container *c)
 int container_save_run(struct container *c, struct ct_error *err);
 /* Sets the state, writes the run row, tells those who follow. Failures to write are logged: the kernel's state is the truth. */
 void container_set_state(struct container *c, enum container_state state);
-/* Takes a new name, config, template or mark: written (durable) first, then in memory. row fields given as NULL stay. */
-int container_update(struct container *c, const char *name, const json_t *config, struct ct_error *err);
+/* Takes a new name or configuration (NULL: stays): written first, with full sync if durable, then in memory. */
+int container_update(struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err);
 /* The mark broken, with why; text NULL takes it away. */
 void container_set_broken(struct container *c, const char *text);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What verbs are made of: starting and ending a container, asynchronously, apart from the jobs that ask for it.
  *
- * Each function returns 0 when the operation is under way: done is then called exactly once, from the event loop; or 1 when there was
- * nothing to do; or a negative errno with *err, and nothing was changed. done gets 0 or a negative errno and the error.
+ * Each function returns 0 when the operation is under way: done is called exactly once, from the event loop or before the function returns; or 1 when
+ * there was nothing to do; or a negative errno with *err, and nothing was changed. done gets 0 or a negative errno and the error.
  */
 #pragma once
 
@@ -32,5 +32,10 @@ int container_freeze(struct container *c, bool freeze, operation_fn done, void *
 /* The keeper says that an init ended. Takes the run down, honours a reboot, wakes who waits. */
 void container_exited(struct container *c, const struct keeper_process *process);
 
-/* Takes down what a run left: cgroup (killed), port, slot. Also for fsck and recovery; harmless when there is nothing. */
-void container_teardown(struct container *c);
+/* Takes down what a run left: cgroup (killed), ports, slot. Waits for the last process; harmless when there is nothing. done may be NULL. */
+void container_teardown(struct container *c, operation_fn done, void *userdata);
+/* For shutdown of ctd. */
+void container_teardown_cancel(struct container *c);
+
+/* Name of its cgroup below the manager's root. */
+void container_cgroup_name(const struct container *c, char ret[40]);

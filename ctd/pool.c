@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "ctd/manager.h"
 
@@ -77,6 +78,8 @@ static int item_make(struct pool *pool, bool with_link, struct pool_item *ret, s
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC, "all %u id ranges of this node are in use", CONF_NUMBERS_MAX);
 
 	r = ct_shell_new(manager_base_id(pool->manager, item.slot), &item.shell, err);
+	if (r >= 0)
+		r = item.idmap_fd = ct_idmap_userns_new(manager_base_id(pool->manager, item.slot), err);
 	if (r >= 0 && with_link)
 		r = item_link(pool, &item, err);
 	if (r < 0) {
@@ -93,6 +96,7 @@ void pool_item_drop(struct pool *pool, struct pool_item *item)
 	if (item->slot == 0)
 		return;
 	ct_shell_done(&item->shell);
+	item->idmap_fd = fd_close(item->idmap_fd);
 	pool_release_slot(pool, item->slot);
 	*item = POOL_ITEM_INIT;
 }

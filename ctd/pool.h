@@ -20,10 +20,11 @@ struct manager;
 struct pool_item {
 	uint32_t slot;        /* 0: none */
 	struct ct_shell shell;
+	int idmap_fd;         /* user namespace for the idmapped mounts of the layers */
 	bool has_link;        /* the veth of index 0 is made */
 	char host_name[IFNAMSIZ];
 };
-#define POOL_ITEM_INIT ((struct pool_item){ .shell = { .userns_fd = -1, .netns_fd = -1 } })
+#define POOL_ITEM_INIT ((struct pool_item){ .shell = { .userns_fd = -1, .netns_fd = -1 }, .idmap_fd = -1 })
 
 #define POOL_MAX 32
 

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Starting a container: from its record to an init that runs.
+ *
+ * The order is that of design: record the lease of a slot, then the shell (from the pool), the disk as a detached mount, the files that are set from outside, the
+ * cgroup with its limits and device program before any task is in it, the ports with their filters before they are up, at last the keeper. Everything made on the
+ * way is held by struct start or named by the slot and the ctid, so one teardown undoes any prefix of it, here and after a death of ctd.
+ *
+ * Once the keeper answers that init was executed, our fds of namespaces and mounts are dropped: from then on they live and die with the container.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "ctd/disks.h"
+#include "ctd/guest.h"
+#include "ctd/manager.h"
+#include "ctd/operate.h"
+#include "ctd/pending.h"
+#include "ctd/ports.h"
+#include "ctd/template.h"
+
+struct start {
+	struct container *container;
+	operation_fn done;
+	void *userdata;
+	struct pool_item item;
+	int root_fd;
+	struct template_meta meta;
+	struct ct_error error;
+};
+
+static void start_free(struct start *s)
+{
+	if (!s)
+		return;
+	(void)fd_close(s->root_fd);
+	template_meta_done(&s->meta);
+	ct_shell_done(&s->item.shell);
+	(void)fd_close(s->item.idmap_fd);
+	free(s);
+}
+DEFINE_CLEANUP(struct start *, start_free);
+
+static int check(struct container *c, struct ct_error *err)
+{
+	if (c->config.disabled)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EPERM,
+			"\"%s\" is disabled by an administrator (ctctl set %s disabled=no)", c->row.name, c->row.name);
+	if (c->row.broken)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY, "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name,
+			c->row.broken);
+	if (!c->manager->keeper)
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -ENOTCONN, "cannot start \"%s\": there is no ct-keeper (see ctd's log)",
+			c->row.name);
+	return 0;
+}
+
+static int load_template(struct start *s, struct ct_error *err)
+{
+	struct container *c = s->container;
+	struct template_row row = { 0 };
+	int r;
+
+	r = store_template_get(c->manager->store, c->row.template_digest, &row, err);
+	if (r < 0)
+		return r;
+	r = template_meta_from_json(row.metadata, &s->meta, err);
+	template_row_done(&row);
+	return r;
+}
+
+static int take_shell(struct start *s, struct ct_error *err)
+{
+	struct container *c = s->container;
+	bool with_link = c->config.n_nets > 0 && c->config.nets[0].mode != NET_MODE_NONE && str_eq(c->config.nets[0].name, "eth0");
+	int r;
+
+	r = pool_take(&c->manager->pool, with_link, &s->item, err);
+	if (r < 0)
+		return r;
+
+	/* The lease is in the record before the kernel's objects carry the container's name. */
+	c->run.slot = s->item.slot;
+	c->run.pid = -1;
+	c->run.start_time = 0;
+	c->run.exit_code = -1;
+	c->run.exit_usec = 0;
+	memcpy(c->run.boot_id, c->manager->boot_id, sizeof(c->run.boot_id));
+	c->run.state = container_state_name(CONTAINER_STARTING);
+	r = container_save_run(c, err);
+	if (r < 0) {
+		c->run.slot = 0;
+		pool_item_drop(&c->manager->pool, &s->item);
+		return r;
+	}
+	c->state = CONTAINER_STARTING;
+	return 0;
+}
+
+static int mount_disk(struct start *s, struct ct_error *err)
+{
+	struct container *c = s->container;
+	struct disk_spec spec;
+
+	container_disk_spec(c, &spec);
+	s->root_fd = disk_mount(c->manager->disks, &spec, s->item.idmap_fd, err);
+	return s->root_fd < 0 ? s->root_fd : 0;
+}
+
+static int edit_guest(struct start *s, struct ct_error *err)
+{
+	struct container *c = s->container;
+	struct ip_addr dns[CONFIG_DNS_MAX];
+	_cleanup_json_ json_t *pending = pending_get(c);
+	struct guest_edit edit = {
+		.hostname = *c->config.hostname ? c->config.hostname : c->row.name,
+		.dns = dns,
+		.first_start = c->run.started_usec == 0,
+		.ssh_keys = c->config.ssh_keys,
+		.n_ssh_keys = c->config.n_ssh_keys,
+		.set_keys = pending_has_keys(pending),
+		.password_hash = pending_password(pending),
+	};
+
+	edit.n_dns = ports_dns(c, dns, CONFIG_DNS_MAX);
+	return guest_apply(s->root_fd, s->item.shell.base_id, &edit, err);
+}
+
+static int make_cgroup(struct start *s, struct ct_error *err)
+{
+	struct container *c = s->container;
+	char name[40];
+	int r;
+
+	container_cgroup_name(c, name);
+	r = c->cgroup_fd = ct_cgroup_new(c->manager->cgroup.fd, name, err);
+	if (r >= 0)
+		r = ct_cgroup_set_devices(c->cgroup_fd, NULL, 0, err);
+	if (r >= 0)
+		r = ct_cgroup_delegate(c->cgroup_fd, s->item.shell.base_id, s->item.shell.base_id, err);
+	return r < 0 ? r : 0;
+}
+
+static void on_started(struct keeper_reply *reply, void *userdata);
+
+static int ask_keeper(struct start *s, struct ct_error *err)
+{
+	struct container *c = s->container;
+	struct manager *m = c->manager;
+	static const char *const base_env[] = { "container=ctd", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"TERM=linux", NULL };
+	static const struct ct_rlimit rlimits[] = {
+		{ RLIMIT_NOFILE, 1024, 524288 },
+		{ RLIMIT_CORE, 0, UINT64_MAX },
+		{ RLIMIT_MEMLOCK, 8 << 20, 8 << 20 },
+	};
+	struct ct_spec spec = {
+		.argv = (const char *const *)s->meta.init,
+		.env = s->meta.env && s->meta.env[0] ? (const char *const *)s->meta.env : base_env,
+		.hostname = *c->config.hostname ? c->config.hostname : c->row.name,
+		.root_fd = s->root_fd,
+		.userns_fd = s->item.shell.userns_fd,
+		.netns_fd = s->item.shell.netns_fd,
+		.cgroup_fd = c->cgroup_fd,
+		.base_id = s->item.shell.base_id,
+		.seccomp = m->seccomp[c->config.nesting ? CT_SECCOMP_NESTING : CT_SECCOMP_SYSTEM],
+		.nesting = c->config.nesting,
+		.rlimits = rlimits,
+		.n_rlimits = ARRAY_SIZE(rlimits),
+		.run_masks = (const char *const *)s->meta.run_masks,
+		.boottime_offset_sec = -(int64_t)(now_boottime_usec() / USEC_PER_SEC),
+		.monotonic_offset_sec = -(int64_t)(now_monotonic_usec() / USEC_PER_SEC),
+		.set_clocks = m->host.time_namespace,
+		.console = true,
+	};
+	char key[40];
+
+	container_key(c, key);
+	return keeper_client_start(m->keeper, key, &spec, on_started, s, err);
+}
+
+static int prepare(struct start *s, struct ct_error *err)
+{
+	int r;
+
+	r = mount_disk(s, err);
+	if (r >= 0)
+		r = edit_guest(s, err);
+	if (r >= 0)
+		r = make_cgroup(s, err);
+	if (r >= 0)
+		r = ports_up(s->container, &s->item, err);
+	if (r >= 0)
+		r = ask_keeper(s, err);
+	return r;
+}
+
+static void on_undone(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	CLEANUP(start_freep) struct start *s = userdata;
+
+	s->done(c, s->error.code, &s->error, s->userdata);
+}
+
+/* Drops our hold on the namespaces, takes down what carries the container's name, then reports s->error. */
+static void undo(struct start *s)
+{
+	(void)ct_error_prefix(&s->error, "cannot start \"%s\"", s->container->row.name);
+	s->root_fd = fd_close(s->root_fd);
+	ct_shell_done(&s->item.shell);
+	container_teardown(s->container, on_undone, s);
+}
+
+static void succeeded(struct start *s, struct keeper_reply *reply)
+{
+	struct container *c = s->container;
+	struct ct_error error = { 0 };
+
+	c->run.pid = reply->process.pid;
+	c->run.start_time = reply->process.start_time;
+	c->run.started_usec = now_realtime_usec();
+	c->run.wanted = true;
+	c->pidfd = fd_close(c->pidfd);
+	c->console_fd = fd_close(c->console_fd);
+	c->pidfd = TAKE_FD(reply->pidfd);
+	c->console_fd = TAKE_FD(reply->console_fd);
+	container_set_state(c, CONTAINER_RUNNING);
+	if (pending_clear(c, &error) < 0)
+		log_warning("\"%s\": keys and password will be set again at the next start: %s", c->row.name, error.text);
+	manager_event(c->manager, c, "container.started", NULL);
+}
+
+static void on_started(struct keeper_reply *reply, void *userdata)
+{
+	struct start *s = userdata;
+
+	if (reply->result < 0) {
+		s->error = reply->error;
+		s->error.code = reply->result;
+		if (!*s->error.text)
+			(void)ct_error_set(&s->error, reply->result, "keeper", "ct-keeper did not answer: %s", strerror(-reply->result));
+		undo(s);
+		return;
+	}
+
+	succeeded(s, reply);
+	s->done(s->container, 0, NULL, s->userdata);
+	start_free(s);
+}
+
+int container_start(struct container *c, operation_fn done, void *userdata, struct ct_error *err)
+{
+	CLEANUP(start_freep) struct start *s = NULL;
+	int r;
+
+	if (c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN)
+		return 1;
+	r = check(c, err);
+	if (r < 0)
+		return r;
+
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return ct_error_set(err, -ENOMEM, "start", "out of memory");
+	*s = (struct start){ .container = c, .done = done, .userdata = userdata, .item = POOL_ITEM_INIT, .root_fd = -1 };
+
+	r = load_template(s, err);
+	if (r >= 0)
+		r = take_shell(s, err);
+	if (r < 0)
+		return ct_error_prefix(err, "cannot start \"%s\"", c->row.name);
+
+	r = prepare(s, &s->error);
+	if (r < 0) {
+		if (s->error.code == 0)
+			(void)ct_error_set(&s->error, r, "start", "%s", strerror(-r));
+		undo(s);
+	}
+	TAKE_PTR(s);
+	return 0;
+}

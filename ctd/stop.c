@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The end of a container: asked for, forced, or by itself.
+ *
+ * All ends go one way: the keeper says that init has exited, the run is taken down, then whoever waits is told. A stop only makes that happen: the
+ * template's signal to init, and cgroup.kill when the time is over. An end that nobody asked for is recorded as an event; if init asked for a reboot
+ * (it dies by SIGHUP of its pid namespace: reboot(2)) the container is started again by a job of its own.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "ctd/manager.h"
+#include "ctd/operate.h"
+#include "ctd/template.h"
+#include "ctd/verbs.h"
+
+#define KILL_PATIENCE_USEC (30 * USEC_PER_SEC)
+
+struct stop {
+	struct container *container;
+	operation_fn done;
+	void *userdata;
+	sd_event_source *timer;
+	bool killed;
+};
+
+static void stop_end(struct stop *s, int result, const struct ct_error *error)
+{
+	struct container *c = s->container;
+
+	c->on_exit = NULL;
+	c->on_exit_data = NULL;
+	(void)sd_event_source_disable_unref(s->timer); /* always NULL */
+	s->done(c, result, error, s->userdata);
+	free(s);
+}
+
+static void on_exit_of(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	stop_end(userdata, result, error);
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int stop_arm(struct stop *s, uint64_t usec)
+{
+	s->timer = sd_event_source_disable_unref(s->timer);
+	return sd_event_add_time_relative(s->container->manager->event, &s->timer, CLOCK_MONOTONIC, usec, 1000, on_time, s);
+}
+
+static void stop_kill(struct stop *s)
+{
+	struct container *c = s->container;
+	struct ct_error error = { 0 };
+	int r;
+
+	s->killed = true;
+	r = stop_arm(s, KILL_PATIENCE_USEC);
+	if (r >= 0)
+		r = ct_cgroup_kill(c->cgroup_fd, &error);
+	if (r < 0) {
+		(void)ct_error_prefix(&error, "cannot kill \"%s\"", c->row.name);
+		stop_end(s, r, &error);
+	}
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct stop *s = userdata;
+	struct container *c = s->container;
+	struct ct_error error = { 0 };
+
+	if (!s->killed) {
+		log_notice("\"%s\" did not stop in its time and is killed", c->row.name);
+		stop_kill(s);
+		return 0;
+	}
+	(void)ct_error_kind_set(&error, CT_ERROR_FAILED, -ETIMEDOUT,
+		"\"%s\" was killed but its init has not ended (waiting in the kernel, perhaps for a disk); it is taken down as soon as it does",
+		c->row.name);
+	stop_end(s, -ETIMEDOUT, &error);
+	return 0;
+}
+
+static int stop_signal_of(struct container *c)
+{
+	struct template_row row = { 0 };
+	struct template_meta meta = { 0 };
+	int signo = SIGTERM;
+
+	if (store_template_get(c->manager->store, c->row.template_digest, &row, NULL) < 0)
+		return signo;
+	if (template_meta_from_json(row.metadata, &meta, NULL) == 0)
+		signo = meta.stop_signal ?: SIGTERM;
+	template_meta_done(&meta);
+	template_row_done(&row);
+	return signo;
+}
+
+static int stop_ask(struct stop *s, uint64_t timeout_usec, struct ct_error *err)
+{
+	struct container *c = s->container;
+	int r;
+
+	r = stop_arm(s, timeout_usec);
+	if (r < 0)
+		return ct_error_set(err, r, "stop", "cannot stop \"%s\": %s", c->row.name, strerror(-r));
+	if (pidfd_send_signal(c->pidfd, stop_signal_of(c), NULL, 0) < 0 && errno != ESRCH)
+		return ct_error_set(err, -errno, "stop", "cannot signal init of \"%s\": %s", c->row.name, strerror(errno));
+	return 0;
+}
+
+int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_usec, operation_fn done, void *userdata,
+	struct ct_error *err)
+{
+	struct stop *s;
+	int r;
+
+	if (c->state == CONTAINER_STOPPED && !c->teardown)
+		return 1;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return ct_error_set(err, -ENOMEM, "stop", "out of memory");
+	*s = (struct stop){ .container = c, .done = done, .userdata = userdata };
+
+	c->reboot = false;
+	if (c->teardown || c->cgroup_fd < 0) {
+		/* It has ended already; only the rest is to go. */
+		c->on_exit = on_exit_of;
+		c->on_exit_data = s;
+		container_teardown(c, on_exit_of, s);
+		return 0;
+	}
+
+	if (c->state == CONTAINER_FROZEN)
+		(void)ct_cgroup_freeze(c->cgroup_fd, false, 0, NULL); /* a kill works on the frozen too */
+	c->on_exit = on_exit_of;
+	c->on_exit_data = s;
+	container_set_state(c, CONTAINER_STOPPING);
+	if (kind == STOP_KILL || timeout_usec == 0) {
+		stop_kill(s);
+		return 0;
+	}
+
+	r = stop_ask(s, timeout_usec, err);
+	if (r < 0) {
+		c->on_exit = NULL;
+		(void)sd_event_source_disable_unref(s->timer); /* always NULL */
+		free(s);
+		container_set_state(c, CONTAINER_RUNNING);
+	}
+	return r;
+}
+
+/* After the take-down of a run. */
+static void on_torn_down(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	bool reboot = TAKE(c->reboot, false);
+
+	if (c->on_exit) {
+		c->on_exit(c, result, error, c->on_exit_data);
+		return;
+	}
+	if (reboot && result == 0)
+		verb_reboot(c);
+}
+
+void container_exited(struct container *c, const struct keeper_process *process)
+{
+	struct manager *m = c->manager;
+	bool asked = c->state == CONTAINER_STOPPING;
+
+	c->run.exit_code = process->exit_code;
+	c->run.exit_usec = process->exited_usec ?: now_realtime_usec();
+	c->run.wanted = false;
+	c->reboot = !asked && process->exit_signal == SIGHUP;
+	manager_event(m, c, "container.exited",
+		json_pack("{s:i, s:b, s:b}", "code", process->exit_code, "asked", asked, "reboot", c->reboot));
+
+	if (!asked)
+		container_set_state(c, CONTAINER_STOPPING);
+	container_teardown(c, on_torn_down, NULL);
+}
