@@ -162,13 +162,13 @@ static void test_round_trip(void **state)
 {
 	static const uint64_t sizes[] = { 0, 1, 4096, 65536, 1536, 700ULL << 20, 3ULL << 29, 9ULL << 40,
 		1ULL << 50 };
+	static const uint64_t rates[] = { 0, 1, 999, 56000, 1500000, 100000000, 2500000000, 1000000000000 };
 	char buf[24];
 
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		good(parse_size, format_size(buf, sizeof(buf), sizes[i]), sizes[i]);
-		good(parse_bitrate, format_bitrate(buf, sizeof(buf), sizes[i] / 1024 * 1000),
-		        sizes[i] / 1024 * 1000);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(rates); i++)
+		good(parse_bitrate, format_bitrate(buf, sizeof(buf), rates[i]), rates[i]);
 }
 
 static void test_format_duration(void **state)
