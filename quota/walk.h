@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Every object of a tree, once, in an order that depends on nothing but the names. */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+
+struct walk_entry {
+	const char *path;  /* from the root, without "./"; "." is the root itself */
+	int dirfd;         /* the directory it lies in, */
+	const char *name;  /* and its name there */
+	struct stat st;    /* of the object itself, not of what it links to */
+	const char *first; /* the path under which this inode was met before (hard link), or NULL */
+};
+
+/* Directories come before what they hold, siblings in byte order. A return other than 0 of each stops and is
+ * returned. Links are not followed. The tree must be at rest: what moves meanwhile is an error. -ENAMETOOLONG
+ * for a path of 4096 bytes and more. */
+int tree_walk(int root_fd, int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err),
+        void *userdata, struct ct_error *err);
+
+/* Opens the entry (a regular file or directory) for reading; -ESTALE if it is not what it was. */
+int walk_open(const struct walk_entry *entry, struct ct_error *err);
+
+/* The target of a symbolic link, in new memory. */
+int walk_readlink(const struct walk_entry *entry, char **ret, struct ct_error *err);
+
+/* ct_error_set with the path, escaped: `cannot WHAT "PATH": REASON`. Returns code. */
+int walk_error(const struct walk_entry *entry, int code, const char *what, struct ct_error *err);
