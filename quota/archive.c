@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A tree as a tar: pax where plain ustar cannot say it, compressed with zstd.
+ *
+ * Names are bytes here: whatever is no UTF-8 goes out as it is, marked hdrcharset=BINARY, instead of being
+ * mangled by a locale. Owners are numbers only. Attributes are written raw (SCHILY.xattr.*), ACLs among them,
+ * so what comes back is what was there. Holes are kept. Device nodes and sockets are left out: no container
+ * may have the first, and the second are dead without their process.
+ */
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "quota/extract.h"
+#include "quota/walk.h"
+#include "quota/xattr.h"
+
+#define ARCHIVE_CHUNK (256 * 1024)
+
+static void entry_freep(struct archive_entry **entry)
+{
+	if (*entry)
+		archive_entry_free(*entry);
+}
+
+struct archiving {
+	struct archive *archive;
+	char *chunk; /* ARCHIVE_CHUNK bytes */
+};
+
+static void archiving_done(struct archiving *a)
+{
+	if (a->archive)
+		(void)archive_write_free(a->archive); /* what mattered was said by archive_write_close */
+	free(a->chunk);
+}
+
+static int archive_failed(struct archive *a, const char *what, struct ct_error *err)
+{
+	int code = archive_errno(a) > 0 ? -archive_errno(a) : -EIO;
+	const char *text = archive_error_string(a);
+
+	return ct_error_set(err, code, "archive", "cannot %s: %s", what, text ? text : strerror(-code));
+}
+
+/* Bytes that the tree says are there: holes are zeros to libarchive, which leaves them out again; a file that
+ * became shorter is filled. */
+static int archive_content(struct archiving *a, const struct walk_entry *entry, int fd, struct ct_error *err)
+{
+	uint64_t left = (uint64_t)entry->st.st_size;
+	ssize_t n;
+
+	while (left > 0) {
+		size_t want = left < ARCHIVE_CHUNK ? (size_t)left : ARCHIVE_CHUNK;
+
+		n = read_all(fd, a->chunk, want);
+		if (n < 0)
+			return walk_error(entry, (int)n, "read", err);
+		if ((size_t)n < want)
+			memset(a->chunk + n, 0, want - (size_t)n);
+
+		if (archive_write_data(a->archive, a->chunk, want) < 0)
+			return archive_failed(a->archive, "write the archive", err);
+		left -= want;
+	}
+
+	return 0;
+}
+
+static int archive_holes(struct archive_entry *to, const struct walk_entry *entry, int fd)
+{
+	off_t data = 0, hole;
+
+	if ((uint64_t)entry->st.st_blocks * 512 >= (uint64_t)entry->st.st_size)
+		return 0;
+
+	while (data < entry->st.st_size) {
+		data = lseek(fd, data, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			break; /* a hole up to the end */
+		if (data < 0)
+			return errno == EINVAL ? 0 : -errno;
+
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		archive_entry_sparse_add_entry(to, data, hole - data);
+		data = hole;
+	}
+	if (archive_entry_sparse_count(to) == 0)
+		archive_entry_sparse_add_entry(to, entry->st.st_size, 0);
+
+	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
+}
+
+static int archive_attributes(
+        struct archive_entry *to, const struct walk_entry *entry, int fd, struct ct_error *err)
+{
+	CLEANUP(xattrs_done) struct xattrs xattrs = { 0 };
+	int r;
+
+	r = xattrs_read(fd, &xattrs);
+	if (r < 0)
+		return walk_error(entry, r, "read the attributes of", err);
+
+	for (size_t i = 0; i < xattrs.n; i++)
+		archive_entry_xattr_add_entry(
+		        to, xattrs.items[i].name, xattrs.items[i].value, xattrs.items[i].size);
+
+	if (S_ISREG(entry->st.st_mode)) {
+		r = archive_holes(to, entry, fd);
+		if (r < 0)
+			return walk_error(entry, r, "find the holes of", err);
+	}
+
+	return 0;
+}
+
+static int archive_links(struct archive_entry *to, const struct walk_entry *entry, struct ct_error *err)
+{
+	_cleanup_free_ char *target = NULL, *first = NULL;
+	int r;
+
+	if (entry->first) {
+		first = str_printf("./%s", entry->first);
+		if (!first)
+			return walk_error(entry, -ENOMEM, "archive", err);
+		archive_entry_copy_hardlink(to, first);
+	} else if (S_ISLNK(entry->st.st_mode)) {
+		r = walk_readlink(entry, &target, err);
+		if (r < 0)
+			return r;
+		archive_entry_copy_symlink(to, target);
+	}
+
+	return 0;
+}
+
+static int archive_header(struct archive_entry *to, const struct walk_entry *entry, struct ct_error *err)
+{
+	_cleanup_free_ char *path = str_printf(str_eq(entry->path, ".") ? "./" : "./%s", entry->path);
+
+	if (!path)
+		return walk_error(entry, -ENOMEM, "archive", err);
+
+	archive_entry_copy_pathname(to, path);
+	archive_entry_set_mode(to, entry->st.st_mode);
+	archive_entry_set_uid(to, entry->st.st_uid);
+	archive_entry_set_gid(to, entry->st.st_gid);
+	archive_entry_set_mtime(to, entry->st.st_mtim.tv_sec, entry->st.st_mtim.tv_nsec);
+	archive_entry_set_size(to, S_ISREG(entry->st.st_mode) && !entry->first ? entry->st.st_size : 0);
+
+	return archive_links(to, entry, err);
+}
+
+static int archive_one(const struct walk_entry *entry, void *userdata, struct ct_error *err)
+{
+	CLEANUP(entry_freep) struct archive_entry *to = NULL;
+	const bool regular = S_ISREG(entry->st.st_mode) && !entry->first;
+	struct archiving *a = userdata;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (S_ISCHR(entry->st.st_mode) || S_ISBLK(entry->st.st_mode) || S_ISSOCK(entry->st.st_mode))
+		return 0;
+
+	to = archive_entry_new();
+	if (!to)
+		return walk_error(entry, -ENOMEM, "archive", err);
+
+	r = archive_header(to, entry, err);
+	if (r < 0)
+		return r;
+
+	if (regular || S_ISDIR(entry->st.st_mode)) {
+		fd = walk_open(entry, err);
+		if (fd < 0)
+			return fd;
+		r = archive_attributes(to, entry, fd, err);
+		if (r < 0)
+			return r;
+	}
+
+	if (archive_write_header(a->archive, to) < ARCHIVE_OK)
+		return archive_failed(a->archive, "write the archive", err);
+
+	return regular ? archive_content(a, entry, fd, err) : 0;
+}
+
+static int archive_start(struct archiving *a, int archive_fd, struct ct_error *err)
+{
+	a->archive = archive_write_new();
+	a->chunk = malloc(ARCHIVE_CHUNK);
+	if (!a->archive || !a->chunk)
+		return ct_error_set(err, -ENOMEM, "archive", "out of memory");
+
+	if (archive_write_set_format_pax_restricted(a->archive) < ARCHIVE_OK ||
+	        archive_write_add_filter_zstd(a->archive) < ARCHIVE_OK ||
+	        archive_write_set_options(a->archive, "hdrcharset=BINARY,xattrheader=SCHILY") < ARCHIVE_OK ||
+	        archive_write_open_fd(a->archive, archive_fd) < ARCHIVE_OK)
+		return archive_failed(a->archive, "start the archive", err);
+
+	return 0;
+}
+
+int archive_tree(int root_fd, int archive_fd, struct ct_error *err)
+{
+	CLEANUP(archiving_done) struct archiving a = { 0 };
+	int r;
+
+	r = archive_start(&a, archive_fd, err);
+	if (r < 0)
+		return r;
+
+	r = tree_walk(root_fd, archive_one, &a, err);
+	if (r < 0)
+		return r;
+
+	if (archive_write_close(a.archive) < ARCHIVE_OK)
+		return archive_failed(a.archive, "finish the archive", err);
+
+	return 0;
+}
