@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <systemd/sd-event.h>
 #include <uthash.h>
 
 #include "base/error.h"
@@ -48,6 +49,7 @@ struct container {
 	void *on_exit_data;
 	struct teardown *teardown; /* at work, else NULL */
 	bool reboot;             /* its init asked for a reboot */
+	sd_event_source *restart_timer; /* pause before it is started again, else NULL */
 	UT_hash_handle hh_ctid, hh_name;
 };
 
@@ -80,6 +82,9 @@ void container_set_state(struct container *c, enum container_state state);
 int container_update(struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err);
 /* The mark broken, with why; text NULL takes it away. */
 void container_set_broken(struct container *c, const char *text);
+
+/* The root directory of a running container, seen through its init (O_PATH). -ESRCH. */
+int container_open_root(const struct container *c, struct ct_error *err);
 
 /* Key of its init at the keeper: "c/CTID". */
 void container_key(const struct container *c, char ret[40]);

@@ -197,6 +197,22 @@ void job_finish(struct job *job, int result)
 		job_run(next);
 }
 
+void job_finish_gone(struct job *job, int result)
+{
+	struct container *c = job->container;
+	struct job *waiting;
+
+	job->container = NULL;
+	job_finish(job, result);
+	while ((waiting = TAILQ_FIRST(&c->queue))) {
+		TAILQ_REMOVE(&c->queue, waiting, queue_entry);
+		waiting->container = NULL;
+		job_finish(waiting, ct_error_kind_set(&waiting->error, CT_ERROR_NOT_FOUND, -ENOENT,
+				"there is no container \"%s\" any more", waiting->row.object));
+	}
+	container_free(c);
+}
+
 void job_progress(struct job *job, int percent, const char *format, ...)
 {
 	va_list ap;

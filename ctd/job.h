@@ -79,6 +79,9 @@ int job_submit(struct manager *m, const struct job_request *request, struct ct_e
 /* The end; r: 0 done, negative errno with job->error filled. The job is gone afterwards. */
 void job_finish(struct job *job, int r);
 
+/* The same for a job whose container has been forgotten (verb_forget): later jobs of its queue fail as not found, and the container is freed. */
+void job_finish_gone(struct job *job, int r);
+
 /* For fsck and people: what the job is at. step is a static string, also written into the record when recorded. */
 void job_progress(struct job *job, int percent, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -44,6 +44,7 @@ struct manager {
 	struct containers containers;
 	struct jobs jobs;
 	struct attach *attach;
+	struct console *consoles; /* exec.c */
 	struct http *http;
 	struct sweeper *sweeper;
 	struct autostart *autostart;

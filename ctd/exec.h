@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Commands and consoles between the keeper, the attach socket and the API. */
+#pragma once
+
+#include "ctd/attach.h"
+#include "ctd/keeper-proto.h"
+
+struct manager;
+
+extern const struct attach_ops exec_attach_ops; /* userdata: the manager */
+
+/* Key of a command at the keeper: "x/ID". */
+void exec_key(const char *id, char ret[40]);
+/* The keeper says that a command ended; key is "x/ID". */
+void exec_exited(struct manager *m, const struct keeper_process *process);
+/* A command that a former ctd started: its exit is to come, or to be told. */
+void exec_found(struct manager *m, const struct keeper_process *process);
+/* At shutdown of ctd. */
+void exec_consoles_free(struct manager *m);

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* set: changing a container's configuration, root's keys and password.
+ *
+ * The patch is laid over what is stored, the whole is checked, then written, then what can follow at once does: in a running container the host name and
+ * files are changed now, in a stopped one they are left pending for its next start. The answer lists each key that changed and when it takes effect; a dry run
+ * stops there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "ctd/api.h"
+#include "ctd/guest.h"
+#include "ctd/manager.h"
+#include "ctd/pending.h"
+#include "ctd/ports.h"
+#include "ctd/verbs.h"
+
+static bool is_running(const struct container *c)
+{
+	return (c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN) && c->run.pid > 0;
+}
+
+/* One entry of "changes". */
+static int note_change(json_t *changes, const char *key, json_t *from, json_t *to, bool running)
+{
+	const char *when = !running || config_key_is_live(key) ? "now" : "next start";
+
+	return json_array_append_new(changes,
+		json_pack("{s:s, s:O?, s:O?, s:s}", "key", key, "from", from, "to", json_is_null(to) ? NULL : to, "when", when));
+}
+
+static json_t *list_changes(const json_t *old, const json_t *patch, const char *password_hash, bool running)
+{
+	json_t *changes = json_array();
+	const char *key;
+	json_t *value;
+
+	json_object_foreach ((json_t *)patch, key, value) {
+		json_t *from = json_object_get(old, key);
+
+		if (from ? !json_equal(from, value) : !json_is_null(value))
+			(void)note_change(changes, key, from, value, running); /* a shorter list without memory */
+	}
+	if (password_hash)
+		(void)json_array_append_new(changes, json_pack("{s:s, s:s}", "key", "password", "when", "now"));
+	return changes;
+}
+
+/* The host's one thread enters the container's UTS namespace and comes back. Coming back cannot fail: we hold the fd and the right. */
+static int set_live_hostname(const struct container *c, const char *hostname, struct ct_error *err)
+{
+	_cleanup_close_ int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int theirs = -1;
+	int r = 0;
+
+	theirs = ct_process_namespace(c->run.pid, CLONE_NEWUTS);
+	if (own < 0 || theirs < 0)
+		return ct_error_set(err, -ESRCH, "hostname", "cannot reach the UTS namespace of \"%s\"", c->row.name);
+	if (setns(theirs, CLONE_NEWUTS) < 0)
+		return ct_error_set(err, -errno, "hostname", "cannot enter the UTS namespace of \"%s\": %s", c->row.name,
+			strerror(errno));
+	if (sethostname(hostname, strlen(hostname)) < 0)
+		r = ct_error_set(err, -errno, "hostname", "cannot set the host name of \"%s\": %s", c->row.name, strerror(errno));
+	if (setns(own, CLONE_NEWUTS) < 0)
+		abort(); /* in a tenant's namespace we must not go on */
+	return r;
+}
+
+int container_open_root(const struct container *c, struct ct_error *err)
+{
+	char path[40];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", c->run.pid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || kill(c->run.pid, 0) < 0)
+		return ct_error_set(err, -ESRCH, "root", "cannot reach the root of \"%s\": %s", c->row.name, strerror(errno));
+	return fd;
+}
+
+static int apply_live(struct container *c, const json_t *patch, const char *password_hash, struct ct_error *err)
+{
+	const char *hostname = *c->config.hostname ? c->config.hostname : c->row.name;
+	struct guest_edit edit = {
+		.hostname = json_object_get(patch, "hostname") ? hostname : NULL,
+		.ssh_keys = c->config.ssh_keys,
+		.n_ssh_keys = c->config.n_ssh_keys,
+		.set_keys = json_object_get(patch, "ssh_keys"),
+		.password_hash = password_hash,
+	};
+	_cleanup_close_ int root_fd = -1;
+	int r;
+
+	if (!edit.hostname && !edit.set_keys && !edit.password_hash)
+		return 0;
+	root_fd = container_open_root(c, err);
+	if (root_fd < 0)
+		return root_fd;
+	r = guest_apply(root_fd, manager_base_id(c->manager, c->run.slot), &edit, err);
+	if (r >= 0 && edit.hostname)
+		r = set_live_hostname(c, hostname, err);
+	return r;
+}
+
+/* Addresses and configuration in one transaction. */
+static int store_config(struct container *c, const json_t *merged, bool with_addresses, struct ct_error *err)
+{
+	struct store *store = c->manager->store;
+	struct config parsed;
+	int r;
+
+	r = config_from_json(merged, &parsed, err);
+	if (r < 0)
+		return r;
+	r = store_begin(store, true, err);
+	if (r >= 0) {
+		struct ip_addr old[2] = { c->private[0], c->private[1] };
+
+		r = with_addresses ? ports_lease(c, &parsed, err) : 0;
+		if (r >= 0)
+			r = container_update(c, NULL, merged, true, err);
+		if (r >= 0)
+			r = store_commit(store, err);
+		else
+			store_rollback(store);
+		if (r < 0)
+			memcpy(c->private, old, sizeof(old));
+	}
+	config_done(&parsed);
+	return r;
+}
+
+static int change(struct job *job, const json_t *old, const json_t *patch, const char *password_hash)
+{
+	struct container *c = job->container;
+	_cleanup_json_ json_t *merged = config_merge(old, patch);
+	bool running = is_running(c), net = json_object_get(patch, "net");
+	int r;
+
+	if (!merged)
+		return ct_error_set(&job->error, -ENOMEM, "set", "out of memory");
+	if (net && c->state != CONTAINER_STOPPED && !json_equal(json_object_get(old, "net"), json_object_get(patch, "net")))
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+			"the interfaces of \"%s\" can be changed while it is stopped; it is %s", c->row.name,
+			container_state_name(c->state));
+	if (!running) {
+		r = pending_add(merged, password_hash, json_object_get(patch, "ssh_keys"), &job->error);
+		if (r < 0)
+			return r;
+	}
+
+	r = store_config(c, merged, net, &job->error);
+	if (r >= 0 && running) {
+		r = apply_live(c, patch, password_hash, &job->error);
+		if (r < 0) /* the record as it was: nothing was promised */
+			(void)container_update(c, NULL, old, true, NULL);
+	}
+	return r;
+}
+
+/* The configuration as stored, with what is pending. */
+static int stored_config(const struct container *c, json_t **ret, struct ct_error *err)
+{
+	return json_parse(c->row.config, strlen(c->row.config), ret, err);
+}
+
+static int check_change(const struct container *c, const json_t *old, const json_t *patch, struct ct_error *err)
+{
+	_cleanup_json_ json_t *merged = config_merge(old, patch);
+	struct config parsed;
+	int r;
+
+	if (!merged)
+		return ct_error_set(err, -ENOMEM, "set", "out of memory");
+	r = config_from_json(merged, &parsed, err);
+	if (r >= 0)
+		config_done(&parsed);
+	return r;
+}
+
+static int run_set(struct job *job)
+{
+	struct container *c = job->container;
+	const json_t *patch = json_object_get(job->params, "config");
+	const char *hash = job->data;
+	_cleanup_json_ json_t *old = NULL, *changes = NULL;
+	int r;
+
+	r = stored_config(c, &old, &job->error);
+	if (r < 0)
+		return r;
+	changes = list_changes(old, patch, hash, is_running(c));
+	r = check_change(c, old, patch, &job->error);
+	if (r >= 0 && !json_is_true(json_object_get(job->params, "dry_run")))
+		r = change(job, old, patch, hash);
+	if (r < 0)
+		return r;
+
+	job->result = container_to_json(c);
+	if (job->result)
+		(void)json_object_set(job->result, "changes", changes); /* a shorter answer without memory */
+	return 1;
+}
+
+static void free_set(struct job *job)
+{
+	free(job->data);
+}
+
+/* One transaction did it or did not; what was to be changed in a running container is left to who asked. */
+const struct job_type verb_set = { .verb = "set", .run = run_set, .free = free_set };
+
+struct request {
+	json_t *config;
+	const char *password;
+	bool dry_run;
+};
+
+static const struct json_field request_fields[] = {
+	{ "config", JSON_KIND_OBJECT, offsetof(struct request, config), JSON_NO_HAS, false },
+	{ "password", JSON_KIND_STRING, offsetof(struct request, password), JSON_NO_HAS, false },
+	{ "dry_run", JSON_KIND_BOOL, offsetof(struct request, dry_run), JSON_NO_HAS, false },
+	{ NULL },
+};
+
+int api_container_set(struct manager *m, struct call *call, struct ct_error *err)
+{
+	_cleanup_json_ json_t *empty = json_object();
+	_cleanup_free_ char *hash = NULL;
+	struct container *c = NULL;
+	struct request in = { 0 };
+	int r;
+
+	r = json_read(call_body(call), request_fields, &in, err);
+	if (r >= 0)
+		r = config_check_patch(in.config ?: empty, err);
+	if (r >= 0)
+		r = verb_target(m, call, &c, err);
+	if (r >= 0 && in.password)
+		r = guest_hash_password(in.password, &hash, err);
+	if (r < 0)
+		return r;
+	return job_submit(m,
+		&(struct job_request){
+			.type = &verb_set,
+			.container = c,
+			.object = c->row.name,
+			/* The password is not in it: parameters are recorded. */
+			.params = json_pack("{s:O, s:b}", "config", in.config ?: empty, "dry_run", in.dry_run),
+			.call = call,
+			.data = TAKE_PTR(hash),
+		},
+		err);
+}
