@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ctctl help: printed from the table of commands, so that it cannot be wrong.
+ *
+ * --list prints names alone, one a line: the commands, or with a family's name its members. --options prints
+ * what a command accepts as `--name` or `--name=`, --operand which objects it takes. The completion is built
+ * on these three, and the tests that look for a page and a test of each command.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/str.h"
+#include "ctctl/command.h"
+#include "ctctl/config.h"
+#include "ctctl/table.h"
+
+#define HELP_COLUMN 30
+
+static void print_option(
+        char letter, const char *prefix, const char *name, const char *metavar, const char *help)
+{
+	char left[96];
+
+	/* Names and metavars are ours and short. */
+	(void)snprintf(left, sizeof(left), "%c%c%s --%s%s%s%s", letter ? '-' : ' ', letter ? letter : ' ',
+	        letter ? "," : " ", prefix, name, metavar ? " " : "", metavar ? metavar : "");
+	(void)printf("  %-*s %s\n", HELP_COLUMN, left, help); /* finish_output looks at the stream's state */
+}
+
+static void print_rows(const struct option_row *rows)
+{
+	for (const struct option_row *row = rows; row && row->name; row++)
+		print_option(row->letter, "", row->name, row->metavar, row->help);
+}
+
+static void print_config_rows(void)
+{
+	(void)printf("\nConfiguration:\n");
+	for (const struct config_row *row = config_rows; row->option; row++)
+		print_option(
+		        0, row->kind == CONFIG_BOOL ? "[no-]" : "", row->option, row->metavar, row->help);
+}
+
+void help_print_command(const struct command *command)
+{
+	if (!command) {
+		help_print_overview(NULL);
+		return;
+	}
+
+	(void)printf("Usage: ctctl %s%s%s%s\n%s.\n", command->name, str_empty(command->operands) ? "" : " ",
+	        command->operands, command->options || command->takes_config ? " [OPTION...]" : "",
+	        command->summary);
+	if (command->options) {
+		(void)printf("\nOptions:\n");
+		print_rows(command->options);
+	}
+	if (command->takes_config)
+		print_config_rows();
+
+	(void)printf("\nOptions of every command:\n");
+	print_rows(common_options);
+	(void)printf("\nMore: man ctctl-%s\n", command_first_word(command));
+}
+
+void help_print_overview(const char *family)
+{
+	(void)printf("Usage: ctctl [OPTION...] %s%s[OPERAND...] [OPTION...]\n\n", family ? family : "COMMAND",
+	        family ? " COMMAND " : " ");
+	for (const struct command *const *c = commands; *c; c++)
+		if (!family || str_eq((*c)->family, family))
+			(void)printf("  %-20s %s\n", (*c)->name, (*c)->summary);
+
+	(void)printf("\nOptions of every command:\n");
+	print_rows(common_options);
+	(void)printf(
+	        "\nMore: ctctl help COMMAND, man %s%s\n", family ? "ctctl-" : "ctctl", family ? family : "");
+}
+
+/* Once each, though a family has several rows. */
+static void print_names(const char *family)
+{
+	const char *last = NULL;
+
+	for (const struct command *const *c = commands; *c; c++) {
+		const char *name = family ? (*c)->name + strlen(family) + 1 : command_first_word(*c);
+		if (family && !str_eq((*c)->family, family))
+			continue;
+		if (!str_eq(name, last))
+			(void)puts(name);
+		last = name;
+	}
+}
+
+static void print_option_names(const struct command *command)
+{
+	const struct option_row *const sets[] = { command->options, common_options };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
+		for (const struct option_row *row = sets[i]; row && row->name; row++) {
+			(void)printf("--%s%s\n", row->name, row->metavar ? "=" : "");
+			if (row->letter)
+				(void)printf("-%c\n", row->letter);
+		}
+
+	for (const struct config_row *row = config_rows; command->takes_config && row->option; row++) {
+		(void)printf("--%s%s\n", row->option, row->metavar ? "=" : "");
+		if (row->kind == CONFIG_BOOL)
+			(void)printf("--no-%s\n", row->option);
+	}
+}
+
+static const char *operand_name(enum operand_kind kind)
+{
+	switch (kind) {
+	case OPERAND_NONE: return "none";
+	case OPERAND_CONTAINER: return "container";
+	case OPERAND_TEMPLATE: return "template";
+	case OPERAND_RECIPE: return "recipe";
+	case OPERAND_JOB: return "job";
+	case OPERAND_COMMAND: return "command";
+	}
+	return "none";
+}
+
+struct help_values {
+	bool list;
+	bool options;
+	bool operand;
+};
+
+static const struct option_row help_options[] = {
+	{ "list", 0, OPTION_FLAG, NULL, "names only: of all commands, or of a family's",
+	        offsetof(struct help_values, list) },
+	{ "options", 0, OPTION_FLAG, NULL, "what a command accepts, one a line",
+	        offsetof(struct help_values, options) },
+	{ "operand", 0, OPTION_FLAG, NULL, "what a command's operands name",
+	        offsetof(struct help_values, operand) },
+	{ 0 },
+};
+
+static int run_help(struct context *ctx, struct ct_error *err)
+{
+	struct help_values v = { 0 };
+	const struct command *command = NULL;
+	const char *family = NULL;
+	int words = 0;
+
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+
+	if (ctx->n_operands == 1 && command_is_family(ctx->operands[0]))
+		family = ctx->operands[0];
+	else if (ctx->n_operands > 0) {
+		command = command_find((int)ctx->n_operands, ctx->operands, &words, err);
+		if (!command)
+			return -EINVAL;
+	}
+
+	if ((v.options || v.operand) && !command)
+		return ct_error_kind_set(
+		        err, CT_ERROR_USAGE, -EINVAL, "help: --options and --operand need a command");
+	if (v.list)
+		print_names(family);
+	else if (v.options)
+		print_option_names(command);
+	else if (v.operand)
+		(void)puts(operand_name(command->completes));
+	else if (command)
+		help_print_command(command);
+	else
+		help_print_overview(family);
+
+	return finish_output(err);
+}
+
+const struct command command_help = {
+	.name = "help",
+	.operands = "[COMMAND]",
+	.summary = "Say what a command takes",
+	.max_operands = 2,
+	.completes = OPERAND_COMMAND,
+	.options = help_options,
+	.run = run_help,
+};

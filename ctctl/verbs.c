@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The verbs that are one POST (or DELETE) for each container that is named: start, stop, restart, kill,
+ * freeze, thaw, destroy, rename.
+ *
+ * Several names are done one after the other on one connection. One that fails is told at once and the others
+ * are still tried; the exit status is that of the first failure.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/str.h"
+#include "ctctl/command.h"
+#include "ctctl/signals.h"
+
+static int call_container(struct context *ctx, const char *method, const char *name, const char *verb,
+        const json_t *body, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+	_cleanup_json_ json_t *answer = NULL;
+
+	(void)strbuf_puts(&path, "/v1/containers"); /* failures are kept in the buffer */
+	(void)path_add_segment(&path, name);
+	if (verb)
+		(void)path_add_segment(&path, verb);
+	if (path.error < 0)
+		return path.error;
+
+	int r = client_call(&ctx->client, method, path.data, body, ctx->json ? &answer : NULL, err);
+	if (r < 0 || !ctx->json)
+		return r;
+
+	return print_json(answer, err);
+}
+
+int command_each_container(
+        struct context *ctx, const char *method, const char *verb, const json_t *body, struct ct_error *err)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < ctx->n_operands; i++) {
+		struct ct_error one = { 0 };
+
+		int r = call_container(ctx, method, ctx->operands[i], verb, body, &one);
+		if (r == 0)
+			continue;
+		if (one.code == 0)
+			(void)ct_error_set(&one, r, NULL, "%s", strerror(-r));
+
+		print_error(&one);
+		if (first == 0) {
+			first = r;
+			*err = one;
+			err->text[0] = '\0';
+		}
+		if (ctx->client.unreachable)
+			break;
+	}
+
+	return first;
+}
+
+static int run_plain(struct context *ctx, struct ct_error *err)
+{
+	int r = options_parse(ctx, NULL, NULL, err);
+	if (r < 0)
+		return r;
+
+	return command_each_container(ctx, "POST", ctx->command->name, NULL, err);
+}
+
+#define PLAIN_COMMAND(verb, text)                                                                            \
+	{                                                                                                    \
+		.name = verb, .operands = "NAME...", .summary = text, .min_operands = 1,                     \
+		.max_operands = OPERANDS_ANY, .completes = OPERAND_CONTAINER, .run = run_plain,              \
+	}
+
+const struct command command_start = PLAIN_COMMAND("start", "Start containers");
+const struct command command_freeze =
+        PLAIN_COMMAND("freeze", "Stop all processes of a container where they are");
+const struct command command_thaw = PLAIN_COMMAND("thaw", "Let a frozen container run on");
+
+struct stop_values {
+	int64_t timeout;
+};
+
+static const struct option_row stop_options[] = {
+	{ "timeout", 't', OPTION_SECONDS, "TIME",
+	        "how long a clean stop may take before everything is killed; 0: at once",
+	        offsetof(struct stop_values, timeout) },
+	{ 0 },
+};
+
+static int run_stop(struct context *ctx, struct ct_error *err)
+{
+	struct stop_values v = { .timeout = -1 };
+	_cleanup_json_ json_t *body = NULL;
+
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+	if (v.timeout >= 0) {
+		body = json_pack("{s:I}", "timeout", (json_int_t)v.timeout);
+		if (!body)
+			return -ENOMEM;
+	}
+
+	return command_each_container(ctx, "POST", ctx->command->name, body, err);
+}
+
+const struct command command_stop = {
+	.name = "stop",
+	.operands = "NAME...",
+	.summary = "Stop containers: ask, wait, then kill",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.options = stop_options,
+	.run = run_stop,
+};
+
+const struct command command_restart = {
+	.name = "restart",
+	.operands = "NAME...",
+	.summary = "Stop and start containers",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.options = stop_options,
+	.run = run_stop,
+};
+
+struct kill_values {
+	const char *signal;
+};
+
+static const struct option_row kill_options[] = {
+	{ "signal", 's', OPTION_STRING, "SIGNAL",
+	        "send this to init (name or number) instead of killing everything",
+	        offsetof(struct kill_values, signal) },
+	{ 0 },
+};
+
+static int run_kill(struct context *ctx, struct ct_error *err)
+{
+	struct kill_values v = { 0 };
+	_cleanup_json_ json_t *body = NULL;
+
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+	if (v.signal) {
+		int number = signal_from_text(v.signal);
+		if (number < 0)
+			return ct_error_field(err, "signal",
+			        "--signal: \"%s\" is no signal; a name such as TERM or RTMIN+3, or a number from 1 to %d",
+			        v.signal, SIGRTMAX);
+
+		body = json_pack("{s:i}", "signal", number);
+		if (!body)
+			return -ENOMEM;
+	}
+
+	return command_each_container(ctx, "POST", "kill", body, err);
+}
+
+const struct command command_kill = {
+	.name = "kill",
+	.operands = "NAME...",
+	.summary = "Kill all processes of a container, or send its init a signal",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.options = kill_options,
+	.run = run_kill,
+};
+
+struct destroy_values {
+	bool force;
+};
+
+static const struct option_row destroy_options[] = {
+	{ "force", 'f', OPTION_FLAG, NULL, "even if it runs", offsetof(struct destroy_values, force) },
+	{ 0 },
+};
+
+static int run_destroy(struct context *ctx, struct ct_error *err)
+{
+	struct destroy_values v = { 0 };
+	_cleanup_json_ json_t *body = NULL;
+
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+	if (v.force) {
+		body = json_pack("{s:b}", "force", 1);
+		if (!body)
+			return -ENOMEM;
+	}
+
+	return command_each_container(ctx, "DELETE", NULL, body, err);
+}
+
+const struct command command_destroy = {
+	.name = "destroy",
+	.operands = "NAME...",
+	.summary = "Remove containers and all that is in them",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.options = destroy_options,
+	.run = run_destroy,
+};
+
+static int run_rename(struct context *ctx, struct ct_error *err)
+{
+	int r = options_parse(ctx, NULL, NULL, err);
+	if (r < 0)
+		return r;
+
+	_cleanup_json_ json_t *body = json_pack("{s:s}", "name", ctx->operands[1]);
+	if (!body)
+		return ct_error_field(err, "name", "\"%s\" is no name", ctx->operands[1]);
+
+	return call_container(ctx, "POST", ctx->operands[0], "rename", body, err);
+}
+
+const struct command command_rename = {
+	.name = "rename",
+	.operands = "NAME NEW",
+	.summary = "Give a container another name",
+	.min_operands = 2,
+	.max_operands = 2,
+	.completes = OPERAND_CONTAINER,
+	.run = run_rename,
+};
