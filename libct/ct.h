@@ -16,7 +16,7 @@
  * or a negative errno and, in *err if err is not NULL, a sentence for an operator.
  *
  * Needs Linux 5.19 or newer (tested from 6.1): clone3 with CLONE_INTO_CGROUP, mount_setattr idmaps, pidfds, openat2, cgroup.kill.
- * The caller is root in the initial user namespace with CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_SETPCAP.
+ * The caller is root in the initial user namespace with CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_SETPCAP, and has one thread.
  */
 #pragma once
 
@@ -106,7 +106,9 @@ struct ct_rlimit {
 };
 
 /* A file or directory of the host side bound into the container before its init starts: source is an fd of a detached mount
- * (open_tree(OPEN_TREE_CLONE)) or of an object to bind; target is a path inside, resolved in the container's root. */
+ * (open_tree(OPEN_TREE_CLONE); used up as root_fd is) or of an object to bind; target is a path inside, resolved in the container's
+ * root. What the container finds there it can neither unmount nor remount writable. At most CT_BINDS_MAX. */
+#define CT_BINDS_MAX 64
 struct ct_bind {
 	int source_fd;
 	const char *target;
@@ -121,7 +123,7 @@ struct ct_spec {
 	const char *hostname;
 
 	/* The parts, all borrowed. */
-	int root_fd;         /* detached mount of the root filesystem; ct_start attaches a clone of it, so that it may be used again */
+	int root_fd;         /* detached mount of the root filesystem; used up by ct_start on kernels before 6.15, so make one for each start */
 	int userns_fd;
 	int netns_fd;        /* owned by the user namespace */
 	int cgroup_fd;       /* v2 directory; init starts in it and it becomes the root of the cgroup namespace */
@@ -159,6 +161,7 @@ struct ct_process {
 	int pidfd;
 	int status_fd;       /* readable when exec has happened or failed; see ct_start_result. */
 	int console_fd;      /* master of the pty, -1: none */
+	bool ready;          /* the library's: the child has got as far as execve */
 };
 #define CT_PROCESS_INIT ((struct ct_process){ .pid = -1, .pidfd = -1, .status_fd = -1, .console_fd = -1 })
 void ct_process_done(struct ct_process *process); /* closes fds, does not kill */
