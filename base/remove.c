@@ -210,9 +210,10 @@ static void leave(struct removal *t)
 		return;
 	}
 
+	/* It may have been filled again, or exchanged for something that is no directory. */
 	if (unlinkat(dirfd(up->dir), up->child, AT_REMOVEDIR) == 0)
 		t->removed++;
-	else if (errno == ENOTEMPTY && progress)
+	else if ((errno == ENOTEMPTY || errno == ENOTDIR) && progress)
 		up->again = true;
 	else if (errno != ENOENT)
 		removal_fail(t, up, -errno);
@@ -303,7 +304,7 @@ static int remove_top(int parent, const char *name)
 			return fd;
 
 		r = remove_directory(t, parent, name, fd);
-	} while (r == -ENOTEMPTY && t->error == 0 && t->removed != before);
+	} while ((r == -ENOTEMPTY || r == -ENOTDIR) && t->error == 0 && t->removed != before);
 
 	return r;
 }
