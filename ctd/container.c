@@ -81,6 +81,7 @@ void container_free(struct container *c)
 {
 	if (!c)
 		return;
+	(void)sd_event_source_disable_unref(c->restart_timer); /* always NULL */
 	(void)fd_close(c->cgroup_fd);
 	(void)fd_close(c->console_fd);
 	(void)fd_close(c->pidfd);
@@ -238,106 +239,95 @@ void container_key(const struct container *c, char ret[40])
 	(void)snprintf(ret, 40, "c/%s", c->row.ctid); /* 34 bytes and the end */
 }
 
-/* Adds key: value unless value is NULL because memory ran out; the whole then fails. */
-static int add(json_t *object, const char *key, json_t *value)
-{
-	return json_object_set_new(object, key, value);
-}
-
-static json_t *time_json(uint64_t usec)
+static void print_time(struct strbuf *b, const char *key, uint64_t usec)
 {
 	char text[32];
 
-	return json_string(format_time_utc(text, sizeof(text), usec));
+	(void)strbuf_printf(b, ",\"%s\":\"%s\"", key, format_time_utc(text, sizeof(text), usec));
 }
 
-static json_t *addresses_json(const struct container *c)
+static void print_string(struct strbuf *b, const char *key, const char *value)
 {
-	json_t *list = json_array();
+	(void)strbuf_printf(b, ",\"%s\":", key);
+	(void)strbuf_json_string(b, value);
+}
+
+static void print_address(struct strbuf *b, const struct ip_addr *a, bool *first)
+{
 	char text[IP_ADDR_STRLEN];
 
-	for (unsigned i = 0; list && i < 2; i++)
-		if (c->private[i].family)
-			(void)json_array_append_new(list, /* short only without memory */
-				json_string(ip_format_addr(&c->private[i], text, sizeof(text))));
-	for (unsigned i = 0; list && i < c->config.n_nets; i++)
-		for (unsigned j = 0; j < c->config.nets[i].n_ips; j++)
-			(void)json_array_append_new(list,
-				json_string(ip_format_addr(&c->config.nets[i].ips[j], text, sizeof(text))));
-	return list;
+	(void)strbuf_printf(b, "%s\"%s\"", *first ? "" : ",", ip_format_addr(a, text, sizeof(text)));
+	*first = false;
 }
 
-static int add_run(json_t *object, const struct container *c)
+static void print_addresses(struct strbuf *b, const struct container *c)
 {
-	int r = 0;
+	bool first = true;
 
+	(void)strbuf_puts(b, ",\"addresses\":[");
+	for (unsigned i = 0; i < 2; i++)
+		if (c->private[i].family)
+			print_address(b, &c->private[i], &first);
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		for (unsigned j = 0; j < c->config.nets[i].n_ips; j++)
+			print_address(b, &c->config.nets[i].ips[j], &first);
+	(void)strbuf_putc(b, ']');
+}
+
+static void print_run(struct strbuf *b, const struct container *c)
+{
 	if (container_has_init(c) && c->run.pid > 0) {
-		r |= add(object, "pid", json_integer(c->run.pid));
-		r |= add(object, "started", time_json(c->run.started_usec));
+		(void)strbuf_printf(b, ",\"pid\":%d", c->run.pid);
+		print_time(b, "started", c->run.started_usec);
 	}
 	if (c->run.slot)
-		r |= add(object, "base_id", json_integer(manager_base_id(c->manager, c->run.slot)));
-	if (c->run.exit_usec) {
-		json_t *end = json_object();
+		(void)strbuf_printf(b, ",\"base_id\":%u", manager_base_id(c->manager, c->run.slot));
+	if (c->run.exit_usec && !c->run.slot) {
+		char text[32];
 
-		r |= end ? 0 : -1;
-		if (end && c->run.exit_code >= 0)
-			r |= add(end, "code", json_integer(c->run.exit_code));
-		if (end)
-			r |= add(end, "time", time_json(c->run.exit_usec));
-		r |= add(object, "exit", end);
+		(void)strbuf_printf(b, ",\"exit\":{\"time\":\"%s\"", format_time_utc(text, sizeof(text), c->run.exit_usec));
+		if (c->run.exit_code >= 0)
+			(void)strbuf_printf(b, ",\"code\":%d", c->run.exit_code);
+		(void)strbuf_putc(b, '}');
 	}
-	return r;
 }
 
-static json_t *marks_json(const struct container *c)
+/* What people gave: the stored text itself, unless something of ours has to be taken out of it. */
+static void print_config(struct strbuf *b, const struct container *c)
 {
-	json_t *list = json_array();
+	_cleanup_json_ json_t *object = NULL;
+	_cleanup_free_ char *text = NULL;
 
-	if (list && c->config.disabled)
-		(void)json_array_append_new(list, json_string("disabled"));
-	if (list && c->row.broken)
-		(void)json_array_append_new(list, json_string("broken"));
-	return list;
+	if (strstr(c->row.config, "\"" CONFIG_PENDING "\"") && json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
+		(void)json_object_del(object, CONFIG_PENDING); /* it need not be there */
+		text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+	}
+	(void)strbuf_printf(b, ",\"config\":%s", text ?: object ? "{}" : c->row.config);
 }
 
-/* What people gave. */
-static json_t *config_json(const struct container *c)
+void container_print(const struct container *c, struct strbuf *b)
 {
-	struct ct_error error;
-	json_t *object = NULL;
-
-	if (json_parse(c->row.config, strlen(c->row.config), &object, &error) < 0)
-		return NULL;
-	(void)json_object_del(object, CONFIG_PENDING); /* it need not be there */
-	return object;
+	(void)strbuf_printf(b, "{\"ctid\":\"%s\",\"number\":%u,\"state\":\"%s\"", c->row.ctid, c->row.number,
+		state_names[c->state]);
+	print_string(b, "name", c->row.name);
+	(void)strbuf_puts(b, ",\"template\":{\"name\":");
+	(void)strbuf_json_string(b, c->row.template_name);
+	(void)strbuf_printf(b, ",\"digest\":\"%s\"}", c->row.template_digest);
+	print_time(b, "created", c->row.created_usec);
+	print_config(b, c);
+	print_addresses(b, c);
+	(void)strbuf_printf(b, ",\"marks\":[%s%s%s]", c->config.disabled ? "\"disabled\"" : "",
+		c->config.disabled && c->row.broken ? "," : "", c->row.broken ? "\"broken\"" : "");
+	if (c->row.broken)
+		print_string(b, "broken", c->row.broken);
+	print_run(b, c);
+	(void)strbuf_putc(b, '}');
 }
 
 json_t *container_to_json(const struct container *c)
 {
-	_cleanup_json_ json_t *object = json_object();
-	json_t *template = json_object();
-	int r = 0;
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 
-	if (!object || !template) {
-		json_decref(template);
-		return NULL;
-	}
-	r |= add(template, "name", json_string(c->row.template_name));
-	r |= add(template, "digest", json_string(c->row.template_digest));
-
-	r |= add(object, "ctid", json_string(c->row.ctid));
-	r |= add(object, "name", json_string(c->row.name));
-	r |= add(object, "number", json_integer(c->row.number));
-	r |= add(object, "state", json_string(state_names[c->state]));
-	r |= add(object, "template", template);
-	r |= add(object, "created", time_json(c->row.created_usec));
-	r |= add(object, "config", config_json(c));
-	r |= add(object, "addresses", addresses_json(c));
-	r |= add(object, "marks", marks_json(c));
-	if (c->row.broken)
-		r |= add(object, "broken", json_string(c->row.broken));
-	r |= add_run(object, c);
-
-	return r ? NULL : TAKE_PTR(object);
+	container_print(c, &b);
+	return b.error ? NULL : json_loadb(b.data, b.len, 0, NULL);
 }

@@ -89,5 +89,6 @@ int container_open_root(const struct container *c, struct ct_error *err);
 /* Key of its init at the keeper: "c/CTID". */
 void container_key(const struct container *c, char ret[40]);
 
-/* CONTAINER of the API. NULL: out of memory. */
+/* CONTAINER of the API, written straight to the buffer (its error stays in it), or as a value. NULL: out of memory. */
+void container_print(const struct container *c, struct strbuf *b);
 json_t *container_to_json(const struct container *c);

@@ -252,6 +252,36 @@ static void on_started(struct keeper_reply *reply, void *userdata)
 	start_free(s);
 }
 
+/* A start that comes while the last run is still being taken down. */
+struct start_later {
+	operation_fn done;
+	void *userdata;
+};
+
+static void on_ready(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	_cleanup_free_ struct start_later *later = userdata;
+	struct ct_error failure = { 0 };
+
+	if (result >= 0)
+		result = container_start(c, later->done, later->userdata, &failure);
+	else if (error)
+		failure = *error;
+	if (result != 0)
+		later->done(c, result < 0 ? result : 0, &failure, later->userdata);
+}
+
+static int start_later(struct container *c, operation_fn done, void *userdata, struct ct_error *err)
+{
+	struct start_later *later = malloc(sizeof(*later));
+
+	if (!later)
+		return ct_error_set(err, -ENOMEM, "start", "out of memory");
+	*later = (struct start_later){ .done = done, .userdata = userdata };
+	container_teardown(c, on_ready, later);
+	return 0;
+}
+
 int container_start(struct container *c, operation_fn done, void *userdata, struct ct_error *err)
 {
 	CLEANUP(start_freep) struct start *s = NULL;
@@ -262,6 +292,8 @@ int container_start(struct container *c, operation_fn done, void *userdata, stru
 	r = check(c, err);
 	if (r < 0)
 		return r;
+	if (c->teardown)
+		return start_later(c, done, userdata, err);
 
 	s = calloc(1, sizeof(*s));
 	if (!s)

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* ctd.conf: lines of "key = value", comments after #, each key known, each value checked, errors with file and line.
+ *
+ * One table says which keys there are; the man page ctd.conf(5) has the same list (a test compares them).
+ */
+#include "ctd/conf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "base/unit.h"
+
+struct key {
+	const char *name;
+	size_t offset;
+	int (*read)(const struct key *key, const char *value, struct conf *conf);
+	uint64_t min, max;
+	const char *accepts; /* for the error */
+};
+
+static void *place(const struct key *key, struct conf *conf)
+{
+	return (char *)conf + key->offset;
+}
+
+static int read_text(const struct key *key, const char *value, struct conf *conf)
+{
+	char **target = place(key, conf);
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*target);
+	*target = copy;
+	return 0;
+}
+
+static int read_flag(const struct key *key, const char *value, struct conf *conf)
+{
+	return parse_bool(value, place(key, conf));
+}
+
+static int read_number(const struct key *key, const char *value, struct conf *conf)
+{
+	uint64_t n;
+
+	if (parse_u64(value, &n) < 0 || n < key->min || n > key->max)
+		return -EINVAL;
+	*(uint32_t *)place(key, conf) = (uint32_t)n;
+	return 0;
+}
+
+static int read_id_start(const struct key *key, const char *value, struct conf *conf)
+{
+	int r = read_number(key, value, conf);
+
+	return r < 0 ? r : conf->id_start % 65536 ? -EINVAL : 0;
+}
+
+/* A network of the family that min names; "none" switches it off. */
+static int read_network(const struct key *key, const char *value, struct conf *conf)
+{
+	struct ip_addr *target = place(key, conf);
+
+	if (str_eq(value, "none")) {
+		*target = (struct ip_addr){ 0 };
+		return 0;
+	}
+	if (ip_parse_network(value, target) < 0 || target->family != (int)key->min ||
+		target->prefix > (target->family == AF_INET ? 28 : 112))
+		return -EINVAL;
+	return 0;
+}
+
+static int read_dns(const struct key *key, const char *value, struct conf *conf)
+{
+	_cleanup_free_ char *copy = strdup(value);
+	char *next = copy, *word;
+
+	conf->n_dns = 0;
+	while (copy && (word = strsep(&next, " ,"))) {
+		if (!*word)
+			continue;
+		if (conf->n_dns >= CONF_DNS_MAX || ip_parse(word, &conf->dns[conf->n_dns]) < 0)
+			return -EINVAL;
+		conf->n_dns++;
+	}
+	return copy ? 0 : -ENOMEM;
+}
+
+static int read_storage(const struct key *key, const char *value, struct conf *conf)
+{
+	return disk_driver_from_name(value, &conf->storage);
+}
+
+#define AT(member) offsetof(struct conf, member)
+
+static const struct key keys[] = {
+	{ "group", AT(group), read_text, 0, 0, "a group's name" },
+	{ "id-start", AT(id_start), read_id_start, 65536, UINT32_MAX, "a multiple of 65536" },
+	{ "nat-network", AT(nat_network), read_network, AF_INET, 0, "an IPv4 network such as 10.77.0.0/16, or none" },
+	{ "nat-network6", AT(nat_network6), read_network, AF_INET6, 0, "an IPv6 network such as fd00:77::/64, or none" },
+	{ "dns", 0, read_dns, 0, 0, "at most 3 addresses" },
+	{ "nat-peers", AT(nat_peers), read_flag, 0, 0, "yes or no" },
+	{ "routed-peers", AT(routed_peers), read_flag, 0, 0, "yes or no" },
+	{ "proxy-neighbours", AT(proxy_neighbours), read_flag, 0, 0, "yes or no" },
+	{ "storage", 0, read_storage, 0, 0, "dir or image" },
+	{ "autostart-parallel", AT(autostart_parallel), read_number, 1, 64, "a number from 1 to 64" },
+	{ "pool-size", AT(pool_size), read_number, 0, 32, "a number from 0 to 32" },
+	{ "stop-timeout", AT(stop_timeout_sec), read_number, 1, 86400, "seconds from 1 to 86400" },
+};
+
+void conf_init(struct conf *conf)
+{
+	*conf = (struct conf){
+		.routed_peers = true,
+		.storage = DISK_DRIVER_DIR,
+		.autostart_parallel = 4,
+		.pool_size = 8,
+		.stop_timeout_sec = 60,
+	};
+	(void)ip_parse_network("10.77.0.0/16", &conf->nat_network);    /* constants */
+	(void)ip_parse_network("fd77:c7d::/64", &conf->nat_network6);
+}
+
+void conf_done(struct conf *conf)
+{
+	free(conf->state_dir);
+	free(conf->runtime_dir);
+	free(conf->socket);
+	free(conf->recipe_dir);
+	free(conf->keeper);
+	free(conf->worker);
+	free(conf->group);
+	memset(conf, 0, sizeof(*conf));
+}
+
+static char *trim(char *s)
+{
+	size_t len;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	len = strlen(s);
+	while (len > 0 && isspace((unsigned char)s[len - 1]))
+		s[--len] = '\0';
+	return s;
+}
+
+static int conf_line(struct conf *conf, char *line, const char *path, unsigned number, struct ct_error *err)
+{
+	char *hash = strchr(line, '#'), *equals, *name, *value;
+
+	if (hash)
+		*hash = '\0';
+	line = trim(line);
+	if (!*line)
+		return 0;
+	equals = strchr(line, '=');
+	if (!equals)
+		return ct_error_set(err, -EINVAL, "configuration", "%s:%u: a line must be \"key = value\"", path, number);
+	*equals = '\0';
+	name = trim(line);
+	value = trim(equals + 1);
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (!str_eq(keys[i].name, name))
+			continue;
+		if (keys[i].read(&keys[i], value, conf) < 0)
+			return ct_error_set(err, -EINVAL, "configuration", "%s:%u: %s must be %s", path, number, name,
+				keys[i].accepts);
+		return 0;
+	}
+	return ct_error_set(err, -EINVAL, "configuration", "%s:%u: \"%.40s\" is not a key of ctd.conf", path, number, name);
+}
+
+int conf_read(struct conf *conf, const char *path, bool required, struct ct_error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char *next, *line;
+	unsigned number = 0;
+	int r;
+
+	r = read_file_at(AT_FDCWD, path, 1024 * 1024, &text, NULL);
+	if (r == -ENOENT && !required)
+		return 0;
+	if (r < 0)
+		return ct_error_set(err, r, "configuration", "cannot read \"%s\": %s", path, strerror(-r));
+
+	next = text;
+	while ((line = strsep(&next, "\n"))) {
+		r = conf_line(conf, line, path, ++number, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A program of ours: beside our own executable (a build directory), else where it is installed. */
+static char *find_program(const char *name)
+{
+	char own[4096];
+	ssize_t len = readlink("/proc/self/exe", own, sizeof(own) - 1);
+	char *slash, *path;
+
+	own[len > 0 ? len : 0] = '\0';
+	slash = strrchr(own, '/');
+	if (slash)
+		*slash = '\0';
+	path = str_printf("%s/%s", own, name);
+	if (path && access(path, X_OK) == 0)
+		return path;
+	free(path);
+	return str_printf("%s/%s", CTD_LIBEXECDIR, name);
+}
+
+static int absolute(const char *what, const char *path, struct ct_error *err)
+{
+	if (path[0] != '/' || strlen(path) > 200)
+		return ct_error_set(err, -EINVAL, "configuration", "%s must be an absolute path of at most 200 bytes, not \"%.80s\"", what, path);
+	return 0;
+}
+
+int conf_finish(struct conf *conf, struct ct_error *err)
+{
+	int r;
+
+	if (!conf->state_dir)
+		conf->state_dir = strdup("/var/lib/ctd");
+	if (!conf->runtime_dir)
+		conf->runtime_dir = strdup("/run/ctd");
+	if (!conf->socket && conf->runtime_dir)
+		conf->socket = str_printf("%s/ctd.sock", conf->runtime_dir);
+	if (!conf->keeper)
+		conf->keeper = find_program("ct-keeper");
+	if (!conf->worker)
+		conf->worker = find_program("ct-worker");
+	if (!conf->recipe_dir)
+		conf->recipe_dir = access(CTD_SOURCE_RECIPES, F_OK) == 0 && !str_has_prefix(conf->worker, CTD_LIBEXECDIR) ?
+			strdup(CTD_SOURCE_RECIPES) :
+			strdup(CTD_RECIPES);
+	if (!conf->state_dir || !conf->runtime_dir || !conf->socket || !conf->keeper || !conf->worker || !conf->recipe_dir)
+		return ct_error_set(err, -ENOMEM, "configuration", "out of memory");
+
+	r = absolute("the state directory", conf->state_dir, err);
+	if (r >= 0)
+		r = absolute("the runtime directory", conf->runtime_dir, err);
+	if (r >= 0)
+		r = absolute("the socket", conf->socket, err);
+	return r;
+}
