@@ -55,8 +55,9 @@ static int join_rest(const struct ct_exec_spec *spec, struct ct_error *err)
 		return ct_error_set(err, r, "join", "cannot join the container's cgroup namespace: %s", sys_reason(r));
 	}
 
-	/* EINVAL: a kernel without time namespaces. */
-	if (setns(spec->init_pidfd, CLONE_NEWTIME) < 0 && errno != EINVAL) {
+	/* EINVAL: a kernel without time namespaces. EPERM: the container has none of its own, and root inside has no power over
+	 * the host's, in which we are already. */
+	if (setns(spec->init_pidfd, CLONE_NEWTIME) < 0 && errno != EINVAL && errno != EPERM) {
 		int r = sys_error();
 		return ct_error_set(err, r, "join", "cannot join the container's time namespace: %s", sys_reason(r));
 	}

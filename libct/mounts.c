@@ -49,6 +49,7 @@ int mount_new(const char *fstype, const char *const *options, unsigned int attr,
 	if (fs < 0)
 		return explain_new(fstype, sys_error(), err);
 
+	(void)fsconfig(fs, FSCONFIG_SET_STRING, "source", fstype, 0); /* what mount(8) shows in its first column */
 	for (; options && *options; options += 2)
 		if (fsconfig(fs, FSCONFIG_SET_STRING, options[0], options[1], 0) < 0) {
 			int r = sys_error();
