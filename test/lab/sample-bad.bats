@@ -1,0 +1,15 @@
+# lab: script deadline=4
+# For lab/selftest: tests that must not count as passed.
+
+@test "passes" {
+	true
+}
+
+@test "fails" {
+	echo "the reason"
+	false
+}
+
+@test "hangs" {
+	sleep 1000
+}
