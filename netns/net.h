@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The network of containers, seen from the host: links, addresses, routes, filters, counters, by rtnetlink and nf_tables.
+/* The network of containers, seen from the host: links, addresses, routes, filters, counters, by rtnetlink
+ * and nf_tables.
  *
- * A *port* is one interface of a container: a veth pair whose host side stays with the host. All that protects others from the tenant, or
- * counts what it sends, sits on the host side, in place before the link is up. A context belongs to one instance of ctd, told apart
- * from others on the same host by a four-letter tag: it is in the name of every link (v<tag>…), in the name of the one nf_tables table
- * (ctd-<tag>) and in the routes' protocol number plus device, so that fsck finds what is ours.
+ * A *port* is one interface of a container: a veth pair whose host side stays with the host. All that
+ * protects others from the tenant, or counts what it sends, sits on the host side, in place before the link
+ * is up. A context belongs to one instance of ctd, told apart from others on the same host by a four-letter
+ * tag: it is in the name of every link (v<tag>…), in the name of the one nf_tables table (ctd-<tag>) and in
+ * the routes' protocol number plus device, so that fsck finds what is ours.
  *
  * No policy, no logging, no state beyond sockets: what exists is what the kernel says.
  */
@@ -17,8 +19,9 @@
 #include "base/addr.h"
 #include "base/error.h"
 
-#define NET_TAG_LEN        4
-#define NET_ROUTE_PROTOCOL 0xc7 /* of our host routes, so that BIRD or FRR can export them (rtnetlink(7), RTPROT_) */
+#define NET_TAG_LEN 4
+#define NET_ROUTE_PROTOCOL                                                                                   \
+	0xc7 /* of our host routes, so that BIRD or FRR can export them (rtnetlink(7), RTPROT_) */
 
 struct net_context;
 
@@ -34,31 +37,38 @@ enum net_mode {
 
 /* What is common to all ports. */
 struct net_host_spec {
-	const struct ip_addr *nat_networks; /* sources to masquerade when they leave the host by another interface */
+	const struct ip_addr
+	        *nat_networks; /* sources to masquerade when they leave the host by another interface */
 	size_t n_nat_networks;
-	bool nat_peers;      /* nat containers may reach each other; default no */
-	bool routed_peers;   /* routed containers may reach each other; default yes */
-	struct net_service { uint8_t protocol; uint16_t port; } const *services; /* of the host, reachable from containers (IPPROTO_TCP/UDP) */
+	bool nat_peers;    /* nat containers may reach each other; default no */
+	bool routed_peers; /* routed containers may reach each other; default yes */
+	struct net_service {
+		uint8_t protocol;
+		uint16_t port;
+	} const *services; /* of the host, reachable from containers (IPPROTO_TCP/UDP) */
 	size_t n_services;
-	bool enable_forwarding; /* set net.ipv4.ip_forward and net.ipv6.conf.all.forwarding where they are off */
+	bool enable_forwarding; /* set net.ipv4.ip_forward and net.ipv6.conf.all.forwarding where they are off
+	                         */
 };
 
-/* Makes the table with its chains, sets and maps, or brings what is there to this specification, in one nf_tables transaction; ports that are there
- * keep their filters throughout. Idempotent. */
+/* Makes the table with its chains, sets and maps, or brings what is there to this specification, in one
+ * nf_tables transaction; ports that are there keep their filters throughout. Idempotent. */
 int net_host_apply(struct net_context *net, const struct net_host_spec *spec, struct ct_error *err);
 /* Removes the table and everything with our tag (no port may be in use). */
 int net_host_remove(struct net_context *net, struct ct_error *err);
 
 struct net_port_spec {
-	char host_name[IFNAMSIZ];   /* v<tag>..., from net_port_name */
-	const char *guest_name;     /* eth0 */
-	uint8_t mac[6];             /* of the guest side; locally administered unicast */
+	char host_name[IFNAMSIZ]; /* v<tag>..., from net_port_name */
+	const char *guest_name;   /* eth0 */
+	uint8_t mac[6];           /* of the guest side; locally administered unicast */
 	enum net_mode mode;
 	const struct ip_addr *addresses; /* of the container; at most NET_ADDRESSES_MAX */
 	size_t n_addresses;
-	struct ip_addr gateway4, gateway6; /* on the host side, link-local (169.254.1.1, fe80::1) or the first of the range; family 0: none */
-	uint32_t mtu;               /* 0: of the uplink, at most 1500 */
-	bool proxy_neighbours;      /* answer ARP and NDP for the addresses on the uplink (when the segment does not route them here) */
+	struct ip_addr gateway4, gateway6; /* on the host side, link-local (169.254.1.1, fe80::1) or the first
+	                                      of the range; family 0: none */
+	uint32_t mtu;                      /* 0: of the uplink, at most 1500 */
+	bool proxy_neighbours; /* answer ARP and NDP for the addresses on the uplink (when the segment does
+	                          not route them here) */
 };
 #define NET_ADDRESSES_MAX 64
 
@@ -67,25 +77,32 @@ void net_port_name(char out[static IFNAMSIZ], const char *tag, uint32_t number, 
 /* Locally administered, made from the number, the same for the life of a container. */
 void net_port_mac(uint8_t out[static 6], const char *tag, uint32_t number, unsigned index);
 
-/* Makes the pair with the guest side inside netns_fd under its final name; the host side is down and has a chain that drops everything.
- * For the pool: what it costs is paid before a start. */
-int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd, struct ct_error *err);
+/* Makes the pair with the guest side inside netns_fd under its final name; the host side is down and has a
+ * chain that drops everything. For the pool: what it costs is paid before a start. */
+int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
+        struct ct_error *err);
 
-/* Gives a created port its addresses, filter, routes, and brings both sides up; in netns_fd: addresses, default routes by the gateways.
- * The filter is in place before the host side is up. Again on a port that is up: changes what differs, without a gap in the filter. */
-int net_port_configure(struct net_context *net, const struct net_port_spec *spec, int netns_fd, struct ct_error *err);
+/* Gives a created port its addresses, filter, routes, and brings both sides up; in netns_fd: addresses,
+ * default routes by the gateways. The filter is in place before the host side is up. Again on a port that is
+ * up: changes what differs, without a gap in the filter. */
+int net_port_configure(
+        struct net_context *net, const struct net_port_spec *spec, int netns_fd, struct ct_error *err);
 
-/* Takes elements, routes and neighbours of the port out; deletes the link only if delete_link (slow, 16 ms): normally the link
- * goes when the last reference to the network namespace is dropped. No error if the port is gone already. */
-int net_port_release(struct net_context *net, const struct net_port_spec *spec, bool delete_link, struct ct_error *err);
+/* Takes elements, routes and neighbours of the port out; deletes the link only if delete_link (slow, 16 ms):
+ * normally the link goes when the last reference to the network namespace is dropped. No error if the port is
+ * gone already. */
+int net_port_release(
+        struct net_context *net, const struct net_port_spec *spec, bool delete_link, struct ct_error *err);
 
 struct net_counters {
 	uint64_t in_bytes, in_packets, out_bytes, out_packets; /* in: towards the container */
 	uint64_t out_dropped;                                  /* by the filter */
 };
-int net_port_counters(struct net_context *net, const char *host_name, struct net_counters *ret, struct ct_error *err);
+int net_port_counters(
+        struct net_context *net, const char *host_name, struct net_counters *ret, struct ct_error *err);
 
-/* What the kernel has with our tag, for fsck: called once per object; a positive return stops and is returned. */
+/* What the kernel has with our tag, for fsck: called once per object; a positive return stops and is
+ * returned. */
 enum net_object_kind { NET_OBJECT_LINK, NET_OBJECT_ROUTE, NET_OBJECT_FILTER };
 struct net_object {
 	enum net_object_kind kind;
@@ -93,7 +110,8 @@ struct net_object {
 	struct ip_addr address; /* of ROUTE */
 	bool up;                /* of LINK */
 };
-int net_dump(struct net_context *net, int (*each)(const struct net_object *object, void *userdata), void *userdata, struct ct_error *err);
+int net_dump(struct net_context *net, int (*each)(const struct net_object *object, void *userdata),
+        void *userdata, struct ct_error *err);
 /* Removes one such object. */
 int net_object_remove(struct net_context *net, const struct net_object *object, struct ct_error *err);
 

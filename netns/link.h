@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* rtnetlink messages about links, addresses, routes and neighbours. All append to a batch. */
+#pragma once
+
+#include <net/if.h>
+
+#include "netns/nl.h"
+
+/* A veth pair, both sides down: host_name here with the MAC, guest_name in the namespace. */
+void link_add_veth(struct nl_batch *b, const char *host_name, const uint8_t host_mac[static 6],
+        const char *guest_name, int netns_fd);
+/* Nothing that a host side does by itself: no link-local address, no redirects, no ARP answers. */
+void link_quiet(struct nl_batch *b, const char *name);
+void link_delete(struct nl_batch *b, const char *name);
+
+struct link_change {
+	int index;
+	bool up;
+	uint32_t mtu;       /* 0: leave */
+	const uint8_t *mac; /* NULL: leave */
+};
+void link_change(struct nl_batch *b, const struct link_change *change);
+
+struct link_info {
+	int index, peer_index;
+	bool up;
+	uint32_t mtu;
+};
+/* By name, or by index if name is NULL. -ENODEV if there is none, without touching err. */
+int link_get(struct nl_sock *sock, struct nl_batch *b, const char *name, int index, struct link_info *ret,
+        struct ct_error *err);
+
+void address_add(
+        struct nl_batch *b, int index, const struct ip_addr *a); /* single address, no duplicate detection */
+void address_remove(struct nl_batch *b, int index, const struct ip_addr *a); /* none there: no error */
+
+struct route {
+	const struct ip_addr *to;  /* NULL: default, of the gateway's family */
+	const struct ip_addr *via; /* NULL: on the link */
+	int index;
+	uint8_t protocol;
+};
+void route_add(struct nl_batch *b, const struct route *route); /* replaces one to the same destination */
+void route_remove(struct nl_batch *b, const struct route *route);
+
+void neighbour_add(
+        struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6]); /* permanent */
+void proxy_add(struct nl_batch *b, int index, const struct ip_addr *a, uint8_t protocol);
+void proxy_remove(struct nl_batch *b, int index, const struct ip_addr *a);
+
+/* The device that a packet to the outside world would leave by; 0: none. */
+int route_uplink(struct nl_sock *sock, struct nl_batch *b, int family, int *ret_index);

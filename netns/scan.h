@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading back what the kernel has of ours. */
+#pragma once
+
+#include "netns/context.h"
+#include "netns/guard.h"
+
+/* One element of one of the guard's sets. */
+struct scan_key {
+	enum guard_set set;
+	uint8_t bytes[sizeof(struct guard_source6_key)]; /* begins with the host name */
+};
+
+struct scan_keys {
+	struct scan_key *keys;
+	size_t n, max;
+};
+void scan_keys_done(struct scan_keys *keys);
+#define _cleanup_scan_keys_ CLEANUP(scan_keys_done)
+
+/* All elements of one set, or of all sets (GUARD_SETS); of one port or (NULL) of all. A table that is not
+ * there has none. */
+int scan_elements(struct net_context *net, enum guard_set set, const char *host_name, struct scan_keys *ret,
+        struct ct_error *err);
+
+struct scan_objects {
+	struct net_object *objects;
+	int *indexes; /* of links */
+	size_t n, max;
+};
+void scan_objects_done(struct scan_objects *objects);
+#define _cleanup_scan_objects_ CLEANUP(scan_objects_done)
+
+int scan_links(struct net_context *net, struct scan_objects *ret, struct ct_error *err);
+/* Routes with our protocol to links that are in ret already. */
+int scan_routes(struct net_context *net, struct scan_objects *ret, struct ct_error *err);
+/* The same for one link: what is routed there, as the addresses of objects. */
+int scan_routes_of(struct net_context *net, int index, struct scan_objects *ret, struct ct_error *err);
+/* Ports that have a chain (FILTER objects). */
+int scan_chains(struct net_context *net, struct scan_objects *ret, struct ct_error *err);

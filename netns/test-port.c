@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Ports on a host of the test's own: who reaches whom, what the kernel has before and after. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "netns/test-support.h"
+
+static struct net_context *net;
+static int outside;
+static struct ip_addr nat_networks[2];
+static const struct net_service services[] = { { IPPROTO_UDP, 5353 } };
+
+static struct net_host_spec host_spec(void)
+{
+	return (struct net_host_spec){ .nat_networks = nat_networks,
+		.n_nat_networks = 2,
+		.routed_peers = true,
+		.services = services,
+		.n_services = 1,
+		.enable_forwarding = true };
+}
+
+static void apply(const struct net_host_spec *spec)
+{
+	struct ct_error err = { 0 };
+
+	if (net_host_apply(net, spec, &err) < 0)
+		fail_msg("apply: %s", err.text);
+}
+
+static int begin(void **state)
+{
+	struct ct_error err = { 0 };
+	struct net_host_spec spec = host_spec();
+
+	outside = world_outside();
+	nat_networks[0] = ip("10.77.0.0/16");
+	nat_networks[1] = ip("fd77::/64");
+	spec = host_spec();
+	if (net_context_new(TEST_TAG, &net, &err) < 0)
+		fail_msg("context: %s", err.text);
+	apply(&spec);
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct ct_error err = { 0 };
+
+	if (net_host_remove(net, &err) < 0)
+		fail_msg("remove: %s", err.text);
+	net_context_free(net);
+	close(outside);
+	return 0;
+}
+
+static socklen_t socket_address(struct sockaddr_storage *ret, const char *address, uint16_t port)
+{
+	struct ip_addr a = ip(address);
+
+	memset(ret, 0, sizeof(*ret));
+	if (a.family == AF_INET) {
+		struct sockaddr_in *in = (struct sockaddr_in *)ret;
+
+		in->sin_family = AF_INET;
+		in->sin_port = htons(port);
+		memcpy(&in->sin_addr, a.bytes, 4);
+		return sizeof(*in);
+	} else {
+		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(port);
+		memcpy(&in6->sin6_addr, a.bytes, 16);
+		return sizeof(*in6);
+	}
+}
+
+static int bound(int netns, const char *address, uint16_t port)
+{
+	struct sockaddr_storage storage;
+	socklen_t len = socket_address(&storage, address, port);
+	int fd = socket_open(netns, storage.ss_family, SOCK_DGRAM, 0);
+
+	if (bind(fd, (struct sockaddr *)&storage, len) < 0)
+		fail_msg("bind %s: %s", address, strerror(errno));
+	return fd;
+}
+
+static bool readable(int fd, int timeout_msec)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, timeout_msec) > 0 && (poll_fd.revents & POLLIN);
+}
+
+/* One datagram there and one back; what the receiver took for the sender goes to ret_from. */
+static bool reaches(int from_ns, const char *from, int to_ns, const char *to, uint16_t port, char *ret_from)
+{
+	struct sockaddr_storage storage;
+	socklen_t len = socket_address(&storage, to, port);
+	int a = bound(from_ns, from, 0), b = bound(to_ns, to, port);
+	char buffer[16];
+	bool there = false, back = false;
+
+	if (sendto(a, "ping", 4, 0, (struct sockaddr *)&storage, len) == 4)
+		there = readable(b, 250);
+	if (there) {
+		len = sizeof(storage);
+		assert_int_equal(
+		        recvfrom(b, buffer, sizeof(buffer), 0, (struct sockaddr *)&storage, &len), 4);
+		if (ret_from)
+			(void)inet_ntop(storage.ss_family,
+			        storage.ss_family == AF_INET
+			                ? (void *)&((struct sockaddr_in *)&storage)->sin_addr
+			                : (void *)&((struct sockaddr_in6 *)&storage)->sin6_addr,
+			        ret_from, INET6_ADDRSTRLEN);
+		if (sendto(b, "pong", 4, 0, (struct sockaddr *)&storage, len) == 4)
+			back = readable(a, 250);
+	}
+
+	close(a);
+	close(b);
+	return there && back;
+}
+
+static void routed_is_reached_and_reaches(void **state)
+{
+	struct container c;
+	char from[INET6_ADDRSTRLEN];
+
+	container_begin(net, &c, 1, NET_MODE_ROUTED,
+	        (const char *const[]){ "198.51.100.10", "2001:db8:1::10", "198.51.100.16/29", NULL });
+
+	assert_true(reaches(c.netns, "198.51.100.10", outside, "192.0.2.2", 7000, from));
+	assert_string_equal(from, "198.51.100.10");
+	assert_true(reaches(c.netns, "198.51.100.16", outside, "192.0.2.2", 7000, from));
+	assert_string_equal(from, "198.51.100.16");
+	assert_true(reaches(c.netns, "2001:db8:1::10", outside, "2001:db8:ff::2", 7000, from));
+	assert_string_equal(from, "2001:db8:1::10");
+	assert_true(reaches(outside, "192.0.2.2", c.netns, "198.51.100.10", 7001, NULL));
+	assert_true(reaches(outside, "2001:db8:ff::2", c.netns, "2001:db8:1::10", 7001, NULL));
+	assert_true(reaches(-1, "192.0.2.1", c.netns, "198.51.100.10", 7002, NULL));
+	assert_true(reaches(-1, "2001:db8:ff::1", c.netns, "2001:db8:1::10", 7002, NULL));
+	container_end(net, &c);
+}
+
+static void nat_reaches_under_the_hosts_address(void **state)
+{
+	struct container c;
+	char from[INET6_ADDRSTRLEN];
+
+	container_begin(net, &c, 2, NET_MODE_NAT, (const char *const[]){ "10.77.0.2", "fd77::2", NULL });
+
+	assert_true(reaches(c.netns, "10.77.0.2", outside, "192.0.2.2", 7000, from));
+	assert_string_equal(from, "192.0.2.1");
+	assert_true(reaches(c.netns, "fd77::2", outside, "2001:db8:ff::2", 7000, from));
+	assert_string_equal(from, "2001:db8:ff::1");
+	assert_false(reaches(outside, "192.0.2.2", c.netns, "10.77.0.2", 7001, NULL));
+	assert_false(reaches(outside, "2001:db8:ff::2", c.netns, "fd77::2", 7001, NULL));
+	assert_true(reaches(-1, "192.0.2.1", c.netns, "10.77.0.2", 7002, NULL));
+	container_end(net, &c);
+}
+
+static void only_listed_services_of_the_host_answer(void **state)
+{
+	struct container c;
+
+	container_begin(net, &c, 3, NET_MODE_ROUTED,
+	        (const char *const[]){ "198.51.100.10", "2001:db8:1::10", NULL });
+
+	assert_true(reaches(c.netns, "198.51.100.10", -1, "192.0.2.1", 5353, NULL));
+	assert_false(reaches(c.netns, "198.51.100.10", -1, "192.0.2.1", 5354, NULL));
+	assert_true(reaches(c.netns, "2001:db8:1::10", -1, "2001:db8:ff::1", 5353, NULL));
+	assert_false(reaches(c.netns, "2001:db8:1::10", -1, "2001:db8:ff::1", 5354, NULL));
+	container_end(net, &c);
+}
+
+static void peers_are_as_specified(void **state)
+{
+	struct net_host_spec spec = host_spec();
+	struct container r1, r2, n1, n2;
+
+	container_begin(
+	        net, &r1, 4, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.1", "2001:db8:1::1", NULL });
+	container_begin(
+	        net, &r2, 5, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.2", "2001:db8:1::2", NULL });
+	container_begin(net, &n1, 6, NET_MODE_NAT, (const char *const[]){ "10.77.0.1", "fd77::1", NULL });
+	container_begin(net, &n2, 7, NET_MODE_NAT, (const char *const[]){ "10.77.0.2", "fd77::2", NULL });
+
+	assert_true(reaches(r1.netns, "198.51.100.1", r2.netns, "198.51.100.2", 7100, NULL));
+	assert_true(reaches(r1.netns, "2001:db8:1::1", r2.netns, "2001:db8:1::2", 7100, NULL));
+	assert_false(reaches(n1.netns, "10.77.0.1", n2.netns, "10.77.0.2", 7100, NULL));
+	assert_false(reaches(n1.netns, "fd77::1", n2.netns, "fd77::2", 7100, NULL));
+	assert_false(reaches(r1.netns, "198.51.100.1", n2.netns, "10.77.0.2", 7100, NULL));
+	assert_true(reaches(n1.netns, "10.77.0.1", r2.netns, "198.51.100.2", 7100, NULL));
+
+	spec.routed_peers = false;
+	spec.nat_peers = true;
+	apply(&spec);
+	assert_false(reaches(r1.netns, "198.51.100.1", r2.netns, "198.51.100.2", 7200, NULL));
+	assert_false(reaches(r1.netns, "2001:db8:1::1", r2.netns, "2001:db8:1::2", 7200, NULL));
+	assert_true(reaches(n1.netns, "10.77.0.1", n2.netns, "10.77.0.2", 7200, NULL));
+	assert_true(reaches(n1.netns, "fd77::1", n2.netns, "fd77::2", 7200, NULL));
+	assert_false(reaches(r1.netns, "198.51.100.1", n2.netns, "10.77.0.2", 7200, NULL));
+
+	spec = host_spec();
+	apply(&spec);
+	container_end(net, &r1);
+	container_end(net, &r2);
+	container_end(net, &n1);
+	container_end(net, &n2);
+}
+
+static void addresses_change_live(void **state)
+{
+	struct container c;
+	struct ct_error err = { 0 };
+
+	container_begin(net, &c, 8, NET_MODE_ROUTED,
+	        (const char *const[]){ "198.51.100.10", "2001:db8:1::10", NULL });
+	c.addresses[0] = ip("198.51.100.11");
+	c.addresses[2] = ip("198.51.100.12");
+	c.spec.n_addresses = 3;
+	assert_int_equal(net_port_configure(net, &c.spec, c.netns, &err), 0);
+	assert_true(reaches(c.netns, "198.51.100.11", outside, "192.0.2.2", 7300, NULL));
+	assert_true(reaches(outside, "192.0.2.2", c.netns, "198.51.100.12", 7300, NULL));
+	assert_true(reaches(outside, "2001:db8:ff::2", c.netns, "2001:db8:1::10", 7300, NULL));
+
+	/* the old one is gone everywhere: inside it cannot be bound, and even if root there adds it again
+	 * nothing passes */
+	world_enter(c.netns);
+	assert_int_equal(
+	        system("! ip -4 addr show dev eth0 | grep -q 198.51.100.10/ && ip addr add 198.51.100.10/32 dev eth0"),
+	        0);
+	world_leave();
+	assert_false(reaches(c.netns, "198.51.100.10", outside, "192.0.2.2", 7301, NULL));
+
+	c.spec.n_addresses = 0;
+	assert_int_equal(net_port_configure(net, &c.spec, c.netns, &err), 0);
+	assert_false(reaches(outside, "192.0.2.2", outside, "198.51.100.11", 7302, NULL) && true);
+	container_end(net, &c);
+}
+
+static int count(const struct net_object *object, void *userdata)
+{
+	unsigned *counts = userdata;
+
+	counts[object->kind]++;
+	return 0;
+}
+
+static void nothing_is_left(void **state)
+{
+	unsigned counts[3] = { 0 };
+	struct ct_error err = { 0 };
+	struct container c;
+
+	container_begin(net, &c, 9, NET_MODE_ROUTED,
+	        (const char *const[]){ "198.51.100.10", "2001:db8:1::10", NULL });
+	assert_int_equal(net_dump(net, count, counts, &err), 0);
+	assert_int_equal(counts[NET_OBJECT_LINK], 1);
+	assert_int_equal(counts[NET_OBJECT_ROUTE], 2);
+	assert_int_equal(counts[NET_OBJECT_FILTER], 1);
+
+	container_end(net, &c);
+	memset(counts, 0, sizeof(counts));
+	assert_int_equal(net_dump(net, count, counts, &err), 0);
+	assert_int_equal(counts[NET_OBJECT_LINK], 0);
+	assert_int_equal(counts[NET_OBJECT_ROUTE], 0);
+	assert_int_equal(counts[NET_OBJECT_FILTER], 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(routed_is_reached_and_reaches),
+		cmocka_unit_test(nat_reaches_under_the_hosts_address),
+		cmocka_unit_test(only_listed_services_of_the_host_answer),
+		cmocka_unit_test(peers_are_as_specified),
+		cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(addresses_change_live),
+	};
+
+	world_begin();
+	return cmocka_run_group_tests(tests, begin, end);
+}
