@@ -46,6 +46,7 @@ struct manager {
 	struct attach *attach;
 	struct console *consoles; /* exec.c */
 	struct http *http;
+	LIST_HEAD(, event_wait) event_waits; /* events.c */
 	struct sweeper *sweeper;
 	struct autostart *autostart;
 	sd_event_source *respawn_timer; /* the next attempt to get a keeper back */

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Recovery.
+ *
+ * Three witnesses are heard: the database (what was meant), the keeper (which inits it has, how they ended), the kernel (which processes and cgroups there are). For each
+ * container whose run row says that it may run:
+ *
+ *     keeper has its init alive                    it runs: take pidfd, console and cgroup again
+ *     keeper has its init's exit                   it ended while we were away: record the exit, take the run down
+ *     keeper does not know it, pid and start time  its keeper died: hand it to the new one (ADOPT)
+ *       still name a live process
+ *     none of these                                it is gone: take down what is left
+ *     the row is of another boot                   it stopped with the host
+ *
+ * Inits that the keeper has and the database does not (a destroy that had gone far) are killed. After that open jobs are replayed. The same is done, without the loading,
+ * when the keeper dies under a running ctd.
+ */
+#include "ctd/recover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "ctd/exec.h"
+#include "ctd/manager.h"
+#include "ctd/operate.h"
+#include "ctd/ports.h"
+#include "ctd/verbs.h"
+
+#define STARTING_PATIENCE_USEC (15 * USEC_PER_SEC)
+#define RESPAWN_USEC           USEC_PER_SEC
+
+static int load_container(const struct container_row *row, void *userdata)
+{
+	struct container_row copy = *row;
+	struct container *c = NULL;
+	struct ct_error error = { 0 };
+	int r;
+
+	copy.name = strdup(row->name);
+	copy.template_name = strdup(row->template_name);
+	copy.config = strdup(row->config);
+	copy.broken = row->broken ? strdup(row->broken) : NULL;
+	if (!copy.name || !copy.template_name || !copy.config || (row->broken && !copy.broken)) {
+		container_row_done(&copy);
+		return -ENOMEM;
+	}
+
+	r = container_new(userdata, &copy, &c, &error);
+	if (r < 0) {
+		/* One bad row must not keep the others down; fsck tells of it. */
+		log_error("container \"%s\" (%s) cannot be loaded: %s", row->name, row->ctid, error.text);
+		container_row_done(&copy);
+		return 0;
+	}
+	container_link(c);
+	return 0;
+}
+
+static int load_run(const struct run_row *row, void *userdata)
+{
+	struct container *c = container_by_ctid(userdata, row->ctid);
+
+	if (c)
+		c->run = *row;
+	return 0;
+}
+
+static int load(struct manager *m, struct ct_error *err)
+{
+	int r;
+
+	r = store_container_each(m->store, load_container, m, err);
+	if (r >= 0)
+		r = store_run_each(m->store, load_run, m, err);
+	if (r >= 0)
+		r = ports_load(m, err);
+	return r;
+}
+
+static void on_exited(const struct keeper_process *process, void *userdata)
+{
+	struct manager *m = userdata;
+	struct container *c;
+
+	if (str_has_prefix(process->key, "x/")) {
+		exec_exited(m, process);
+		return;
+	}
+	c = container_by_ctid(m, process->key + 2);
+	if (c && c->run.pid == process->pid && container_has_init(c))
+		container_exited(c, process);
+}
+
+static void on_disconnected(int reason, void *userdata);
+
+static const struct keeper_client_ops keeper_ops = {
+	.exited = on_exited,
+	.disconnected = on_disconnected,
+};
+
+static int open_keeper(struct manager *m, struct ct_error *err)
+{
+	const struct keeper_client_config config = {
+		.event = m->event,
+		.runtime_dir = m->conf.runtime_dir,
+		.binary = m->conf.keeper,
+		.ops = &keeper_ops,
+		.userdata = m,
+	};
+	int r;
+
+	r = keeper_client_open(&config, &m->keeper, err);
+	if (r < 0)
+		return r;
+	cgroup_root_done(&m->cgroup);
+	return cgroup_root_open(m->host.cgroup_mount, m->tag, keeper_client_hello(m->keeper)->pid, &m->cgroup, err);
+}
+
+/* The processes that the keeper has, once none of them is in the middle of a start. */
+static int list_processes(struct manager *m, struct keeper_reply *reply, struct ct_error *err)
+{
+	uint64_t deadline = now_monotonic_usec() + STARTING_PATIENCE_USEC;
+
+	for (;;) {
+		bool starting = false;
+		int r;
+
+		keeper_reply_done(reply);
+		*reply = KEEPER_REPLY_INIT;
+		r = keeper_client_list(m->keeper, keeper_reply_store, reply);
+		if (r >= 0)
+			r = keeper_client_wait(m->keeper, reply, err);
+		else
+			(void)ct_error_set(err, r, "keeper", "cannot ask ct-keeper: %s", strerror(-r));
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < reply->n_processes; i++)
+			starting |= reply->processes[i].state == KEEPER_PROCESS_STARTING;
+		if (!starting || now_monotonic_usec() > deadline)
+			return 0;
+		(void)usleep(10000); /* the loop does not run yet */
+	}
+}
+
+static const struct keeper_process *find_process(const struct keeper_reply *list, const char *key)
+{
+	for (size_t i = 0; i < list->n_processes; i++)
+		if (str_eq(list->processes[i].key, key))
+			return &list->processes[i];
+	return NULL;
+}
+
+static void open_cgroup(struct container *c)
+{
+	char name[40];
+
+	if (c->cgroup_fd >= 0)
+		return;
+	container_cgroup_name(c, name);
+	c->cgroup_fd = openat(c->manager->cgroup.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* It runs, and the keeper has it. */
+static void found_running(struct container *c, const struct keeper_process *process)
+{
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
+	struct manager *m = c->manager;
+	char key[40];
+	int r;
+
+	container_key(c, key);
+	if (c->pidfd < 0) {
+		r = keeper_client_pidfd(m->keeper, key, keeper_reply_store, &reply);
+		if (r >= 0)
+			r = keeper_client_wait(m->keeper, &reply, NULL);
+		c->pidfd = r >= 0 ? TAKE_FD(reply.pidfd) : pidfd_open(process->pid, 0);
+		c->console_fd = fd_close(c->console_fd);
+		c->console_fd = TAKE_FD(reply.console_fd);
+	}
+	open_cgroup(c);
+
+	c->run.pid = process->pid;
+	c->run.start_time = process->start_time;
+	if (c->run.started_usec == 0)
+		c->run.started_usec = now_realtime_usec();
+	container_set_state(c, c->cgroup_fd >= 0 && ct_cgroup_is_frozen(c->cgroup_fd) == 1 ? CONTAINER_FROZEN : CONTAINER_RUNNING);
+}
+
+/* Its keeper died: the new one takes it. 0: it lives on. */
+static int adopt(struct container *c)
+{
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
+	struct manager *m = c->manager;
+	struct keeper_process process = { .state = KEEPER_PROCESS_RUNNING, .pid = c->run.pid, .start_time = c->run.start_time };
+	struct ct_error error = { 0 };
+	uint64_t start_time = 0;
+	int r;
+
+	if (c->run.pid <= 0 || process_start_time(c->run.pid, &start_time) < 0 || start_time != c->run.start_time)
+		return -ESRCH;
+	if (c->pidfd < 0)
+		c->pidfd = pidfd_open(c->run.pid, 0);
+	if (c->pidfd < 0 || process_start_time(c->run.pid, &start_time) < 0 || start_time != c->run.start_time)
+		return -ESRCH;
+
+	container_key(c, process.key);
+	r = keeper_client_adopt(m->keeper, &process, c->pidfd, c->console_fd, keeper_reply_store, &reply);
+	if (r >= 0)
+		r = keeper_client_wait(m->keeper, &reply, &error);
+	if (r < 0) {
+		log_warning("\"%s\" cannot be adopted: %s", c->row.name, *error.text ? error.text : strerror(-r));
+		return r;
+	}
+	found_running(c, &process);
+	return 0;
+}
+
+static void found_exited(struct container *c, const struct keeper_process *process)
+{
+	c->state = CONTAINER_RUNNING; /* as it was when it ended */
+	container_exited(c, process);
+}
+
+static void found_gone(struct container *c)
+{
+	struct keeper_process process = { .exit_code = -1 };
+
+	/* A start that never came to an init has nothing to say about an exit. */
+	if (c->run.pid > 0)
+		found_exited(c, &process);
+	else
+		container_teardown(c, NULL, NULL);
+}
+
+static void settle(struct container *c, const struct keeper_reply *list)
+{
+	struct manager *m = c->manager;
+	const struct keeper_process *process;
+	char key[40];
+
+	if (c->run.slot == 0) {
+		c->state = CONTAINER_STOPPED;
+		return;
+	}
+	if (!str_eq(c->run.boot_id, m->boot_id)) {
+		c->run.slot = 0;
+		c->run.pid = -1;
+		container_set_state(c, CONTAINER_STOPPED);
+		return;
+	}
+
+	(void)pool_claim_slot(&m->pool, c->run.slot); /* the database has it only once; while ctd runs on it is claimed already */
+	container_key(c, key);
+	process = find_process(list, key);
+	if (process && process->state == KEEPER_PROCESS_EXITED)
+		found_exited(c, process);
+	else if (process)
+		found_running(c, process);
+	else if (adopt(c) < 0)
+		found_gone(c);
+}
+
+static void drop_strangers(struct manager *m, const struct keeper_reply *list)
+{
+	for (size_t i = 0; i < list->n_processes; i++) {
+		const struct keeper_process *process = &list->processes[i];
+		const struct container *c;
+
+		if (str_has_prefix(process->key, "x/")) {
+			exec_found(m, process);
+			continue;
+		}
+		c = container_by_ctid(m, process->key + 2);
+		if (c && c->run.slot)
+			continue;
+		if (process->state == KEEPER_PROCESS_EXITED && c)
+			continue; /* its console can still be read */
+		log_notice("ct-keeper has a process that belongs to no container (%s); it is ended", process->key);
+		(void)keeper_client_signal(m->keeper, process->key, SIGKILL, NULL, NULL); /* it may have ended */
+		(void)keeper_client_forget(m->keeper, process->key, NULL, NULL);           /* or by the next recovery */
+	}
+}
+
+static int settle_all(struct manager *m, struct ct_error *err)
+{
+	_cleanup_keeper_reply_ struct keeper_reply list = KEEPER_REPLY_INIT;
+	struct container *c, *next;
+	int r;
+
+	r = list_processes(m, &list, err);
+	if (r < 0)
+		return r;
+	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next)
+		settle(c, &list);
+	drop_strangers(m, &list);
+	return 0;
+}
+
+/* Creates that never were completed. A destroy does it, whatever they had become. */
+static void forget_incomplete(struct manager *m)
+{
+	struct container *c, *next;
+
+	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next) {
+		struct job_request request = {
+			.type = &verb_destroy,
+			.container = c,
+			.object = c->row.name,
+			.params = NULL,
+		};
+		struct ct_error error = { 0 };
+
+		if (c->row.complete)
+			continue;
+		request.params = json_pack("{s:b}", "force", 1);
+		if (job_submit(m, &request, &error) < 0)
+			log_error("the unfinished container \"%s\" cannot be removed: %s", c->row.name, error.text);
+	}
+}
+
+/* The running keeper is of another build than the one we would start: it replaces itself and keeps its children. */
+static void on_reexeced(struct keeper_reply *reply, void *userdata)
+{
+	if (reply->result < 0)
+		log_warning("ct-keeper could not replace itself and goes on as it is: %s", reply->error.text);
+	else
+		log_info("ct-keeper replaced itself by the new build");
+}
+
+static void renew_keeper(struct manager *m)
+{
+	char build_id[64];
+	struct ct_error error = { 0 };
+
+	if (keeper_build_id_of(m->conf.keeper, build_id, sizeof(build_id)) < 0 ||
+		str_eq(build_id, keeper_client_hello(m->keeper)->build_id))
+		return;
+	if (keeper_client_reexec(m->keeper, m->conf.keeper, on_reexeced, NULL, &error) < 0)
+		log_warning("ct-keeper cannot be renewed: %s", error.text);
+}
+
+int recover(struct manager *m, struct ct_error *err)
+{
+	int r;
+
+	r = load(m, err);
+	if (r >= 0)
+		r = open_keeper(m, err);
+	if (r >= 0)
+		r = settle_all(m, err);
+	if (r < 0)
+		return r;
+
+	r = jobs_replay(m, err);
+	if (r < 0)
+		return r;
+	forget_incomplete(m);
+	renew_keeper(m);
+	return 0;
+}
+
+static int on_respawn(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct manager *m = userdata;
+	struct ct_error error = { 0 };
+	int r;
+
+	m->respawn_timer = sd_event_source_disable_unref(m->respawn_timer);
+	r = open_keeper(m, &error);
+	if (r >= 0)
+		r = settle_all(m, &error);
+	if (r >= 0) {
+		log_notice("ct-keeper is back; its containers were adopted");
+		return 0;
+	}
+
+	log_error("cannot get ct-keeper back, next attempt in a second: %s", error.text);
+	keeper_client_free(m->keeper);
+	m->keeper = NULL;
+	(void)sd_event_add_time_relative(m->event, &m->respawn_timer, CLOCK_MONOTONIC, RESPAWN_USEC, 0, on_respawn, m);
+	return 0;
+}
+
+static void on_disconnected(int reason, void *userdata)
+{
+	struct manager *m = userdata;
+
+	log_error("ct-keeper is gone (%s); containers run on and are adopted by a new one", strerror(-reason));
+	keeper_client_free(m->keeper);
+	m->keeper = NULL;
+	(void)sd_event_add_time_relative(m->event, &m->respawn_timer, CLOCK_MONOTONIC, 0, 0, on_respawn, m); /* else at ctd's next start */
+}
