@@ -304,7 +304,7 @@ static int init_gcrypt(struct ct_error *err)
 {
 	if (gcry_control(GCRYCTL_INITIALIZATION_FINISHED_P))
 		return 0;
-	if (!gcry_check_version("1.10"))
+	if (!gcry_check_version("1.10.0"))
 		return ct_error_set(err, -ENOSYS, "libgcrypt", "libgcrypt is older than 1.10");
 
 	(void)gcry_control(GCRYCTL_DISABLE_SECMEM, 0);

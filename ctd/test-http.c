@@ -1,0 +1,929 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The front as its clients see it, with a table of routes of the test's own. */
+
+#include "ctd/test-http.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "ctd/http-private.h"
+#include "ctd/store-private.h"
+
+/* What handlers did. */
+static struct {
+	unsigned echo, made;
+	struct call *kept[8];
+	size_t n_kept;
+} seen;
+
+static int handle_echo(struct manager *m, struct call *call, struct ct_error *err)
+{
+	const char *state = call_query(call, "state");
+	uint64_t limit;
+
+	seen.echo++;
+	int r = call_query_u64(call, "limit", 100, 1000, &limit, err);
+	if (r < 0)
+		return r;
+
+	assert_int_equal(call_peer(call)->pid, getpid());
+	call_reply(call, 200,
+	        json_pack("{s:s, s:s?, s:I, s:O}", "name", call_param(call, "name"), "state", state, "limit",
+	                (json_int_t)limit, "body", call_body(call)));
+	return 0;
+}
+
+static int handle_make(struct manager *m, struct call *call, struct ct_error *err)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "made-%u", ++seen.made);
+	call_set_object(call, name);
+	call_reply(call, 201, json_pack("{s:s}", "name", name));
+	return 0;
+}
+
+static int handle_fail(struct manager *m, struct call *call, struct ct_error *err)
+{
+	const char *name = call_param(call, "name");
+
+	if (str_eq(name, "silent"))
+		return -ENOTTY;
+	if (str_eq(name, "field"))
+		return ct_error_field(err, "memory", "a bad field");
+	return ct_error_kind_set(err, ct_error_kind_from_name(name), -EIO, "it is %s", name);
+}
+
+static int handle_keep(struct manager *m, struct call *call, struct ct_error *err)
+{
+	assert_true(seen.n_kept < ARRAY_SIZE(seen.kept));
+	seen.kept[seen.n_kept++] = call;
+	return 0;
+}
+
+static int handle_data(struct manager *m, struct call *call, struct ct_error *err)
+{
+	uint64_t len;
+	int r = call_query_u64(call, "len", 0, 64 * 1024 * 1024, &len, err);
+	if (r < 0)
+		return r;
+
+	char *data = malloc(len + 1);
+	memset(data, 'd', len + 1);
+	call_reply_data(call, 200, "text/plain", data, len);
+	return 0;
+}
+
+static const struct api_route routes[] = {
+	{ "GET", "/v1/things/{name}", "thingShow", false, handle_echo, "state limit" },
+	{ "PUT", "/v1/things/{name}", "thingSet", true, handle_echo },
+	{ "POST", "/v1/things", "thingMake", true, handle_make },
+	{ "POST", "/v1/things/{name}/fail", "thingFail", true, handle_fail },
+	{ "POST", "/v1/things/{name}/keep", "thingKeep", true, handle_keep },
+	{ "GET", "/v1/keep", "keepShow", false, handle_keep },
+	{ "GET", "/v1/data", "dataShow", false, handle_data, "len" },
+	{ 0 },
+};
+
+static int setup(void **state)
+{
+	struct front *f = calloc(1, sizeof(*f));
+
+	memset(&seen, 0, sizeof(seen));
+	front_start(f, routes, NULL);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct front *f = *state;
+
+	front_stop(f);
+	free(f);
+	return 0;
+}
+
+static void restart(struct front *f, const struct http_config *config)
+{
+	http_free(TAKE_PTR(f->http));
+	front_start(f, routes, config);
+}
+
+static int add_audit(const struct audit_row *row, void *userdata)
+{
+	strbuf_printf(userdata, "%s(%s)=%u:%s\n", row->operation, row->object, row->status, row->message);
+	assert_int_equal(row->uid, geteuid());
+	assert_int_equal(row->pid, getpid());
+	return 0;
+}
+
+static void expect_audit(struct front *f, const char *expected)
+{
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+	assert_int_equal(store_audit_each(f->store, 0, 1000, add_audit, &b, NULL), 0);
+	assert_string_equal(b.data ? b.data : "", expected);
+}
+
+static void test_routes(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response r = { 0 };
+
+	expect(f, 200, "GET", "/v1/things/web", NULL, "\"name\":\"web\"");
+	expect(f, 200, "GET", "/v1/things/w%C3%A4b%2Fx", NULL, "\"name\":\"w\303\244b/x\"");
+	expect(f, 200, "GET", "/v1/things/x?state=running&limit=7", NULL,
+	        "\"state\":\"running\",\"limit\":7");
+	expect(f, 200, "GET", "/v1/things/x", NULL, "\"limit\":100");
+
+	expect(f, 404, "GET", "/", NULL, "\"code\":\"not-found\"");
+	expect(f, 404, "GET", "/v1", NULL, "not-found");
+	expect(f, 404, "GET", "/v1/things/", NULL, "not-found");
+	expect(f, 404, "GET", "/v1//things/x", NULL, "not-found");
+	expect(f, 404, "GET", "/v1/things/x/y", NULL, "not-found");
+	expect(f, 404, "GET", "/v1/things/x/fail/y/z/1/2/3/4/5/6", NULL, "not-found");
+	expect(f, 404, "GET", "/V1/things/x", NULL, "not-found");
+	expect(f, 404, "GET", "/v1/thing/x", NULL, "not-found");
+
+	ask(f, "DELETE", "/v1/things/x", NULL, NULL, &r);
+	assert_int_equal(r.status, 405);
+	assert_non_null(strstr(r.head.data, "Allow: GET, PUT"));
+	assert_non_null(strstr(r.body.data, "\"code\":\"usage\""));
+	assert_non_null(strstr(r.head.data, "Content-Type: application/json"));
+	assert_int_equal(seen.echo, 4);
+}
+
+static void test_encoding_is_strict(void **state)
+{
+	static const char *const bad[] = { "%", "a%2", "%zz", "%00", "a%0Ab", "%7f", "%ff", "%c0%af",
+		"%ed%a0%80", "%f8%88%80%80%80" };
+	struct front *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char path[64];
+		snprintf(path, sizeof(path), "/v1/things/%s", bad[i]);
+		expect(f, 400, "GET", path, NULL, "\"field\":\"path\"");
+		snprintf(path, sizeof(path), "/v1/things/x?state=%s", bad[i]);
+		expect(f, 400, "GET", path, NULL, "\"field\":\"state\"");
+	}
+	assert_int_equal(seen.echo, 0);
+}
+
+static void test_queries(void **state)
+{
+	struct front *f = *state;
+
+	expect(f, 400, "GET", "/v1/things/x?stat=1", NULL, "known are state limit");
+	expect(f, 400, "GET", "/v1/things/x?=1", NULL, "\"code\":\"usage\"");
+	expect(f, 400, "GET", "/v1/things/x?limit=1&limit=2", NULL, "given twice");
+	expect(f, 400, "GET", "/v1/things/x?limit=-1", NULL, "\"field\":\"limit\"");
+	expect(f, 400, "GET", "/v1/things/x?limit=1001", NULL, "from 0 to 1000");
+	expect(f, 400, "GET", "/v1/things/x?limit", NULL, "\"field\":\"limit\"");
+	expect(f, 400, "PUT", "/v1/things/x?state=1", NULL, "no parameter \\\"state\\\" here\"");
+}
+
+static void test_bodies(void **state)
+{
+	struct front *f = *state;
+	_cleanup_strbuf_ struct strbuf deep = STRBUF_INIT;
+
+	expect(f, 200, "PUT", "/v1/things/x", NULL, "\"body\":{}");
+	expect(f, 200, "PUT", "/v1/things/x", "{\"a\":[1,\"\303\244\"]}",
+	        "\"body\":{\"a\":[1,\"\303\244\"]}");
+	expect(f, 400, "PUT", "/v1/things/x", "[1]", "must be a JSON object");
+	expect(f, 400, "PUT", "/v1/things/x", "{", "\"code\":\"usage\"");
+	expect(f, 400, "PUT", "/v1/things/x", "{}x", "\"code\":\"usage\"");
+	expect(f, 400, "PUT", "/v1/things/x", "{\"a\":1,\"a\":2}", "\"code\":\"usage\"");
+	expect(f, 400, "PUT", "/v1/things/x", "{\"a\":\"\377\"}", "\"code\":\"usage\"");
+	expect(f, 400, "GET", "/v1/things/x", "{}", "takes no body");
+
+	for (int i = 0; i < 5000; i++)
+		strbuf_puts(&deep, "{\"a\":");
+	expect(f, 400, "PUT", "/v1/things/x", deep.data, "\"code\":\"usage\"");
+	assert_int_equal(seen.echo, 2);
+}
+
+/* A body of n bytes that is one JSON string. */
+static char *body_of(size_t n)
+{
+	char *body = malloc(n + 1);
+
+	memset(body, 'x', n);
+	memcpy(body, "{\"a\":\"", 6);
+	memcpy(body + n - 2, "\"}", 3);
+	return body;
+}
+
+static void test_body_size(void **state)
+{
+	struct front *f = *state;
+	_cleanup_free_ char *largest = body_of(HTTP_BODY_MAX), *larger = body_of(HTTP_BODY_MAX + 1);
+	_cleanup_response_ struct response chunked = { 0 }, lying = { 0 };
+
+	expect(f, 200, "PUT", "/v1/things/x", largest, "xxx");
+	expect(f, 413, "PUT", "/v1/things/x", larger, "\"code\":\"usage\"");
+
+	/* the same without an announcement */
+	_cleanup_close_ int fd = client_connect(f);
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+	strbuf_puts(&b, "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n");
+	for (int i = 0; i < 40; i++)
+		strbuf_printf(&b, "%x\r\n%.*s\r\n", 32768, 32768, largest);
+	strbuf_puts(&b, "0\r\n\r\n");
+	assert_true(client_send(f, fd, b.data, b.len));
+	client_receive(f, fd, &chunked);
+	assert_int_equal(chunked.status, 413);
+	assert_non_null(strstr(chunked.body.data, "larger than 1048576"));
+
+	ask(f, "PUT", "/v1/things/x", "Content-Length: 99999999999999999999999\r\n", NULL, &lying);
+	assert_true(lying.status >= 400 && lying.status < 500);
+	assert_int_equal(seen.echo, 1);
+}
+
+/* Without end: cut off. */
+static void test_body_without_end(void **state)
+{
+	struct front *f = *state;
+	_cleanup_close_ int fd = client_connect(f);
+	_cleanup_free_ char *piece = body_of(65536);
+	size_t sent = 0;
+
+	const char *head = "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n";
+	assert_true(client_send(f, fd, head, strlen(head)));
+	for (;;) {
+		_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+		strbuf_printf(&b, "%x\r\n%.*s\r\n", 65536, 65536, piece);
+		if (!client_send(f, fd, b.data, b.len))
+			break;
+		sent += 65536;
+		assert_true(sent < 2u * HTTP_DISCARD_MAX);
+	}
+	expect(f, 200, "GET", "/v1/things/x", NULL, "name");
+}
+
+static void test_errors(void **state)
+{
+	static const struct {
+		const char *kind;
+		unsigned status;
+	} kinds[] = { { "failed", 500 }, { "usage", 400 }, { "not-found", 404 }, { "state", 409 },
+		{ "refused", 422 }, { "permission", 403 } };
+	struct front *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		char path[64], text[64];
+		snprintf(path, sizeof(path), "/v1/things/%s/fail", kinds[i].kind);
+		snprintf(text, sizeof(text), "{\"error\":{\"code\":\"%s\",\"message\":\"it is %s\"}}",
+		        kinds[i].kind, kinds[i].kind);
+		expect(f, kinds[i].status, "POST", path, NULL, text);
+	}
+	expect(f, 400, "POST", "/v1/things/field/fail", NULL, "\"field\":\"memory\"");
+	expect(f, 500, "POST", "/v1/things/silent/fail", NULL, "Inappropriate ioctl");
+}
+
+static void test_audit(void **state)
+{
+	struct front *f = *state;
+
+	expect(f, 200, "GET", "/v1/things/x", NULL, "name");
+	expect(f, 404, "POST", "/v1/nothing", NULL, "not-found");
+	expect_audit(f, "");
+
+	expect(f, 200, "PUT", "/v1/things/x%20y", NULL, "name");
+	expect(f, 409, "POST", "/v1/things/state/fail", NULL, "state");
+	expect(f, 400, "PUT", "/v1/things/x", "{]", "usage");
+	expect(f, 201, "POST", "/v1/things", "{}", "made-1");
+	front_run(f, 0);
+
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+	assert_int_equal(store_audit_each(f->store, 0, 1000, add_audit, &b, NULL), 0);
+	const char *expected = "thingSet(x y)=200:\nthingFail(state)=409:it is state\nthingSet(x)=400:";
+	assert_memory_equal(b.data, expected, strlen(expected));
+	assert_non_null(strstr(b.data, "\nthingMake(made-1)=201:\n"));
+}
+
+#define ID "X-Request-Id: one.2_3-4\r\n"
+
+static void test_request_ids(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response first = { 0 }, again = { 0 }, other = { 0 }, plain = { 0 },
+	                                   failed = { 0 };
+
+	ask(f, "POST", "/v1/things", ID, "{\"a\":1}", &first);
+	assert_int_equal(first.status, 201);
+	assert_string_equal(first.body.data, "{\"name\":\"made-1\"}");
+	ask(f, "POST", "/v1/things", ID, "{\"a\":1}", &again);
+	assert_int_equal(again.status, 201);
+	assert_string_equal(again.body.data, "{\"name\":\"made-1\"}");
+	assert_non_null(strstr(again.head.data, "application/json"));
+	assert_int_equal(seen.made, 1);
+
+	ask(f, "POST", "/v1/things", ID, "{\"a\":2}", &other);
+	assert_int_equal(other.status, 409);
+	assert_non_null(strstr(other.body.data, "another request"));
+	ask(f, "POST", "/v1/things", NULL, "{\"a\":1}", &plain);
+	assert_int_equal(plain.status, 201);
+	assert_int_equal(seen.made, 2);
+
+	/* a refusal is an answer as well */
+	for (int i = 0; i < 2; i++) {
+		response_done(&failed);
+		ask(f, "POST", "/v1/things/state/fail", "X-Request-Id: f\r\n", NULL, &failed);
+		assert_int_equal(failed.status, 409);
+	}
+
+	/* and all of it is known to the next daemon */
+	restart(f, NULL);
+	response_done(&again);
+	ask(f, "POST", "/v1/things", ID, "{\"a\":1}", &again);
+	assert_string_equal(again.body.data, "{\"name\":\"made-1\"}");
+	expect_audit(f,
+	        "thingMake(made-1)=201:\nthingMake()=409:the request id \"one.2_3-4\" was used for another request: choose a new one\n"
+	        "thingMake(made-2)=201:\nthingFail(state)=409:it is state\n");
+}
+
+static void test_request_id_syntax(void **state)
+{
+	static const char *const bad[] = { "", "a b", "a/b", "\303\244",
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+	struct front *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_response_ struct response r = { 0 };
+		char header[128];
+		snprintf(header, sizeof(header), "X-Request-Id: %s\r\n", bad[i]);
+		ask(f, "POST", "/v1/things", header, NULL, &r);
+		assert_int_equal(r.status, 400);
+		assert_non_null(strstr(r.body.data, "X-Request-Id"));
+	}
+	assert_int_equal(seen.made, 0);
+}
+
+static void send_text(struct front *f, int fd, const char *text)
+{
+	assert_true(client_send(f, fd, text, strlen(text)));
+}
+
+static void test_late_answer(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response r = { 0 }, next = { 0 };
+	_cleanup_close_ int fd = client_connect(f);
+
+	send_text(f, fd, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\n\r\n");
+	front_run(f, 0);
+	assert_int_equal(seen.n_kept, 1);
+	assert_int_equal(http_pending(f->http), 1);
+
+	/* others are served meanwhile */
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+
+	call_reply(seen.kept[0], 200, json_pack("{s:b}", "late", 1));
+	assert_int_equal(http_pending(f->http), 0);
+	client_receive(f, fd, &r);
+	assert_int_equal(r.status, 200);
+	assert_string_equal(r.body.data, "{\"late\":true}");
+
+	/* the connection goes on */
+	send_text(f, fd, "GET /v1/things/y HTTP/1.1\r\nHost: c\r\n\r\n");
+	client_receive(f, fd, &next);
+	assert_int_equal(next.status, 200);
+	expect_audit(f, "thingKeep(x)=200:\n");
+}
+
+static void test_late_error_and_no_body(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response r = { 0 };
+	_cleanup_close_ int fd = client_connect(f);
+	struct ct_error err = { 0 };
+
+	send_text(f, fd, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\n\r\n");
+	front_run(f, 0);
+	(void)ct_error_set(&err, -ENOENT, "x", "it went away");
+	call_reply_error(seen.kept[0], &err);
+	client_receive(f, fd, &r);
+	assert_int_equal(r.status, 404);
+	assert_non_null(strstr(r.body.data, "it went away"));
+}
+
+static void test_client_gone(void **state)
+{
+	struct front *f = *state;
+	unsigned fds = count_fds();
+
+	for (int i = 0; i < 3; i++) {
+		int fd = client_connect(f);
+		send_text(f, fd, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\nX-Request-Id: g\r\n\r\n");
+		front_run(f, 0);
+		close(fd);
+		front_run(f, 0);
+
+		/* the first is the handler's, the others wait for it */
+		assert_int_equal(seen.n_kept, 1);
+	}
+
+	call_reply(seen.kept[0], 200, json_pack("{s:b}", "late", 1));
+	front_run(f, 0);
+	assert_int_equal(count_fds(), fds);
+	expect_audit(f, "thingKeep(x)=200:\n");
+
+	_cleanup_response_ struct response r = { 0 };
+	ask(f, "POST", "/v1/things/x/keep", "X-Request-Id: g\r\n", NULL, &r);
+	assert_string_equal(r.body.data, "{\"late\":true}");
+	assert_int_equal(seen.n_kept, 1);
+}
+
+static void test_repetition_waits(void **state)
+{
+	struct front *f = *state;
+	const char *text = "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\nX-Request-Id: w\r\n\r\n";
+	int fds[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = client_connect(f);
+		send_text(f, fds[i], text);
+		front_run(f, 0);
+	}
+	assert_int_equal(seen.n_kept, 1);
+	assert_int_equal(http_pending(f->http), 4);
+
+	/* the one that asked first has given up */
+	close(fds[0]);
+	call_reply(seen.kept[0], 200, json_pack("{s:i}", "n", 7));
+	for (size_t i = 1; i < ARRAY_SIZE(fds); i++) {
+		_cleanup_response_ struct response r = { 0 };
+		client_receive(f, fds[i], &r);
+		assert_int_equal(r.status, 200);
+		assert_string_equal(r.body.data, "{\"n\":7}");
+		close(fds[i]);
+	}
+	assert_int_equal(http_pending(f->http), 0);
+	expect_audit(f, "thingKeep(x)=200:\n");
+}
+
+static void test_pipelining(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response a = { 0 }, b = { 0 }, c = { 0 };
+	_cleanup_close_ int fd = client_connect(f);
+
+	send_text(f, fd,
+	        "PUT /v1/things/a HTTP/1.1\r\nHost: c\r\nContent-Length: 7\r\n\r\n{\"a\":1}"
+	        "GET /v1/keep HTTP/1.1\r\nHost: c\r\n\r\n"
+	        "GET /v1/things/c HTTP/1.1\r\nHost: c\r\n\r\n");
+	client_receive(f, fd, &a);
+	assert_non_null(strstr(a.body.data, "\"name\":\"a\""));
+	front_run(f, 0);
+	assert_int_equal(seen.n_kept, 1);
+	assert_int_equal(seen.echo, 1);
+
+	call_reply(seen.kept[0], 200, json_pack("{s:s}", "name", "b"));
+	client_receive(f, fd, &b);
+	assert_string_equal(b.body.data, "{\"name\":\"b\"}");
+	client_receive(f, fd, &c);
+	assert_non_null(strstr(c.body.data, "\"name\":\"c\""));
+}
+
+static void test_stop_with_calls(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response r = { 0 };
+	_cleanup_close_ int one = client_connect(f), two = client_connect(f), three = client_connect(f);
+
+	send_text(f, one, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\nX-Request-Id: s\r\n\r\n");
+	send_text(f, two, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\nX-Request-Id: s\r\n\r\n");
+	send_text(f, three, "GET /v1/th");
+	front_run(f, 0);
+	http_free(TAKE_PTR(f->http));
+	assert_int_equal(access(f->socket, F_OK), -1);
+
+	assert_string_equal(call_param(seen.kept[0], "name"), "x");
+	call_reply(seen.kept[0], 200, json_object());
+	client_receive(f, one, &r);
+	assert_int_equal(r.status, 0);
+	expect_audit(f, "");
+
+	/* the next daemon does it */
+	assert_int_equal(store_request_reset(f->store, NULL), 0);
+	front_start(f, routes, NULL);
+	int again = client_connect(f);
+	send_text(f, again, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\nX-Request-Id: s\r\n\r\n");
+	front_run(f, 0);
+	assert_int_equal(seen.n_kept, 2);
+	call_reply(seen.kept[1], 200, json_object());
+	close(again);
+}
+
+static void test_stop_listening(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response r = { 0 };
+	_cleanup_close_ int fd = client_connect(f);
+
+	send_text(f, fd, "GET /v1/keep HTTP/1.1\r\nHost: c\r\n\r\n");
+	front_run(f, 0);
+	http_stop_listening(f->http);
+	http_stop_listening(f->http);
+	assert_int_equal(access(f->socket, F_OK), -1);
+
+	call_reply(seen.kept[0], 200, json_object());
+	client_receive(f, fd, &r);
+	assert_int_equal(r.status, 200);
+}
+
+static void test_slow_clients(void **state)
+{
+	struct front *f = *state;
+	const struct http_config config = { .receive_timeout_usec = 400 * USEC_PER_MSEC };
+	_cleanup_response_ struct response kept = { 0 };
+	uint64_t start = now_monotonic_usec();
+
+	restart(f, &config);
+	_cleanup_close_ int drip = client_connect(f), mute = client_connect(f), deaf = client_connect(f),
+	                    patient = client_connect(f);
+	send_text(f, deaf, "GET /v1/data?len=16000000 HTTP/1.1\r\nHost: c\r\n\r\n");
+	send_text(f, patient, "GET /v1/keep HTTP/1.1\r\nHost: c\r\n\r\n");
+	send_text(f, drip, "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nX: ");
+
+	/* a byte now and then does not keep a connection, and nobody else notices */
+	while (client_send(f, drip, "y", 1)) {
+		uint64_t before = now_monotonic_usec();
+		assert_true(before - start < 5 * USEC_PER_SEC);
+		expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+		assert_true(now_monotonic_usec() - before < 300 * USEC_PER_MSEC);
+		front_run(f, 50 * USEC_PER_MSEC);
+	}
+	assert_true(now_monotonic_usec() - start >= 400 * USEC_PER_MSEC);
+
+	/* who says nothing, and who does not listen, go as well; who waits for us stays */
+	front_run(f, 200 * USEC_PER_MSEC);
+	assert_false(client_send(f, mute, "x", 1));
+	assert_false(client_send(f, deaf, "x", 1));
+	call_reply(seen.kept[0], 200, json_object());
+	client_receive(f, patient, &kept);
+	assert_int_equal(kept.status, 200);
+}
+
+static void test_idle(void **state)
+{
+	struct front *f = *state;
+	const struct http_config config = { .idle_timeout_usec = USEC_PER_SEC };
+	_cleanup_response_ struct response r = { 0 };
+
+	restart(f, &config);
+	_cleanup_close_ int fd = client_connect(f);
+	front_run(f, 2500 * USEC_PER_MSEC);
+	client_receive(f, fd, &r);
+	assert_true(r.closed);
+}
+
+static void test_too_many(void **state)
+{
+	struct front *f = *state;
+	const struct http_config config = { .max_connections = 4 };
+	int fds[4];
+
+	restart(f, &config);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = client_connect(f);
+	front_run(f, 0);
+	for (int i = 0; i < 10; i++)
+		expect(f, 503, "GET", "/v1/things/web", NULL, "\"code\":\"refused\"");
+
+	/* those who were there are served, and a place that becomes free is given again */
+	_cleanup_response_ struct response r = { 0 };
+	send_text(f, fds[0], "GET /v1/things/web HTTP/1.1\r\nHost: c\r\n\r\n");
+	client_receive(f, fds[0], &r);
+	assert_int_equal(r.status, 200);
+	close(fds[1]);
+	front_run(f, 0);
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+
+	/* far above the limit: they wait for their turn, nobody is forgotten */
+	int many[60];
+	for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
+		many[i] = client_connect(f);
+		send_text(f, many[i], "GET /v1/things/web HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
+		_cleanup_response_ struct response m = { 0 };
+		client_receive(f, many[i], &m);
+		assert_true(m.status == 200 || m.status == 503);
+		close(many[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (i != 1)
+			close(fds[i]);
+}
+
+/* Without the database's page cache, which grows to its bound as the audit table does. */
+static size_t heap_in_use(struct front *f)
+{
+	(void)sqlite3_db_release_memory(f->store->db);
+	return mallinfo2().uordblks;
+}
+
+/* A body that starts as JSON and is damaged somewhere, or is noise. */
+static size_t damaged_body(unsigned n, char *buf, size_t size)
+{
+	static const char good[] =
+	        "{\"name\":\"web\",\"config\":{\"net\":[{\"mode\":\"nat\",\"ip\":[\"10.0.0.1\"]}],\"n\":1.5e3,\"s\":\"\\u00e4\"}}";
+	size_t len = sizeof(good) - 1;
+
+	memcpy(buf, good, len);
+	switch (n % 4) {
+	case 0: /* cut short */ return 1 + (size_t)rand() % (len - 1);
+	case 1: /* a byte that JSON has outside of strings nowhere */
+		buf[len] = (char)(1 + rand() % 8);
+		return len + 1;
+	case 2: /* noise that cannot be an object */
+		len = 1 + (size_t)rand() % (size - 1);
+		for (size_t i = 0; i < len; i++)
+			buf[i] = (char)rand();
+		buf[0] = (char)(rand() % 2 ? '[' : '}');
+		return len;
+	case 3: /* opened more often than closed */
+		for (size_t i = 0; i < size; i++)
+			buf[i] = rand() % 2 ? '[' : '{';
+		return 1 + (size_t)rand() % size;
+	}
+
+	return 0;
+}
+
+static void test_random_bodies(void **state)
+{
+	struct front *f = *state;
+	unsigned fds = 0;
+	size_t heap = 0;
+
+	srand(2);
+	for (unsigned i = 0; i < 1200; i++) {
+		_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+		_cleanup_response_ struct response r = { 0 };
+		_cleanup_close_ int fd = client_connect(f);
+		char body[2048];
+		size_t len = damaged_body(i, body, sizeof(body));
+
+		strbuf_printf(&b, "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: %zu\r\n\r\n", len);
+		strbuf_add(&b, body, len);
+		assert_true(client_send(f, fd, b.data, b.len));
+		client_receive(f, fd, &r);
+		if (r.status != 400 ||
+		        !str_has_prefix(r.body.data, "{\"error\":{\"code\":\"usage\",\"message\":\""))
+			fail_msg("body %u: %u %s", i, r.status, r.body.data);
+
+		/* the first two hundred fill the caches */
+		if (i == 200) {
+			fds = count_fds();
+			heap = heap_in_use(f);
+		}
+	}
+	front_run(f, 0);
+	assert_int_equal(seen.echo, 0);
+	assert_true(count_fds() <= fds);
+	assert_true(heap_in_use(f) < heap + 65536);
+}
+
+/* On connections that are kept and on new ones; known and unknown paths, bad request lines, bad headers. */
+static void test_ten_thousand_bad_requests(void **state)
+{
+	static const char *const texts[] = {
+		"GET /v1/nothing HTTP/1.1\r\nHost: c\r\n\r\n",
+		"BREW /v1/things/x HTTP/1.1\r\nHost: c\r\n\r\n",
+		"GET /v1/things/x?a=b HTTP/1.1\r\nHost: c\r\n\r\n",
+		"PUT /v1/things/%zz HTTP/1.1\r\nHost: c\r\nContent-Length: 2\r\n\r\n{}",
+		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: 3\r\n\r\n{]}",
+		"POST /v1/things HTTP/1.1\r\nHost: c\r\nX-Request-Id: ?\r\n\r\n",
+		"nonsense\r\n\r\n",
+		"GET  HTTP/1.1\r\n\r\n",
+		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: -5\r\n\r\n",
+		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: 4000000000\r\n\r\n",
+		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+	};
+	struct front *f = *state;
+	int fd = client_connect(f);
+	unsigned fds = 0;
+	size_t heap = 0;
+
+	for (unsigned i = 0; i < 10000; i++) {
+		_cleanup_response_ struct response r = { 0 };
+
+		send_text(f, fd, texts[i % ARRAY_SIZE(texts)]);
+		client_receive(f, fd, &r);
+		if (r.status < 400 || r.status > 499)
+			assert_true(r.closed && i % ARRAY_SIZE(texts) > 5);
+		if (r.closed || i % ARRAY_SIZE(texts) > 5) {
+			close(fd);
+			fd = client_connect(f);
+		}
+		if (i == 1000) {
+			fds = count_fds();
+			heap = heap_in_use(f);
+		}
+	}
+
+	assert_true(count_fds() <= fds + 1);
+	assert_true(heap_in_use(f) < heap + 65536);
+	close(fd);
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+	assert_int_equal(seen.echo, 1);
+}
+
+/* Noise below HTTP: whatever comes, the next is served. */
+static void test_noise(void **state)
+{
+	struct front *f = *state;
+
+	srand(3);
+	for (unsigned i = 0; i < 300; i++) {
+		_cleanup_close_ int fd = client_connect(f);
+		char noise[3000];
+		size_t len = 1 + (size_t)rand() % sizeof(noise);
+
+		for (size_t n = 0; n < len; n++)
+			noise[n] = (char)(i % 2 ? rand() : "GET /\r\n: %?&=HTP1.0\0"[rand() % 21]);
+		(void)client_send(f, fd, noise, len); /* it may be cut off in the middle */
+		front_run(f, 1000);
+	}
+	front_run(f, 0);
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+}
+
+static void test_socket(void **state)
+{
+	struct front *f = *state;
+	struct ct_error err = { 0 };
+	struct http *other = NULL;
+	struct http_config config = {
+		.event = f->event, .store = f->store, .routes = routes, .path = f->socket
+	};
+	struct stat st;
+
+	assert_int_equal(stat(f->socket, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+
+	/* one is there */
+	assert_int_equal(http_new(&config, &other, &err), -EADDRINUSE);
+	assert_non_null(strstr(err.text, "another ctd answers"));
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+
+	/* one was there */
+	char aside[128];
+	snprintf(aside, sizeof(aside), "%s.old", f->socket);
+	assert_int_equal(rename(f->socket, aside), 0);
+	http_free(TAKE_PTR(f->http));
+	assert_int_equal(rename(aside, f->socket), 0);
+	front_start(f, routes, NULL);
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+
+	/* something else is there */
+	http_free(TAKE_PTR(f->http));
+	int fd = open(f->socket, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	close(fd);
+	assert_int_equal(http_new(&config, &other, &err), -EEXIST);
+	assert_int_equal(access(f->socket, F_OK), 0);
+	assert_int_equal(unlink(f->socket), 0);
+
+	config.path = "relative";
+	assert_int_equal(http_new(&config, &other, &err), -EINVAL);
+	config.path = f->socket;
+	config.group = "no-such-group-here";
+	assert_int_equal(http_new(&config, &other, &err), -ENOENT);
+
+	char group[16];
+	snprintf(group, sizeof(group), "%u", getegid());
+	config.group = group;
+	front_start(f, routes, &config);
+	assert_int_equal(stat(f->socket, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0660);
+	assert_int_equal(st.st_gid, getegid());
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+}
+
+/* What another user gets; 0 if it could not be tried. */
+static unsigned status_as(struct front *f, uid_t uid, gid_t gid, gid_t extra)
+{
+	unsigned *status =
+	        mmap(NULL, sizeof(*status), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const char *text = "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\n\r\n";
+
+	assert_int_equal(chmod(f->dir, 0711), 0);
+	assert_int_equal(chmod(f->socket, 0666), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		char buf[256] = "";
+		if (setgroups(1, &extra) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+			_exit(77);
+		int fd = client_connect(f);
+		if (fcntl(fd, F_SETFL, 0) < 0 || write(fd, text, strlen(text)) < 0 ||
+		        read(fd, buf, sizeof(buf) - 1) < 0)
+			_exit(1);
+		_exit(sscanf(buf, "HTTP/1.1 %u", status) == 1 ? 0 : 1);
+	}
+
+	int wstatus;
+	while (waitpid(pid, &wstatus, WNOHANG) == 0)
+		front_run(f, 10 * USEC_PER_MSEC);
+	assert_true(WIFEXITED(wstatus));
+	if (WEXITSTATUS(wstatus) != 77)
+		assert_int_equal(WEXITSTATUS(wstatus), 0);
+
+	unsigned r = *status;
+	munmap(status, sizeof(*status));
+	return r;
+}
+
+static int handle_peer(struct manager *m, struct call *call, struct ct_error *err)
+{
+	call_reply(call, 200, json_object());
+	return 0;
+}
+
+static void test_peers(void **state)
+{
+	static const struct api_route peer_routes[] = {
+		{ "PUT", "/v1/things/{name}", "thingSet", true, handle_peer }, { 0 }
+	};
+	struct front *f = *state;
+	const struct http_config with_group = { .group = "4242" };
+
+	if (geteuid() != 0) {
+		print_message("other users cannot be tried without root: skipped\n");
+		skip();
+	}
+
+	assert_int_equal(status_as(f, 12345, 12345, 12345), 403);
+	assert_int_equal(status_as(f, 65534, 65534, 65534), 403);
+
+	http_free(TAKE_PTR(f->http));
+	front_start(f, peer_routes, &with_group);
+	assert_int_equal(status_as(f, 12345, 12345, 12345), 403);
+	assert_int_equal(status_as(f, 12345, 4242, 12345), 200);
+	assert_int_equal(status_as(f, 12345, 12345, 4242), 200);
+	/* nobody is nobody, whatever its groups */
+	assert_int_equal(status_as(f, 65534, 4242, 4242), 403);
+}
+
+/* The verb was done: its answer is given though it cannot be recorded. */
+static void test_record_fails(void **state)
+{
+	struct front *f = *state;
+
+	assert_int_equal(store_exec(f->store, "PRAGMA query_only = ON", NULL), 0);
+	expect(f, 201, "POST", "/v1/things", NULL, "made-1");
+	expect(f, 201, "POST", "/v1/things", NULL, "made-2");
+	assert_int_equal(store_exec(f->store, "PRAGMA query_only = OFF", NULL), 0);
+	expect(f, 201, "POST", "/v1/things", NULL, "made-3");
+	expect_audit(f, "thingMake(made-3)=201:\n");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_routes),
+		TEST(test_encoding_is_strict),
+		TEST(test_queries),
+		TEST(test_bodies),
+		TEST(test_body_size),
+		TEST(test_body_without_end),
+		TEST(test_errors),
+		TEST(test_audit),
+		TEST(test_request_ids),
+		TEST(test_request_id_syntax),
+		TEST(test_late_answer),
+		TEST(test_late_error_and_no_body),
+		TEST(test_client_gone),
+		TEST(test_repetition_waits),
+		TEST(test_pipelining),
+		TEST(test_stop_with_calls),
+		TEST(test_stop_listening),
+		TEST(test_slow_clients),
+		TEST(test_idle),
+		TEST(test_too_many),
+		TEST(test_random_bodies),
+		TEST(test_ten_thousand_bad_requests),
+		TEST(test_noise),
+		TEST(test_socket),
+		TEST(test_peers),
+		TEST(test_record_fails),
+	};
+
+	(void)signal(SIGPIPE, SIG_IGN); /* as the daemon does */
+	return cmocka_run_group_tests_name("http", tests, NULL, NULL);
+}
