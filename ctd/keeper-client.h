@@ -59,14 +59,15 @@ struct keeper_client_config {
 };
 
 enum keeper_client_opened {
-	KEEPER_CLIENT_FOUND = 0,   /* a keeper was there: LIST says what it holds */
-	KEEPER_CLIENT_SPAWNED = 1, /* a new, empty one was started: ADOPT what still lives */
+	KEEPER_CLIENT_FOUND = 0,   /* a keeper was there */
+	KEEPER_CLIENT_SPAWNED = 1, /* one was started */
 };
 
 /* Connects to the keeper of the runtime directory or, where none answers, starts one; says HELLO and
  * SUBSCRIBE. Blocks, 10 s at most (typically 1 ms, 10 ms when started). A keeper with another major version
- * is refused with -EPROTO. Returns enum keeper_client_opened or a negative errno. A new keeper is in the
- * caller's cgroup: move it by hello()->pid. */
+ * is refused with -EPROTO. Returns enum keeper_client_opened or a negative errno. Ask for the LIST in either
+ * case (another may have started it at the same time), and ADOPT what lives and is not in it. A new keeper is
+ * in the caller's cgroup: move it by hello()->pid. */
 int keeper_client_open(
         const struct keeper_client_config *config, struct keeper_client **ret, struct ct_error *err);
 /* The same, but never starts one: -ENOENT or -ECONNREFUSED. */
@@ -160,7 +161,8 @@ int keeper_client_console_read(
 int keeper_client_console_resize(struct keeper_client *client, const char *key, uint16_t rows,
         uint16_t columns, keeper_reply_fn fn, void *userdata);
 
-/* Replaces the running keeper by the binary at path (NULL: keeper_binary_find) in place: its processes,
+/* Replaces the running keeper by the binary at path (NULL: config's, or
+ * keeper_binary_find) in place: its processes,
  * consoles, connections and unforgotten exit statuses are kept. On failure the old one goes on and the answer
  * says why. */
 int keeper_client_reexec(struct keeper_client *client, const char *path, keeper_reply_fn fn, void *userdata,

@@ -7,11 +7,12 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "ctd/keeper-proto.h"
 #include "libct/ct.h"
 
 /* The fds of a message in the making; borrowed from the specification. */
 struct keeper_fds {
-	int fds[24]; /* KEEPER_FDS_MAX */
+	int fds[KEEPER_FDS_MAX];
 	size_t n;
 };
 

@@ -21,7 +21,7 @@
 #define KEEPER_VERSION_MAJOR 1
 #define KEEPER_VERSION_MINOR 0
 #define KEEPER_MESSAGE_MAX   (128u * 1024u)
-#define KEEPER_FDS_MAX       24
+#define KEEPER_FDS_MAX       72
 /* A key names a process: "c/CTID" for init of a container, "x/EXECID" for a command. */
 #define KEEPER_KEY_MAX 64
 /* From START or EXEC to the exec; then the process is killed and the request answered with -ETIMEDOUT. */
