@@ -190,6 +190,8 @@ static void found_running(struct container *c, const struct keeper_process *proc
 	c->run.start_time = process->start_time;
 	if (c->run.started_usec == 0)
 		c->run.started_usec = now_realtime_usec();
+	if (c->on_exit) /* a stop is at work on it */
+		return;
 	container_set_state(c, c->cgroup_fd >= 0 && ct_cgroup_is_frozen(c->cgroup_fd) == 1 ? CONTAINER_FROZEN : CONTAINER_RUNNING);
 }
 
@@ -245,6 +247,8 @@ static void settle(struct container *c, const struct keeper_reply *list)
 	const struct keeper_process *process;
 	char key[40];
 
+	if (c->teardown)
+		return;
 	if (c->run.slot == 0) {
 		c->state = CONTAINER_STOPPED;
 		return;
