@@ -69,5 +69,7 @@ int attach_offer(struct attach *a, const char *id, enum attach_kind kind, const 
 int attach_expect(struct attach *a, const char *id, struct ct_error *err);
 /* The command has ended with 0..255. Ignored for an unknown id or if it was known already. */
 void attach_exit(struct attach *a, const char *id, int code);
+/* 0..255; -EINPROGRESS: still running; -ENOENT: not known (any more). */
+int attach_exit_code(const struct attach *a, const char *id);
 /* Forgets the id; fds not taken are closed, clients get an error with the reason. */
 void attach_withdraw(struct attach *a, const char *id, const char *reason);
