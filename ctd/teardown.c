@@ -7,6 +7,7 @@
  * looking goes on, and the mark goes when the cgroup does (promise P6). The slot is released last: an id range is never given out while a process has it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
