@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define MODE_NONE 1 /* IN6_ADDR_GEN_MODE_NONE: no link-local address */
+#define OPERSTATE_UP 6 /* IF_OPER_UP of linux/if.h, which net/if.h excludes */
 
 void link_add_veth(struct nl_batch *b, const char *host_name, const uint8_t host_mac[static 6],
         const char *guest_name, int netns_fd)
@@ -66,13 +66,21 @@ void link_quiet(struct nl_batch *b, const char *name)
 	nl_nest_end(b, family);
 	nl_nest_end(b, spec);
 
-	/* apart, because a host without IPv6 refuses it */
-	nl_message(b, "set up the link", RTM_SETLINK, 0, &header, sizeof(header));
+	link_make_link_local(b, name, 0, false);
+}
+
+void link_make_link_local(struct nl_batch *b, const char *name, int index, bool on)
+{
+	struct ifinfomsg header = { .ifi_family = AF_UNSPEC, .ifi_index = name ? 0 : index };
+	size_t spec, family;
+
+	nl_message(b, "set up IPv6 of the link", RTM_SETLINK, 0, &header, sizeof(header));
 	nl_tolerate(b, EAFNOSUPPORT);
-	nl_put_str(b, IFLA_IFNAME, name);
+	if (name)
+		nl_put_str(b, IFLA_IFNAME, name);
 	spec = nl_nest(b, IFLA_AF_SPEC);
 	family = nl_nest(b, AF_INET6);
-	nl_put_u8(b, IFLA_INET6_ADDR_GEN_MODE, MODE_NONE);
+	nl_put_u8(b, IFLA_INET6_ADDR_GEN_MODE, on ? IN6_ADDR_GEN_MODE_EUI64 : IN6_ADDR_GEN_MODE_NONE);
 	nl_nest_end(b, family);
 	nl_nest_end(b, spec);
 }
@@ -114,6 +122,8 @@ static int read_link(const struct nlmsghdr *nlh, void *userdata)
 	info->up = header->ifi_flags & IFF_UP;
 	if (attr[IFLA_MTU])
 		info->mtu = mnl_attr_get_u32(attr[IFLA_MTU]);
+	if (attr[IFLA_OPERSTATE])
+		info->carrier = mnl_attr_get_u8(attr[IFLA_OPERSTATE]) == OPERSTATE_UP;
 	if (attr[IFLA_LINK])
 		info->peer_index = (int)mnl_attr_get_u32(attr[IFLA_LINK]);
 	return 0;
@@ -147,7 +157,7 @@ static void put_address(struct nl_batch *b, const struct ip_addr *a)
 void address_add(struct nl_batch *b, int index, const struct ip_addr *a)
 {
 	struct ifaddrmsg header = { .ifa_family = (uint8_t)a->family,
-		.ifa_prefixlen = ip_full_prefix(a),
+		.ifa_prefixlen = a->prefix,
 		.ifa_flags = a->family == AF_INET6 ? IFA_F_NODAD : 0,
 		.ifa_scope = RT_SCOPE_UNIVERSE,
 		.ifa_index = (uint32_t)index };
@@ -159,9 +169,9 @@ void address_add(struct nl_batch *b, int index, const struct ip_addr *a)
 
 void address_remove(struct nl_batch *b, int index, const struct ip_addr *a)
 {
-	struct ifaddrmsg header = { .ifa_family = (uint8_t)a->family,
-		.ifa_prefixlen = ip_full_prefix(a),
-		.ifa_index = (uint32_t)index };
+	struct ifaddrmsg header = {
+		.ifa_family = (uint8_t)a->family, .ifa_prefixlen = a->prefix, .ifa_index = (uint32_t)index
+	};
 
 	nl_message(b, "remove an address inside", RTM_DELADDR, 0, &header, sizeof(header));
 	nl_tolerate(b, EADDRNOTAVAIL);

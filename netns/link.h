@@ -11,6 +11,9 @@ void link_add_veth(struct nl_batch *b, const char *host_name, const uint8_t host
         const char *guest_name, int netns_fd);
 /* Nothing that a host side does by itself: no link-local address, no redirects, no ARP answers. */
 void link_quiet(struct nl_batch *b, const char *name);
+/* Whether IPv6 gives the link (by name, or by index if name is NULL) a link-local address when it comes up.
+ * No error without IPv6. */
+void link_make_link_local(struct nl_batch *b, const char *name, int index, bool on);
 void link_delete(struct nl_batch *b, const char *name);
 
 struct link_change {
@@ -24,6 +27,7 @@ void link_change(struct nl_batch *b, const struct link_change *change);
 struct link_info {
 	int index, peer_index;
 	bool up;
+	bool carrier; /* seen by the kernel's transmit side too */
 	uint32_t mtu;
 };
 /* By name, or by index if name is NULL. -ENODEV if there is none, without touching err. */
@@ -31,7 +35,7 @@ int link_get(struct nl_sock *sock, struct nl_batch *b, const char *name, int ind
         struct ct_error *err);
 
 void address_add(
-        struct nl_batch *b, int index, const struct ip_addr *a); /* single address, no duplicate detection */
+        struct nl_batch *b, int index, const struct ip_addr *a); /* with its prefix; no duplicate detection */
 void address_remove(struct nl_batch *b, int index, const struct ip_addr *a); /* none there: no error */
 
 struct route {

@@ -105,8 +105,7 @@ struct nft_elements nft_elements_begin(const struct nft_place *p, uint8_t type, 
 	bool add = type == NFT_MSG_NEWSETELEM;
 	struct nft_elements e = { .add = add };
 
-	nft_message(
-	        p, add ? "add to a filter set" : "remove from a filter set", type, add ? NLM_F_CREATE : 0);
+	nft_message(p, "change or read a filter set", type, add ? NLM_F_CREATE : 0);
 	nl_put_str(p->b, NFTA_SET_ELEM_LIST_TABLE, p->table);
 	nl_put_str(p->b, NFTA_SET_ELEM_LIST_SET, set);
 	e.list = nl_nest(p->b, NFTA_SET_ELEM_LIST_ELEMENTS);

@@ -5,9 +5,10 @@
  * container, so the pool pays. To configure it takes a look at the link and one send each to nf_tables
  * (elements), to the guest's rtnetlink and to the host's.
  *
- * Order is safety. Made: the link is down, then its chain drops all. Configured: elements, then inside, then
- * up and routed. Changed: new and stale elements in one transaction. Released: elements go first, so that the
- * port passes nothing; the chain stays as long as the link.
+ * Order is safety. Made: the link is down, then its chain drops all, then both sides come up; the kernel
+ * notices a carrier late and drops packets until then, which is over when a container starts. Configured:
+ * elements, then inside, then routed. Changed: new and stale elements in one transaction. Released: elements
+ * go first, so that the port passes nothing; the chain stays as long as the link.
  *
  * On the host side each family has one neighbour entry, permanent: the first IPv4 address of the port, and
  * the link-local address that IPv6 makes of its MAC. All else is routed by way of these. So a scan through a
@@ -19,13 +20,15 @@
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/str.h"
 #include "netns/guard.h"
 #include "netns/link.h"
 #include "netns/scan.h"
 
-#define IP4_MAX 1024 /* addresses of one port, blocks counted out */
+#define CARRIER_TRIES 50   /* 10 ms in all */
+#define IP4_MAX       1024 /* addresses of one port, blocks counted out */
 
 static int check_name(const struct net_context *net, const char *name, struct ct_error *err)
 {
@@ -232,10 +235,72 @@ static int change_filter(struct net_context *net, const struct scan_keys *add, c
 
 /* Create */
 
+static int add_filter(struct net_context *net, const char *host_name, struct ct_error *err)
+{
+	struct nft_place p = guard_place(net);
+	int r;
+
+	nl_batch_reset(&net->batch);
+	nft_begin(&net->batch);
+	guard_add_port(&p, host_name);
+	nft_end(&net->batch);
+	r = nl_transact(&net->nft, &net->batch, host_name, err);
+	if (r == -ENOENT)
+		(void)ct_error_prefix(err, "is the host's filter table there?");
+	return r;
+}
+
+/* The side that came up first had no carrier then; it drops what it sends until a worker of the kernel has
+ * noticed that it has one now. The first ARP request would be lost, and a second with it. From Linux 6.8 to
+ * ask for the link makes it notice. */
+static int wait_for_carrier(struct net_context *net, struct nl_sock *inside, int index, struct ct_error *err)
+{
+	for (unsigned i = 0; i < CARRIER_TRIES; i++) {
+		struct link_info link;
+		int r;
+
+		r = link_get(inside, &net->batch, NULL, index, &link, err);
+		if (r < 0 || link.carrier)
+			return r;
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 200 * 1000 }, NULL);
+	}
+
+	return 0; /* a slow machine: a packet may be lost, nothing else */
+}
+
+/* Both sides up. The inner one gets no link-local address yet, because it does not have its MAC yet. */
+static int bring_up(struct net_context *net, const char *host_name, int netns_fd, struct ct_error *err)
+{
+	_cleanup_nl_sock_ struct nl_sock inside = NL_SOCK_INIT;
+	struct link_info link;
+	int r;
+
+	r = link_get(&net->route, &net->batch, host_name, 0, &link, err);
+	if (r < 0)
+		return r;
+	r = net_open_inside(net, netns_fd, &inside, err);
+	if (r < 0)
+		return r;
+
+	nl_batch_reset(&net->batch);
+	link_make_link_local(&net->batch, NULL, link.peer_index, false);
+	link_change(&net->batch, &(struct link_change){ .index = link.peer_index, .up = true });
+	r = nl_transact(&inside, &net->batch, host_name, err);
+	if (r < 0)
+		return r;
+
+	nl_batch_reset(&net->batch);
+	link_change(&net->batch, &(struct link_change){ .index = link.index, .up = true });
+	r = nl_transact(&net->route, &net->batch, host_name, err);
+	if (r < 0)
+		return r;
+
+	return wait_for_carrier(net, &inside, link.peer_index, err);
+}
+
 int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
         struct ct_error *err)
 {
-	struct nft_place p = guard_place(net);
 	int r;
 
 	r = check_name(net, host_name, err);
@@ -254,15 +319,10 @@ int net_port_create(struct net_context *net, const char *host_name, const char *
 	nl_batch_reset(&net->batch);
 	link_quiet(&net->batch, host_name);
 	r = nl_transact(&net->route, &net->batch, host_name, err);
-	if (r >= 0) {
-		nl_batch_reset(&net->batch);
-		nft_begin(&net->batch);
-		guard_add_port(&p, host_name);
-		nft_end(&net->batch);
-		r = nl_transact(&net->nft, &net->batch, host_name, err);
-		if (r == -ENOENT)
-			(void)ct_error_prefix(err, "is the host's filter table there?");
-	}
+	if (r >= 0)
+		r = add_filter(net, host_name, err);
+	if (r >= 0)
+		r = bring_up(net, host_name, netns_fd, err);
 	if (r < 0) {
 		nl_batch_reset(&net->batch);
 		link_delete(&net->batch, host_name);
@@ -281,7 +341,7 @@ struct configuration {
 	struct link_info link;
 	uint32_t mtu;
 	int uplink4, uplink6;             /* where to answer for the addresses; 0: nowhere */
-	bool again;                       /* the port is up */
+	bool again;                       /* the port has been configured before */
 	struct scan_keys wanted, stale;   /* elements */
 	struct scan_objects stale_routes; /* addresses that are no longer ours */
 };
@@ -350,6 +410,32 @@ static bool is_wanted_route(const struct net_port_spec *spec, const struct ip_ad
 	return false;
 }
 
+static int ignore(const struct nlmsghdr *nlh, void *userdata)
+{
+	return 0;
+}
+
+/* Elements there already? Of the sets, one that has the name alone for its key. */
+static int find_before(struct configuration *c, struct ct_error *err)
+{
+	struct nft_place p = guard_place(c->net);
+	struct scan_key key = make_key(GUARD_SENT, c->spec, NULL);
+	struct nft_elements e;
+	int r;
+
+	nl_batch_reset(&c->net->batch);
+	e = nft_elements_begin(&p, NFT_MSG_GETSETELEM, guard_sets[GUARD_SENT].name);
+	nft_element(&p, &e, key.bytes, key_len(GUARD_SENT));
+	nft_elements_end(&p, &e);
+	r = nl_query(&c->net->nft, &c->net->batch, ignore, NULL, NULL);
+	if (r < 0 && r != -ENOENT)
+		return ct_error_set(
+		        err, r, "network", "cannot look into the packet filter: %s", strerror(-r));
+
+	c->again = r == 0;
+	return 0;
+}
+
 /* What the kernel has of the port that the specification does not. */
 static int find_stale(struct configuration *c, struct ct_error *err)
 {
@@ -377,6 +463,20 @@ static int find_stale(struct configuration *c, struct ct_error *err)
 	}
 	c->stale_routes.n = n;
 	return 0;
+}
+
+/* By hand, as it came up without; if the tenant takes the link down and up again, its kernel does. */
+static void put_inside_link_local(struct configuration *c)
+{
+	struct nl_batch *b = &c->net->batch;
+	struct ip_addr address;
+
+	net_link_local(&address, c->spec->mac);
+	address.prefix = 64;
+	link_make_link_local(b, NULL, c->link.peer_index, true);
+	address_add(b, c->link.peer_index, &address);
+	nl_tolerate(
+	        b, EOPNOTSUPP); /* a host without IPv6; the container's addresses show whether that matters */
 }
 
 static void put_inside_addresses(struct configuration *c)
@@ -429,6 +529,8 @@ static int configure_inside(struct configuration *c, int netns_fd, struct ct_err
 	                       .up = true,
 	                       .mtu = c->mtu,
 	                       .mac = c->again ? NULL : c->spec->mac });
+	if (!c->again)
+		put_inside_link_local(c);
 	put_inside_addresses(c);
 	put_inside_gateway(c, &c->spec->gateway4);
 	put_inside_gateway(c, &c->spec->gateway6);
@@ -519,7 +621,9 @@ int net_port_configure(
 		        spec->host_name);
 	if (r < 0)
 		return r;
-	c.again = c.link.up;
+	r = find_before(&c, err);
+	if (r < 0)
+		return r;
 
 	r = find_mtu(&c, err);
 	if (r < 0)
