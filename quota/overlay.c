@@ -42,7 +42,7 @@
 #define VIEW_LOWER "/lower"
 #define VIEW_UPPER "/upper"
 
-static int tree_idmap(int fd, int idmap_userns_fd, struct ct_error *err)
+int tree_idmap(int fd, int idmap_userns_fd, struct ct_error *err)
 {
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NODEV,

@@ -12,6 +12,9 @@
  * shifted). Its fd. */
 int tree_clone(int dirfd, int idmap_userns_fd, struct ct_error *err);
 
+/* Shifts the ids of a detached mount that nobody has seen yet; nothing for -1. */
+int tree_idmap(int fd, int idmap_userns_fd, struct ct_error *err);
+
 /* A new file system that has not been mounted anywhere: options are NULL-terminated pairs, "" as value for a
  * flag. mount_attr as for fsmount. Its fd. */
 int filesystem_mount(const char *type, const char *const options[][2], unsigned int mount_attr,
