@@ -2,9 +2,10 @@
 /*
  * Files and directories of the host side that a container is given.
  *
- * The sources are detached mounts when they get here (start.c clones what is not). The targets are paths inside, and
- * the tree belongs to the tenant: they are resolved with the container's root as "/", so a link leads where it would
- * lead the tenant, and never out. The kernel refuses to mount a file on a directory and the reverse.
+ * The sources are detached mounts when they get here (start.c clones what is not). The targets are paths
+ * inside, and the tree belongs to the tenant: they are resolved with the container's root as "/", so a link
+ * leads where it would lead the tenant, and never out. The kernel refuses to mount a file on a directory and
+ * the reverse.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,8 @@
 #include "libct/mounts.h"
 #include "libct/sys.h"
 
-/* Makes what target names: a directory, or an empty file in a directory that is made if need be. Returns an O_PATH fd. */
+/* Makes what target names: a directory, or an empty file in a directory that is made if need be. Returns an
+ * O_PATH fd. */
 static int make_target(int root_fd, const char *target, bool directory)
 {
 	_cleanup_close_ int dir = -1;
@@ -54,15 +56,16 @@ static int bind_one(int root_fd, const struct ct_bind *bind, int source_fd, stru
 
 	if (fstat(source_fd, &st) < 0) {
 		r = sys_error();
-		return ct_error_set(err, r, "bind", "cannot look at what is to be bound on \"%s\": %s", bind->target,
-		        sys_reason(r));
+		return ct_error_set(err, r, "bind", "cannot look at what is to be bound on \"%s\": %s",
+		        bind->target, sys_reason(r));
 	}
 
 	target = open_in_root(root_fd, bind->target, O_PATH, 0);
 	if (target == -ENOENT && bind->create)
 		target = make_target(root_fd, bind->target, S_ISDIR(st.st_mode));
 	if (target < 0)
-		return ct_error_set(err, target, "bind", "cannot bind on \"%s\" inside: %s", bind->target, sys_reason(target));
+		return ct_error_set(err, target, "bind", "cannot bind on \"%s\" inside: %s", bind->target,
+		        sys_reason(target));
 
 	if (move_mount(source_fd, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
 		r = sys_error();
@@ -70,12 +73,15 @@ static int bind_one(int root_fd, const struct ct_bind *bind, int source_fd, stru
 			return ct_error_set(err, r, "bind",
 			        "cannot bind on \"%s\" inside: source and target must both be directories or both be files, and the source a detached mount",
 			        bind->target);
-		return ct_error_set(err, r, "bind", "cannot bind on \"%s\" inside: %s", bind->target, sys_reason(r));
+		return ct_error_set(
+		        err, r, "bind", "cannot bind on \"%s\" inside: %s", bind->target, sys_reason(r));
 	}
 
-	if (bind->readonly && mount_setattr(source_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &readonly, sizeof(readonly)) < 0) {
+	if (bind->readonly &&
+	        mount_setattr(source_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &readonly, sizeof(readonly)) < 0) {
 		r = sys_error();
-		return ct_error_set(err, r, "bind", "cannot make \"%s\" inside read-only: %s", bind->target, sys_reason(r));
+		return ct_error_set(err, r, "bind", "cannot make \"%s\" inside read-only: %s", bind->target,
+		        sys_reason(r));
 	}
 	return 0;
 }

@@ -4,11 +4,12 @@
  *
  * Everything goes through directory fds and constant file names, so that a rename or a mount above changes
  * nothing. The subtree below a container's cgroup belongs to the tenant, who may make as many and as deep
- * directories as cgroup.max.descendants allows; removal is therefore iterative (a tree walk with one open fd a
- * level would run out of fds) and deepest first, as rmdir wants it.
+ * directories as cgroup.max.descendants allows; removal is therefore iterative (a tree walk with one open fd
+ * a level would run out of fds) and deepest first, as rmdir wants it.
  *
- * A freeze is asked for and then awaited: the kernel reports it in cgroup.events and wakes poll(2) with POLLPRI. A
- * task in an uninterruptible sleep delays it, hence the time-out, after which the cgroup is left as asked for.
+ * A freeze is asked for and then awaited: the kernel reports it in cgroup.events and wakes poll(2) with
+ * POLLPRI. A task in an uninterruptible sleep delays it, hence the time-out, after which the cgroup is left
+ * as asked for.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -27,7 +28,8 @@
 
 static bool name_is_plain(const char *name)
 {
-	return !str_empty(name) && !str_eq(name, ".") && !str_eq(name, "..") && !strchr(name, '/') && strlen(name) <= NAME_MAX;
+	return !str_empty(name) && !str_eq(name, ".") && !str_eq(name, "..") && !strchr(name, '/') &&
+	       strlen(name) <= NAME_MAX;
 }
 
 int ct_cgroup_new(int parent_fd, const char *name, struct ct_error *err)
@@ -39,14 +41,18 @@ int ct_cgroup_new(int parent_fd, const char *name, struct ct_error *err)
 		int r = sys_error();
 		if (r == -EAGAIN)
 			return ct_error_set(err, r, "cgroup",
-			        "cannot make the cgroup \"%s\": cgroup.max.descendants or cgroup.max.depth of a parent is reached", name);
-		return ct_error_set(err, r, "cgroup", "cannot make the cgroup \"%s\": %s", name, sys_reason(r));
+			        "cannot make the cgroup \"%s\": cgroup.max.descendants or cgroup.max.depth of a parent is reached",
+			        name);
+		return ct_error_set(
+		        err, r, "cgroup", "cannot make the cgroup \"%s\": %s", name, sys_reason(r));
 	}
 
 	int fd = open_beneath(parent_fd, name, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0) {
-		(void)unlinkat(parent_fd, name, AT_REMOVEDIR); /* the failure to open it is what is reported */
-		return ct_error_set(err, fd, "cgroup", "cannot open the cgroup \"%s\": %s", name, sys_reason(fd));
+		(void)unlinkat(
+		        parent_fd, name, AT_REMOVEDIR); /* the failure to open it is what is reported */
+		return ct_error_set(
+		        err, fd, "cgroup", "cannot open the cgroup \"%s\": %s", name, sys_reason(fd));
 	}
 	return fd;
 }
@@ -58,13 +64,15 @@ int ct_cgroup_delegate(int cgroup_fd, uid_t uid, gid_t gid, struct ct_error *err
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		if (fchownat(cgroup_fd, files[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0) {
 			int r = sys_error();
-			return ct_error_set(err, r, "cgroup", "cannot give \"%s\" of the cgroup to user %u: %s", files[i], uid,
+			return ct_error_set(err, r, "cgroup",
+			        "cannot give \"%s\" of the cgroup to user %u: %s", files[i], uid,
 			        sys_reason(r));
 		}
 
 	if (fchownat(cgroup_fd, "", uid, gid, AT_EMPTY_PATH) < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "cgroup", "cannot give the cgroup to user %u: %s", uid, sys_reason(r));
+		return ct_error_set(
+		        err, r, "cgroup", "cannot give the cgroup to user %u: %s", uid, sys_reason(r));
 	}
 	return 0;
 }
@@ -148,8 +156,9 @@ int ct_cgroup_freeze(int cgroup_fd, bool freeze, uint64_t timeout_usec, struct c
 
 	r = await_event(fd, "frozen", freeze, timeout_usec);
 	if (r == -ETIMEDOUT)
-		return ct_error_set(err, r, "cgroup", "cannot %s the cgroup within %llu ms: a task does not leave the kernel",
-		        verb, (unsigned long long)(timeout_usec / USEC_PER_MSEC));
+		return ct_error_set(err, r, "cgroup",
+		        "cannot %s the cgroup within %llu ms: a task does not leave the kernel", verb,
+		        (unsigned long long)(timeout_usec / USEC_PER_MSEC));
 	if (r < 0)
 		return ct_error_set(err, r, "cgroup", "cannot %s the cgroup: %s", verb, sys_reason(r));
 	return 0;
@@ -159,7 +168,8 @@ int ct_cgroup_kill(int cgroup_fd, struct ct_error *err)
 {
 	int r = write_file_at(cgroup_fd, "cgroup.kill", "1");
 	if (r < 0)
-		return ct_error_set(err, r, "cgroup", "cannot kill the cgroup's processes: %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "cgroup", "cannot kill the cgroup's processes: %s", sys_reason(r));
 	return 0;
 }
 
@@ -168,8 +178,8 @@ static bool is_child_directory(const struct dirent *e)
 	return e->d_type == DT_DIR && !str_eq(e->d_name, ".") && !str_eq(e->d_name, "..");
 }
 
-/* Goes down from *dir, first child directory first, until there is none; *dir is then the deepest and name what its
- * parent calls it. 1: there was a child; 0: *dir itself has none. */
+/* Goes down from *dir, first child directory first, until there is none; *dir is then the deepest and name
+ * what its parent calls it. 1: there was a child; 0: *dir itself has none. */
 static int descend(int dir_fd, int *ret_parent, char *name, size_t size)
 {
 	_cleanup_close_ int parent = -1, fd = -1;
@@ -213,8 +223,8 @@ static int descend(int dir_fd, int *ret_parent, char *name, size_t size)
 	return moved;
 }
 
-/* Removes all directories below fd. A tenant that is still alive could make new ones for ever: the caller has seen
- * to it that it is not, and the loop is bounded by what a cgroup may hold at most anyway. */
+/* Removes all directories below fd. A tenant that is still alive could make new ones for ever: the caller has
+ * seen to it that it is not, and the loop is bounded by what a cgroup may hold at most anyway. */
 static int remove_descendants(int fd)
 {
 	for (unsigned int i = 0; i < 1000000; i++) {
@@ -248,8 +258,10 @@ int ct_cgroup_remove(int parent_fd, const char *name, struct ct_error *err)
 		r = sys_error();
 
 	if (r == -EBUSY)
-		return ct_error_set(err, r, "cgroup", "cannot remove the cgroup \"%s\": processes are left in it", name);
+		return ct_error_set(
+		        err, r, "cgroup", "cannot remove the cgroup \"%s\": processes are left in it", name);
 	if (r < 0 && r != -ENOENT)
-		return ct_error_set(err, r, "cgroup", "cannot remove the cgroup \"%s\": %s", name, sys_reason(r));
+		return ct_error_set(
+		        err, r, "cgroup", "cannot remove the cgroup \"%s\": %s", name, sys_reason(r));
 	return 0;
 }

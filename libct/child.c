@@ -2,17 +2,17 @@
 /*
  * The child between fork and exec: what init and an executed command have in common.
  *
- * The child holds a copy of its parent's memory and fds while it is already inside the container's namespaces. Until exec
- * it is not dumpable, which the kernel asks in ptrace(2), pidfd_getfd(2) and most of /proc/PID, against the user
- * namespace of the memory's owner: root inside has no power over it. It gives the fds away before it runs anything
- * that a tenant could delay.
+ * The child holds a copy of its parent's memory and fds while it is already inside the container's
+ * namespaces. Until exec it is not dumpable, which the kernel asks in ptrace(2), pidfd_getfd(2) and most of
+ * /proc/PID, against the user namespace of the memory's owner: root inside has no power over it. It gives the
+ * fds away before it runs anything that a tenant could delay.
  *
- * The parent's death signal (PR_SET_PDEATHSIG) is forgotten by the kernel whenever credentials change, so it is set
- * after that; a parent that died before is noticed when GO does not come. It is cleared before exec: containers outlive
- * their keeper.
+ * The parent's death signal (PR_SET_PDEATHSIG) is forgotten by the kernel whenever credentials change, so it
+ * is set after that; a parent that died before is noticed when GO does not come. It is cleared before exec:
+ * containers outlive their keeper.
  *
- * Signals are blocked since before the fork and stay so until dispositions are at their defaults; ignored ones
- * would otherwise be inherited through exec.
+ * Signals are blocked since before the fork and stay so until dispositions are at their defaults; ignored
+ * ones would otherwise be inherited through exec.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,11 +44,12 @@ int child_begin(int parent_fd, struct ct_error *err)
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 || setsid() < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "process", "cannot detach the new process from its parent: %s", sys_reason(r));
+		return ct_error_set(err, r, "process", "cannot detach the new process from its parent: %s",
+		        sys_reason(r));
 	}
 
-	/* A session keyring of its own: possession of the parent's would give a right to its keys. A kernel without keys
-	 * answers ENOSYS. */
+	/* A session keyring of its own: possession of the parent's would give a right to its keys. A kernel
+	 * without keys answers ENOSYS. */
 	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS) {
 		int r = sys_error();
 		return ct_error_set(err, r, "process", "cannot make a session keyring: %s", sys_reason(r));
@@ -95,7 +96,8 @@ int child_raise_rlimits(const struct ct_rlimit *rlimits, size_t n, struct ct_err
 		struct rlimit now;
 
 		if (getrlimit((__rlimit_resource_t)rlimits[i].resource, &now) < 0)
-			return ct_error_field(err, "rlimits", "%d is no resource limit of this kernel", rlimits[i].resource);
+			return ct_error_field(err, "rlimits", "%d is no resource limit of this kernel",
+			        rlimits[i].resource);
 
 		if (rlim_of(rlimits[i].hard) <= now.rlim_max)
 			continue;
@@ -106,7 +108,8 @@ int child_raise_rlimits(const struct ct_rlimit *rlimits, size_t n, struct ct_err
 			int r = sys_error();
 			return ct_error_set(err, r, "rlimits",
 			        "cannot raise the hard limit of resource %d from %llu to %llu: %s (CAP_SYS_RESOURCE is needed; for the number of files also fs.nr_open)",
-			        rlimits[i].resource, have, (unsigned long long)rlimits[i].hard, sys_reason(r));
+			        rlimits[i].resource, have, (unsigned long long)rlimits[i].hard,
+			        sys_reason(r));
 		}
 	}
 	return 0;
@@ -115,12 +118,13 @@ int child_raise_rlimits(const struct ct_rlimit *rlimits, size_t n, struct ct_err
 int child_set_rlimits(const struct ct_rlimit *rlimits, size_t n, struct ct_error *err)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct rlimit want = { .rlim_cur = rlim_of(rlimits[i].soft), .rlim_max = rlim_of(rlimits[i].hard) };
+		struct rlimit want = { .rlim_cur = rlim_of(rlimits[i].soft),
+			.rlim_max = rlim_of(rlimits[i].hard) };
 
 		if (setrlimit((__rlimit_resource_t)rlimits[i].resource, &want) < 0) {
 			int r = sys_error();
-			return ct_error_set(
-			        err, r, "rlimits", "cannot set resource limit %d: %s", rlimits[i].resource, sys_reason(r));
+			return ct_error_set(err, r, "rlimits", "cannot set resource limit %d: %s",
+			        rlimits[i].resource, sys_reason(r));
 		}
 	}
 	return 0;
@@ -130,14 +134,16 @@ int child_load_seccomp(const struct ct_seccomp_program *program, struct ct_error
 {
 	struct sock_fprog fprog = { .len = program->count, .filter = program->filter };
 
-	/* Without no_new_privs, or su and sudo would not work inside: CAP_SYS_ADMIN in the own user namespace does. */
+	/* Without no_new_privs, or su and sudo would not work inside: CAP_SYS_ADMIN in the own user namespace
+	 * does. */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &fprog) == 0)
 		return 0;
 
 	int r = sys_error();
 	if (r == -EINVAL)
 		return ct_error_set(err, r, "seccomp",
-		        "the kernel does not accept the seccomp program (%u instructions), or has no seccomp filters", program->count);
+		        "the kernel does not accept the seccomp program (%u instructions), or has no seccomp filters",
+		        program->count);
 	return ct_error_set(err, r, "seccomp", "cannot load the seccomp program: %s", sys_reason(r));
 }
 
@@ -167,7 +173,8 @@ int child_open_pty(int dir_fd, const char *path, int *ret_master, int *ret_slave
 		return ct_error_set(err, r, "terminal", "cannot open \"%s\" inside: %s", path, sys_reason(r));
 	}
 	if (!is_pty_end(master, true))
-		return ct_error_set(err, -ENOTTY, "terminal", "\"%s\" inside is not the multiplexer of a devpts", path);
+		return ct_error_set(
+		        err, -ENOTTY, "terminal", "\"%s\" inside is not the multiplexer of a devpts", path);
 
 	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
 		goto failed;
@@ -177,7 +184,8 @@ int child_open_pty(int dir_fd, const char *path, int *ret_master, int *ret_slave
 	if (slave < 0)
 		goto failed;
 	if (!is_pty_end(slave, false))
-		return ct_error_set(err, -ENOTTY, "terminal", "the peer of a new pseudo-terminal is no terminal");
+		return ct_error_set(
+		        err, -ENOTTY, "terminal", "the peer of a new pseudo-terminal is no terminal");
 	if (fd_set_nonblock(master, false) < 0)
 		goto failed;
 
@@ -196,13 +204,14 @@ int child_set_window(int master, uint16_t rows, uint16_t columns, struct ct_erro
 
 	if (ioctl(master, TIOCSWINSZ, &size) < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "terminal", "cannot set the size of a terminal: %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "terminal", "cannot set the size of a terminal: %s", sys_reason(r));
 	}
 	return 0;
 }
 
-/* Everything to its default. The raw call with the kernel's own struct, all zeros, so that libc's two reserved signals are
- * included. */
+/* Everything to its default. The raw call with the kernel's own struct, all zeros, so that libc's two
+ * reserved signals are included. */
 static void reset_signals(void)
 {
 	uint64_t empty = 0;
@@ -222,7 +231,8 @@ static const char *env_path(const char *const *env)
 	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 }
 
-/* execvpe(3) without its fallback to a shell and with the given PATH instead of our own. Returns negative errno. */
+/* execvpe(3) without its fallback to a shell and with the given PATH instead of our own. Returns negative
+ * errno. */
 static int exec_search(const char *const *argv, const char *const *env)
 {
 	int result = -ENOENT;
@@ -248,25 +258,33 @@ static int explain_exec(const char *program, int code, struct ct_error *err)
 {
 	switch (-code) {
 	case ENOENT:
-		return ct_error_set(err, code, "exec", "there is no program \"%s\" inside, or its interpreter is missing", program);
+		return ct_error_set(err, code, "exec",
+		        "there is no program \"%s\" inside, or its interpreter is missing", program);
 	case EACCES:
-		return ct_error_set(err, code, "exec", "\"%s\" inside may not be executed: it is no executable file", program);
+		return ct_error_set(err, code, "exec",
+		        "\"%s\" inside may not be executed: it is no executable file", program);
 	case ENOEXEC:
-		return ct_error_set(
-		        err, code, "exec", "\"%s\" inside is not a program this machine can execute", program);
+		return ct_error_set(err, code, "exec",
+		        "\"%s\" inside is not a program this machine can execute", program);
 	}
 	return ct_error_set(err, code, "exec", "cannot execute \"%s\" inside: %s", program, sys_reason(code));
 }
 
+int child_await_go(int status_fd, int *ret_fd, struct ct_error *err)
+{
+	int r = status_await_go(status_fd, ret_fd);
+
+	if (r < 0)
+		return ct_error_set(err, r, "process", "the parent died before the start was complete");
+	return 0;
+}
+
 int child_execute(const struct child_program *program, struct ct_error *err)
 {
-	int r = status_await_go(program->status_fd);
+	int r = status_send(program->status_fd, STATUS_READY, -1);
 	if (r < 0)
-		return ct_error_set(err, r, "exec", "the parent died before the start was complete");
-
-	r = status_send_ready(program->status_fd);
-	if (r < 0)
-		return ct_error_set(err, r, "exec", "cannot tell the parent that all is ready: %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "exec", "cannot tell the parent that all is ready: %s", sys_reason(r));
 
 	(void)prctl(PR_SET_PDEATHSIG, 0);
 	reset_signals();
@@ -275,7 +293,8 @@ int child_execute(const struct child_program *program, struct ct_error *err)
 	if (program->search && !strchr(name, '/'))
 		r = exec_search(program->argv, program->env);
 	else
-		r = execve(name, (char *const *)program->argv, (char *const *)program->env) < 0 ? sys_error() : 0;
+		r = execve(name, (char *const *)program->argv, (char *const *)program->env) < 0 ? sys_error()
+		                                                                                : 0;
 
 	return explain_exec(name, r, err);
 }

@@ -2,21 +2,22 @@
 /*
  * The device program of a container's cgroup.
  *
- * cgroup v2 has no device files; a BPF program of type BPF_PROG_TYPE_CGROUP_DEVICE decides on every open and mknod of a
- * device node by a task below (Linux 4.15). It is the second line behind nodev mounts: whatever node finds its way into
- * a container, only these open.
+ * cgroup v2 has no device files; a BPF program of type BPF_PROG_TYPE_CGROUP_DEVICE decides on every open and
+ * mknod of a device node by a task below (Linux 4.15). It is the second line behind nodev mounts: whatever
+ * node finds its way into a container, only these open.
  *
- * The program is put together here, instruction by instruction: it is a chain of comparisons and not worth a compiler
- * at run time. Its context gives type and access in one word, then major, then minor.
+ * The program is put together here, instruction by instruction: it is a chain of comparisons and not worth a
+ * compiler at run time. Its context gives type and access in one word, then major, then minor.
  *
  *      r2 = type, r3 = access, r4 = major, r5 = minor
  *      for each device:  if type, major or minor differ, or access has more than is granted: next
  *                        return 1
  *      return 0
  *
- * Attaching with BPF_F_ALLOW_MULTI keeps programs of other owners in force; all must agree. Ours, if one is there, is
- * replaced after the new one is attached, so there is no moment without. mknod of a plain character node is granted for all
- * (a user namespace cannot do it anyhow; archives with nodes then fail with EPERM either way).
+ * Attaching with BPF_F_ALLOW_MULTI keeps programs of other owners in force; all must agree. Ours, if one is
+ * there, is replaced after the new one is attached, so there is no moment without. mknod of a plain character
+ * node is granted for all (a user namespace cannot do it anyhow; archives with nodes then fail with EPERM
+ * either way).
  */
 #include <errno.h>
 #include <linux/bpf.h>
@@ -29,14 +30,14 @@
 #include "libct/sys.h"
 
 static const struct ct_device default_devices[] = {
-	{ 'c', 1, 3, "rwm" },  /* null */
-	{ 'c', 1, 5, "rwm" },  /* zero */
-	{ 'c', 1, 7, "rwm" },  /* full */
-	{ 'c', 1, 8, "rwm" },  /* random */
-	{ 'c', 1, 9, "rwm" },  /* urandom */
-	{ 'c', 5, 0, "rwm" },  /* tty */
-	{ 'c', 5, 1, "rwm" },  /* console */
-	{ 'c', 5, 2, "rwm" },  /* ptmx */
+	{ 'c', 1, 3, "rwm" },    /* null */
+	{ 'c', 1, 5, "rwm" },    /* zero */
+	{ 'c', 1, 7, "rwm" },    /* full */
+	{ 'c', 1, 8, "rwm" },    /* random */
+	{ 'c', 1, 9, "rwm" },    /* urandom */
+	{ 'c', 5, 0, "rwm" },    /* tty */
+	{ 'c', 5, 1, "rwm" },    /* console */
+	{ 'c', 5, 2, "rwm" },    /* ptmx */
 	{ 'c', 136, -1, "rwm" }, /* pts */
 	{ 'c', 137, -1, "rwm" },
 	{ 'c', 138, -1, "rwm" },
@@ -80,7 +81,8 @@ static int check_device(const struct ct_device *d, struct ct_error *err)
 	if (d->type != 'c' && d->type != 'b')
 		return ct_error_field(err, "devices", "the type of a device is \"c\" or \"b\"");
 	if (d->major < -1 || d->major > 0xfff || d->minor < -1 || d->minor > 0xfffff)
-		return ct_error_field(err, "devices", "there is no device number %lld:%lld", (long long)d->major, (long long)d->minor);
+		return ct_error_field(err, "devices", "there is no device number %lld:%lld",
+		        (long long)d->major, (long long)d->minor);
 	if (access_bits(d->access) <= 0)
 		return ct_error_field(err, "devices", "access to a device is some of the letters \"rwm\"");
 	return 0;
@@ -112,15 +114,16 @@ static size_t emit_device(struct bpf_insn *code, const struct ct_device *d)
 	return n;
 }
 
-int devices_assemble(
-        const struct ct_device *extra, size_t n_extra, struct bpf_insn *code, size_t room, struct ct_error *err)
+int devices_assemble(const struct ct_device *extra, size_t n_extra, struct bpf_insn *code, size_t room,
+        struct ct_error *err)
 {
 	size_t n = 0;
 
 	if (n_extra > DEVICES_EXTRA_MAX || room < DEVICES_INSNS_MAX)
 		return ct_error_field(err, "devices", "at most %d devices can be given", DEVICES_EXTRA_MAX);
 
-	code[n++] = insn(BPF_LDX | BPF_MEM | BPF_W, 2, 1, offsetof(struct bpf_cgroup_dev_ctx, access_type), 0);
+	code[n++] =
+	        insn(BPF_LDX | BPF_MEM | BPF_W, 2, 1, offsetof(struct bpf_cgroup_dev_ctx, access_type), 0);
 	code[n++] = insn(BPF_ALU64 | BPF_MOV | BPF_X, 3, 2, 0, 0);
 	code[n++] = insn(BPF_ALU64 | BPF_AND | BPF_K, 2, 0, 0, 0xffff);
 	code[n++] = insn(BPF_ALU64 | BPF_RSH | BPF_K, 3, 0, 0, 16);
@@ -246,6 +249,7 @@ int ct_cgroup_set_devices(int cgroup_fd, const struct ct_device *extra, size_t n
 		return ct_error_set(err, r, "devices",
 		        "a cgroup above has a device program of its own that does not allow more of them below, or CAP_BPF or CAP_SYS_ADMIN is missing");
 	if (r < 0)
-		return ct_error_set(err, r, "devices", "cannot attach the device program to the cgroup: %s", sys_reason(r));
+		return ct_error_set(err, r, "devices", "cannot attach the device program to the cgroup: %s",
+		        sys_reason(r));
 	return 0;
 }

@@ -2,18 +2,19 @@
 /*
  * A command in a running container.
  *
- * Unlike at a start, everything in the container may be hostile by now: its processes can stop or kill the one that joins
- * them, its files can be fifos or a FUSE that never answers. So nothing that a tenant could delay happens in the caller or in
- * the helper it waits for. The helper joins by the pidfd of init (all namespaces in one call, no race for a pid), stays
- * outside the container's pid namespace, and clones the child; whatever opens a path runs in the child, which the
- * caller can abandon or kill by its pidfd.
+ * Unlike at a start, everything in the container may be hostile by now: its processes can stop or kill the
+ * one that joins them, its files can be fifos or a FUSE that never answers. So nothing that a tenant could
+ * delay happens in the caller or in the helper it waits for. The helper joins by the pidfd of init (all
+ * namespaces in one call, no race for a pid), stays outside the container's pid namespace, and clones the
+ * child; whatever opens a path runs in the child, which the caller can abandon or kill by its pidfd.
  *
- * Not by the helper but by the child are joined: the cgroup namespace, since with nsdelegate the kernel lets nobody move
- * between cgroups of which one is outside its namespace; and the time namespace, since that remaps memory the helper shares
- * (timens_install() answers EUSERS).
+ * Not by the helper but by the child are joined: the cgroup namespace, since with nsdelegate the kernel lets
+ * nobody move between cgroups of which one is outside its namespace; and the time namespace, since that
+ * remaps memory the helper shares (timens_install() answers EUSERS).
  *
- * A cgroup whose controllers are enabled for its children takes no processes (systemd inside enables them): then the
- * command goes to a leaf beside systemd's own slices. It belongs to the tenant, who can only spoil his own commands by it.
+ * A cgroup whose controllers are enabled for its children takes no processes (systemd inside enables them):
+ * then the command goes to a leaf beside systemd's own slices. It belongs to the tenant, who can only spoil
+ * his own commands by it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,14 +53,16 @@ static int join_rest(const struct ct_exec_spec *spec, struct ct_error *err)
 {
 	if (setns(spec->init_pidfd, CLONE_NEWCGROUP) < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "join", "cannot join the container's cgroup namespace: %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "join", "cannot join the container's cgroup namespace: %s", sys_reason(r));
 	}
 
-	/* EINVAL: a kernel without time namespaces. EPERM: the container has none of its own, and root inside has no power over
-	 * the host's, in which we are already. */
+	/* EINVAL: a kernel without time namespaces. EPERM: the container has none of its own, and root inside
+	 * has no power over the host's, in which we are already. */
 	if (setns(spec->init_pidfd, CLONE_NEWTIME) < 0 && errno != EINVAL && errno != EPERM) {
 		int r = sys_error();
-		return ct_error_set(err, r, "join", "cannot join the container's time namespace: %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "join", "cannot join the container's time namespace: %s", sys_reason(r));
 	}
 	return 0;
 }
@@ -96,10 +99,11 @@ static int set_terminal(const struct ct_exec_spec *spec, int *status_fd, struct 
 
 	if (fchown(slave, spec->uid, 5) < 0) { /* group tty, as devpts was mounted with */
 		r = sys_error();
-		return ct_error_set(err, r, "terminal", "cannot give the terminal to user %u: %s", spec->uid, sys_reason(r));
+		return ct_error_set(err, r, "terminal", "cannot give the terminal to user %u: %s", spec->uid,
+		        sys_reason(r));
 	}
 
-	r = status_send_console(*status_fd, master);
+	r = status_send(*status_fd, STATUS_CONSOLE, master);
 	if (r < 0)
 		return ct_error_set(err, r, "terminal", "cannot hand over the terminal: %s", sys_reason(r));
 
@@ -110,7 +114,8 @@ static int set_terminal(const struct ct_exec_spec *spec, int *status_fd, struct 
 
 	if (ioctl(0, TIOCSCTTY, 0) < 0) {
 		r = sys_error();
-		return ct_error_set(err, r, "terminal", "cannot get the controlling terminal: %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "terminal", "cannot get the controlling terminal: %s", sys_reason(r));
 	}
 	return 0;
 }
@@ -139,8 +144,8 @@ static int become_user(const struct ct_exec_spec *spec, uint64_t caps, struct ct
 	if (sys_setgroups(spec->n_groups, spec->groups) < 0 || sys_setresgid(spec->gid) < 0 ||
 	        sys_setresuid(spec->uid) < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "credentials", "cannot become user %u, group %u inside: %s", spec->uid, spec->gid,
-		        sys_reason(r));
+		return ct_error_set(err, r, "credentials", "cannot become user %u, group %u inside: %s",
+		        spec->uid, spec->gid, sys_reason(r));
 	}
 
 	/* The kernel makes a process whose ids change as dumpable as fs.suid_dumpable says. */
@@ -156,10 +161,12 @@ static int enter_cwd(const char *cwd, struct ct_error *err)
 
 	if (chdir(cwd) < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "cwd", "cannot change to the directory \"%s\" inside: %s", cwd, sys_reason(r));
+		return ct_error_set(err, r, "cwd", "cannot change to the directory \"%s\" inside: %s", cwd,
+		        sys_reason(r));
 	}
 	if (syscall(SYS_getcwd, path, sizeof(path)) < 0 || path[0] != '/')
-		return ct_error_set(err, -EXDEV, "cwd", "the directory \"%s\" is not inside the container", cwd);
+		return ct_error_set(
+		        err, -EXDEV, "cwd", "the directory \"%s\" is not inside the container", cwd);
 	return 0;
 }
 
@@ -172,6 +179,10 @@ static int child_steps(struct execution *x, struct ct_error *err)
 		return r;
 
 	r = child_begin(x->status_parent, err);
+	if (r < 0)
+		return r;
+
+	r = child_await_go(x->status_child, NULL, err);
 	if (r < 0)
 		return r;
 
@@ -235,12 +246,12 @@ static int explain_clone(struct execution *x, int code)
 		return ct_error_set(x->err, code, "clone",
 		        "no process may be made in the container: its limit of processes is reached");
 	case ENOMEM:
-		return ct_error_set(
-		        x->err, code, "clone", "no process may be made in the container: it is going down, or memory is short");
-	case ENODEV:
-		return ct_error_set(x->err, code, "clone", "the container's cgroup has been removed");
+		return ct_error_set(x->err, code, "clone",
+		        "no process may be made in the container: it is going down, or memory is short");
+	case ENODEV: return ct_error_set(x->err, code, "clone", "the container's cgroup has been removed");
 	}
-	return ct_error_set(x->err, code, "clone", "cannot make a process in the container: %s", sys_reason(code));
+	return ct_error_set(
+	        x->err, code, "clone", "cannot make a process in the container: %s", sys_reason(code));
 }
 
 static int exec_helper(void *arg)
@@ -257,11 +268,13 @@ static int exec_helper(void *arg)
 	if (r < 0)
 		return r;
 
-	if (setns(spec->init_pidfd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) < 0) {
+	if (setns(spec->init_pidfd, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+	                                    CLONE_NEWNET) < 0) {
 		r = sys_error();
 		if (r == -ESRCH)
 			return ct_error_set(x->err, r, "join", "the container's init has exited");
-		return ct_error_set(x->err, r, "join", "cannot join the container's namespaces: %s", sys_reason(r));
+		return ct_error_set(
+		        x->err, r, "join", "cannot join the container's namespaces: %s", sys_reason(r));
 	}
 
 	x->pid = sys_clone3(&args);
@@ -277,12 +290,14 @@ static int open_leaf(const struct ct_exec_spec *spec, struct ct_error *err)
 {
 	if (mkdirat(spec->cgroup_fd, EXEC_LEAF, 0755) < 0 && errno != EEXIST) {
 		int r = sys_error();
-		return ct_error_set(err, r, "cgroup", "cannot make the cgroup \"" EXEC_LEAF "\": %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "cgroup", "cannot make the cgroup \"" EXEC_LEAF "\": %s", sys_reason(r));
 	}
 
 	_cleanup_close_ int fd = open_beneath(spec->cgroup_fd, EXEC_LEAF, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
-		return ct_error_set(err, fd, "cgroup", "cannot open the cgroup \"" EXEC_LEAF "\": %s", sys_reason(fd));
+		return ct_error_set(
+		        err, fd, "cgroup", "cannot open the cgroup \"" EXEC_LEAF "\": %s", sys_reason(fd));
 
 	int r = ct_cgroup_delegate(fd, spec->base_id, spec->base_id, err);
 	return r < 0 ? r : TAKE_FD(fd);
@@ -302,7 +317,8 @@ static int check(const struct ct_exec_spec *spec, struct ct_error *err)
 		return r;
 
 	if (spec->uid >= CT_ID_COUNT || spec->gid >= CT_ID_COUNT)
-		return ct_error_field(err, spec->uid >= CT_ID_COUNT ? "uid" : "gid", "ids inside are from 0 to %u", CT_ID_COUNT - 1);
+		return ct_error_field(err, spec->uid >= CT_ID_COUNT ? "uid" : "gid",
+		        "ids inside are from 0 to %u", CT_ID_COUNT - 1);
 	if (spec->n_groups > GROUPS_MAX || (spec->n_groups > 0 && !spec->groups))
 		return ct_error_field(err, "groups", "the list of groups is missing or too long");
 	if (spec->cwd && spec->cwd[0] != '/')
@@ -332,7 +348,7 @@ static int exec_run(struct execution *x, struct ct_process *ret)
 		return r;
 
 	x->status_child = fd_close(x->status_child);
-	return process_release(x->pid, &x->pidfd, &x->status_parent, ret, x->err);
+	return process_adopt(x->pid, &x->pidfd, &x->status_parent, true, ret, x->err);
 }
 
 int ct_exec(const struct ct_exec_spec *spec, struct ct_process *ret, struct ct_error *err)

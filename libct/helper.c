@@ -2,17 +2,18 @@
 /*
  * A helper process: what vfork is for, with a stack of its own.
  *
- * Much of what libct does changes the calling task for good: to enter a user namespace, to take another uid, to
- * move to another network namespace. So it is done in a child that dies afterwards. CLONE_VM spares the copy of
- * the page tables (17 ms from a process of 1 GB, 20 us so), CLONE_VFORK stops the caller so that two tasks never
- * run on one heap and one errno, CLONE_FILES lets what the child opens be the caller's. clone(2) with a stack
- * instead of vfork(2), because a function that vforked may not call others that return.
+ * Much of what libct does changes the calling task for good: to enter a user namespace, to take another uid,
+ * to move to another network namespace. So it is done in a child that dies afterwards. CLONE_VM spares the
+ * copy of the page tables (17 ms from a process of 1 GB, 20 us so), CLONE_VFORK stops the caller so that two
+ * tasks never run on one heap and one errno, CLONE_FILES lets what the child opens be the caller's. clone(2)
+ * with a stack instead of vfork(2), because a function that vforked may not call others that return.
  *
- * Signals are blocked from before the clone until after: a handler of the caller must not run in the child, in
- * shared memory but with foreign credentials. A SIGKILL to the child alone ends it like a failure.
+ * Signals are blocked from before the clone until after: a handler of the caller must not run in the child,
+ * in shared memory but with foreign credentials. A SIGKILL to the child alone ends it like a failure.
  *
- * A change of credentials makes the shared memory undumpable for the caller too (commit_creds() in the kernel);
- * it is so on purpose while the child runs, so that nothing may trace it, and is put back afterwards.
+ * A change of credentials makes the shared memory undumpable for the caller too (commit_creds() in the
+ * kernel); it is so on purpose while the child runs, so that nothing may trace it, and is put back
+ * afterwards.
  */
 #include <errno.h>
 #include <sched.h>
@@ -37,14 +38,14 @@ static int helper_main(void *p)
 	_exit(0);
 }
 
-/* With SIGCHLD as exit signal: a child that the helper makes with CLONE_PARENT inherits it and must be an ordinary
- * child of the caller. */
+/* With SIGCHLD as exit signal: a child that the helper makes with CLONE_PARENT inherits it and must be an
+ * ordinary child of the caller. */
 static int helper_clone_and_wait(struct helper *h)
 {
 	_Alignas(16) char stack[HELPER_STACK];
 
-	pid_t pid = clone(
-	        helper_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, h);
+	pid_t pid =
+	        clone(helper_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, h);
 	if (pid < 0)
 		return sys_error();
 
@@ -70,7 +71,8 @@ int helper_run(int (*fn)(void *arg), void *arg, struct ct_error *err)
 		err->code = 0;
 	int r = helper_clone_and_wait(&h);
 
-	(void)prctl(PR_SET_DUMPABLE, dumpable == 1); /* 2 cannot be asked for; a caller that had it stays undumpable */
+	(void)prctl(PR_SET_DUMPABLE,
+	        dumpable == 1); /* 2 cannot be asked for; a caller that had it stays undumpable */
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	errno = saved;
 

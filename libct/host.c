@@ -2,8 +2,9 @@
 /*
  * What this host can do, found out by doing.
  *
- * Version numbers lie (distributions backport, and switch off), so each feature is tried on something that goes away
- * by itself: a cgroup with a name of our own that is removed again, a detached mount, a helper's namespace.
+ * Version numbers lie (distributions backport, and switch off), so each feature is tried on something that
+ * goes away by itself: a cgroup with a name of our own that is removed again, a detached mount, a helper's
+ * namespace.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +51,9 @@ static void read_controllers(struct ct_host *host, int root_fd)
 /* A child that is born in the cgroup and exits at once. */
 static bool try_clone_into(int cgroup_fd)
 {
-	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)cgroup_fd };
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)cgroup_fd
+	};
 
 	pid_t pid = sys_clone3(&args);
 	if (pid == 0)
@@ -99,8 +102,8 @@ static int new_tmpfs(void)
 	return fsmount(fs, FSMOUNT_CLOEXEC, 0);
 }
 
-/* An overlay whose lower layer is an idmapped mount of path (a directory of the filesystem that containers will be on), or of "/". All detached but for the
- * helper's private mount namespace. */
+/* An overlay whose lower layer is an idmapped mount of path (a directory of the filesystem that containers
+ * will be on), or of "/". All detached but for the helper's private mount namespace. */
 static int try_idmapped_overlay(void *arg)
 {
 	_cleanup_close_ int userns = *(int *)arg, layer = -1, fs = -1, top = -1;

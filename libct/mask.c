@@ -2,14 +2,14 @@
 /*
  * Masks: the golden list of what a container does not see in its /proc and /sys.
  *
- * Most of what is dangerous there is closed by ownership already: core_pattern, sysrq-trigger, uevent_helper, modprobe
- * belong to the host's root, who is nobody inside. The list adds what the kernel shows to everybody and a neighbour
- * or the host would not want shown (kernel addresses, keys, timers, the host's command line, the files behind loop
- * devices, energy counters, firmware), and closes some of the former twice.
+ * Most of what is dangerous there is closed by ownership already: core_pattern, sysrq-trigger, uevent_helper,
+ * modprobe belong to the host's root, who is nobody inside. The list adds what the kernel shows to everybody
+ * and a neighbour or the host would not want shown (kernel addresses, keys, timers, the host's command line,
+ * the files behind loop devices, energy counters, firmware), and closes some of the former twice.
  *
- * A file is covered by the null device, a directory by an empty read-only tmpfs, on fds below the new mounts, without
- * following links. What a kernel does not have is skipped. The masks cannot be taken off inside: see start.c on how
- * mounts get locked; and with a locked mask in place no second, naked procfs can be mounted either.
+ * A file is covered by the null device, a directory by an empty read-only tmpfs, on fds below the new mounts,
+ * without following links. What a kernel does not have is skipped. The masks cannot be taken off inside: see
+ * lock.c; and with a locked mask in place no second, naked procfs can be mounted either.
  */
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -53,7 +53,7 @@ static const char *const sys_masks[] = {
 };
 
 struct mask {
-	int null_fd;  /* the container's null device */
+	int null_fd;  /* a mount of the null device */
 	int empty_fd; /* an empty directory, made when first needed */
 };
 
@@ -91,11 +91,13 @@ static int cover(struct mask *mask, int dir_fd, const char *name, struct ct_erro
 	if (target == -ENOENT)
 		return 0;
 	if (target < 0)
-		return ct_error_set(err, target, "mask", "cannot open \"%s\" to mask it: %s", name, sys_reason(target));
+		return ct_error_set(
+		        err, target, "mask", "cannot open \"%s\" to mask it: %s", name, sys_reason(target));
 
 	if (fstat(target, &st) < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "mask", "cannot look at \"%s\" to mask it: %s", name, sys_reason(r));
+		return ct_error_set(
+		        err, r, "mask", "cannot look at \"%s\" to mask it: %s", name, sys_reason(r));
 	}
 	if (S_ISDIR(st.st_mode))
 		return cover_directory(mask, target, name, err);
@@ -116,12 +118,12 @@ static int cover_all(int dir_fd, int null_fd, const char *const *names, size_t n
 	return r;
 }
 
-int mask_proc(int proc_fd, int dev_null_fd, struct ct_error *err)
+int mask_proc(int proc_fd, int null_mount_fd, struct ct_error *err)
 {
-	return cover_all(proc_fd, dev_null_fd, proc_masks, ARRAY_SIZE(proc_masks), err);
+	return cover_all(proc_fd, null_mount_fd, proc_masks, ARRAY_SIZE(proc_masks), err);
 }
 
-int mask_sys(int sys_fd, int dev_null_fd, struct ct_error *err)
+int mask_sys(int sys_fd, int null_mount_fd, struct ct_error *err)
 {
-	return cover_all(sys_fd, dev_null_fd, sys_masks, ARRAY_SIZE(sys_masks), err);
+	return cover_all(sys_fd, null_mount_fd, sys_masks, ARRAY_SIZE(sys_masks), err);
 }

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Which system calls a container has: an allow list that carries a full Debian or Ubuntu with systemd, databases and
- * web servers.
+ * Which system calls a container has: an allow list that carries a full Debian or Ubuntu with systemd,
+ * databases and web servers.
  *
- * What is on no list is answered with ENOSYS, as by a kernel that is older than the call: libraries fall back. EPERM is
- * said where a program would take ENOSYS for a broken system, and where it expects to be refused (bpf, perf, modules).
- * clone3 gets ENOSYS though it is old: its flags lie in memory that a filter cannot read, and glibc then uses clone.
+ * What is on no list is answered with ENOSYS, as by a kernel that is older than the call: libraries fall
+ * back. EPERM is said where a program would take ENOSYS for a broken system, and where it expects to be
+ * refused (bpf, perf, modules). clone3 gets ENOSYS though it is old: its flags lie in memory that a filter
+ * cannot read, and glibc then uses clone.
  *
  * Why things are refused:
- *   io_uring, keyrings, bpf, perf, userfaultfd: the parts of the kernel where most holes of the last years were; keys
- *     are besides not charged to the memory cgroup.
- *   nested user, pid, ipc, uts, cgroup, time namespaces (SYSTEM): CRIU cannot dump them, and a nested user namespace opens
- *     code to users inside who are not even root there. Mount and network namespaces stay: systemd's sandboxing lives on them.
- *   AF_ALG, VSOCK, XDP, RDS, TIPC, ...: reach, autoload modules, write-to-page-cache bugs. SCTP, DCCP, MPTCP
- *     likewise; so for IP the protocol is checked too. NETLINK_XFRM and SOCK_DIAG autoload; ss reads /proc/net instead.
+ *   io_uring, keyrings, bpf, perf, userfaultfd: the parts of the kernel where most holes of the last years
+ * were; keys are besides not charged to the memory cgroup. nested user, pid, ipc, uts, cgroup, time
+ * namespaces (SYSTEM): CRIU cannot dump them, and a nested user namespace opens code to users inside who are
+ * not even root there. Mount and network namespaces stay: systemd's sandboxing lives on them. AF_ALG, VSOCK,
+ * XDP, RDS, TIPC, ...: reach, autoload modules, write-to-page-cache bugs. SCTP, DCCP, MPTCP likewise; so for
+ * IP the protocol is checked too. NETLINK_XFRM and SOCK_DIAG autoload; ss reads /proc/net instead.
  *     NETLINK_AUDIT must say EPROTONOSUPPORT: PAM and sudo take that for a kernel without audit and go on.
  *   TCP_ULP (kernel TLS), IPsec policies by setsockopt: page-cache and lifetime bugs.
  *   TIOCSTI and TIOCLINUX: typing into somebody else's terminal.
- *   socketcall(socket): on 32-bit x86 its arguments lie in memory, so the list of families could be walked around.
+ *   socketcall(socket): on 32-bit x86 its arguments lie in memory, so the list of families could be walked
+ * around.
  */
 #include <asm/ioctls.h>
 #include <errno.h>
@@ -35,10 +37,10 @@
 #define NESTING (1u << CT_SECCOMP_NESTING)
 #define BOTH    (SYSTEM | NESTING)
 
-#define NAMES(...)                                                                                                     \
-	(const char *const[])                                                                                          \
-	{                                                                                                              \
-		__VA_ARGS__, NULL                                                                                      \
+#define NAMES(...)                                                                                           \
+	(const char *const[])                                                                                \
+	{                                                                                                    \
+		__VA_ARGS__, NULL                                                                            \
 	}
 
 /* clang-format off */
@@ -146,7 +148,8 @@ const struct policy_group policy_groups[] = {
 /* AF_PACKET: dhcp clients, arping, tcpdump, in the container's own network namespace. */
 const int policy_plain_families[] = { AF_UNIX, AF_PACKET, -1 };
 
-const int policy_inet_protocols[] = { 0, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDPLITE, -1 };
+const int policy_inet_protocols[] = { 0, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6,
+	IPPROTO_UDPLITE, -1 };
 
 /* GENERIC: systemd-networkd, and with it Ubuntu's network, does not start without. */
 const int policy_netlink_protocols[] = {
@@ -170,5 +173,7 @@ const struct policy_pair policy_refused_sockopts[] = {
 
 const unsigned int policy_refused_ioctls[] = { TIOCSTI, TIOCLINUX, 0 };
 
-/* CLONE_NEWTIME is a flag of unshare only: clone has the exit signal in these bits, and seccomp.c treats it so. */
-const unsigned long policy_refused_clone_flags = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWCGROUP;
+/* CLONE_NEWTIME is a flag of unshare only: clone has the exit signal in these bits, and seccomp.c treats it
+ * so. */
+const unsigned long policy_refused_clone_flags =
+        CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWCGROUP;

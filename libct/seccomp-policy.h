@@ -6,10 +6,10 @@
 
 enum policy_action {
 	POLICY_ALLOW = 1,
-	POLICY_ERRNO,      /* value: the errno */
-	POLICY_CLONE,      /* namespace flags in argument 0 */
+	POLICY_ERRNO, /* value: the errno */
+	POLICY_CLONE, /* namespace flags in argument 0 */
 	POLICY_UNSHARE,
-	POLICY_SOCKET,     /* family, type, protocol */
+	POLICY_SOCKET, /* family, type, protocol */
 	POLICY_SOCKETPAIR,
 	POLICY_SOCKETCALL, /* the 32-bit multiplexer */
 	POLICY_SETSOCKOPT,
@@ -19,16 +19,18 @@ enum policy_action {
 struct policy_group {
 	enum policy_action action;
 	int value;
-	unsigned int profiles;   /* bit N: enum ct_seccomp_profile N */
+	unsigned int profiles;    /* bit N: enum ct_seccomp_profile N */
 	const char *const *names; /* NULL-ended */
 };
 
-/* Ends with names == NULL. A name stands in one group of a profile only; what stands in none is answered with ENOSYS. */
+/* Ends with names == NULL. A name stands in one group of a profile only; what stands in none is answered with
+ * ENOSYS. */
 extern const struct policy_group policy_groups[];
 
 /* What a socket may be. Each list is ended by -1. */
-extern const int policy_plain_families[];      /* any type and protocol */
-extern const int policy_inet_protocols[];      /* of SOCK_STREAM and SOCK_DGRAM in AF_INET and AF_INET6; SOCK_RAW: any */
+extern const int policy_plain_families[]; /* any type and protocol */
+extern const int
+        policy_inet_protocols[]; /* of SOCK_STREAM and SOCK_DGRAM in AF_INET and AF_INET6; SOCK_RAW: any */
 extern const int policy_netlink_protocols[];
 extern const int policy_refused_socketcalls[]; /* SYS_SOCKET and others whose arguments a filter cannot see */
 

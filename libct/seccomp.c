@@ -2,21 +2,22 @@
 /*
  * Compiles the system call policy (seccomp-policy.c) to a classic BPF program.
  *
- * libseccomp gives the tables of names and numbers for both architectures of the machine, but not the program. Its rules
- * compare 64-bit values where the kernel looks at the lower 32 bits of an int argument (so an ioctl refused by number can be had with a high
- * bit set), a rule with conditions cannot say what its syscall answers when none holds, and 325 rules take it 8 ms. Here
- * each checked argument is loaded as the 32 bits the kernel uses, every check ends in an answer of its own, and
- * all is done in well under one.
+ * libseccomp gives the tables of names and numbers for both architectures of the machine, but not the
+ * program. Its rules compare 64-bit values where the kernel looks at the lower 32 bits of an int argument (so
+ * an ioctl refused by number can be had with a high bit set), a rule with conditions cannot say what its
+ * syscall answers when none holds, and 325 rules take it 8 ms. Here each checked argument is loaded as the 32
+ * bits the kernel uses, every check ends in an answer of its own, and all is done in well under one.
  *
- * Shape: by architecture, then a binary search over the ranges of syscall numbers with the same answer, then at most
- * one check of arguments. The kernel (since 5.11) evaluates the program once for every number and remembers those that
- * are allowed whatever their arguments, so only the few checked calls and the refused ones run it.
+ * Shape: by architecture, then a binary search over the ranges of syscall numbers with the same answer, then
+ * at most one check of arguments. The kernel (since 5.11) evaluates the program once for every number and
+ * remembers those that are allowed whatever their arguments, so only the few checked calls and the refused
+ * ones run it.
  *
- * Conditional jumps of classic BPF reach 255 instructions: the search's leaves are unconditional jumps, and checks are
- * short and return within themselves.
+ * Conditional jumps of classic BPF reach 255 instructions: the search's leaves are unconditional jumps, and
+ * checks are short and return within themselves.
  *
- * A call of a foreign architecture ends the process: x86 has no third one and a program cannot get there by accident. x32
- * (x86-64 with bit 30 in the number) is answered with ENOSYS.
+ * A call of a foreign architecture ends the process: x86 has no third one and a program cannot get there by
+ * accident. x32 (x86-64 with bit 30 in the number) is answered with ENOSYS.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -35,9 +36,10 @@
 #define PROGRAM_MAX  BPF_MAXINSNS
 #define SYSCALLS_MAX 1024
 #define X32_BIT      0x40000000u
-#define RET_ERRNO(e) (SECCOMP_RET_ERRNO | ((unsigned int)(e) & SECCOMP_RET_DATA))
+#define RET_ERRNO(e) (SECCOMP_RET_ERRNO | ((unsigned int)(e)&SECCOMP_RET_DATA))
 
-/* How an argument's lower half lies in struct seccomp_data; all our architectures are little-endian or say so here. */
+/* How an argument's lower half lies in struct seccomp_data; all our architectures are little-endian or say so
+ * here. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define ARG(n) ((uint32_t)(offsetof(struct seccomp_data, args) + 8 * (n)))
 #else
@@ -62,7 +64,8 @@ static void emit(struct compiler *c, unsigned int op, uint32_t k, size_t jt, siz
 		c->overflow = true;
 		return;
 	}
-	c->code[c->len++] = (struct sock_filter){ .code = (uint16_t)op, .jt = (uint8_t)jt, .jf = (uint8_t)jf, .k = k };
+	c->code[c->len++] =
+	        (struct sock_filter){ .code = (uint16_t)op, .jt = (uint8_t)jt, .jf = (uint8_t)jf, .k = k };
 }
 
 static void emit_load(struct compiler *c, uint32_t offset)
@@ -113,7 +116,8 @@ static void emit_flags(struct compiler *c, unsigned long refused)
 	emit_return(c, SECCOMP_RET_ALLOW);
 }
 
-/* Continues behind the block where the accumulator is one of a and b; returns the jump that is taken otherwise. */
+/* Continues behind the block where the accumulator is one of a and b; returns the jump that is taken
+ * otherwise. */
 static size_t emit_unless_either(struct compiler *c, uint32_t a, uint32_t b)
 {
 	emit(c, BPF_JMP | BPF_JEQ | BPF_K, a, 2, 0);
@@ -244,7 +248,8 @@ static int fill_answers(struct answer *answers, enum ct_seccomp_profile profile,
 
 		for (const char *const *name = g->names; *name; name++) {
 			int nr = seccomp_syscall_resolve_name_arch(arch, *name);
-			if (nr < 0 || nr >= SYSCALLS_MAX) /* not of this architecture, or newer than the library */
+			if (nr < 0 ||
+			        nr >= SYSCALLS_MAX) /* not of this architecture, or newer than the library */
 				continue;
 			if (answers[nr].action != 0)
 				return -EEXIST;
@@ -322,7 +327,8 @@ int ct_seccomp_compile(enum ct_seccomp_profile profile, struct ct_seccomp_progra
 
 	int r = compile(c);
 	if (r < 0)
-		return ct_error_set(err, r, "seccomp", "cannot compile the seccomp profile: %s", sys_reason(r));
+		return ct_error_set(
+		        err, r, "seccomp", "cannot compile the seccomp profile: %s", sys_reason(r));
 
 	size_t bytes = c->len * sizeof(c->code[0]);
 	void *filter = malloc(bytes);

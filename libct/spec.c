@@ -2,9 +2,9 @@
 /*
  * What a specification must be, before anything is done with it.
  *
- * Only what can be told from the values themselves: an fd that is none, an empty argv, a hostname the kernel would not
- * take or a tenant could break a line with. What the kernel alone can judge it judges at the step, and the error names
- * the step.
+ * Only what can be told from the values themselves: an fd that is none, an empty argv, a hostname the kernel
+ * would not take or a tenant could break a line with. What the kernel alone can judge it judges at the step,
+ * and the error names the step.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +29,10 @@ static int check_hostname(const char *name, struct ct_error *err)
 		return ct_error_field(err, "hostname", "a hostname has 1 to 64 characters");
 
 	for (const char *c = name; *c; c++)
-		if (!(*c >= 'a' && *c <= 'z') && !(*c >= 'A' && *c <= 'Z') && !(*c >= '0' && *c <= '9') && *c != '-' && *c != '.')
-			return ct_error_field(
-			        err, "hostname", "\"%s\" is no hostname: it takes letters, digits, \"-\" and \".\"", name);
+		if (!(*c >= 'a' && *c <= 'z') && !(*c >= 'A' && *c <= 'Z') && !(*c >= '0' && *c <= '9') &&
+		        *c != '-' && *c != '.')
+			return ct_error_field(err, "hostname",
+			        "\"%s\" is no hostname: it takes letters, digits, \"-\" and \".\"", name);
 	return 0;
 }
 
@@ -57,8 +58,8 @@ int spec_check_rlimits(const struct ct_rlimit *rlimits, size_t n, struct ct_erro
 		if (rlimits[i].resource < 0 || rlimits[i].resource >= RLIM_NLIMITS)
 			return ct_error_field(err, "rlimits", "%d is no resource limit", rlimits[i].resource);
 		if (rlimits[i].soft > rlimits[i].hard)
-			return ct_error_field(err, "rlimits", "the soft limit of resource %d is above its hard limit",
-			        rlimits[i].resource);
+			return ct_error_field(err, "rlimits",
+			        "the soft limit of resource %d is above its hard limit", rlimits[i].resource);
 	}
 	return 0;
 }
@@ -67,9 +68,11 @@ int spec_check_confinement(
         const struct ct_seccomp_program *seccomp, bool unconfined, uint32_t base_id, struct ct_error *err)
 {
 	if (unconfined ? seccomp->count > 0 : seccomp->count == 0 || !seccomp->filter)
-		return ct_error_field(err, "seccomp", "either a seccomp program is given or unconfined is set, not both or none");
+		return ct_error_field(err, "seccomp",
+		        "either a seccomp program is given or unconfined is set, not both or none");
 	if (base_id < CT_ID_COUNT)
-		return ct_error_field(err, "base_id", "the base id %u is within the host's own ids: it is at least %u", base_id,
+		return ct_error_field(err, "base_id",
+		        "the base id %u is within the host's own ids: it is at least %u", base_id,
 		        CT_ID_COUNT);
 	return 0;
 }
@@ -77,7 +80,8 @@ int spec_check_confinement(
 static int check_binds(const struct ct_spec *spec, struct ct_error *err)
 {
 	if (spec->n_binds > CT_BINDS_MAX)
-		return ct_error_field(err, "binds", "at most %d binds can be given, not %zu", CT_BINDS_MAX, spec->n_binds);
+		return ct_error_field(
+		        err, "binds", "at most %d binds can be given, not %zu", CT_BINDS_MAX, spec->n_binds);
 	if (spec->n_binds > 0 && !spec->binds)
 		return ct_error_field(err, "binds", "there are %zu binds but no list", spec->n_binds);
 
@@ -100,7 +104,8 @@ static int check_binds(const struct ct_spec *spec, struct ct_error *err)
 static int check_run_masks(const char *const *units, struct ct_error *err)
 {
 	for (; units && *units; units++)
-		if (str_empty(*units) || **units == '.' || strchr(*units, '/') || strlen(*units) > 255 || !str_is_printable(*units))
+		if (str_empty(*units) || **units == '.' || strchr(*units, '/') || strlen(*units) > 255 ||
+		        !str_is_printable(*units))
 			return ct_error_field(err, "run_masks", "\"%s\" is no name of a unit", *units);
 	return 0;
 }
@@ -136,7 +141,8 @@ int ct_spec_check(const struct ct_spec *spec, struct ct_error *err)
 	if (r < 0)
 		return r;
 	if (spec->argv[0][0] != '/')
-		return ct_error_field(err, "argv", "\"%s\" is no absolute path of a program inside", spec->argv[0]);
+		return ct_error_field(
+		        err, "argv", "\"%s\" is no absolute path of a program inside", spec->argv[0]);
 
 	r = check_hostname(spec->hostname, err);
 	if (r < 0)

@@ -2,18 +2,19 @@
 /*
  * Starting a container.
  *
- * Three tasks take part. The caller prepares fds and then waits, a few hundred microseconds, for a helper (helper.c) that
- * enters the container's network and user namespaces and clones the child into all others and into its cgroup at once:
- * with CLONE_INTO_CGROUP no write to cgroup.procs is needed, which waits 20 ms for a grace period, and with CLONE_PARENT
- * the child is the caller's. The helper keeps the host's uid 0 until then: the kernel checks write access to the
- * common ancestor of both cgroups, by file ownership. The child becomes root of the user namespace, makes the mounts,
- * and after the caller's GO executes init.
+ * Three tasks take part. The caller prepares fds and then waits, a few hundred microseconds, for a helper
+ * (helper.c) that enters the container's network and user namespaces and clones the child into all others and
+ * into its cgroup at once: with CLONE_INTO_CGROUP no write to cgroup.procs is needed, which waits 20 ms for a
+ * grace period, and with CLONE_PARENT the child is the caller's. The helper keeps the host's uid 0 until
+ * then: the kernel checks write access to the common ancestor of both cgroups, by file ownership. The child
+ * becomes root of the user namespace, makes the mounts (mounts.c), has the caller lock them (lock.c, from
+ * ct_start_result), and executes init.
  *
- * All namespaces but user and net are new and owned by the container's user namespace; the cgroup namespace has the
- * container's cgroup as its root since the child is in it when it is made.
+ * All namespaces but user and net are new and owned by the container's user namespace; the cgroup namespace
+ * has the container's cgroup as its root since the child is in it when it is made.
  *
- * The child must come to rest by itself: it dies with the caller (PDEATHSIG, and no GO), and failing it exits after it
- * has sent its error. Namespaces and mounts go with it.
+ * The child must come to rest by itself: it dies with the caller (PDEATHSIG, and no GO), and failing it exits
+ * after it has sent its error. Namespaces and mounts go with it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,31 +47,49 @@ static int set_names(const struct ct_spec *spec, struct ct_error *err)
 {
 	if (sethostname(spec->hostname, strlen(spec->hostname)) < 0 || setdomainname("(none)", 6) < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "hostname", "cannot set the hostname \"%s\": %s", spec->hostname, sys_reason(r));
+		return ct_error_set(err, r, "hostname", "cannot set the hostname \"%s\": %s", spec->hostname,
+		        sys_reason(r));
 	}
 	return 0;
 }
 
-/* The standard streams of init: its console, or the null device. init is not given the console as its controlling terminal: it
- * would be the one to get SIGINT for Ctrl-C, and gettys could not have it. */
+/* The standard streams of init are its /dev/console: a terminal, or the null device. It does not become the
+ * controlling terminal: Ctrl-C would go to init, and no getty could have it. */
 static int set_stdio(struct mounts *m, int *status_fd, struct ct_error *err)
 {
-	int fd = m->console_slave;
-
+	int fd = open("/dev/console", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0) {
-		fd = openat(m->dev_fd, "null", O_RDWR | O_CLOEXEC | O_NOCTTY);
-		if (fd < 0) {
-			int r = sys_error();
-			return ct_error_set(err, r, "stdio", "cannot open \"/dev/null\": %s", sys_reason(r));
-		}
-	} else {
-		int r = status_send_console(*status_fd, m->console_master);
-		if (r < 0)
-			return ct_error_set(err, r, "stdio", "cannot hand over the console: %s", sys_reason(r));
+		int r = sys_error();
+		return ct_error_set(err, r, "stdio", "cannot open \"/dev/console\": %s", sys_reason(r));
 	}
+
+	int r = m->console_master < 0 ? 0 : status_send(*status_fd, STATUS_CONSOLE, m->console_master);
+	if (r < 0)
+		return ct_error_set(err, r, "stdio", "cannot hand over the console: %s", sys_reason(r));
 
 	const int fds[3] = { fd, fd, fd };
 	return child_set_stdio(fds, status_fd, err);
+}
+
+static int build_mounts(struct start *s, struct mounts *m, struct ct_error *err)
+{
+	_cleanup_close_ int tree = -1, mntns = -1;
+
+	int r = mounts_build_locked(s->spec, s->root_fd, s->bind_fds, m, err);
+	if (r < 0)
+		return r;
+
+	tree = mounts_take_tree(m, err);
+	if (tree < 0)
+		return tree;
+
+	r = status_send(s->status_child, STATUS_TREE, tree);
+	if (r < 0)
+		return ct_error_set(err, r, "mount", "cannot hand over the mounts: %s", sys_reason(r));
+	tree = fd_close(tree);
+
+	r = child_await_go(s->status_child, &mntns, err);
+	return r < 0 ? r : mounts_build_open(s->spec, mntns, m, err);
 }
 
 static int child_steps(struct start *s, struct ct_error *err)
@@ -90,11 +109,7 @@ static int child_steps(struct start *s, struct ct_error *err)
 	if (r < 0)
 		return r;
 
-	r = mounts_build(spec, s->root_fd, s->bind_fds, &m, err);
-	if (r < 0)
-		return r;
-
-	r = mounts_pivot(&m, err);
+	r = build_mounts(s, &m, err);
 	if (r < 0)
 		return r;
 
@@ -119,7 +134,9 @@ static int child_steps(struct start *s, struct ct_error *err)
 	if (r < 0)
 		return r;
 
-	const struct child_program program = { .argv = spec->argv, .env = spec->env, .status_fd = s->status_child };
+	const struct child_program program = {
+		.argv = spec->argv, .env = spec->env, .status_fd = s->status_child
+	};
 	return child_execute(&program, err);
 }
 
@@ -144,12 +161,14 @@ static int set_clocks(const struct ct_spec *spec, struct ct_error *err)
 	}
 
 	/* Still as uid 0 of the host, to whom /proc/self belongs while we are not dumpable. */
-	int r = write_file_printf_at(AT_FDCWD, "/proc/self/timens_offsets", "monotonic %lld 0\nboottime %lld 0\n",
-	        (long long)spec->monotonic_offset_sec, (long long)spec->boottime_offset_sec);
+	int r = write_file_printf_at(AT_FDCWD, "/proc/self/timens_offsets",
+	        "monotonic %lld 0\nboottime %lld 0\n", (long long)spec->monotonic_offset_sec,
+	        (long long)spec->boottime_offset_sec);
 	if (r < 0)
 		return ct_error_set(err, r, "clocks",
 		        "cannot set the clocks back by %lld s (monotonic) and %lld s (since boot): %s",
-		        (long long)-spec->monotonic_offset_sec, (long long)-spec->boottime_offset_sec, sys_reason(r));
+		        (long long)-spec->monotonic_offset_sec, (long long)-spec->boottime_offset_sec,
+		        sys_reason(r));
 	return 0;
 }
 
@@ -157,7 +176,8 @@ static int explain_clone(int code, struct ct_error *err)
 {
 	switch (-code) {
 	case EAGAIN:
-		return ct_error_set(err, code, "clone", "no process may be made: pids.max of the cgroup or the process limit is reached");
+		return ct_error_set(err, code, "clone",
+		        "no process may be made: pids.max of the cgroup or the process limit is reached");
 	case EBUSY:
 		return ct_error_set(err, code, "clone",
 		        "the cgroup takes no process: controllers are enabled in its cgroup.subtree_control");
@@ -165,7 +185,8 @@ static int explain_clone(int code, struct ct_error *err)
 		return ct_error_set(
 		        err, code, "clone", "no more namespaces: a limit below /proc/sys/user is reached");
 	case EOPNOTSUPP:
-		return ct_error_set(err, code, "clone", "the cgroup takes no process: it is threaded or its parent is");
+		return ct_error_set(
+		        err, code, "clone", "the cgroup takes no process: it is threaded or its parent is");
 	case EINVAL:
 		return ct_error_set(err, code, "clone",
 		        "the kernel lacks one of the pid, ipc, uts, cgroup and mount namespaces, or CLONE_INTO_CGROUP (Linux 5.7)");
@@ -174,7 +195,8 @@ static int explain_clone(int code, struct ct_error *err)
 		return ct_error_set(err, code, "clone",
 		        "the cgroup cannot be entered from here: its common ancestor with the caller's cgroup must belong to root");
 	}
-	return ct_error_set(err, code, "clone", "cannot make the container's first process: %s", sys_reason(code));
+	return ct_error_set(
+	        err, code, "clone", "cannot make the container's first process: %s", sys_reason(code));
 }
 
 static int enter_shell(const struct ct_spec *spec, struct ct_error *err)
@@ -194,8 +216,8 @@ static int start_helper(void *arg)
 {
 	struct start *s = arg;
 	struct clone_args args = {
-		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_INTO_CGROUP |
-			 CLONE_PARENT | CLONE_PIDFD,
+		.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+		         CLONE_INTO_CGROUP | CLONE_PARENT | CLONE_PIDFD,
 		.pidfd = (uintptr_t)&s->pidfd,
 		.cgroup = (uint64_t)s->spec->cgroup_fd,
 	};
@@ -221,8 +243,8 @@ static int start_helper(void *arg)
 
 /* ---- in the caller ---- */
 
-/* A detached mount that may be attached: a clone of what fd stands for, or, where it is a detached mount and the kernel
- * (before 6.15) does not clone those, fd's own. */
+/* A detached mount that may be attached: a clone of what fd stands for, or, where it is a detached mount and
+ * the kernel (before 6.15) does not clone those, fd's own. */
 static int take_mount(int fd, const char *field, struct ct_error *err)
 {
 	int clone = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
@@ -275,7 +297,7 @@ static int start_run(struct start *s, struct ct_process *ret)
 		return r;
 
 	s->status_child = fd_close(s->status_child);
-	return process_release(s->pid, &s->pidfd, &s->status_parent, ret, s->err);
+	return process_adopt(s->pid, &s->pidfd, &s->status_parent, false, ret, s->err);
 }
 
 int ct_start(const struct ct_spec *spec, struct ct_process *ret, struct ct_error *err)

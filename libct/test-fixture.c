@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Containers for tests, without ctd: overlay roots, shells, cgroups, all below one temporary directory and one cgroup,
- * both removed at the end.
+ * Containers for tests, without ctd: overlay roots, shells, cgroups, all below one temporary directory and
+ * one cgroup, both removed at the end.
  */
 #include "libct/test-fixture.h"
 
@@ -38,14 +38,17 @@ int fixture_init(struct fixture *f, const char *lower)
 	*f = (struct fixture){ .dir_fd = -1, .cgroup_parent_fd = -1, .cgroup_fd = -1 };
 	if (geteuid() != 0)
 		return skip("not root");
-	if (ct_host_probe(&host, &err) < 0 || !host.cgroup_v2 || !host.clone_into_cgroup || !host.idmapped_overlay)
+	if (ct_host_probe(&host, &err) < 0 || !host.cgroup_v2 || !host.clone_into_cgroup ||
+	        !host.idmapped_overlay)
 		return skip("this host has no cgroup v2, CLONE_INTO_CGROUP or idmapped overlays");
 
 	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/test-libct-XXXXXX");
 	if (!mkdtemp(f->dir))
 		return skip("cannot make a temporary directory");
 	f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (f->dir_fd < 0 || fchmod(f->dir_fd, 0755) < 0 || (!lower && mkdirat(f->dir_fd, "lower", 0755) < 0) || (lower && symlinkat(lower, f->dir_fd, "lower") < 0))
+	if (f->dir_fd < 0 || fchmod(f->dir_fd, 0755) < 0 ||
+	        (!lower && mkdirat(f->dir_fd, "lower", 0755) < 0) ||
+	        (lower && symlinkat(lower, f->dir_fd, "lower") < 0))
 		return skip("cannot use the temporary directory");
 
 	f->cgroup_parent_fd = open(host.cgroup_mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -76,7 +79,8 @@ struct root_job {
 	int userns_fd, result_fd;
 };
 
-/* Layers are named by path, so their idmapped mount has to be somewhere: on /tmp, in a mount namespace that ends with the helper. */
+/* Layers are named by path, so their idmapped mount has to be somewhere: on /tmp, in a mount namespace that
+ * ends with the helper. */
 static int root_helper(void *arg)
 {
 	struct root_job *job = arg;
@@ -85,13 +89,15 @@ static int root_helper(void *arg)
 
 	/* Cloned before the mount namespace changes: a mount of another one cannot be. */
 	_cleanup_close_ int low = open_tree(job->f->dir_fd, "lower", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	_cleanup_close_ int top = open_tree(job->f->dir_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	_cleanup_close_ int top =
+	        open_tree(job->f->dir_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return sys_error();
 	if (low < 0 || top < 0 || mount_setattr(low, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ||
 	        mount_setattr(top, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return sys_error();
-	if (mount("tmpfs", "/tmp", "tmpfs", 0, NULL) < 0 || mkdir("/tmp/l", 0755) < 0 || mkdir("/tmp/t", 0755) < 0 ||
+	if (mount("tmpfs", "/tmp", "tmpfs", 0, NULL) < 0 || mkdir("/tmp/l", 0755) < 0 ||
+	        mkdir("/tmp/t", 0755) < 0 ||
 	        move_mount(low, "", AT_FDCWD, "/tmp/l", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
 	        move_mount(top, "", AT_FDCWD, "/tmp/t", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return sys_error();
@@ -132,8 +138,10 @@ int fixture_root(struct fixture *f, uint32_t base_id)
 int box_prepare(struct fixture *f, struct box *box, struct ct_spec *spec, struct ct_error *err)
 {
 	static const char *const argv[] = { "/sbin/init", NULL };
-	static const char *const env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=ctd",
-		"TERM=linux", NULL };
+	static const char *const env[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=ctd",
+		"TERM=linux", NULL
+	};
 	uint32_t base_id = FIXTURE_BASE_ID + (f->count % 64) * CT_ID_COUNT;
 
 	*box = BOX_INIT;
@@ -153,7 +161,8 @@ int box_prepare(struct fixture *f, struct box *box, struct ct_spec *spec, struct
 
 	box->root_fd = fixture_root(f, base_id);
 	if (box->root_fd < 0)
-		return ct_error_set(err, box->root_fd, "fixture", "cannot make an overlay: %s", sys_reason(box->root_fd));
+		return ct_error_set(
+		        err, box->root_fd, "fixture", "cannot make an overlay: %s", sys_reason(box->root_fd));
 
 	*spec = (struct ct_spec){
 		.argv = argv,
@@ -181,7 +190,8 @@ int process_result(struct ct_process *p, uint64_t timeout_usec, struct ct_error 
 		uint64_t now = now_monotonic_usec();
 		if (now >= end)
 			return ct_error_set(err, -ETIMEDOUT, "fixture", "no outcome in time");
-		(void)poll(&(struct pollfd){ .fd = p->status_fd, .events = POLLIN }, 1, (int)((end - now) / 1000) + 1);
+		(void)poll(&(struct pollfd){ .fd = p->status_fd, .events = POLLIN }, 1,
+		        (int)((end - now) / 1000) + 1);
 	}
 }
 
@@ -233,9 +243,12 @@ static size_t collect(int fd, char *output, size_t size)
 	return len;
 }
 
-int box_run(struct fixture *f, struct box *box, const char *const *argv, char *output, size_t size, struct ct_error *err)
+int box_run(struct fixture *f, struct box *box, const char *const *argv, char *output, size_t size,
+        struct ct_error *err)
 {
-	static const char *const env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	static const char *const env[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL
+	};
 	struct ct_process p = CT_PROCESS_INIT;
 	_cleanup_close_ int out = -1, in = -1;
 	int pair[2];

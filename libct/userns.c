@@ -2,15 +2,15 @@
 /*
  * User namespaces, and the network namespaces they own.
  *
- * The kernel charges inotify instances, namespaces, mqueues, pending signals of a user namespace to the user who
- * made it (user.max_*, namespaces(7)). If root made them all, one tenant could use up the budget of all others. So
- * each is made by a task whose effective uid is the container's own base id.
+ * The kernel charges inotify instances, namespaces, mqueues, pending signals of a user namespace to the user
+ * who made it (user.max_*, namespaces(7)). If root made them all, one tenant could use up the budget of all
+ * others. So each is made by a task whose effective uid is the container's own base id.
  *
- * How: a helper keeps its capabilities over setresuid (SECBIT_NO_SETUID_FIXUP), takes the base id and clones a
- * sleeper into the new namespaces; it still has CAP_SETUID and CAP_SETGID in the parent namespace and so may write
- * the sleeper's id maps, opens the namespace files, and kills the sleeper. The sleeper shares memory with two
- * suspended processes and may therefore do nothing but sleep: all signals are blocked, so its system call never
- * returns and never writes errno.
+ * How: a helper keeps its capabilities over setresuid (SECBIT_NO_SETUID_FIXUP), takes the base id and clones
+ * a sleeper into the new namespaces; it still has CAP_SETUID and CAP_SETGID in the parent namespace and so
+ * may write the sleeper's id maps, opens the namespace files, and kills the sleeper. The sleeper shares
+ * memory with two suspended processes and may therefore do nothing but sleep: all signals are blocked, so its
+ * system call never returns and never writes errno.
  *
  * The fds are all that keeps the namespaces alive afterwards.
  */
@@ -45,7 +45,8 @@ struct userns_job {
 static _Noreturn void sleep_for_ever(const uint64_t *mask)
 {
 	for (;;)
-		(void)syscall(SYS_rt_sigsuspend, mask, sizeof(*mask)); /* with all signals blocked: until SIGKILL */
+		(void)syscall(
+		        SYS_rt_sigsuspend, mask, sizeof(*mask)); /* with all signals blocked: until SIGKILL */
 }
 
 static int sleeper_main(void *arg)
@@ -60,7 +61,8 @@ static int write_id_maps(pid_t pid, const struct userns_job *job)
 
 	for (size_t i = 0; i < job->n_extents; i++) {
 		const struct ct_id_extent *e = &job->extents[i];
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%u %u %u\n", e->inside, e->outside, e->count);
+		len += (size_t)snprintf(
+		        text + len, sizeof(text) - len, "%u %u %u\n", e->inside, e->outside, e->count);
 	}
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)pid);
@@ -102,8 +104,8 @@ static int collect_namespaces(pid_t pid, struct userns_job *job)
 	int r = write_id_maps(pid, job);
 	if (r < 0)
 		return ct_error_set(job->err, r, "userns",
-		        "cannot write the id maps of a new user namespace (first host id %u): %s", job->extents[0].outside,
-		        sys_reason(r));
+		        "cannot write the id maps of a new user namespace (first host id %u): %s",
+		        job->extents[0].outside, sys_reason(r));
 
 	job->userns_fd = open_namespace(pid, "user");
 	if (job->userns_fd < 0)
@@ -120,8 +122,8 @@ static int collect_namespaces(pid_t pid, struct userns_job *job)
 
 	r = raise_loopback(job->netns_fd);
 	if (r < 0)
-		return ct_error_set(
-		        job->err, r, "netns", "cannot bring up \"lo\" in a new network namespace: %s", sys_reason(r));
+		return ct_error_set(job->err, r, "netns",
+		        "cannot bring up \"lo\" in a new network namespace: %s", sys_reason(r));
 
 	return 0;
 }
@@ -134,8 +136,8 @@ static int fail_clone(struct userns_job *job, int code)
 		        "user %u may make no more namespaces: raise user.max_user_namespaces and user.max_net_namespaces",
 		        job->owner_uid);
 	case EINVAL:
-		return ct_error_set(
-		        job->err, code, "userns", "this kernel has no user namespaces or no network namespaces");
+		return ct_error_set(job->err, code, "userns",
+		        "this kernel has no user namespaces or no network namespaces");
 	case EPERM:
 		return ct_error_set(job->err, code, "userns",
 		        "not permitted to make a user namespace: the caller needs CAP_SYS_ADMIN, must not be in a chroot, and kernel.unprivileged_userns_clone or a security module must allow it");
@@ -151,7 +153,8 @@ static int userns_helper(void *arg)
 
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0 || sys_setresuid(job->owner_uid) < 0)
 		return ct_error_set(job->err, sys_error(), "userns",
-		        "cannot become user %u: %s (CAP_SETUID and CAP_SETPCAP are needed)", job->owner_uid, strerrordesc_np(errno));
+		        "cannot become user %u: %s (CAP_SETUID and CAP_SETPCAP are needed)", job->owner_uid,
+		        strerrordesc_np(errno));
 
 	int flags = CLONE_VM | CLONE_NEWUSER | (job->with_netns ? CLONE_NEWNET : 0);
 	pid_t pid = clone(sleeper_main, stack + sizeof(stack), flags, &nothing_unblocked);
@@ -181,18 +184,21 @@ static int userns_run(struct userns_job *job)
 static int check_extents(const struct ct_id_extent *extents, size_t n_extents, struct ct_error *err)
 {
 	if (!extents || n_extents == 0 || n_extents > EXTENTS_MAX)
-		return ct_error_field(err, "extents", "a user namespace takes 1 to %d id extents, not %zu", EXTENTS_MAX, n_extents);
+		return ct_error_field(err, "extents", "a user namespace takes 1 to %d id extents, not %zu",
+		        EXTENTS_MAX, n_extents);
 
 	for (size_t i = 0; i < n_extents; i++) {
 		const struct ct_id_extent *e = &extents[i];
 		if (e->count == 0 || e->count > UINT32_MAX - e->outside || e->count > UINT32_MAX - e->inside)
 			return ct_error_field(err, "extents",
-			        "the id extent %u %u %u is empty or goes past the last id", e->inside, e->outside, e->count);
+			        "the id extent %u %u %u is empty or goes past the last id", e->inside,
+			        e->outside, e->count);
 	}
 	return 0;
 }
 
-int ct_userns_new(uint32_t owner_uid, const struct ct_id_extent *extents, size_t n_extents, struct ct_error *err)
+int ct_userns_new(
+        uint32_t owner_uid, const struct ct_id_extent *extents, size_t n_extents, struct ct_error *err)
 {
 	int r = check_extents(extents, n_extents, err);
 	if (r < 0)
@@ -211,8 +217,8 @@ int ct_userns_new(uint32_t owner_uid, const struct ct_id_extent *extents, size_t
 static int check_base_id(uint32_t base_id, struct ct_error *err)
 {
 	if (base_id < CT_ID_COUNT || base_id > UINT32_MAX - 2 * CT_ID_COUNT)
-		return ct_error_field(err, "base_id", "the base id must be from %u to %u, not %u", CT_ID_COUNT,
-		        UINT32_MAX - 2 * CT_ID_COUNT, base_id);
+		return ct_error_field(err, "base_id", "the base id must be from %u to %u, not %u",
+		        CT_ID_COUNT, UINT32_MAX - 2 * CT_ID_COUNT, base_id);
 	return 0;
 }
 
