@@ -8,6 +8,8 @@
 #include "ctd/ports.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "base/str.h"
@@ -187,6 +189,57 @@ void ports_down(struct container *c)
 		/* What cannot be taken out now is found by fsck: the tag is in its name. */
 		(void)net_port_release(c->manager->net, &port.spec, false, NULL);
 	}
+}
+
+int ports_restore(struct container *c, struct ct_error *err)
+{
+	struct pool_item item = POOL_ITEM_INIT;
+	int r = 0;
+
+	item.slot = c->run.slot;
+	item.shell.netns_fd = ct_process_namespace(c->run.pid, CLONE_NEWNET);
+	if (item.shell.netns_fd < 0)
+		return ct_error_set(err, -ESRCH, "network", "cannot reach the network of \"%s\"", c->row.name);
+
+	net_port_name(item.host_name, c->manager->tag, item.slot, 0);
+	item.has_link = if_nametoindex(item.host_name) > 0;
+	r = ports_up(c, &item, err);
+	ct_shell_done(&item.shell);
+	return r;
+}
+
+struct lease_check {
+	const struct container *container;
+	size_t n, n_known;
+};
+
+static int check_lease(const struct address_row *row, void *userdata)
+{
+	struct lease_check *check = userdata;
+	const struct container *c = check->container;
+	struct ip_addr a;
+
+	if (!str_eq(row->ctid, c->row.ctid) || ip_parse(row->address, &a) < 0)
+		return 0;
+	check->n++;
+	if (is_configured(&c->config, &a) || ip_equal(&a, &c->private[0]) || ip_equal(&a, &c->private[1]))
+		check->n_known++;
+	return 0;
+}
+
+int ports_check_leases(struct container *c, struct ct_error *err)
+{
+	struct lease_check check = { .container = c };
+	size_t wanted = 0;
+	int r;
+
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		wanted += c->config.nets[i].n_ips;
+	if (private_net(&c->config))
+		wanted += (c->manager->conf.nat_network.family != 0) + (c->manager->conf.nat_network6.family != 0);
+
+	r = store_address_each(c->manager->store, check_lease, &check, err);
+	return r < 0 ? r : check.n != wanted || check.n_known != wanted;
 }
 
 /* Loopback resolvers of the host (a local cache) are no use to a guest. */

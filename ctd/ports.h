@@ -20,5 +20,9 @@ int ports_load(struct manager *m, struct ct_error *err);
 int ports_up(struct container *c, struct pool_item *item, struct ct_error *err);
 /* Takes filters and routes out; the links go with the namespace. */
 void ports_down(struct container *c);
+/* Brings the ports of a running container to what they must be again: filters, addresses, routes, a link that was deleted. */
+int ports_restore(struct container *c, struct ct_error *err);
+/* 1 if the database's leases are not those of the configuration, 0 if they are. */
+int ports_check_leases(struct container *c, struct ct_error *err);
 /* The addresses of the resolvers that a container is to use: its own, the node's, the host's. The number of them, at most max. */
 unsigned ports_dns(const struct container *c, struct ip_addr *ret, unsigned max);

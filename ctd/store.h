@@ -131,5 +131,8 @@ struct event_row {
 int store_event_add(struct store *store, struct event_row *row, struct ct_error *err); /* id returned */
 int store_event_each(struct store *store, int64_t after_id, uint32_t limit, int (*each)(const struct event_row *row, void *userdata), void *userdata, struct ct_error *err);
 
+/* Integrity of pages and references: 0 sound, 1 not (text says what is first). Reads the whole database. */
+int store_check(struct store *store, char *text, size_t size, struct ct_error *err);
+
 /* Bounds: keeps at most so many rows of job, audit, event, and requests younger than a day. Called now and then. */
 int store_trim(struct store *store, struct ct_error *err);

@@ -207,3 +207,15 @@ int disk_discard(struct disk_store *store, const struct disk_spec *spec, struct 
 
 	return ops_of(spec->driver)->release(store, spec, err);
 }
+
+int disk_template_discard(struct disk_store *store, const char *digest, struct ct_error *err)
+{
+	int r;
+
+	r = disk_check_digest(digest, err);
+	if (r < 0)
+		return r;
+
+	r = disk_trash(store, store->templates_fd, digest, err);
+	return r == -ENOENT ? 0 : r;
+}

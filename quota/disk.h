@@ -68,6 +68,8 @@ int disk_usage(
 /* O(1): renames containers/CTID to trash/, drops the quota. -ENOENT is success. The container must not run.
  */
 int disk_discard(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
+/* O(1): the same for templates/DIGEST, which no container may use. -ENOENT is success. */
+int disk_template_discard(struct disk_store *store, const char *digest, struct ct_error *err);
 /* Long: removes what is in trash/ and tmp/ (those for which keep says false). Worker. */
 int disk_store_sweep(struct disk_store *store, bool (*keep)(const char *tmp_name, void *userdata),
         void *userdata, struct ct_error *err);
