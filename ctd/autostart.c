@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Autostart: in order, a few at a time.
  *
- * Once per boot of the host (the boot id of the last time is in the database) the containers with autostart are sorted by autostart_order and name, and as many jobs as
- * autostart-parallel says are kept at work. One that fails is logged and the next is taken. Within a boot only those are started whose reboot was cut
- * off by ctd's death (run.wanted).
+ * Once per boot of the host (the boot id of the last time is in the database) the containers with autostart
+ * are sorted by autostart_order and name, and as many jobs as autostart-parallel says are kept at work. One
+ * that fails is logged and the next is taken. Within a boot only those are started whose reboot was cut off
+ * by ctd's death (run.wanted).
  */
 #include "ctd/autostart.h"
 
@@ -32,7 +33,8 @@ static int by_order(const void *a, const void *b)
 
 static bool is_due(const struct container *c, bool new_boot)
 {
-	if (c->state != CONTAINER_STOPPED || c->config.disabled || c->row.broken || !c->row.complete || c->active)
+	if (c->state != CONTAINER_STOPPED || c->config.disabled || c->row.broken || !c->row.complete ||
+	        c->active)
 		return false;
 	return new_boot ? c->config.autostart : c->run.wanted && !c->teardown;
 }
@@ -47,9 +49,9 @@ static int collect(struct autostart *a, bool new_boot)
 	a->ctids = calloc(n_all + 1, sizeof(*a->ctids));
 	if (!due || !a->ctids)
 		return -ENOMEM;
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next)
-		if (is_due(c, new_boot))
-			due[n++] = c;
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (is_due(c, new_boot))
+		due[n++] = c;
 	qsort(due, n, sizeof(*due), by_order);
 	for (size_t i = 0; i < n; i++)
 		memcpy(a->ctids[i], due[i]->row.ctid, sizeof(a->ctids[i]));
@@ -94,7 +96,8 @@ static int begin(struct autostart *a, struct ct_error *err)
 
 	r = store_meta_get(m->store, "boot-id", &before);
 	if (r < 0 && r != -ENOENT)
-		return ct_error_set(err, r, "autostart", "cannot read the boot of the last start: %s", strerror(-r));
+		return ct_error_set(
+		        err, r, "autostart", "cannot read the boot of the last start: %s", strerror(-r));
 	new_boot = !str_eq(before, m->boot_id);
 	if (new_boot) {
 		r = store_meta_set(m->store, "boot-id", m->boot_id, err);

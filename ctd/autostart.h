@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Bringing containers back: after a boot what is marked autostart, after a death of ctd what was about to be started again. */
+/* Bringing containers back: after a boot what is marked autostart, after a death of ctd what was about to be
+ * started again. */
 #pragma once
 
 #include "base/error.h"

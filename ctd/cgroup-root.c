@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The directory below which every container has its cgroup.
  *
- * Where systemd is PID 1 it owns the tree, and a program may only work in what was delegated to it: we ask for a transient scope with Delegate=yes in ctd.slice, holding
- * the keeper (a scope, not our own service, because a service with controllers enabled below it cannot be started again: its cgroup would have inner
- * processes). Elsewhere it is ROOT/ctd-TAG. In both the keeper sits in a leaf of its own, or the controllers could not be enabled for its siblings.
- * A keeper that is there already tells by its own cgroup where the root is.
+ * Where systemd is PID 1 it owns the tree, and a program may only work in what was delegated to it: we ask
+ * for a transient scope with Delegate=yes in ctd.slice, holding the keeper (a scope, not our own service,
+ * because a service with controllers enabled below it cannot be started again: its cgroup would have inner
+ * processes). Elsewhere it is ROOT/ctd-TAG. In both the keeper sits in a leaf of its own, or the controllers
+ * could not be enabled for its siblings. A keeper that is there already tells by its own cgroup where the
+ * root is.
  *
  * cgroups(7); systemd.resource-control(5), Delegate=; sd_bus_call_method(3).
  */
@@ -54,13 +56,15 @@ static int ask_systemd(const char *unit, pid_t pid, struct ct_error *err)
 
 	r = sd_bus_open_system(&bus);
 	if (r >= 0)
-		r = sd_bus_call_method(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
-			"StartTransientUnit", &failure, NULL, "ssa(sv)a(sa(sv))", unit, "fail", 7, /* properties: */
-			"Description", "s", "Containers of ctd", "Slice", "s", "ctd.slice", "Delegate", "b", 1, "PIDs", "au", 1,
-			(uint32_t)pid, "TasksMax", "t", UINT64_MAX, "OOMPolicy", "s", "continue", "Before", "as", 1,
-			"ctd-containers.service", 0);
+		r = sd_bus_call_method(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+		        "org.freedesktop.systemd1.Manager", "StartTransientUnit", &failure, NULL,
+		        "ssa(sv)a(sa(sv))", unit, "fail", 7, /* properties: */
+		        "Description", "s", "Containers of ctd", "Slice", "s", "ctd.slice", "Delegate", "b",
+		        1, "PIDs", "au", 1, (uint32_t)pid, "TasksMax", "t", UINT64_MAX, "OOMPolicy", "s",
+		        "continue", "Before", "as", 1, "ctd-containers.service", 0);
 	if (r < 0)
-		(void)ct_error_set(err, r, "cgroup", "systemd does not give ctd a scope: %s", failure.message ?: strerror(-r));
+		(void)ct_error_set(err, r, "cgroup", "systemd does not give ctd a scope: %s",
+		        failure.message ?: strerror(-r));
 	sd_bus_error_free(&failure);
 	sd_bus_flush_close_unref(bus);
 	return r < 0 ? r : 0;
@@ -92,7 +96,8 @@ static void strip_leaf(char *path)
 /* Path of the root below the mount, "/…". */
 static int find_path(const char *mount, const char *tag, pid_t pid, char **ret, struct ct_error *err)
 {
-	_cleanup_free_ char *own = NULL, *scope = str_printf("ctd-%s.scope", tag), *plain = str_printf("/ctd-%s", tag);
+	_cleanup_free_ char *own = NULL, *scope = str_printf("ctd-%s.scope", tag),
+	                    *plain = str_printf("/ctd-%s", tag);
 	_cleanup_free_ char *full = NULL, *known = NULL;
 	int r;
 
@@ -100,7 +105,8 @@ static int find_path(const char *mount, const char *tag, pid_t pid, char **ret, 
 		return ct_error_set(err, -ENOMEM, "cgroup", "out of memory");
 	r = cgroup_of(pid, &own);
 	if (r < 0)
-		return ct_error_set(err, r, "cgroup", "cannot read the cgroup of ct-keeper: %s", strerror(-r));
+		return ct_error_set(
+		        err, r, "cgroup", "cannot read the cgroup of ct-keeper: %s", strerror(-r));
 	if (strstr(own, scope) || str_has_prefix(own, plain)) {
 		strip_leaf(own);
 		*ret = TAKE_PTR(own);
@@ -134,12 +140,16 @@ static int move_keeper(int root_fd, pid_t pid, struct ct_error *err)
 	int r;
 
 	if (leaf_fd < 0)
-		return ct_error_set(err, leaf_fd, "cgroup", "cannot make the cgroup of ct-keeper: %s", strerror(-leaf_fd));
+		return ct_error_set(err, leaf_fd, "cgroup", "cannot make the cgroup of ct-keeper: %s",
+		        strerror(-leaf_fd));
 	r = write_file_printf_at(leaf_fd, "cgroup.procs", "%d", pid);
-	return r < 0 ? ct_error_set(err, r, "cgroup", "cannot move ct-keeper into its cgroup: %s", strerror(-r)) : 0;
+	return r < 0 ? ct_error_set(
+	                       err, r, "cgroup", "cannot move ct-keeper into its cgroup: %s", strerror(-r))
+	             : 0;
 }
 
-/* Each one by itself: one that cannot be had must not cost the others; what is missing is refused where it is asked for. */
+/* Each one by itself: one that cannot be had must not cost the others; what is missing is refused where it is
+ * asked for. */
 static void enable_controllers(int parent_fd)
 {
 	_cleanup_free_ char *text = NULL;
@@ -153,7 +163,8 @@ static void enable_controllers(int parent_fd)
 			(void)write_file_printf_at(parent_fd, "cgroup.subtree_control", "+%s", word);
 }
 
-int cgroup_root_open(const char *mount, const char *tag, pid_t keeper_pid, struct cgroup_root *ret, struct ct_error *err)
+int cgroup_root_open(
+        const char *mount, const char *tag, pid_t keeper_pid, struct cgroup_root *ret, struct ct_error *err)
 {
 	_cleanup_close_ int mount_fd = -1, fd = -1;
 	_cleanup_free_ char *path = NULL, *controllers = NULL;
@@ -161,7 +172,7 @@ int cgroup_root_open(const char *mount, const char *tag, pid_t keeper_pid, struc
 
 	if (!*mount)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
-			"cgroup v2 is not mounted on this host (mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified)");
+		        "cgroup v2 is not mounted on this host (mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified)");
 	mount_fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (mount_fd < 0)
 		return ct_error_set(err, -errno, "cgroup", "cannot open \"%s\": %s", mount, strerror(errno));
@@ -171,7 +182,8 @@ int cgroup_root_open(const char *mount, const char *tag, pid_t keeper_pid, struc
 
 	fd = open_or_mkdir(mount_fd, path + 1, 0755);
 	if (fd < 0)
-		return ct_error_set(err, fd, "cgroup", "cannot make the cgroup \"%s\": %s", path, strerror(-fd));
+		return ct_error_set(
+		        err, fd, "cgroup", "cannot make the cgroup \"%s\": %s", path, strerror(-fd));
 	r = move_keeper(fd, keeper_pid, err);
 	if (r < 0)
 		return r;
@@ -182,7 +194,8 @@ int cgroup_root_open(const char *mount, const char *tag, pid_t keeper_pid, struc
 	r = read_file_at(fd, "cgroup.subtree_control", sizeof(ret->controllers) - 1, &controllers, NULL);
 	if (r >= 0) {
 		controllers[strcspn(controllers, "\n")] = '\0';
-		(void)snprintf(ret->controllers, sizeof(ret->controllers), "%s", controllers); /* bounded by the read */
+		(void)snprintf(ret->controllers, sizeof(ret->controllers), "%s",
+		        controllers); /* bounded by the read */
 	}
 	(void)snprintf(ret->path, sizeof(ret->path), "%s", path);
 	ret->fd = TAKE_FD(fd);

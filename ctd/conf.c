@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* ctd.conf: lines of "key = value", comments after #, each key known, each value checked, errors with file and line.
+/* ctd.conf: lines of "key = value", comments after #, each key known, each value checked, errors with file
+ * and line.
  *
  * One table says which keys there are; the man page ctd.conf(5) has the same list (a test compares them).
  */
@@ -73,7 +74,7 @@ static int read_network(const struct key *key, const char *value, struct conf *c
 		return 0;
 	}
 	if (ip_parse_network(value, target) < 0 || target->family != (int)key->min ||
-		target->prefix > (target->family == AF_INET ? 28 : 112))
+	        target->prefix > (target->family == AF_INET ? 28 : 112))
 		return -EINVAL;
 	return 0;
 }
@@ -104,8 +105,10 @@ static int read_storage(const struct key *key, const char *value, struct conf *c
 static const struct key keys[] = {
 	{ "group", AT(group), read_text, 0, 0, "a group's name" },
 	{ "id-start", AT(id_start), read_id_start, 65536, UINT32_MAX, "a multiple of 65536" },
-	{ "nat-network", AT(nat_network), read_network, AF_INET, 0, "an IPv4 network such as 10.77.0.0/16, or none" },
-	{ "nat-network6", AT(nat_network6), read_network, AF_INET6, 0, "an IPv6 network such as fd00:77::/64, or none" },
+	{ "nat-network", AT(nat_network), read_network, AF_INET, 0,
+	        "an IPv4 network such as 10.77.0.0/16, or none" },
+	{ "nat-network6", AT(nat_network6), read_network, AF_INET6, 0,
+	        "an IPv6 network such as fd00:77::/64, or none" },
 	{ "dns", 0, read_dns, 0, 0, "at most 3 addresses" },
 	{ "nat-peers", AT(nat_peers), read_flag, 0, 0, "yes or no" },
 	{ "routed-peers", AT(routed_peers), read_flag, 0, 0, "yes or no" },
@@ -125,7 +128,7 @@ void conf_init(struct conf *conf)
 		.pool_size = 8,
 		.stop_timeout_sec = 60,
 	};
-	(void)ip_parse_network("10.77.0.0/16", &conf->nat_network);    /* constants */
+	(void)ip_parse_network("10.77.0.0/16", &conf->nat_network); /* constants */
 	(void)ip_parse_network("fd77:c7d::/64", &conf->nat_network6);
 }
 
@@ -164,7 +167,8 @@ static int conf_line(struct conf *conf, char *line, const char *path, unsigned n
 		return 0;
 	equals = strchr(line, '=');
 	if (!equals)
-		return ct_error_set(err, -EINVAL, "configuration", "%s:%u: a line must be \"key = value\"", path, number);
+		return ct_error_set(
+		        err, -EINVAL, "configuration", "%s:%u: a line must be \"key = value\"", path, number);
 	*equals = '\0';
 	name = trim(line);
 	value = trim(equals + 1);
@@ -173,11 +177,12 @@ static int conf_line(struct conf *conf, char *line, const char *path, unsigned n
 		if (!str_eq(keys[i].name, name))
 			continue;
 		if (keys[i].read(&keys[i], value, conf) < 0)
-			return ct_error_set(err, -EINVAL, "configuration", "%s:%u: %s must be %s", path, number, name,
-				keys[i].accepts);
+			return ct_error_set(err, -EINVAL, "configuration", "%s:%u: %s must be %s", path,
+			        number, name, keys[i].accepts);
 		return 0;
 	}
-	return ct_error_set(err, -EINVAL, "configuration", "%s:%u: \"%.40s\" is not a key of ctd.conf", path, number, name);
+	return ct_error_set(err, -EINVAL, "configuration", "%s:%u: \"%.40s\" is not a key of ctd.conf", path,
+	        number, name);
 }
 
 int conf_read(struct conf *conf, const char *path, bool required, struct ct_error *err)
@@ -223,7 +228,8 @@ static char *find_program(const char *name)
 static int absolute(const char *what, const char *path, struct ct_error *err)
 {
 	if (path[0] != '/' || strlen(path) > 200)
-		return ct_error_set(err, -EINVAL, "configuration", "%s must be an absolute path of at most 200 bytes, not \"%.80s\"", what, path);
+		return ct_error_set(err, -EINVAL, "configuration",
+		        "%s must be an absolute path of at most 200 bytes, not \"%.80s\"", what, path);
 	return 0;
 }
 
@@ -242,10 +248,12 @@ int conf_finish(struct conf *conf, struct ct_error *err)
 	if (!conf->worker)
 		conf->worker = find_program("ct-worker");
 	if (!conf->recipe_dir)
-		conf->recipe_dir = access(CTD_SOURCE_RECIPES, F_OK) == 0 && !str_has_prefix(conf->worker, CTD_LIBEXECDIR) ?
-			strdup(CTD_SOURCE_RECIPES) :
-			strdup(CTD_RECIPES);
-	if (!conf->state_dir || !conf->runtime_dir || !conf->socket || !conf->keeper || !conf->worker || !conf->recipe_dir)
+		conf->recipe_dir =
+		        access(CTD_SOURCE_RECIPES, F_OK) == 0 && !str_has_prefix(conf->worker, CTD_LIBEXECDIR)
+		                ? strdup(CTD_SOURCE_RECIPES)
+		                : strdup(CTD_RECIPES);
+	if (!conf->state_dir || !conf->runtime_dir || !conf->socket || !conf->keeper || !conf->worker ||
+	        !conf->recipe_dir)
 		return ct_error_set(err, -ENOMEM, "configuration", "out of memory");
 
 	r = absolute("the state directory", conf->state_dir, err);

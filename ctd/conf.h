@@ -25,10 +25,10 @@ struct conf {
 	bool debug;
 
 	/* The file's keys. */
-	char *group;                  /* of the API socket; NULL: root only */
-	uint32_t id_start;            /* base id of container number 1 is id_start + 65536 */
-	struct ip_addr nat_network;   /* IPv4 range of mode nat */
-	struct ip_addr nat_network6;  /* and IPv6 */
+	char *group;                      /* of the API socket; NULL: root only */
+	uint32_t id_start;                /* base id of container number 1 is id_start + 65536 */
+	struct ip_addr nat_network;       /* IPv4 range of mode nat */
+	struct ip_addr nat_network6;      /* and IPv6 */
 	struct ip_addr dns[CONF_DNS_MAX]; /* for guests; none: the host's own that are reachable */
 	unsigned n_dns;
 	bool nat_peers, routed_peers; /* may containers reach each other */
@@ -39,9 +39,11 @@ struct conf {
 	uint32_t stop_timeout_sec;    /* default of containers */
 };
 
-/* Defaults, then the file (absent is fine unless it was named), then what the command line said. -EINVAL with line and key. */
+/* Defaults, then the file (absent is fine unless it was named), then what the command line said. -EINVAL with
+ * line and key. */
 void conf_init(struct conf *conf);
 int conf_read(struct conf *conf, const char *path, bool required, struct ct_error *err);
-/* Fills what follows from the rest: socket, programs beside our own executable or in their installed place. */
+/* Fills what follows from the rest: socket, programs beside our own executable or in their installed place.
+ */
 int conf_finish(struct conf *conf, struct ct_error *err);
 void conf_done(struct conf *conf);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The configuration of a container, read by one table.
  *
- * Each key has a row: its name, where it goes, how it is read, and whether a running container follows a change of it. A reader gets the JSON
- * value and the place; it writes the whole value or fails naming the key and what would be accepted. Sizes and counts may be JSON
- * integers or the strings people type. No value may hold a control character: it could end up in a file of the guest.
+ * Each key has a row: its name, where it goes, how it is read, and whether a running container follows a
+ * change of it. A reader gets the JSON value and the place; it writes the whole value or fails naming the key
+ * and what would be accepted. Sizes and counts may be JSON integers or the strings people type. No value may
+ * hold a control character: it could end up in a file of the guest.
  */
 #include "ctd/config.h"
 
@@ -66,7 +67,7 @@ static int read_u32(const struct key *key, const json_t *value, struct config *c
 	}
 	if (r < 0 || number < key->min || number > key->max)
 		return ct_error_field(err, key->name, "%s must be a number from %llu to %llu", key->name,
-			(unsigned long long)key->min, (unsigned long long)key->max);
+		        (unsigned long long)key->min, (unsigned long long)key->max);
 
 	*(uint32_t *)place(key, config) = (uint32_t)number;
 	if (key->has_offset)
@@ -85,7 +86,8 @@ static bool is_label(const char *s, size_t len)
 	return true;
 }
 
-static int read_hostname(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_hostname(
+        const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	const char *s = NULL;
 	size_t len;
@@ -103,7 +105,7 @@ static int read_hostname(const struct key *key, const json_t *value, struct conf
 
 		if (!is_label(p, n))
 			return ct_error_field(err, key->name,
-				"hostname must be labels of a-z, 0-9 and inner hyphens with dots between them");
+			        "hostname must be labels of a-z, 0-9 and inner hyphens with dots between them");
 		p += n;
 		if (*p == '.' && !*++p)
 			return ct_error_field(err, key->name, "hostname must not end with a dot");
@@ -118,28 +120,33 @@ static int read_hostname(const struct key *key, const json_t *value, struct conf
 /* "TYPE BASE64 [COMMENT]" without options: options could name commands, that is for the tenant to write. */
 static bool is_ssh_key(const char *s)
 {
-	static const char *const types[] = { "ssh-ed25519 ", "ssh-rsa ", "ecdsa-sha2-nistp256 ", "ecdsa-sha2-nistp384 ",
-		"ecdsa-sha2-nistp521 ", "sk-ssh-ed25519@openssh.com ", "sk-ecdsa-sha2-nistp256@openssh.com " };
+	static const char *const types[] = { "ssh-ed25519 ", "ssh-rsa ", "ecdsa-sha2-nistp256 ",
+		"ecdsa-sha2-nistp384 ", "ecdsa-sha2-nistp521 ", "sk-ssh-ed25519@openssh.com ",
+		"sk-ecdsa-sha2-nistp256@openssh.com " };
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		if (!str_has_prefix(s, types[i]))
 			continue;
 		s += strlen(types[i]);
 		return strncmp(s, "AAAA", 4) == 0 &&
-			strcspn(s, " ") == strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=");
+		       strcspn(s, " ") ==
+		               strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=");
 	}
 	return false;
 }
 
-static int read_ssh_keys(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_ssh_keys(
+        const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	const json_t *item;
 	size_t i;
 
 	if (!json_is_array(value) || json_array_size(value) > CONFIG_KEYS_MAX)
-		return ct_error_field(err, key->name, "ssh_keys must be a list of at most %d keys", CONFIG_KEYS_MAX);
+		return ct_error_field(
+		        err, key->name, "ssh_keys must be a list of at most %d keys", CONFIG_KEYS_MAX);
 
-	json_array_foreach (value, i, item) {
+	json_array_foreach(value, i, item)
+	{
 		const char *s = NULL;
 		int r = read_string(key->name, item, &s, err);
 
@@ -147,7 +154,7 @@ static int read_ssh_keys(const struct key *key, const json_t *value, struct conf
 			return r;
 		if (strlen(s) > 8192 || !is_ssh_key(s))
 			return ct_error_field(err, key->name,
-				"ssh_keys must hold public keys as in authorized_keys, without options, such as \"ssh-ed25519 AAAA... name\"");
+			        "ssh_keys must hold public keys as in authorized_keys, without options, such as \"ssh-ed25519 AAAA... name\"");
 		config->ssh_keys[config->n_ssh_keys] = strdup(s);
 		if (!config->ssh_keys[config->n_ssh_keys])
 			return -ENOMEM;
@@ -156,8 +163,8 @@ static int read_ssh_keys(const struct key *key, const json_t *value, struct conf
 	return 0;
 }
 
-static int read_addresses(const char *field, const json_t *value, struct ip_addr *ret, unsigned max, unsigned *ret_n,
-	struct ct_error *err)
+static int read_addresses(const char *field, const json_t *value, struct ip_addr *ret, unsigned max,
+        unsigned *ret_n, struct ct_error *err)
 {
 	const json_t *item;
 	size_t i;
@@ -165,7 +172,8 @@ static int read_addresses(const char *field, const json_t *value, struct ip_addr
 	if (!json_is_array(value) || json_array_size(value) > max)
 		return ct_error_field(err, field, "%s must be a list of at most %u addresses", field, max);
 
-	json_array_foreach (value, i, item) {
+	json_array_foreach(value, i, item)
+	{
 		const char *s = NULL;
 		int r = read_string(field, item, &s, err);
 
@@ -237,9 +245,11 @@ static int read_net(const json_t *value, unsigned index, struct config_net *net,
 
 	if (!in.name)
 		(void)snprintf(net->name, sizeof(net->name), "eth%u", index); /* index < 8: fits */
-	else if (strlen(in.name) >= sizeof(net->name) || !is_label(in.name, strlen(in.name)) || str_eq(in.name, "lo"))
-		return ct_error_field(err, "net", "\"%s\" is not a name for an interface: a-z, 0-9 and hyphens, at most 15 bytes",
-			in.name);
+	else if (strlen(in.name) >= sizeof(net->name) || !is_label(in.name, strlen(in.name)) ||
+	         str_eq(in.name, "lo"))
+		return ct_error_field(err, "net",
+		        "\"%s\" is not a name for an interface: a-z, 0-9 and hyphens, at most 15 bytes",
+		        in.name);
 	else
 		strncpy(net->name, in.name, sizeof(net->name) - 1);
 
@@ -257,23 +267,27 @@ static int read_nets(const struct key *key, const json_t *value, struct config *
 	size_t i;
 
 	if (!json_is_array(value) || json_array_size(value) > CONFIG_NETS_MAX)
-		return ct_error_field(err, key->name, "net must be a list of at most %d interfaces", CONFIG_NETS_MAX);
+		return ct_error_field(
+		        err, key->name, "net must be a list of at most %d interfaces", CONFIG_NETS_MAX);
 
-	json_array_foreach (value, i, item) {
+	json_array_foreach(value, i, item)
+	{
 		int r = read_net(item, (unsigned)i, &config->nets[i], err);
 
 		if (r < 0)
 			return r;
 		for (size_t j = 0; j < i; j++)
 			if (str_eq(config->nets[j].name, config->nets[i].name))
-				return ct_error_field(err, "net", "two interfaces are called \"%s\"", config->nets[i].name);
+				return ct_error_field(
+				        err, "net", "two interfaces are called \"%s\"", config->nets[i].name);
 	}
 	config->n_nets = (unsigned)json_array_size(value);
 	return 0;
 }
 
 /* Ours (ctd/pending.h); only its type is of interest here. */
-static int read_pending(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_pending(
+        const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	return json_is_object(value) ? 0 : ct_error_field(err, key->name, "%s must be an object", key->name);
 }
@@ -320,12 +334,14 @@ static int config_read_keys(const json_t *object, struct config *config, struct 
 	const char *name;
 	json_t *value;
 
-	json_object_foreach ((json_t *)object, name, value) {
+	json_object_foreach((json_t *)object, name, value)
+	{
 		const struct key *key = key_find(name);
 		int r;
 
 		if (!key)
-			return ct_error_field(err, name, "\"%s\" is not a key of a container's configuration", name);
+			return ct_error_field(
+			        err, name, "\"%s\" is not a key of a container's configuration", name);
 		if (json_is_null(value))
 			continue;
 		r = key->read(key, value, config, err);
@@ -363,8 +379,10 @@ json_t *config_merge(const json_t *base, const json_t *patch)
 
 	if (!merged)
 		return NULL;
-	json_object_foreach ((json_t *)patch, name, value) {
-		int r = json_is_null(value) ? (json_object_del(merged, name), 0) : json_object_set(merged, name, value);
+	json_object_foreach((json_t *)patch, name, value)
+	{
+		int r = json_is_null(value) ? (json_object_del(merged, name), 0)
+		                            : json_object_set(merged, name, value);
 
 		if (r < 0) {
 			json_decref(merged);
@@ -381,9 +399,11 @@ int config_check_patch(const json_t *patch, struct ct_error *err)
 
 	if (!json_is_object(patch))
 		return ct_error_field(err, "config", "config must be an object");
-	json_object_foreach ((json_t *)patch, name, value) {
+	json_object_foreach((json_t *)patch, name, value)
+	{
 		if (!key_find(name) || name[0] == '_')
-			return ct_error_field(err, name, "\"%s\" is not a key of a container's configuration", name);
+			return ct_error_field(
+			        err, name, "\"%s\" is not a key of a container's configuration", name);
 	}
 	return 0;
 }
@@ -394,7 +414,7 @@ int config_check_name(const char *field, const char *name, struct ct_error *err)
 
 	if (!is_label(name, len))
 		return ct_error_field(err, field,
-			"a name must be 1 to 63 of a-z, 0-9 and hyphens, and neither begin nor end with a hyphen");
+		        "a name must be 1 to 63 of a-z, 0-9 and hyphens, and neither begin nor end with a hyphen");
 	if (strspn(name, "0123456789") == len)
 		return ct_error_field(err, field, "a name must not be a number");
 	if (len == 32 && strspn(name, "0123456789abcdef") == len)

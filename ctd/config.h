@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The configuration of a container: what was asked for, as a checked value.
  *
- * It is kept as JSON (schema.sql, container.config) and read into this struct by one table, strictly, whenever it is used: at create and set, and again
- * at every start, so that a restored snapshot, an import or an edited database meets the same check. Merging is done on the JSON, then the
- * whole result is read: there is no other path to a struct config. Absent means the default and is printed as absent.
+ * It is kept as JSON (schema.sql, container.config) and read into this struct by one table, strictly,
+ * whenever it is used: at create and set, and again at every start, so that a restored snapshot, an import or
+ * an edited database meets the same check. Merging is done on the JSON, then the whole result is read: there
+ * is no other path to a struct config. Absent means the default and is printed as absent.
  */
 #pragma once
 
@@ -17,12 +18,12 @@
 #include "base/str.h"
 #include "netns/net.h"
 
-#define CONFIG_NETS_MAX  8
-#define CONFIG_IPS_MAX   16
-#define CONFIG_KEYS_MAX  64
-#define CONFIG_DNS_MAX   3
-#define CONFIG_NAME_MAX  63
-#define CONFIG_PENDING   "_pending" /* not for people: see ctd/pending.h */
+#define CONFIG_NETS_MAX 8
+#define CONFIG_IPS_MAX  16
+#define CONFIG_KEYS_MAX 64
+#define CONFIG_DNS_MAX  3
+#define CONFIG_NAME_MAX 63
+#define CONFIG_PENDING  "_pending" /* not for people: see ctd/pending.h */
 
 struct config_net {
 	enum net_mode mode;
@@ -34,12 +35,12 @@ struct config_net {
 struct config {
 	char hostname[CONFIG_NAME_MAX + 1]; /* "": the container's name */
 	bool autostart;
-	uint32_t autostart_order;           /* lower first */
-	bool disabled;                      /* an administrator forbids start */
+	uint32_t autostart_order; /* lower first */
+	bool disabled;            /* an administrator forbids start */
 	bool nesting;
 	bool has_stop_timeout;
 	uint32_t stop_timeout_sec;
-	char *ssh_keys[CONFIG_KEYS_MAX];    /* lines of authorized_keys */
+	char *ssh_keys[CONFIG_KEYS_MAX]; /* lines of authorized_keys */
 	unsigned n_ssh_keys;
 	struct config_net nets[CONFIG_NETS_MAX]; /* none given: one nat */
 	unsigned n_nets;
@@ -57,8 +58,10 @@ json_t *config_merge(const json_t *base, const json_t *patch);
 /* What people may give: known keys, none of ours. Values are checked with the whole, by config_from_json. */
 int config_check_patch(const json_t *patch, struct ct_error *err);
 
-/* What keys take effect at once when a running container's configuration changes; others at its next start. */
+/* What keys take effect at once when a running container's configuration changes; others at its next start.
+ */
 bool config_key_is_live(const char *key);
 
-/* [a-z0-9] and inner hyphens, 1..63 bytes, not all digits, not 32 hex digits (that would be a ctid). -EINVAL with the field. */
+/* [a-z0-9] and inner hyphens, 1..63 bytes, not all digits, not 32 hex digits (that would be a ctid). -EINVAL
+ * with the field. */
 int config_check_name(const char *field, const char *name, struct ct_error *err);

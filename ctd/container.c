@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Containers in memory: two hash tables over one value per container.
  *
- * What the database holds is loaded once at start and changed only together with it. State changes are written as they happen, without waiting for
- * the disk: after a kill of ctd the row is there, after a power cut nothing runs anyway.
+ * What the database holds is loaded once at start and changed only together with it. State changes are
+ * written as they happen, without waiting for the disk: after a kill of ctd the row is there, after a power
+ * cut nothing runs anyway.
  */
 #include "ctd/container.h"
 
@@ -125,8 +126,8 @@ int container_find(struct manager *m, const char *name, struct container **ret, 
 		c = container_by_ctid(m, name);
 	if (!c)
 		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, -ENOENT,
-			"there is no container \"%s\" (ctctl list shows all)",
-			str_escape_to(shown, sizeof(shown), name, strlen(name)));
+		        "there is no container \"%s\" (ctctl list shows all)",
+		        str_escape_to(shown, sizeof(shown), name, strlen(name)));
 
 	*ret = c;
 	return 0;
@@ -159,7 +160,8 @@ void container_set_state(struct container *c, enum container_state state)
 }
 
 /* The row as it would be, borrowed from the old one where nothing changes. */
-static int container_write_row(struct container *c, const struct container_row *row, bool durable, struct ct_error *err)
+static int container_write_row(
+        struct container *c, const struct container_row *row, bool durable, struct ct_error *err)
 {
 	struct store *store = c->manager->store;
 	int r;
@@ -185,7 +187,8 @@ static void container_take_name(struct container *c, char *name)
 	HASH_ADD_KEYPTR(hh_name, all->by_name, c->row.name, strlen(c->row.name), c);
 }
 
-int container_update(struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err)
+int container_update(
+        struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err)
 {
 	struct container_row row = c->row;
 	struct config parsed = { 0 };
@@ -229,7 +232,8 @@ void container_set_broken(struct container *c, const char *text)
 		return;
 	row.broken = copy;
 	if (container_write_row(c, &row, true, &error) < 0)
-		log_error("cannot record that \"%s\" is %s: %s", c->row.name, text ? "broken" : "mended", error.text);
+		log_error("cannot record that \"%s\" is %s: %s", c->row.name, text ? "broken" : "mended",
+		        error.text);
 	free(c->row.broken);
 	c->row.broken = copy;
 }
@@ -285,7 +289,8 @@ static void print_run(struct strbuf *b, const struct container *c)
 	if (c->run.exit_usec && !c->run.slot) {
 		char text[32];
 
-		(void)strbuf_printf(b, ",\"exit\":{\"time\":\"%s\"", format_time_utc(text, sizeof(text), c->run.exit_usec));
+		(void)strbuf_printf(b, ",\"exit\":{\"time\":\"%s\"",
+		        format_time_utc(text, sizeof(text), c->run.exit_usec));
 		if (c->run.exit_code >= 0)
 			(void)strbuf_printf(b, ",\"code\":%d", c->run.exit_code);
 		(void)strbuf_putc(b, '}');
@@ -298,7 +303,8 @@ static void print_config(struct strbuf *b, const struct container *c)
 	_cleanup_json_ json_t *object = NULL;
 	_cleanup_free_ char *text = NULL;
 
-	if (strstr(c->row.config, "\"" CONFIG_PENDING "\"") && json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
+	if (strstr(c->row.config, "\"" CONFIG_PENDING "\"") &&
+	        json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
 		(void)json_object_del(object, CONFIG_PENDING); /* it need not be there */
 		text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
 	}
@@ -308,7 +314,7 @@ static void print_config(struct strbuf *b, const struct container *c)
 void container_print(const struct container *c, struct strbuf *b)
 {
 	(void)strbuf_printf(b, "{\"ctid\":\"%s\",\"number\":%u,\"state\":\"%s\"", c->row.ctid, c->row.number,
-		state_names[c->state]);
+	        state_names[c->state]);
 	print_string(b, "name", c->row.name);
 	(void)strbuf_puts(b, ",\"template\":{\"name\":");
 	(void)strbuf_json_string(b, c->row.template_name);
@@ -317,7 +323,7 @@ void container_print(const struct container *c, struct strbuf *b)
 	print_config(b, c);
 	print_addresses(b, c);
 	(void)strbuf_printf(b, ",\"marks\":[%s%s%s]", c->config.disabled ? "\"disabled\"" : "",
-		c->config.disabled && c->row.broken ? "," : "", c->row.broken ? "\"broken\"" : "");
+	        c->config.disabled && c->row.broken ? "," : "", c->row.broken ? "\"broken\"" : "");
 	if (c->row.broken)
 		print_string(b, "broken", c->row.broken);
 	print_run(b, c);

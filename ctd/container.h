@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A container as ctd knows it: its record, what runs of it, and who works on it.
  *
- * The record (row, config) changes only together with the database. The state follows what the keeper and the kernel say. At most one job
- * works on a container; others wait in its queue (job.h).
+ * The record (row, config) changes only together with the database. The state follows what the keeper and the
+ * kernel say. At most one job works on a container; others wait in its queue (job.h).
  */
 #pragma once
 
@@ -38,17 +38,20 @@ struct container {
 	struct container_row row;
 	struct config config;
 	enum container_state state;
-	struct run_row run;      /* as last written; state in it may lag behind .state */
-	int cgroup_fd;           /* while it runs, else -1 */
-	int pidfd;               /* of its init, while it runs, else -1 */
-	int console_fd;          /* a duplicate of its console's master: keeps the console alive if the keeper dies; never read here */
-	struct ip_addr private[2]; /* what mode nat leased for its interface without --ip: IPv4, IPv6; family 0: none */
+	struct run_row run; /* as last written; state in it may lag behind .state */
+	int cgroup_fd;      /* while it runs, else -1 */
+	int pidfd;          /* of its init, while it runs, else -1 */
+	int console_fd; /* a duplicate of its console's master: keeps the console alive if the keeper dies;
+	                   never read here */
+	struct ip_addr private[2]; /* what mode nat leased for its interface without --ip: IPv4, IPv6; family
+	                              0: none */
 	struct job *active;
 	struct job_queue queue;
-	void (*on_exit)(struct container *c, int result, const struct ct_error *error, void *userdata); /* who waits for its end, else NULL */
+	void (*on_exit)(struct container *c, int result, const struct ct_error *error,
+	        void *userdata); /* who waits for its end, else NULL */
 	void *on_exit_data;
-	struct teardown *teardown; /* at work, else NULL */
-	bool reboot;             /* its init asked for a reboot */
+	struct teardown *teardown;      /* at work, else NULL */
+	bool reboot;                    /* its init asked for a reboot */
 	sd_event_source *restart_timer; /* pause before it is started again, else NULL */
 	UT_hash_handle hh_ctid, hh_name;
 };
@@ -57,29 +60,34 @@ struct containers {
 	struct container *by_ctid, *by_name;
 };
 
-/* A new value for the row, whose contents are taken over (row is left empty). -EINVAL if its configuration does not read. Not yet linked. */
+/* A new value for the row, whose contents are taken over (row is left empty). -EINVAL if its configuration
+ * does not read. Not yet linked. */
 int container_new(struct manager *m, struct container_row *row, struct container **ret, struct ct_error *err);
 void container_free(struct container *c);
 /* Into and out of the tables. */
 void container_link(struct container *c);
 void container_unlink(struct container *c);
 
-/* By name or ctid; -ENOENT with a sentence. Incomplete ones (being created) are found too: their queue serialises. */
+/* By name or ctid; -ENOENT with a sentence. Incomplete ones (being created) are found too: their queue
+ * serialises. */
 int container_find(struct manager *m, const char *name, struct container **ret, struct ct_error *err);
 struct container *container_by_ctid(struct manager *m, const char *ctid);
 
 static inline bool container_has_init(const struct container *c)
 {
-	return c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN || c->state == CONTAINER_STOPPING ||
-		c->state == CONTAINER_STARTING;
+	return c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN ||
+	       c->state == CONTAINER_STOPPING || c->state == CONTAINER_STARTING;
 }
 
 /* Writes the run row. durable writes are never needed for it. */
 int container_save_run(struct container *c, struct ct_error *err);
-/* Sets the state, writes the run row, tells those who follow. Failures to write are logged: the kernel's state is the truth. */
+/* Sets the state, writes the run row, tells those who follow. Failures to write are logged: the kernel's
+ * state is the truth. */
 void container_set_state(struct container *c, enum container_state state);
-/* Takes a new name or configuration (NULL: stays): written first, with full sync if durable, then in memory. */
-int container_update(struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err);
+/* Takes a new name or configuration (NULL: stays): written first, with full sync if durable, then in memory.
+ */
+int container_update(
+        struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err);
 /* The mark broken, with why; text NULL takes it away. */
 void container_set_broken(struct container *c, const char *text);
 
@@ -89,6 +97,7 @@ int container_open_root(const struct container *c, struct ct_error *err);
 /* Key of its init at the keeper: "c/CTID". */
 void container_key(const struct container *c, char ret[40]);
 
-/* CONTAINER of the API, written straight to the buffer (its error stays in it), or as a value. NULL: out of memory. */
+/* CONTAINER of the API, written straight to the buffer (its error stays in it), or as a value. NULL: out of
+ * memory. */
 void container_print(const struct container *c, struct strbuf *b);
 json_t *container_to_json(const struct container *c);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* doctor: what this host can do and what is missing, line by line, with the remedy.
  *
- * Each row of the table asks one question of what was probed (libct, netns, quota probe by doing) and answers ok, warning (works, with less) or missing (something
- * users ask for will be refused). Nothing is changed.
+ * Each row of the table asks one question of what was probed (libct, netns, quota probe by doing) and answers
+ * ok, warning (works, with less) or missing (something users ask for will be refused). Nothing is changed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -58,10 +58,12 @@ static enum outcome check_kernel(const struct host *h, struct finding *f)
 
 static enum outcome check_cgroup(const struct host *h, struct finding *f)
 {
-	SAY(f, "cgroup v2 at %s, containers in %s", *h->ct.cgroup_mount ? h->ct.cgroup_mount : "(nowhere)", h->manager->cgroup.path);
+	SAY(f, "cgroup v2 at %s, containers in %s", *h->ct.cgroup_mount ? h->ct.cgroup_mount : "(nowhere)",
+	        h->manager->cgroup.path);
 	if (*h->ct.cgroup_mount && h->ct.cgroup_kill && h->ct.cgroup_freeze)
 		return OUTCOME_OK;
-	REMEDY(f, "mount cgroup2 (mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified); cgroup.kill needs Linux 5.14");
+	REMEDY(f,
+	        "mount cgroup2 (mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified); cgroup.kill needs Linux 5.14");
 	return OUTCOME_MISSING;
 }
 
@@ -82,7 +84,8 @@ static enum outcome check_controllers(const struct host *h, struct finding *f)
 		return OUTCOME_OK;
 	}
 	SAY(f, "missing in cgroup v2: %s; limits that need them are refused", missing.data);
-	REMEDY(f, "they belong to cgroup v1 on this host: boot with systemd.unified_cgroup_hierarchy=1 or cgroup_no_v1=all, so that cgroup v2 has them");
+	REMEDY(f,
+	        "they belong to cgroup v1 on this host: boot with systemd.unified_cgroup_hierarchy=1 or cgroup_no_v1=all, so that cgroup v2 has them");
 	return OUTCOME_MISSING;
 }
 
@@ -117,8 +120,9 @@ static enum outcome check_image(const struct host *h, struct finding *f)
 
 static enum outcome check_filter(const struct host *h, struct finding *f)
 {
-	SAY(f, "veth %s, nf_tables %s, netdev family %s, masquerade %s", h->net.veth ? "yes" : "no", h->net.nft ? "yes" : "no",
-		h->net.nft_netdev ? "yes" : "no", h->net.nft_masquerade ? "yes" : "no");
+	SAY(f, "veth %s, nf_tables %s, netdev family %s, masquerade %s", h->net.veth ? "yes" : "no",
+	        h->net.nft ? "yes" : "no", h->net.nft_netdev ? "yes" : "no",
+	        h->net.nft_masquerade ? "yes" : "no");
 	if (h->net.veth && h->net.nft && h->net.nft_netdev && h->net.nft_masquerade)
 		return OUTCOME_OK;
 	REMEDY(f, "load the modules veth, nf_tables, nft_masq (CONFIG_NF_TABLES_NETDEV=y)");
@@ -129,7 +133,7 @@ static enum outcome check_uplink(const struct host *h, struct finding *f)
 {
 	if (*h->net.uplink) {
 		SAY(f, "default route by %s, MTU %u, IPv4 forwarding %s", h->net.uplink, h->net.uplink_mtu,
-			h->net.ip_forward ? "on" : "off");
+		        h->net.ip_forward ? "on" : "off");
 		return OUTCOME_OK;
 	}
 	SAY(f, "no default route: containers reach this host only");
@@ -139,16 +143,19 @@ static enum outcome check_uplink(const struct host *h, struct finding *f)
 
 static enum outcome check_time(const struct host *h, struct finding *f)
 {
-	SAY(f, h->ct.time_namespace ? "time namespaces: uptime inside is the container's" : "no time namespaces: uptime inside is the host's");
+	SAY(f, h->ct.time_namespace ? "time namespaces: uptime inside is the container's"
+	                            : "no time namespaces: uptime inside is the host's");
 	return h->ct.time_namespace ? OUTCOME_OK : OUTCOME_WARNING;
 }
 
 static enum outcome check_seccomp(const struct host *h, struct finding *f)
 {
-	SAY(f, "seccomp filters %s, device programs %s", h->ct.seccomp ? "yes" : "no", h->ct.cgroup_devices ? "yes" : "no");
+	SAY(f, "seccomp filters %s, device programs %s", h->ct.seccomp ? "yes" : "no",
+	        h->ct.cgroup_devices ? "yes" : "no");
 	if (h->ct.seccomp && h->ct.cgroup_devices)
 		return OUTCOME_OK;
-	REMEDY(f, "the kernel needs CONFIG_SECCOMP_FILTER and CONFIG_CGROUP_BPF; without them no container is started");
+	REMEDY(f,
+	        "the kernel needs CONFIG_SECCOMP_FILTER and CONFIG_CGROUP_BPF; without them no container is started");
 	return OUTCOME_MISSING;
 }
 
@@ -226,8 +233,9 @@ int api_doctor_run(struct manager *m, struct call *call, struct ct_error *err)
 		enum outcome outcome = checks[i].check(&h, &f);
 
 		(void)json_array_append_new(list, /* a shorter list without memory */
-			json_pack("{s:s, s:s, s:s, s:s}", "name", checks[i].name, "state", outcome_names[outcome], "detail", f.detail,
-				"remedy", outcome == OUTCOME_OK ? "" : f.remedy));
+		        json_pack("{s:s, s:s, s:s, s:s}", "name", checks[i].name, "state",
+		                outcome_names[outcome], "detail", f.detail, "remedy",
+		                outcome == OUTCOME_OK ? "" : f.remedy));
 	}
 	call_reply(call, 200, json_pack("{s:O}", "checks", list));
 	return 0;

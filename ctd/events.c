@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Events: a bounded table, and long polling of it.
  *
- * GET /v1/events?after=ID&wait=S answers at once if there is anything newer than ID, else when something happens or the time is over, so that a follower loses
- * nothing between two polls.
+ * GET /v1/events?after=ID&wait=S answers at once if there is anything newer than ID, else when something
+ * happens or the time is over, so that a follower loses nothing between two polls.
  */
 #include "ctd/events.h"
 
@@ -38,8 +38,8 @@ static int print_event(const struct event_row *row, void *userdata)
 	struct printer *p = userdata;
 	char text[32];
 
-	(void)strbuf_printf(p->b, "%s{\"id\":%lld,\"time\":\"%s\",\"type\":", p->n++ ? "," : "", (long long)row->id,
-		format_time_utc(text, sizeof(text), row->time_usec));
+	(void)strbuf_printf(p->b, "%s{\"id\":%lld,\"time\":\"%s\",\"type\":", p->n++ ? "," : "",
+	        (long long)row->id, format_time_utc(text, sizeof(text), row->time_usec));
 	(void)strbuf_json_string(p->b, row->type);
 	if (row->ctid)
 		(void)strbuf_printf(p->b, ",\"ctid\":\"%s\"", row->ctid);
@@ -49,7 +49,8 @@ static int print_event(const struct event_row *row, void *userdata)
 }
 
 /* The rows after an id as a whole answer; *ret_n how many. */
-static int print_events(struct manager *m, int64_t after, uint32_t limit, struct strbuf *b, size_t *ret_n, struct ct_error *err)
+static int print_events(struct manager *m, int64_t after, uint32_t limit, struct strbuf *b, size_t *ret_n,
+        struct ct_error *err)
 {
 	struct printer p = { .b = b };
 	int r;
@@ -118,7 +119,8 @@ void events_free(struct manager *m)
 		wait_answer(LIST_FIRST(&m->event_waits));
 }
 
-static int wait_add(struct manager *m, struct call *call, int64_t after, uint32_t limit, uint64_t seconds, struct ct_error *err)
+static int wait_add(struct manager *m, struct call *call, int64_t after, uint32_t limit, uint64_t seconds,
+        struct ct_error *err)
 {
 	struct event_wait *w = calloc(1, sizeof(*w));
 	int r;
@@ -126,7 +128,8 @@ static int wait_add(struct manager *m, struct call *call, int64_t after, uint32_
 	if (!w)
 		return ct_error_set(err, -ENOMEM, "events", "out of memory");
 	*w = (struct event_wait){ .manager = m, .call = call, .after = after, .limit = limit };
-	r = sd_event_add_time_relative(m->event, &w->timer, CLOCK_MONOTONIC, seconds * USEC_PER_SEC, 0, on_timeout, w);
+	r = sd_event_add_time_relative(
+	        m->event, &w->timer, CLOCK_MONOTONIC, seconds * USEC_PER_SEC, 0, on_timeout, w);
 	if (r < 0) {
 		free(w);
 		return ct_error_set(err, r, "events", "cannot wait: %s", strerror(-r));

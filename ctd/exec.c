@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What happens to a command after it was started, the console, and the log; see verbs-exec.c for the start. */
+/* What happens to a command after it was started, the console, and the log; see verbs-exec.c for the start.
+ */
 #include "ctd/exec.h"
 
 #include <errno.h>
@@ -22,7 +23,8 @@ void exec_exited(struct manager *m, const struct keeper_process *process)
 {
 	attach_exit(m->attach, id_of(process), process->exit_code < 0 ? 255 : process->exit_code);
 	if (m->keeper)
-		(void)keeper_client_forget(m->keeper, process->key, NULL, NULL); /* found by the next LIST if it fails */
+		(void)keeper_client_forget(
+		        m->keeper, process->key, NULL, NULL); /* found by the next LIST if it fails */
 }
 
 void exec_found(struct manager *m, const struct keeper_process *process)
@@ -67,7 +69,8 @@ static void on_signal(const char *id, int signo, void *userdata)
 
 	exec_key(id, key);
 	if (m->keeper && !console_find(m, id))
-		(void)keeper_client_signal(m->keeper, key, signo, NULL, NULL); /* it may have ended: then there is nothing to do */
+		(void)keeper_client_signal(m->keeper, key, signo, NULL,
+		        NULL); /* it may have ended: then there is nothing to do */
 }
 
 static void on_resize(const char *id, uint16_t rows, uint16_t columns, void *userdata)
@@ -78,7 +81,8 @@ static void on_resize(const char *id, uint16_t rows, uint16_t columns, void *use
 
 	if (!m->keeper)
 		return;
-	(void)snprintf(key, sizeof(key), "%s/%s", console ? "c" : "x", console ? console->ctid : id); /* 34 bytes and the end */
+	(void)snprintf(key, sizeof(key), "%s/%s", console ? "c" : "x",
+	        console ? console->ctid : id); /* 34 bytes and the end */
 	(void)keeper_client_console_resize(m->keeper, key, rows, columns, NULL, NULL); /* as above */
 }
 
@@ -113,7 +117,8 @@ void exec_consoles_free(struct manager *m)
 {
 	struct console *console, *next;
 
-	HASH_ITER (hh, m->consoles, console, next) {
+	HASH_ITER(hh, m->consoles, console, next)
+	{
 		HASH_DEL(m->consoles, console);
 		free(console);
 	}
@@ -129,7 +134,8 @@ static const struct json_field size_fields[] = {
 	{ NULL },
 };
 
-static int console_target(struct manager *m, struct call *call, struct container **ret, struct size *size, struct ct_error *err)
+static int console_target(
+        struct manager *m, struct call *call, struct container **ret, struct size *size, struct ct_error *err)
 {
 	int r;
 
@@ -168,14 +174,16 @@ static void on_console_attached(struct keeper_reply *reply, void *userdata)
 		call_reply(s->call, 201, json_pack("{s:s}", "id", console->id));
 	} else {
 		if (r == -ESRCH)
-			(void)ct_error_kind_set(&error, CT_ERROR_STATE, r, "it has not run since ct-keeper was started: there is no console");
+			(void)ct_error_kind_set(&error, CT_ERROR_STATE, r,
+			        "it has not run since ct-keeper was started: there is no console");
 		call_reply_error(s->call, &error);
 		free(console);
 	}
 	free(s);
 }
 
-static int console_start(struct manager *m, struct call *call, const struct container *c, struct ct_error *err)
+static int console_start(
+        struct manager *m, struct call *call, const struct container *c, struct ct_error *err)
 {
 	struct console_start *s = calloc(1, sizeof(*s));
 	struct console *console = calloc(1, sizeof(*console));
@@ -184,11 +192,14 @@ static int console_start(struct manager *m, struct call *call, const struct cont
 
 	if (!s || !console) {
 		r = ct_error_set(err, -ENOMEM, "console", "out of memory");
-	} else if ((r = attach_id_new(console->id)) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+	} else if ((r = attach_id_new(console->id)) < 0 ||
+	           socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
 		r = ct_error_set(err, r < 0 ? r : -errno, "console", "cannot make a socket pair");
 	} else {
 		memcpy(console->ctid, c->row.ctid, sizeof(console->ctid));
-		*s = (struct console_start){ .manager = m, .call = call, .console = console, .ours = pair[0] };
+		*s = (struct console_start){
+			.manager = m, .call = call, .console = console, .ours = pair[0]
+		};
 		container_key(c, key);
 		r = keeper_client_console_attach(m->keeper, key, pair[1], 0, on_console_attached, s);
 		if (r < 0)
@@ -215,7 +226,8 @@ int api_container_console(struct manager *m, struct call *call, struct ct_error 
 		return r;
 	container_key(c, key);
 	if (size.rows && size.columns && container_has_init(c))
-		(void)keeper_client_console_resize(m->keeper, key, (uint16_t)size.rows, (uint16_t)size.columns, NULL, NULL); /* a nicety */
+		(void)keeper_client_console_resize(m->keeper, key, (uint16_t)size.rows,
+		        (uint16_t)size.columns, NULL, NULL); /* a nicety */
 	return console_start(m, call, c, err);
 }
 
@@ -232,9 +244,11 @@ int api_container_console_resize(struct manager *m, struct call *call, struct ct
 	if (!size.rows || !size.columns)
 		return ct_error_field(err, "rows", "rows and columns must be at least 1");
 	container_key(c, key);
-	r = keeper_client_console_resize(m->keeper, key, (uint16_t)size.rows, (uint16_t)size.columns, NULL, NULL);
+	r = keeper_client_console_resize(
+	        m->keeper, key, (uint16_t)size.rows, (uint16_t)size.columns, NULL, NULL);
 	if (r < 0)
-		return ct_error_set(err, r, "console", "cannot resize the console of \"%s\": %s", c->row.name, strerror(-r));
+		return ct_error_set(err, r, "console", "cannot resize the console of \"%s\": %s", c->row.name,
+		        strerror(-r));
 	call_reply(call, 200, json_object());
 	return 0;
 }
@@ -244,7 +258,8 @@ static void on_log_read(struct keeper_reply *reply, void *userdata)
 	struct call *call = userdata;
 	size_t len = reply->data_len;
 
-	if (reply->result == -ESRCH || (reply->result >= 0 && !reply->data)) /* it has not run: an empty log */
+	if (reply->result == -ESRCH ||
+	        (reply->result >= 0 && !reply->data)) /* it has not run: an empty log */
 		call_reply_data(call, 200, "text/plain; charset=utf-8", strdup(""), 0);
 	else if (reply->result < 0)
 		call_reply_error(call, &reply->error);
@@ -285,13 +300,15 @@ static void on_exec_listed(struct keeper_reply *reply, void *userdata)
 		if (!str_eq(process->key, key))
 			continue;
 		call_reply(x->call, 200,
-			process->state == KEEPER_PROCESS_EXITED ?
-				json_pack("{s:s, s:s, s:i}", "id", x->id, "state", "exited", "exit_code", process->exit_code) :
-				json_pack("{s:s, s:s}", "id", x->id, "state", "running"));
+		        process->state == KEEPER_PROCESS_EXITED
+		                ? json_pack("{s:s, s:s, s:i}", "id", x->id, "state", "exited", "exit_code",
+		                          process->exit_code)
+		                : json_pack("{s:s, s:s}", "id", x->id, "state", "running"));
 		free(x);
 		return;
 	}
-	(void)ct_error_kind_set(&error, CT_ERROR_NOT_FOUND, -ENOENT, "there is no running command with this id");
+	(void)ct_error_kind_set(
+	        &error, CT_ERROR_NOT_FOUND, -ENOENT, "there is no running command with this id");
 	call_reply_error(x->call, reply->result < 0 ? &reply->error : &error);
 	free(x);
 }
@@ -302,7 +319,8 @@ int api_exec_show(struct manager *m, struct call *call, struct ct_error *err)
 	int r;
 
 	if (!m->keeper || strlen(call_param(call, "id")) != ATTACH_ID_SIZE - 1)
-		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, -ENOENT, "there is no command with this id");
+		return ct_error_kind_set(
+		        err, CT_ERROR_NOT_FOUND, -ENOENT, "there is no command with this id");
 	x = calloc(1, sizeof(*x));
 	if (!x)
 		return ct_error_set(err, -ENOMEM, "exec", "out of memory");
@@ -326,7 +344,8 @@ static void on_signalled(struct keeper_reply *reply, void *userdata)
 
 int api_exec_signal(struct manager *m, struct call *call, struct ct_error *err)
 {
-	static const struct json_field fields[] = { { "signal", JSON_KIND_U64, 0, JSON_NO_HAS, true }, { NULL } };
+	static const struct json_field fields[] = { { "signal", JSON_KIND_U64, 0, JSON_NO_HAS, true },
+		{ NULL } };
 	uint64_t signo = 0;
 	char key[40];
 	int r;
@@ -337,7 +356,8 @@ int api_exec_signal(struct manager *m, struct call *call, struct ct_error *err)
 	if (signo < 1 || signo > 64)
 		return ct_error_field(err, "signal", "signal must be from 1 to 64");
 	if (!m->keeper || strlen(call_param(call, "id")) != ATTACH_ID_SIZE - 1)
-		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, -ENOENT, "there is no command with this id");
+		return ct_error_kind_set(
+		        err, CT_ERROR_NOT_FOUND, -ENOENT, "there is no command with this id");
 
 	exec_key(call_param(call, "id"), key);
 	r = keeper_client_signal(m->keeper, key, (int)signo, on_signalled, call);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Freezing and thawing by the cgroup freezer (cgroup.freeze, Linux 5.2).
  *
- * The kernel confirms in cgroup.events when the last task has stopped; a task in an uninterruptible sleep delays that. We write, then look every few
- * milliseconds for ten seconds; a freeze that is not confirmed is taken back.
+ * The kernel confirms in cgroup.events when the last task has stopped; a task in an uninterruptible sleep
+ * delays that. We write, then look every few milliseconds for ten seconds; a freeze that is not confirmed is
+ * taken back.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +36,8 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
 static int freeze_arm(struct freeze *f)
 {
 	f->timer = sd_event_source_disable_unref(f->timer);
-	return sd_event_add_time_relative(f->container->manager->event, &f->timer, CLOCK_MONOTONIC, LOOK_EVERY_USEC, 500, on_time, f);
+	return sd_event_add_time_relative(
+	        f->container->manager->event, &f->timer, CLOCK_MONOTONIC, LOOK_EVERY_USEC, 500, on_time, f);
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
@@ -45,7 +47,8 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 	struct ct_error error = { 0 };
 
 	if (c->cgroup_fd < 0 || c->state == CONTAINER_STOPPING || c->state == CONTAINER_STOPPED) {
-		(void)ct_error_kind_set(&error, CT_ERROR_STATE, -ESRCH, "\"%s\" ended meanwhile", c->row.name);
+		(void)ct_error_kind_set(
+		        &error, CT_ERROR_STATE, -ESRCH, "\"%s\" ended meanwhile", c->row.name);
 		freeze_end(f, -ESRCH, &error);
 		return 0;
 	}
@@ -60,13 +63,14 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)ct_cgroup_freeze(c->cgroup_fd, false, 0, NULL); /* as it was: running */
 	(void)ct_error_kind_set(&error, CT_ERROR_FAILED, -ETIMEDOUT,
-		"\"%s\" did not %s in 10 seconds: a process waits in the kernel, perhaps for a disk", c->row.name,
-		f->freeze ? "freeze" : "thaw");
+	        "\"%s\" did not %s in 10 seconds: a process waits in the kernel, perhaps for a disk",
+	        c->row.name, f->freeze ? "freeze" : "thaw");
 	freeze_end(f, -ETIMEDOUT, &error);
 	return 0;
 }
 
-int container_freeze(struct container *c, bool freeze, operation_fn done, void *userdata, struct ct_error *err)
+int container_freeze(
+        struct container *c, bool freeze, operation_fn done, void *userdata, struct ct_error *err)
 {
 	struct freeze *f;
 	int r;
@@ -74,8 +78,8 @@ int container_freeze(struct container *c, bool freeze, operation_fn done, void *
 	if (c->state == (freeze ? CONTAINER_FROZEN : CONTAINER_RUNNING))
 		return 1;
 	if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_FROZEN)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY, "cannot %s \"%s\": it is %s", freeze ? "freeze" : "thaw",
-			c->row.name, container_state_name(c->state));
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY, "cannot %s \"%s\": it is %s",
+		        freeze ? "freeze" : "thaw", c->row.name, container_state_name(c->state));
 
 	f = calloc(1, sizeof(*f));
 	if (!f)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The kinds of difference that fsck knows: database, processes, cgroups, network, disks, templates, leases. */
+/* The kinds of difference that fsck knows: database, processes, cgroups, network, disks, templates, leases.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,8 @@ static int check_database(struct fsck *f, struct ct_error *err)
 	int r = store_check(f->manager->store, text, sizeof(text), err);
 
 	if (r > 0)
-		fsck_report(f, "database", "ctd.db", false, "%s (stop ctd and restore a backup, or sqlite3 .recover)", text);
+		fsck_report(f, "database", "ctd.db", false,
+		        "%s (stop ctd and restore a backup, or sqlite3 .recover)", text);
 	return r < 0 ? r : 0;
 }
 
@@ -48,7 +50,8 @@ static int check_marks(struct fsck *f, struct ct_error *err)
 {
 	struct container *c, *next;
 
-	HASH_ITER (hh_ctid, f->manager->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, f->manager->containers.by_ctid, c, next)
+	{
 		if (!c->row.broken || at_work(c))
 			continue;
 		fsck_report(f, "broken", c->row.name, f->repair, "%s", c->row.broken);
@@ -65,14 +68,16 @@ static int check_processes(struct fsck *f, struct ct_error *err)
 	struct container *c, *next;
 	char key[40];
 
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
 		const struct keeper_process *process;
 
 		container_key(c, key);
 		process = find_process(f, key);
 		if (at_work(c) || !should_run(c) || (process && process->state != KEEPER_PROCESS_EXITED))
 			continue;
-		fsck_report(f, "state", c->row.name, f->repair, "is recorded as %s but has no init", container_state_name(c->state));
+		fsck_report(f, "state", c->row.name, f->repair, "is recorded as %s but has no init",
+		        container_state_name(c->state));
 		if (f->repair)
 			container_teardown(c, NULL, NULL);
 	}
@@ -85,9 +90,11 @@ static int check_processes(struct fsck *f, struct ct_error *err)
 		owner = container_by_ctid(m, process->key + 2);
 		if (owner && (at_work(owner) || container_has_init(owner)))
 			continue;
-		fsck_report(f, "process", process->key + 2, f->repair, "an init runs (pid %d) that no container claims", process->pid);
+		fsck_report(f, "process", process->key + 2, f->repair,
+		        "an init runs (pid %d) that no container claims", process->pid);
 		if (f->repair)
-			(void)keeper_client_signal(m->keeper, process->key, SIGKILL, NULL, NULL); /* it may have ended */
+			(void)keeper_client_signal(
+			        m->keeper, process->key, SIGKILL, NULL, NULL); /* it may have ended */
 	}
 	return 0;
 }
@@ -103,7 +110,8 @@ static int check_cgroups(struct fsck *f, struct ct_error *err)
 
 	dir = fd >= 0 ? fdopendir(fd) : NULL;
 	if (!dir)
-		return ct_error_set(err, -errno, "cgroup", "cannot list \"%s\": %s", m->cgroup.path, strerror(errno));
+		return ct_error_set(
+		        err, -errno, "cgroup", "cannot list \"%s\": %s", m->cgroup.path, strerror(errno));
 	TAKE_FD(fd); /* the directory's now */
 
 	while ((entry = readdir(dir))) {
@@ -112,16 +120,20 @@ static int check_cgroups(struct fsck *f, struct ct_error *err)
 		c = container_by_ctid(m, entry->d_name + 2);
 		if (c && (at_work(c) || c->run.slot))
 			continue;
-		fsck_report(f, "cgroup", entry->d_name, f->repair, "is there but no running container has it");
+		fsck_report(
+		        f, "cgroup", entry->d_name, f->repair, "is there but no running container has it");
 		if (f->repair) {
-			_cleanup_close_ int stray = openat(m->cgroup.fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			_cleanup_close_ int stray =
+			        openat(m->cgroup.fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 			(void)ct_cgroup_kill(stray, NULL); /* what counts is the removal */
-			for (int i = 0; i < 50 && ct_cgroup_remove(m->cgroup.fd, entry->d_name, NULL) == -EBUSY; i++)
+			for (int i = 0;
+			        i < 50 && ct_cgroup_remove(m->cgroup.fd, entry->d_name, NULL) == -EBUSY; i++)
 				(void)usleep(2000); /* its processes end */
 		}
 	}
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
 		container_cgroup_name(c, name);
 		if (at_work(c) || !should_run(c) || faccessat(m->cgroup.fd, name, F_OK, 0) == 0)
 			continue;
@@ -169,13 +181,13 @@ static int expect_all(struct net_check *n)
 
 	for (unsigned i = 0; r >= 0 && i < m->pool.n_items; i++)
 		r = expect(n, m->pool.items[i].host_name, NULL);
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next)
-		for (unsigned i = 0; r >= 0 && c->run.slot && i < c->config.n_nets; i++) {
-			if (c->config.nets[i].mode == NET_MODE_NONE)
-				continue;
-			net_port_name(host_name, m->tag, c->run.slot, i);
-			r = expect(n, host_name, c);
-		}
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	for (unsigned i = 0; r >= 0 && c->run.slot && i < c->config.n_nets; i++) {
+		if (c->config.nets[i].mode == NET_MODE_NONE)
+			continue;
+		net_port_name(host_name, m->tag, c->run.slot, i);
+		r = expect(n, host_name, c);
+	}
 	return r;
 }
 
@@ -210,17 +222,19 @@ static int report_net(struct net_check *n)
 		bool repaired = f->repair && net_object_remove(f->manager->net, &n->strays[i], NULL) == 0;
 
 		fsck_report(f, object_names[n->strays[i].kind], n->strays[i].host_name, repaired,
-			"is there but no running container has it");
+		        "is there but no running container has it");
 	}
-	HASH_ITER (hh, n->names, name, next) {
-		struct container *c = name->owner ? container_by_ctid(f->manager, name->owner->row.ctid) : NULL;
+	HASH_ITER(hh, n->names, name, next)
+	{
+		struct container *c =
+		        name->owner ? container_by_ctid(f->manager, name->owner->row.ctid) : NULL;
 		bool repaired;
 
 		if (!c || at_work(c) || !should_run(c) || (name->found && name->filtered))
 			continue;
 		repaired = f->repair && ports_restore(c, NULL) == 0;
-		fsck_report(f, name->found ? "filter" : "link", c->row.name, repaired, "%s of the interface is missing",
-			name->found ? "the filter" : "the host side");
+		fsck_report(f, name->found ? "filter" : "link", c->row.name, repaired,
+		        "%s of the interface is missing", name->found ? "the filter" : "the host side");
 	}
 	return 0;
 }
@@ -238,7 +252,8 @@ static int check_network(struct fsck *f, struct ct_error *err)
 		r = net_dump(f->manager->net, on_object, &n, err);
 	if (r >= 0)
 		r = report_net(&n);
-	HASH_ITER (hh, n.names, name, next) {
+	HASH_ITER(hh, n.names, name, next)
+	{
 		HASH_DEL(n.names, name);
 		free(name);
 	}
@@ -273,11 +288,13 @@ static int check_disks(struct fsck *f, struct ct_error *err)
 	r = disk_store_each(m->disks, "containers", on_disk, f, err);
 	if (r < 0)
 		return r;
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
 		(void)snprintf(path, sizeof(path), "containers/%s", c->row.ctid);
 		if (at_work(c) || faccessat(disk_store_fd(m->disks), path, F_OK, 0) == 0)
 			continue;
-		fsck_report(f, "disk", c->row.name, false, "is missing: restore it from a backup, or destroy the container");
+		fsck_report(f, "disk", c->row.name, false,
+		        "is missing: restore it from a backup, or destroy the container");
 	}
 	if (f->repair)
 		sweeper_kick(m->sweeper);
@@ -309,7 +326,8 @@ static int on_template_row(const struct template_row *row, void *userdata)
 
 	(void)snprintf(path, sizeof(path), "templates/%s/root", row->digest);
 	if (faccessat(disk_store_fd(f->manager->disks), path, F_OK, 0) < 0)
-		fsck_report(f, "template", row->name ?: row->digest, false, "its files are missing: build or import it again");
+		fsck_report(f, "template", row->name ?: row->digest, false,
+		        "its files are missing: build or import it again");
 	return 0;
 }
 
@@ -321,12 +339,14 @@ static int check_templates(struct fsck *f, struct ct_error *err)
 	return r < 0 ? r : store_template_each(f->manager->store, on_template_row, f, err);
 }
 
-/* Addresses that the configuration has and nobody leased. Those that are leased and not configured are private ones, or strays. */
+/* Addresses that the configuration has and nobody leased. Those that are leased and not configured are
+ * private ones, or strays. */
 static int check_leases(struct fsck *f, struct ct_error *err)
 {
 	struct container *c, *next;
 
-	HASH_ITER (hh_ctid, f->manager->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, f->manager->containers.by_ctid, c, next)
+	{
 		int r = at_work(c) ? 0 : ports_check_leases(c, err);
 		bool repaired = false;
 
@@ -335,11 +355,13 @@ static int check_leases(struct fsck *f, struct ct_error *err)
 		if (r == 0)
 			continue;
 		if (f->repair && store_begin(f->manager->store, true, NULL) >= 0) {
-			repaired = ports_lease(c, &c->config, NULL) >= 0 && store_commit(f->manager->store, NULL) >= 0;
+			repaired = ports_lease(c, &c->config, NULL) >= 0 &&
+			           store_commit(f->manager->store, NULL) >= 0;
 			if (!repaired)
 				store_rollback(f->manager->store);
 		}
-		fsck_report(f, "lease", c->row.name, repaired, "the leased addresses are not those of its configuration");
+		fsck_report(f, "lease", c->row.name, repaired,
+		        "the leased addresses are not those of its configuration");
 	}
 	return 0;
 }
@@ -348,10 +370,12 @@ static int check_slots(struct fsck *f, struct ct_error *err)
 {
 	struct container *c, *next;
 
-	HASH_ITER (hh_ctid, f->manager->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, f->manager->containers.by_ctid, c, next)
+	{
 		if (at_work(c) || c->state != CONTAINER_STOPPED || c->run.slot == 0)
 			continue;
-		fsck_report(f, "lease", c->row.name, f->repair, "is stopped but holds the id range %u", c->run.slot);
+		fsck_report(f, "lease", c->row.name, f->repair, "is stopped but holds the id range %u",
+		        c->run.slot);
 		if (f->repair)
 			container_teardown(c, NULL, NULL);
 	}

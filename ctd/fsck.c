@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* fsck: every difference between what is recorded and what is there, and its mending.
  *
- * Both directions for each kind of thing: what the records claim must exist, and what carries our tag must be claimed by a record. It runs in the event loop while
- * other verbs are at work; a container with a job at work is left out, because a difference there is the job's normal state.
+ * Both directions for each kind of thing: what the records claim must exist, and what carries our tag must be
+ * claimed by a record. It runs in the event loop while other verbs are at work; a container with a job at
+ * work is left out, because a difference there is the job's normal state.
  */
 #include "ctd/fsck.h"
 
@@ -22,7 +23,8 @@ void fsck_report(struct fsck *f, const char *kind, const char *object, bool repa
 	(void)vsnprintf(text, sizeof(text), format, ap); /* cut short is fine */
 	va_end(ap);
 	(void)json_array_append_new(f->differences, /* a shorter list without memory */
-		json_pack("{s:s, s:s, s:s, s:b}", "kind", kind, "object", object, "text", text, "repaired", repaired));
+	        json_pack("{s:s, s:s, s:s, s:b}", "kind", kind, "object", object, "text", text, "repaired",
+	                repaired));
 }
 
 struct fsck_call {
@@ -46,7 +48,9 @@ static void on_listed(struct keeper_reply *reply, void *userdata)
 {
 	_cleanup_free_ struct fsck_call *x = userdata;
 	_cleanup_json_ json_t *differences = json_array();
-	struct fsck f = { .manager = x->manager, .repair = x->repair, .processes = reply, .differences = differences };
+	struct fsck f = {
+		.manager = x->manager, .repair = x->repair, .processes = reply, .differences = differences
+	};
 	struct ct_error error = { 0 };
 	int r;
 
@@ -63,7 +67,8 @@ static void on_listed(struct keeper_reply *reply, void *userdata)
 
 int api_fsck_run(struct manager *m, struct call *call, struct ct_error *err)
 {
-	static const struct json_field fields[] = { { "repair", JSON_KIND_BOOL, 0, JSON_NO_HAS, false }, { NULL } };
+	static const struct json_field fields[] = { { "repair", JSON_KIND_BOOL, 0, JSON_NO_HAS, false },
+		{ NULL } };
 	struct fsck_call *x;
 	bool repair = false;
 	int r;

@@ -18,7 +18,7 @@ struct fsck {
 
 /* One difference. repaired: it was mended (or will be by what was begun). */
 void fsck_report(struct fsck *f, const char *kind, const char *object, bool repaired, const char *format, ...)
-	__attribute__((format(printf, 5, 6)));
+        __attribute__((format(printf, 5, 6)));
 
 /* Each compares one kind of thing in both directions. */
 struct fsck_check {

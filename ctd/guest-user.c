@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Users of a container, read from its /etc/passwd and /etc/group by a parser of our own.
  *
- * libc's lookups would load the tenant's NSS modules or follow its nsswitch.conf; here the two files are plain bytes: regular, at most 1 MiB, lines that do
- * not parse are passed over, numbers must be below 65,536. "root" and "0" work even if the files are missing.
+ * libc's lookups would load the tenant's NSS modules or follow its nsswitch.conf; here the two files are
+ * plain bytes: regular, at most 1 MiB, lines that do not parse are passed over, numbers must be below 65,536.
+ * "root" and "0" work even if the files are missing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -118,13 +119,15 @@ static int refuse(struct ct_error *err, const char *who)
 {
 	char shown[80];
 
-	return ct_error_field(err, "user", "there is no user \"%s\" in the container; a number, or UID:GID, needs no entry",
-		str_escape_to(shown, sizeof(shown), who, strlen(who)));
+	return ct_error_field(err, "user",
+	        "there is no user \"%s\" in the container; a number, or UID:GID, needs no entry",
+	        str_escape_to(shown, sizeof(shown), who, strlen(who)));
 }
 
 int guest_find_user(int root_fd, const char *who, struct guest_user *ret, struct ct_error *err)
 {
-	_cleanup_free_ char *passwd = read_small(root_fd, "/etc/passwd"), *group = read_small(root_fd, "/etc/group");
+	_cleanup_free_ char *passwd = read_small(root_fd, "/etc/passwd"),
+	                    *group = read_small(root_fd, "/etc/group");
 	_cleanup_free_ char *copy = strdup(who);
 	char *colon = copy ? strchr(copy, ':') : NULL;
 	uint32_t uid = 0, gid = 0;

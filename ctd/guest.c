@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Editing files in a tenant's tree.
  *
- * The tree is hostile: any name may be a link, a fifo or a huge sparse file, and may change while we look. So every path goes through openat2 inside the
- * root, files are opened O_NONBLOCK and must be regular and small, and a file is replaced by a rename of a complete new one in the directory
- * that was opened, never followed and never truncated. While it works, the process has the file-system ids of the container's root (setfsuid(2),
- * which also takes away the capabilities that override permissions): whatever the tenant arranged, we can do no more than it could itself, and new
- * files belong to it. Only the owner and mode of a replaced file (shadow is root:shadow 0640) are put back with our own ids, on the fd of the file we made.
+ * The tree is hostile: any name may be a link, a fifo or a huge sparse file, and may change while we look. So
+ * every path goes through openat2 inside the root, files are opened O_NONBLOCK and must be regular and small,
+ * and a file is replaced by a rename of a complete new one in the directory that was opened, never followed
+ * and never truncated. While it works, the process has the file-system ids of the container's root
+ * (setfsuid(2), which also takes away the capabilities that override permissions): whatever the tenant
+ * arranged, we can do no more than it could itself, and new files belong to it. Only the owner and mode of a
+ * replaced file (shadow is root:shadow 0640) are put back with our own ids, on the fd of the file we made.
  */
 #include "ctd/guest.h"
 
@@ -35,7 +37,8 @@ struct guest {
 
 static void become(uint32_t id)
 {
-	/* No error is reported; both must be set from 0, where the group comes first, and back in the other order. */
+	/* No error is reported; both must be set from 0, where the group comes first, and back in the other
+	 * order. */
 	if (id) {
 		(void)setfsgid(id);
 		(void)setfsuid(id);
@@ -55,10 +58,11 @@ static void as_guest_end(struct as_guest *as)
 }
 
 #define AS_GUEST(g)                                                                                          \
-	struct as_guest as_guest_scope __attribute__((cleanup(as_guest_end), unused)) = { 0 };              \
+	struct as_guest as_guest_scope __attribute__((cleanup(as_guest_end), unused)) = { 0 };               \
 	become((g)->base_id)
 
-/* The file's contents, NUL-terminated; -ENOENT if there is none; -EINVAL if it is not a small regular file. */
+/* The file's contents, NUL-terminated; -ENOENT if there is none; -EINVAL if it is not a small regular file.
+ */
 static int guest_read(const struct guest *g, const char *path, char **ret, struct stat *ret_stat)
 {
 	_cleanup_close_ int fd = -1;
@@ -118,7 +122,8 @@ static int guest_write_aside(int dir_fd, const char *aside, const char *data, si
 }
 
 /* old: whose owner and mode are kept; NULL: a new file with the target's mode and root's. */
-static int guest_replace(const struct guest *g, const struct target *t, const char *data, const struct stat *old)
+static int guest_replace(
+        const struct guest *g, const struct target *t, const char *data, const struct stat *old)
 {
 	static const char aside[] = ".ctd-new";
 	_cleanup_close_ int dir_fd = -1, fd = -1;
@@ -136,7 +141,7 @@ static int guest_replace(const struct guest *g, const struct target *t, const ch
 
 	/* As ourselves, on the inode we made: ids within the container's range only. */
 	if (old && old->st_uid - g->base_id < 65536 && old->st_gid - g->base_id < 65536 &&
-		(fchown(fd, old->st_uid, old->st_gid) < 0 || fchmod(fd, mode) < 0))
+	        (fchown(fd, old->st_uid, old->st_gid) < 0 || fchmod(fd, mode) < 0))
 		return -errno;
 
 	AS_GUEST(g);
@@ -152,7 +157,8 @@ static int guest_replace(const struct guest *g, const struct target *t, const ch
 static int guest_error(struct ct_error *err, int r, const char *path)
 {
 	if (r == -EINVAL)
-		return ct_error_set(err, r, "guest", "cannot change %s in the container: it is not a regular file of at most 1M", path);
+		return ct_error_set(err, r, "guest",
+		        "cannot change %s in the container: it is not a regular file of at most 1M", path);
 	return ct_error_set(err, r, "guest", "cannot change %s in the container: %s", path, strerror(-r));
 }
 
@@ -174,7 +180,8 @@ static int guest_put(const struct guest *g, const struct target *t, const char *
 
 static int set_hostname(const struct guest *g, const char *hostname, struct ct_error *err)
 {
-	static const struct target name_file = { "/etc", "hostname", 0644 }, hosts_file = { "/etc", "hosts", 0644 };
+	static const struct target name_file = { "/etc", "hostname", 0644 },
+	                           hosts_file = { "/etc", "hosts", 0644 };
 	_cleanup_free_ char *name = str_printf("%s\n", hostname), *old = NULL, *hosts = NULL;
 	int r;
 
@@ -190,8 +197,11 @@ static int set_hostname(const struct guest *g, const char *hostname, struct ct_e
 		return 0;
 	if (r < 0 && r != -ENOENT)
 		return guest_error(err, r, "/etc/hosts");
-	hosts = old && *old ? str_printf("127.0.1.1\t%s\n%s", hostname, old) :
-			      str_printf("127.0.0.1\tlocalhost\n127.0.1.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname);
+	hosts = old && *old
+	                ? str_printf("127.0.1.1\t%s\n%s", hostname, old)
+	                : str_printf(
+	                          "127.0.0.1\tlocalhost\n127.0.1.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+	                          hostname);
 	if (!hosts)
 		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
 	return guest_put(g, &hosts_file, hosts, err);
@@ -214,12 +224,14 @@ static int set_resolver(const struct guest *g, const struct guest_edit *edit, st
 	int r;
 
 	r = guest_read(g, "/etc/resolv.conf", &old, NULL);
-	if (!edit->first_start && (is_symlink(g, "/etc/resolv.conf") || (r == 0 && *old && !strstr(old, RESOLV_MARK))))
+	if (!edit->first_start &&
+	        (is_symlink(g, "/etc/resolv.conf") || (r == 0 && *old && !strstr(old, RESOLV_MARK))))
 		return 0; /* the tenant's own arrangement */
 
 	(void)strbuf_puts(&text, RESOLV_MARK);
 	for (unsigned i = 0; i < edit->n_dns; i++)
-		(void)strbuf_printf(&text, "nameserver %s\n", ip_format_addr(&edit->dns[i], address, sizeof(address)));
+		(void)strbuf_printf(
+		        &text, "nameserver %s\n", ip_format_addr(&edit->dns[i], address, sizeof(address)));
 	if (text.error)
 		return ct_error_set(err, text.error, "guest", "out of memory");
 	return guest_put(g, &file, text.data, err);
@@ -277,8 +289,8 @@ static int shadow_text(const char *old, const char *hash, struct strbuf *text)
 		if (strncmp(line, "root:", 5) == 0 && !found) {
 			const char *rest = memchr(line + 5, ':', len - 5);
 
-			(void)strbuf_printf(text, "root:%s%.*s\n", hash, rest ? (int)(len - (size_t)(rest - line)) : 7,
-				rest ?: ":::::::");
+			(void)strbuf_printf(text, "root:%s%.*s\n", hash,
+			        rest ? (int)(len - (size_t)(rest - line)) : 7, rest ?: ":::::::");
 			found = true;
 		} else {
 			(void)strbuf_add(text, line, len);
@@ -334,9 +346,10 @@ int guest_hash_password(const char *password, char **ret, struct ct_error *err)
 	const char *hash;
 
 	if (!*password || strlen(password) > 512 || !str_is_printable(password))
-		return ct_error_field(err, "password", "a password must be 1 to 512 bytes without control characters");
+		return ct_error_field(
+		        err, "password", "a password must be 1 to 512 bytes without control characters");
 	if (!data || getrandom(random, sizeof(random), 0) != sizeof(random) ||
-		!crypt_gensalt_rn("$y$", 0, random, sizeof(random), salt, sizeof(salt)))
+	        !crypt_gensalt_rn("$y$", 0, random, sizeof(random), salt, sizeof(salt)))
 		return ct_error_set(err, -ENOMEM, "password", "cannot make a salt for a password");
 
 	hash = crypt_r(password, salt, data);

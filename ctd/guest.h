@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is written into a container's file system from outside: hostname, hosts, resolver, root's keys and password. */
+/* What is written into a container's file system from outside: hostname, hosts, resolver, root's keys and
+ * password. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,25 +10,27 @@
 #include "base/error.h"
 
 struct guest_edit {
-	const char *hostname;          /* NULL: leave */
-	const struct ip_addr *dns;     /* of resolv.conf; n_dns 0: leave it */
+	const char *hostname;      /* NULL: leave */
+	const struct ip_addr *dns; /* of resolv.conf; n_dns 0: leave it */
 	unsigned n_dns;
-	bool first_start;              /* resolv.conf of the template is replaced even if it is not ours */
-	char *const *ssh_keys;         /* with set_keys: exactly these stand in our part of root's authorized_keys */
+	bool first_start;      /* resolv.conf of the template is replaced even if it is not ours */
+	char *const *ssh_keys; /* with set_keys: exactly these stand in our part of root's authorized_keys */
 	unsigned n_ssh_keys;
 	bool set_keys;
-	const char *password_hash;     /* crypt(5) string for root; NULL: leave */
+	const char *password_hash; /* crypt(5) string for root; NULL: leave */
 };
 
-/* root_fd: the container's root as a directory (a detached mount, or /proc/PID/root of its init). base_id: of its ids as this process sees them. Only
- * what differs is written. Never blocks on what the tenant put there: fifos, devices and oversized files are refused. */
+/* root_fd: the container's root as a directory (a detached mount, or /proc/PID/root of its init). base_id: of
+ * its ids as this process sees them. Only what differs is written. Never blocks on what the tenant put there:
+ * fifos, devices and oversized files are refused. */
 int guest_apply(int root_fd, uint32_t base_id, const struct guest_edit *edit, struct ct_error *err);
 
-/* A yescrypt hash with a new salt; the caller's. -EINVAL: the password has a control character, is empty or longer than 512 bytes. */
+/* A yescrypt hash with a new salt; the caller's. -EINVAL: the password has a control character, is empty or
+ * longer than 512 bytes. */
 int guest_hash_password(const char *password, char **ret, struct ct_error *err);
 
-/* Looks "USER", "UID" or "UID:GID" up with a bounded parser of the container's /etc/passwd and /etc/group (no NSS). home and shell are the caller's; NULL if not known.
- * groups: room for 32, *n_groups in and out. */
+/* Looks "USER", "UID" or "UID:GID" up with a bounded parser of the container's /etc/passwd and /etc/group (no
+ * NSS). home and shell are the caller's; NULL if not known. groups: room for 32, *n_groups in and out. */
 struct guest_user {
 	uint32_t uid, gid;
 	uint32_t groups[32];

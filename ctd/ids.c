@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Several ctds may run on one host; two containers must never share an id. So each instance claims one of six ranges of 2^29 ids for itself.
+/* Several ctds may run on one host; two containers must never share an id. So each instance claims one of six
+ * ranges of 2^29 ids for itself.
  *
- * A claim is a symbolic link /run/ctd-ids/N whose target is "TAG:STATE_DIR": made in one step, atomic among instances, gone after a reboot, void when the
- * database it names is gone. The range is remembered in the database, so that an instance asks for the same again. Range 0 is left alone: the
- * host's own users and its subordinate ids (subuid(5)) are there; so is the last, which holds the kernel's special ids.
+ * A claim is a symbolic link /run/ctd-ids/N whose target is "TAG:STATE_DIR": made in one step, atomic among
+ * instances, gone after a reboot, void when the database it names is gone. The range is remembered in the
+ * database, so that an instance asks for the same again. Range 0 is left alone: the host's own users and its
+ * subordinate ids (subuid(5)) are there; so is the last, which holds the kernel's special ids.
  */
 #include "ctd/ids.h"
 
@@ -47,14 +49,16 @@ static int claim_one(int dir_fd, unsigned n, const char *claim)
 	colon = strchr(target, ':');
 	(void)snprintf(path, sizeof(path), "%s/ctd.db", colon ? colon + 1 : "");
 	if (!colon || (access(path, F_OK) < 0 && errno == ENOENT)) {
-		/* Void. Whoever unlinks it second takes a fresh claim away only if the names are equal, so look again after it. */
+		/* Void. Whoever unlinks it second takes a fresh claim away only if the names are equal, so
+		 * look again after it. */
 		if (unlinkat(dir_fd, name, 0) == 0 && symlinkat(claim, dir_fd, name) == 0)
 			return 1;
 	}
 	return 0;
 }
 
-int ids_claim(struct store *store, const char *tag, const char *state_dir, uint32_t *ret_start, struct ct_error *err)
+int ids_claim(struct store *store, const char *tag, const char *state_dir, uint32_t *ret_start,
+        struct ct_error *err)
 {
 	_cleanup_free_ char *claim = str_printf("%s:%s", tag, state_dir), *before = NULL;
 	_cleanup_close_ int dir_fd = -1;
@@ -65,7 +69,8 @@ int ids_claim(struct store *store, const char *tag, const char *state_dir, uint3
 		return ct_error_set(err, -ENOMEM, "ids", "out of memory");
 	dir_fd = open_or_mkdir(AT_FDCWD, CLAIM_DIR, 0755);
 	if (dir_fd < 0)
-		return ct_error_set(err, dir_fd, "ids", "cannot make \"%s\": %s", CLAIM_DIR, strerror(-dir_fd));
+		return ct_error_set(
+		        err, dir_fd, "ids", "cannot make \"%s\": %s", CLAIM_DIR, strerror(-dir_fd));
 	if (store_meta_get(store, "id-range", &before) == 0)
 		(void)parse_u32(before, &first); /* as it was written */
 
@@ -74,7 +79,8 @@ int ids_claim(struct store *store, const char *tag, const char *state_dir, uint3
 		int r = claim_one(dir_fd, n, claim);
 
 		if (r < 0)
-			return ct_error_set(err, r, "ids", "cannot claim an id range in \"%s\": %s", CLAIM_DIR, strerror(-r));
+			return ct_error_set(err, r, "ids", "cannot claim an id range in \"%s\": %s",
+			        CLAIM_DIR, strerror(-r));
 		if (r == 0)
 			continue;
 		(void)snprintf(number, sizeof(number), "%u", n);
@@ -82,6 +88,6 @@ int ids_claim(struct store *store, const char *tag, const char *state_dir, uint3
 		return store_meta_set(store, "id-range", number, err);
 	}
 	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
-		"all %u id ranges of this host are claimed by other instances of ctd (see %s; id-start in ctd.conf sets one by hand)", n_ranges,
-		CLAIM_DIR);
+	        "all %u id ranges of this host are claimed by other instances of ctd (see %s; id-start in ctd.conf sets one by hand)",
+	        n_ranges, CLAIM_DIR);
 }

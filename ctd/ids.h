@@ -8,6 +8,7 @@
 
 struct store;
 
-/* Claims one of the host's ranges for the instance, the one it had before if possible, and returns its first id. tag: of the instance; state_dir: where its database
- * is (a claim whose database is gone is void). */
-int ids_claim(struct store *store, const char *tag, const char *state_dir, uint32_t *ret_start, struct ct_error *err);
+/* Claims one of the host's ranges for the instance, the one it had before if possible, and returns its first
+ * id. tag: of the instance; state_dir: where its database is (a claim whose database is gone is void). */
+int ids_claim(struct store *store, const char *tag, const char *state_dir, uint32_t *ret_start,
+        struct ct_error *err);

@@ -32,7 +32,8 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-int job_wait_add(struct job *job, struct call *call, unsigned seen, uint64_t timeout_usec, struct ct_error *err)
+int job_wait_add(
+        struct job *job, struct call *call, unsigned seen, uint64_t timeout_usec, struct ct_error *err)
 {
 	struct job_wait *wait;
 	int r;
@@ -45,10 +46,12 @@ int job_wait_add(struct job *job, struct call *call, unsigned seen, uint64_t tim
 	wait = calloc(1, sizeof(*wait));
 	if (!wait)
 		return ct_error_set(err, -ENOMEM, "job", "out of memory");
-	r = sd_event_add_time_relative(job->manager->event, &wait->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_timeout, wait);
+	r = sd_event_add_time_relative(
+	        job->manager->event, &wait->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_timeout, wait);
 	if (r < 0) {
 		free(wait);
-		return ct_error_set(err, r, "job", "cannot wait for job %lld: %s", (long long)job->row.id, strerror(-r));
+		return ct_error_set(
+		        err, r, "job", "cannot wait for job %lld: %s", (long long)job->row.id, strerror(-r));
 	}
 	wait->job = job;
 	wait->call = call;
@@ -80,12 +83,13 @@ static json_t *time_json(uint64_t usec)
 
 static json_t *job_base_json(const struct job_row *row, const char *state)
 {
-	json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:s}", "id", (json_int_t)row->id, "verb", row->verb, "object",
-		row->object, "state", state, "step", row->step ?: "");
+	json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:s}", "id", (json_int_t)row->id, "verb", row->verb,
+	        "object", row->object, "state", state, "step", row->step ?: "");
 
 	if (!object)
 		return NULL;
-	(void)json_object_set_new(object, "created", time_json(row->created_usec)); /* less to show without memory */
+	(void)json_object_set_new(
+	        object, "created", time_json(row->created_usec)); /* less to show without memory */
 	if (row->finished_usec)
 		(void)json_object_set_new(object, "finished", time_json(row->finished_usec));
 	return object;

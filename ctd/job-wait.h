@@ -9,8 +9,10 @@
 struct job;
 struct call;
 
-/* Keeps the call until the job's progress is another than seen, the job ends, or the time is over. The call is answered with the job in each case. */
-int job_wait_add(struct job *job, struct call *call, unsigned seen, uint64_t timeout_usec, struct ct_error *err);
+/* Keeps the call until the job's progress is another than seen, the job ends, or the time is over. The call
+ * is answered with the job in each case. */
+int job_wait_add(
+        struct job *job, struct call *call, unsigned seen, uint64_t timeout_usec, struct ct_error *err);
 /* The end, from job_finish. */
 void job_waits_answer(struct job *job, int result);
 /* The progress changed. */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Jobs: recorded, queued per container, finished once.
  *
- * The row is written before anything acts. A verb's end is one transaction (with full sync where the verb promises durability), then the answer is
- * given: what was acknowledged has been written. A failure to write the end is the job's failure; the replay at the next start settles it.
+ * The row is written before anything acts. A verb's end is one transaction (with full sync where the verb
+ * promises durability), then the answer is given: what was acknowledged has been written. A failure to write
+ * the end is the job's failure; the replay at the next start settles it.
  *
- * Job structures are freed in job_finish and nowhere else. job_submit may run the job to its end, so a caller must not touch it afterwards.
+ * Job structures are freed in job_finish and nowhere else. job_submit may run the job to its end, so a caller
+ * must not touch it afterwards.
  */
 #include "ctd/job.h"
 
@@ -45,7 +47,8 @@ static int job_record(struct job *job, struct ct_error *err)
 	return store_commit(store, err);
 }
 
-static int job_new(struct manager *m, const struct job_request *request, struct job **ret, struct ct_error *err)
+static int job_new(
+        struct manager *m, const struct job_request *request, struct job **ret, struct ct_error *err)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
@@ -69,7 +72,7 @@ static int job_new(struct manager *m, const struct job_request *request, struct 
 	job->row.ctid = request->container ? strdup(request->container->row.ctid) : NULL;
 	job->row.created_usec = now_realtime_usec();
 	if (!job->row.verb || !job->row.object || !job->row.params || !job->row.step ||
-		(request->container && !job->row.ctid)) {
+	        (request->container && !job->row.ctid)) {
 		job_free(job);
 		return ct_error_set(err, -ENOMEM, "job", "out of memory");
 	}
@@ -134,14 +137,16 @@ static int job_write_end(struct job *job, int result)
 
 	r = store_begin(store, job->durable && result == 0, &failure);
 	if (r >= 0) {
-		r = store_job_finish(store, job->row.id, result_text, result < 0 ? (error_text ?: "{}") : NULL, &failure);
+		r = store_job_finish(
+		        store, job->row.id, result_text, result < 0 ? (error_text ?: "{}") : NULL, &failure);
 		if (r < 0)
 			store_rollback(store);
 		else
 			r = store_commit(store, &failure);
 	}
 	if (r < 0) {
-		log_error("cannot record the end of %s \"%s\": %s", job->row.verb, job->row.object, failure.text);
+		log_error("cannot record the end of %s \"%s\": %s", job->row.verb, job->row.object,
+		        failure.text);
 		if (result == 0)
 			job->error = failure;
 	}
@@ -159,7 +164,9 @@ static void job_answer(struct job *job, int result)
 		call_reply_error(call, &job->error);
 		return;
 	}
-	body = job->result ? json_incref(job->result) : job->container ? container_to_json(job->container) : json_object();
+	body = job->result      ? json_incref(job->result)
+	       : job->container ? container_to_json(job->container)
+	                        : json_object();
 	call_reply(call, job->success_status, body);
 }
 
@@ -177,8 +184,8 @@ void job_finish(struct job *job, int result)
 	struct job *next = NULL;
 
 	if (result < 0 && job->error.code == 0)
-		(void)ct_error_set(&job->error, result, "job", "%s of \"%s\" failed: %s", job->row.verb, job->row.object,
-			strerror(-result));
+		(void)ct_error_set(&job->error, result, "job", "%s of \"%s\" failed: %s", job->row.verb,
+		        job->row.object, strerror(-result));
 	result = job_write_end(job, result);
 	job_log(job, result);
 	job->row.finished_usec = now_realtime_usec();
@@ -208,7 +215,7 @@ void job_finish_gone(struct job *job, int result)
 		TAILQ_REMOVE(&c->queue, waiting, queue_entry);
 		waiting->container = NULL;
 		job_finish(waiting, ct_error_kind_set(&waiting->error, CT_ERROR_NOT_FOUND, -ENOENT,
-				"there is no container \"%s\" any more", waiting->row.object));
+		                            "there is no container \"%s\" any more", waiting->row.object));
 	}
 	container_free(c);
 }
@@ -232,8 +239,8 @@ void jobs_abandon(struct manager *m)
 	for (job = LIST_FIRST(&m->jobs.open); job; job = next) {
 		next = LIST_NEXT(job, open_entry);
 		(void)ct_error_kind_set(&job->error, CT_ERROR_FAILED, -ESHUTDOWN,
-			"ctd is going down; %s of \"%s\" will be finished or undone when it is back", job->row.verb,
-			job->row.object);
+		        "ctd is going down; %s of \"%s\" will be finished or undone when it is back",
+		        job->row.verb, job->row.object);
 		job_answer(job, -ESHUTDOWN);
 		job_waits_answer(job, -ESHUTDOWN);
 		LIST_REMOVE(job, open_entry);
@@ -245,9 +252,9 @@ struct job *job_find(struct manager *m, int64_t id)
 {
 	struct job *job;
 
-	LIST_FOREACH (job, &m->jobs.open, open_entry)
-		if (job->row.id == id)
-			return job;
+	LIST_FOREACH(job, &m->jobs.open, open_entry)
+	if (job->row.id == id)
+		return job;
 	return NULL;
 }
 
@@ -268,15 +275,16 @@ static int job_replay(struct manager *m, const struct job_row *row)
 	_cleanup_free_ char *text = NULL;
 	int r;
 
-	r = type && type->replay ?
-		type->replay(m, row, c, &error) :
-		ct_error_kind_set(&error, CT_ERROR_FAILED, -ECANCELED, "ctd ended while %s of \"%s\" was at work", row->verb,
-			row->object);
+	r = type && type->replay
+	            ? type->replay(m, row, c, &error)
+	            : ct_error_kind_set(&error, CT_ERROR_FAILED, -ECANCELED,
+	                      "ctd ended while %s of \"%s\" was at work", row->verb, row->object);
 	if (r < 0) {
 		body = json_from_error(&error);
 		text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	}
-	log_notice("%s \"%s\" had been interrupted: %s", row->verb, row->object, r < 0 ? error.text : "finished");
+	log_notice("%s \"%s\" had been interrupted: %s", row->verb, row->object,
+	        r < 0 ? error.text : "finished");
 	return store_job_finish(m->store, row->id, NULL, r < 0 ? (text ?: "{}") : NULL, &failure);
 }
 

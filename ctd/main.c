@@ -19,20 +19,30 @@
 #define DEFAULT_CONFIG "/etc/ctd/ctd.conf"
 
 static const char usage[] =
-	"Usage: ctd [options]\n"
-	"\n"
-	"The daemon of virtual private servers; ctctl talks to it.\n"
-	"\n"
-	"  --config FILE    configuration (default " DEFAULT_CONFIG ", which may be missing)\n"
-	"  --state DIR      database, templates, disks (default /var/lib/ctd)\n"
-	"  --runtime DIR    sockets (default /run/ctd)\n"
-	"  --socket PATH    API socket (default RUNTIME/ctd.sock)\n"
-	"  --recipes DIR    template recipes\n"
-	"  --foreground     do not detach; log to standard error\n"
-	"  --debug          log more\n"
-	"  --version, --help\n";
+        "Usage: ctd [options]\n"
+        "\n"
+        "The daemon of virtual private servers; ctctl talks to it.\n"
+        "\n"
+        "  --config FILE    configuration (default " DEFAULT_CONFIG ", which may be missing)\n"
+        "  --state DIR      database, templates, disks (default /var/lib/ctd)\n"
+        "  --runtime DIR    sockets (default /run/ctd)\n"
+        "  --socket PATH    API socket (default RUNTIME/ctd.sock)\n"
+        "  --recipes DIR    template recipes\n"
+        "  --foreground     do not detach; log to standard error\n"
+        "  --debug          log more\n"
+        "  --version, --help\n";
 
-enum { OPT_CONFIG = 256, OPT_STATE, OPT_RUNTIME, OPT_SOCKET, OPT_RECIPES, OPT_FOREGROUND, OPT_DEBUG, OPT_VERSION, OPT_HELP };
+enum {
+	OPT_CONFIG = 256,
+	OPT_STATE,
+	OPT_RUNTIME,
+	OPT_SOCKET,
+	OPT_RECIPES,
+	OPT_FOREGROUND,
+	OPT_DEBUG,
+	OPT_VERSION,
+	OPT_HELP
+};
 
 static const struct option options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -84,7 +94,8 @@ static int parse_options(int argc, char **argv, struct conf *conf, const char **
 	return 0;
 }
 
-/* Writes into containers' files must meet their quota: a process with this capability ignores it. It stays permitted: opening many fds may need it. */
+/* Writes into containers' files must meet their quota: a process with this capability ignores it. It stays
+ * permitted: opening many fds may need it. */
 static void drop_resource_override(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };

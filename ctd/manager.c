@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Opening and closing the daemon.
  *
- * Order: what could refuse (lock, database, host) comes before what acts; what finds out (recovery) before what promises (the sockets). A manager that failed half-way is
- * closed by the same manager_free; every part accepts not having been opened.
+ * Order: what could refuse (lock, database, host) comes before what acts; what finds out (recovery) before
+ * what promises (the sockets). A manager that failed half-way is closed by the same manager_free; every part
+ * accepts not having been opened.
  */
 #include "ctd/manager.h"
 
@@ -30,18 +31,21 @@ static int open_dirs(struct manager *m, struct ct_error *err)
 
 	state_fd = open_or_mkdir(AT_FDCWD, m->conf.state_dir, 0700);
 	if (state_fd < 0)
-		return ct_error_set(err, state_fd, "state", "cannot make the state directory \"%s\": %s", m->conf.state_dir,
-			strerror(-state_fd));
+		return ct_error_set(err, state_fd, "state", "cannot make the state directory \"%s\": %s",
+		        m->conf.state_dir, strerror(-state_fd));
 	runtime_fd = open_or_mkdir(AT_FDCWD, m->conf.runtime_dir, 0755);
 	if (runtime_fd < 0)
-		return ct_error_set(err, runtime_fd, "runtime", "cannot make the runtime directory \"%s\": %s", m->conf.runtime_dir,
-			strerror(-runtime_fd));
+		return ct_error_set(err, runtime_fd, "runtime",
+		        "cannot make the runtime directory \"%s\": %s", m->conf.runtime_dir,
+		        strerror(-runtime_fd));
 	if (fchmod(state_fd, 0700) < 0)
-		return ct_error_set(err, -errno, "state", "cannot close \"%s\" to others: %s", m->conf.state_dir, strerror(errno));
+		return ct_error_set(err, -errno, "state", "cannot close \"%s\" to others: %s",
+		        m->conf.state_dir, strerror(errno));
 
 	m->lock_fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (m->lock_fd < 0 || flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -errno, "another ctd has the state directory \"%s\"", m->conf.state_dir);
+		return ct_error_kind_set(err, CT_ERROR_STATE, -errno,
+		        "another ctd has the state directory \"%s\"", m->conf.state_dir);
 	return 0;
 }
 
@@ -77,7 +81,8 @@ static int load_tag(struct manager *m, struct ct_error *err)
 
 static int open_state(struct manager *m, struct ct_error *err)
 {
-	_cleanup_free_ char *db = str_printf("%s/ctd.db", m->conf.state_dir), *fs = str_printf("%s/fs", m->conf.state_dir);
+	_cleanup_free_ char *db = str_printf("%s/ctd.db", m->conf.state_dir),
+	                    *fs = str_printf("%s/fs", m->conf.state_dir);
 	int r;
 
 	if (!db || !fs)
@@ -214,7 +219,8 @@ static void free_containers(struct manager *m)
 {
 	struct container *c, *next;
 
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
 		container_teardown_cancel(c);
 		container_unlink(c);
 		container_free(c);

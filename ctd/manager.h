@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The daemon as one value: what it has open, and the containers it knows.
  *
- * All code of ctd runs on one thread and one event loop; the manager is passed down, there are no globals. Each part below is opened in
- * manager_new in this order and closed in reverse.
+ * All code of ctd runs on one thread and one event loop; the manager is passed down, there are no globals.
+ * Each part below is opened in manager_new in this order and closed in reverse.
  */
 #pragma once
 
@@ -29,7 +29,7 @@ struct manager {
 	struct conf conf;
 	char tag[NET_TAG_LEN + 1]; /* this instance, on a host that may have several */
 	char boot_id[40];
-	int lock_fd;               /* STATE/lock: one ctd per state directory */
+	int lock_fd; /* STATE/lock: one ctd per state directory */
 
 	sd_event *event;
 	struct store *store;
@@ -52,7 +52,8 @@ struct manager {
 	sd_event_source *respawn_timer; /* the next attempt to get a keeper back */
 };
 
-/* Opens everything, recovers what a dead ctd left (recover.c), and listens last: when the socket answers, the answers are right. */
+/* Opens everything, recovers what a dead ctd left (recover.c), and listens last: when the socket answers, the
+ * answers are right. */
 int manager_new(const struct conf *conf, struct manager **ret, struct ct_error *err);
 /* Closes everything; containers and keeper stay. */
 void manager_free(struct manager *m);
@@ -63,6 +64,6 @@ static inline uint32_t manager_base_id(const struct manager *m, uint32_t slot)
 	return m->conf.id_start + slot * CT_ID_COUNT;
 }
 
-/* An event for the record and for those who follow. detail is consumed, may be NULL. A failure to write it is logged, not returned: no verb fails
- * because its news could not be kept. */
+/* An event for the record and for those who follow. detail is consumed, may be NULL. A failure to write it is
+ * logged, not returned: no verb fails because its news could not be kept. */
 void manager_event(struct manager *m, const struct container *c, const char *type, json_t *detail);

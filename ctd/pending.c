@@ -12,7 +12,8 @@ json_t *pending_get(const struct container *c)
 {
 	_cleanup_json_ json_t *config = NULL;
 
-	if (!strstr(c->row.config, "\"" CONFIG_PENDING "\"") || json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0)
+	if (!strstr(c->row.config, "\"" CONFIG_PENDING "\"") ||
+	        json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0)
 		return NULL;
 	return json_incref(json_object_get(config, CONFIG_PENDING));
 }

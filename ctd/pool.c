@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Shells made ahead of time, and who holds which slot.
  *
- * A fork, two namespaces and a veth are made in one go when the loop has nothing else to do (an sd-event defer source of idle priority, one shell per
- * turn). Everything in the pool is kept alive by our fds alone: if ctd dies, the kernel takes it all back.
+ * A fork, two namespaces and a veth are made in one go when the loop has nothing else to do (an sd-event
+ * defer source of idle priority, one shell per turn). Everything in the pool is kept alive by our fds alone:
+ * if ctd dies, the kernel takes it all back.
  */
 #include "ctd/pool.h"
 
@@ -23,12 +24,13 @@ static void slot_mark(struct pool *pool, uint32_t slot, bool used)
 	if (used)
 		pool->used[slot / 8] |= (uint8_t)(1u << (slot % 8));
 	else
-		pool->used[slot / 8] &= (uint8_t)~(1u << (slot % 8));
+		pool->used[slot / 8] &= (uint8_t) ~(1u << (slot % 8));
 }
 
 static uint32_t slot_take(struct pool *pool)
 {
-	/* From where the last one was found: an id range rests as long as possible before it is used again. */
+	/* From where the last one was found: an id range rests as long as possible before it is used again.
+	 */
 	for (uint32_t i = 0; i < CONF_NUMBERS_MAX; i++) {
 		uint32_t slot = (pool->next + i) % CONF_NUMBERS_MAX + 1;
 
@@ -75,7 +77,8 @@ static int item_make(struct pool *pool, bool with_link, struct pool_item *ret, s
 
 	item.slot = slot_take(pool);
 	if (item.slot == 0)
-		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC, "all %u id ranges of this node are in use", CONF_NUMBERS_MAX);
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+		        "all %u id ranges of this node are in use", CONF_NUMBERS_MAX);
 
 	r = ct_shell_new(manager_base_id(pool->manager, item.slot), &item.shell, err);
 	if (r >= 0)
@@ -131,7 +134,8 @@ static int on_refill(sd_event_source *source, void *userdata)
 void pool_refill_later(struct pool *pool)
 {
 	if (pool->refill)
-		(void)sd_event_source_set_enabled(pool->refill, SD_EVENT_ON); /* cannot fail for our own source */
+		(void)sd_event_source_set_enabled(
+		        pool->refill, SD_EVENT_ON); /* cannot fail for our own source */
 }
 
 int pool_init(struct pool *pool, struct manager *m, struct ct_error *err)
@@ -147,7 +151,8 @@ int pool_init(struct pool *pool, struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = sd_event_source_set_priority(pool->refill, SD_EVENT_PRIORITY_IDLE);
 	if (r >= 0)
-		r = sd_event_source_set_enabled(pool->refill, SD_EVENT_OFF); /* until recovery has claimed its slots */
+		r = sd_event_source_set_enabled(
+		        pool->refill, SD_EVENT_OFF); /* until recovery has claimed its slots */
 	return r < 0 ? ct_error_set(err, r, "pool", "cannot add an event source: %s", strerror(-r)) : 0;
 }
 

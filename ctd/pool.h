@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Shells made ahead: a slot (id range and link names), its user and network namespace, and the veth of eth0 whose host side drops everything.
+/* Shells made ahead: a slot (id range and link names), its user and network namespace, and the veth of eth0
+ * whose host side drops everything.
  *
- * Making namespaces and links costs most of a start and has a long tail; the pool pays it when nobody waits. Slots are leases: a slot is free, in the
- * pool, or held by exactly one running container (the run row says which). The pool is not recorded: what it held goes with ctd's death, because
- * only its fds kept it alive.
+ * Making namespaces and links costs most of a start and has a long tail; the pool pays it when nobody waits.
+ * Slots are leases: a slot is free, in the pool, or held by exactly one running container (the run row says
+ * which). The pool is not recorded: what it held goes with ctd's death, because only its fds kept it alive.
  */
 #pragma once
 
@@ -18,10 +19,10 @@
 struct manager;
 
 struct pool_item {
-	uint32_t slot;        /* 0: none */
+	uint32_t slot; /* 0: none */
 	struct ct_shell shell;
-	int idmap_fd;         /* user namespace for the idmapped mounts of the layers */
-	bool has_link;        /* the veth of index 0 is made */
+	int idmap_fd;  /* user namespace for the idmapped mounts of the layers */
+	bool has_link; /* the veth of index 0 is made */
 	char host_name[IFNAMSIZ];
 };
 #define POOL_ITEM_INIT ((struct pool_item){ .shell = { .userns_fd = -1, .netns_fd = -1 }, .idmap_fd = -1 })
@@ -30,8 +31,8 @@ struct pool_item {
 
 struct pool {
 	struct manager *manager;
-	uint8_t *used;        /* bitmap of slots */
-	uint32_t next;        /* where the search for a free one begins */
+	uint8_t *used; /* bitmap of slots */
+	uint32_t next; /* where the search for a free one begins */
 	struct pool_item items[POOL_MAX];
 	unsigned n_items;
 	sd_event_source *refill;

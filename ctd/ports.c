@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Addresses and ports of containers.
  *
- * Addresses are leases in the database: given by people (--ip), or for mode nat taken from the node's private ranges. The private address follows from
- * the container's number where it is free, so that it is the same for life and the search is short. The gateway is link-local on every host side: no address of a range
- * is spent on it, and it is the same wherever the container moves.
+ * Addresses are leases in the database: given by people (--ip), or for mode nat taken from the node's private
+ * ranges. The private address follows from the container's number where it is free, so that it is the same
+ * for life and the search is short. The gateway is link-local on every host side: no address of a range is
+ * spent on it, and it is the same wherever the container moves.
  */
 #include "ctd/ports.h"
 
@@ -18,9 +19,12 @@
 #define PRIVATE_TRIES 1024
 
 static const struct ip_addr gateway4 = { .family = AF_INET, .bytes = { 169, 254, 1, 1 }, .prefix = 32 };
-static const struct ip_addr gateway6 = { .family = AF_INET6, .bytes = { 0xfe, 0x80, [15] = 1 }, .prefix = 128 };
+static const struct ip_addr gateway6 = {
+	.family = AF_INET6, .bytes = { 0xfe, 0x80, [15] = 1 }, .prefix = 128
+};
 
-/* The interface that gets private addresses: the first of mode nat that has none of its own. NULL: there is none. */
+/* The interface that gets private addresses: the first of mode nat that has none of its own. NULL: there is
+ * none. */
 static const struct config_net *private_net(const struct config *config)
 {
 	for (unsigned i = 0; i < config->n_nets; i++)
@@ -29,7 +33,8 @@ static const struct config_net *private_net(const struct config *config)
 	return NULL;
 }
 
-static int find_private(struct container *c, const struct ip_addr *network, struct ip_addr *ret, struct ct_error *err)
+static int find_private(
+        struct container *c, const struct ip_addr *network, struct ip_addr *ret, struct ct_error *err)
 {
 	struct store *store = c->manager->store;
 	char text[IP_ADDR_STRLEN], owner[33];
@@ -42,12 +47,13 @@ static int find_private(struct container *c, const struct ip_addr *network, stru
 	for (uint32_t i = 0; i < PRIVATE_TRIES; i++) {
 		if (ip_nth(network, (uint64_t)c->row.number + 1 + i, ret) < 0)
 			break;
-		if (store_address_owner(store, ip_format(ret, text, sizeof(text)), owner) == 0 || str_eq(owner, c->row.ctid))
+		if (store_address_owner(store, ip_format(ret, text, sizeof(text)), owner) == 0 ||
+		        str_eq(owner, c->row.ctid))
 			return 0;
 	}
 	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
-		"the private range %s has no free address left; a larger one can be set in ctd.conf (nat-network)",
-		ip_format(network, text, sizeof(text)));
+	        "the private range %s has no free address left; a larger one can be set in ctd.conf (nat-network)",
+	        ip_format(network, text, sizeof(text)));
 }
 
 struct lease_list {
@@ -56,7 +62,8 @@ struct lease_list {
 	size_t n;
 };
 
-static void lease_add(struct lease_list *list, const struct container *c, const struct ip_addr *a, const char *device)
+static void lease_add(
+        struct lease_list *list, const struct container *c, const struct ip_addr *a, const char *device)
 {
 	list->rows[list->n] = (struct address_row){
 		.address = ip_format(a, list->text[list->n], IP_ADDR_STRLEN),
@@ -167,7 +174,8 @@ int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 			continue;
 		port_fill(c, item->slot, i, &port);
 		if (i > 0 || !item->has_link) {
-			r = net_port_create(m->net, port.spec.host_name, port.spec.guest_name, item->shell.netns_fd, err);
+			r = net_port_create(
+			        m->net, port.spec.host_name, port.spec.guest_name, item->shell.netns_fd, err);
 			if (r < 0)
 				return r;
 		}
@@ -199,7 +207,8 @@ int ports_restore(struct container *c, struct ct_error *err)
 	item.slot = c->run.slot;
 	item.shell.netns_fd = ct_process_namespace(c->run.pid, CLONE_NEWNET);
 	if (item.shell.netns_fd < 0)
-		return ct_error_set(err, -ESRCH, "network", "cannot reach the network of \"%s\"", c->row.name);
+		return ct_error_set(
+		        err, -ESRCH, "network", "cannot reach the network of \"%s\"", c->row.name);
 
 	net_port_name(item.host_name, c->manager->tag, item.slot, 0);
 	item.has_link = if_nametoindex(item.host_name) > 0;
@@ -236,7 +245,8 @@ int ports_check_leases(struct container *c, struct ct_error *err)
 	for (unsigned i = 0; i < c->config.n_nets; i++)
 		wanted += c->config.nets[i].n_ips;
 	if (private_net(&c->config))
-		wanted += (c->manager->conf.nat_network.family != 0) + (c->manager->conf.nat_network6.family != 0);
+		wanted += (c->manager->conf.nat_network.family != 0) +
+		          (c->manager->conf.nat_network6.family != 0);
 
 	r = store_address_each(c->manager->store, check_lease, &check, err);
 	return r < 0 ? r : check.n != wanted || check.n_known != wanted;
@@ -250,7 +260,8 @@ static unsigned host_dns(struct ip_addr *ret, unsigned max)
 	unsigned n = 0;
 
 	while (file && n < max && fgets(line, sizeof(line), file))
-		if (sscanf(line, "nameserver %63s", word) == 1 && ip_parse(word, &ret[n]) == 0 && ip_is_unicast(&ret[n]))
+		if (sscanf(line, "nameserver %63s", word) == 1 && ip_parse(word, &ret[n]) == 0 &&
+		        ip_is_unicast(&ret[n]))
 			n++;
 	return n;
 }

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Recovery.
  *
- * Three witnesses are heard: the database (what was meant), the keeper (which inits it has, how they ended), the kernel (which processes and cgroups there are). For each
- * container whose run row says that it may run:
+ * Three witnesses are heard: the database (what was meant), the keeper (which inits it has, how they ended),
+ * the kernel (which processes and cgroups there are). For each container whose run row says that it may run:
  *
  *     keeper has its init alive                    it runs: take pidfd, console and cgroup again
- *     keeper has its init's exit                   it ended while we were away: record the exit, take the run down
- *     keeper does not know it, pid and start time  its keeper died: hand it to the new one (ADOPT)
- *       still name a live process
- *     none of these                                it is gone: take down what is left
- *     the row is of another boot                   it stopped with the host
+ *     keeper has its init's exit                   it ended while we were away: record the exit, take the run
+ * down keeper does not know it, pid and start time  its keeper died: hand it to the new one (ADOPT) still
+ * name a live process none of these                                it is gone: take down what is left the row
+ * is of another boot                   it stopped with the host
  *
- * Inits that the keeper has and the database does not (a destroy that had gone far) are killed. After that open jobs are replayed. The same is done, without the loading,
- * when the keeper dies under a running ctd.
+ * Inits that the keeper has and the database does not (a destroy that had gone far) are killed. After that
+ * open jobs are replayed. The same is done, without the loading, when the keeper dies under a running ctd.
  */
 #include "ctd/recover.h"
 
@@ -120,7 +119,8 @@ static int open_keeper(struct manager *m, struct ct_error *err)
 	if (r < 0)
 		return r;
 	cgroup_root_done(&m->cgroup);
-	return cgroup_root_open(m->host.cgroup_mount, m->tag, keeper_client_hello(m->keeper)->pid, &m->cgroup, err);
+	return cgroup_root_open(
+	        m->host.cgroup_mount, m->tag, keeper_client_hello(m->keeper)->pid, &m->cgroup, err);
 }
 
 /* The processes that the keeper has, once none of them is in the middle of a start. */
@@ -192,7 +192,9 @@ static void found_running(struct container *c, const struct keeper_process *proc
 		c->run.started_usec = now_realtime_usec();
 	if (c->on_exit) /* a stop is at work on it */
 		return;
-	container_set_state(c, c->cgroup_fd >= 0 && ct_cgroup_is_frozen(c->cgroup_fd) == 1 ? CONTAINER_FROZEN : CONTAINER_RUNNING);
+	container_set_state(c, c->cgroup_fd >= 0 && ct_cgroup_is_frozen(c->cgroup_fd) == 1
+	                               ? CONTAINER_FROZEN
+	                               : CONTAINER_RUNNING);
 }
 
 /* Its keeper died: the new one takes it. 0: it lives on. */
@@ -200,16 +202,20 @@ static int adopt(struct container *c)
 {
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 	struct manager *m = c->manager;
-	struct keeper_process process = { .state = KEEPER_PROCESS_RUNNING, .pid = c->run.pid, .start_time = c->run.start_time };
+	struct keeper_process process = {
+		.state = KEEPER_PROCESS_RUNNING, .pid = c->run.pid, .start_time = c->run.start_time
+	};
 	struct ct_error error = { 0 };
 	uint64_t start_time = 0;
 	int r;
 
-	if (c->run.pid <= 0 || process_start_time(c->run.pid, &start_time) < 0 || start_time != c->run.start_time)
+	if (c->run.pid <= 0 || process_start_time(c->run.pid, &start_time) < 0 ||
+	        start_time != c->run.start_time)
 		return -ESRCH;
 	if (c->pidfd < 0)
 		c->pidfd = pidfd_open(c->run.pid, 0);
-	if (c->pidfd < 0 || process_start_time(c->run.pid, &start_time) < 0 || start_time != c->run.start_time)
+	if (c->pidfd < 0 || process_start_time(c->run.pid, &start_time) < 0 ||
+	        start_time != c->run.start_time)
 		return -ESRCH;
 
 	container_key(c, process.key);
@@ -217,7 +223,8 @@ static int adopt(struct container *c)
 	if (r >= 0)
 		r = keeper_client_wait(m->keeper, &reply, &error);
 	if (r < 0) {
-		log_warning("\"%s\" cannot be adopted: %s", c->row.name, *error.text ? error.text : strerror(-r));
+		log_warning(
+		        "\"%s\" cannot be adopted: %s", c->row.name, *error.text ? error.text : strerror(-r));
 		return r;
 	}
 	found_running(c, &process);
@@ -260,7 +267,8 @@ static void settle(struct container *c, const struct keeper_reply *list)
 		return;
 	}
 
-	(void)pool_claim_slot(&m->pool, c->run.slot); /* the database has it only once; while ctd runs on it is claimed already */
+	(void)pool_claim_slot(&m->pool,
+	        c->run.slot); /* the database has it only once; while ctd runs on it is claimed already */
 	container_key(c, key);
 	process = find_process(list, key);
 	if (process && process->state == KEEPER_PROCESS_EXITED)
@@ -286,9 +294,11 @@ static void drop_strangers(struct manager *m, const struct keeper_reply *list)
 			continue;
 		if (process->state == KEEPER_PROCESS_EXITED && c)
 			continue; /* its console can still be read */
-		log_notice("ct-keeper has a process that belongs to no container (%s); it is ended", process->key);
-		(void)keeper_client_signal(m->keeper, process->key, SIGKILL, NULL, NULL); /* it may have ended */
-		(void)keeper_client_forget(m->keeper, process->key, NULL, NULL);           /* or by the next recovery */
+		log_notice("ct-keeper has a process that belongs to no container (%s); it is ended",
+		        process->key);
+		(void)keeper_client_signal(
+		        m->keeper, process->key, SIGKILL, NULL, NULL);           /* it may have ended */
+		(void)keeper_client_forget(m->keeper, process->key, NULL, NULL); /* or by the next recovery */
 	}
 }
 
@@ -301,8 +311,8 @@ static int settle_all(struct manager *m, struct ct_error *err)
 	r = list_processes(m, &list, err);
 	if (r < 0)
 		return r;
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next)
-		settle(c, &list);
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	settle(c, &list);
 	drop_strangers(m, &list);
 	return 0;
 }
@@ -312,7 +322,8 @@ static void forget_incomplete(struct manager *m)
 {
 	struct container *c, *next;
 
-	HASH_ITER (hh_ctid, m->containers.by_ctid, c, next) {
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
 		struct job_request request = {
 			.type = &verb_destroy,
 			.container = c,
@@ -325,11 +336,13 @@ static void forget_incomplete(struct manager *m)
 			continue;
 		request.params = json_pack("{s:b}", "force", 1);
 		if (job_submit(m, &request, &error) < 0)
-			log_error("the unfinished container \"%s\" cannot be removed: %s", c->row.name, error.text);
+			log_error("the unfinished container \"%s\" cannot be removed: %s", c->row.name,
+			        error.text);
 	}
 }
 
-/* The running keeper is of another build than the one we would start: it replaces itself and keeps its children. */
+/* The running keeper is of another build than the one we would start: it replaces itself and keeps its
+ * children. */
 static void on_reexeced(struct keeper_reply *reply, void *userdata)
 {
 	if (reply->result < 0)
@@ -344,7 +357,7 @@ static void renew_keeper(struct manager *m)
 	struct ct_error error = { 0 };
 
 	if (keeper_build_id_of(m->conf.keeper, build_id, sizeof(build_id)) < 0 ||
-		str_eq(build_id, keeper_client_hello(m->keeper)->build_id))
+	        str_eq(build_id, keeper_client_hello(m->keeper)->build_id))
 		return;
 	if (keeper_client_reexec(m->keeper, m->conf.keeper, on_reexeced, NULL, &error) < 0)
 		log_warning("ct-keeper cannot be renewed: %s", error.text);
@@ -388,7 +401,8 @@ static int on_respawn(sd_event_source *source, uint64_t usec, void *userdata)
 	log_error("cannot get ct-keeper back, next attempt in a second: %s", error.text);
 	keeper_client_free(m->keeper);
 	m->keeper = NULL;
-	(void)sd_event_add_time_relative(m->event, &m->respawn_timer, CLOCK_MONOTONIC, RESPAWN_USEC, 0, on_respawn, m);
+	(void)sd_event_add_time_relative(
+	        m->event, &m->respawn_timer, CLOCK_MONOTONIC, RESPAWN_USEC, 0, on_respawn, m);
 	return 0;
 }
 
@@ -396,8 +410,10 @@ static void on_disconnected(int reason, void *userdata)
 {
 	struct manager *m = userdata;
 
-	log_error("ct-keeper is gone (%s); containers run on and are adopted by a new one", strerror(-reason));
+	log_error(
+	        "ct-keeper is gone (%s); containers run on and are adopted by a new one", strerror(-reason));
 	keeper_client_free(m->keeper);
 	m->keeper = NULL;
-	(void)sd_event_add_time_relative(m->event, &m->respawn_timer, CLOCK_MONOTONIC, 0, 0, on_respawn, m); /* else at ctd's next start */
+	(void)sd_event_add_time_relative(m->event, &m->respawn_timer, CLOCK_MONOTONIC, 0, 0, on_respawn,
+	        m); /* else at ctd's next start */
 }

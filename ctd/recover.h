@@ -6,5 +6,6 @@
 
 struct manager;
 
-/* Loads all containers, gets a keeper, settles every run that the database knows against what the keeper and the kernel say, replays open jobs. */
+/* Loads all containers, gets a keeper, settles every run that the database knows against what the keeper and
+ * the kernel say, replays open jobs. */
 int recover(struct manager *m, struct ct_error *err);

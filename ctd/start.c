@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Starting a container: from its record to an init that runs.
  *
- * The order is that of design: record the lease of a slot, then the shell (from the pool), the disk as a detached mount, the files that are set from outside, the
- * cgroup with its limits and device program before any task is in it, the ports with their filters before they are up, at last the keeper. Everything made on the
- * way is held by struct start or named by the slot and the ctid, so one teardown undoes any prefix of it, here and after a death of ctd.
+ * The order is that of design: record the lease of a slot, then the shell (from the pool), the disk as a
+ * detached mount, the files that are set from outside, the cgroup with its limits and device program before
+ * any task is in it, the ports with their filters before they are up, at last the keeper. Everything made on
+ * the way is held by struct start or named by the slot and the ctid, so one teardown undoes any prefix of it,
+ * here and after a death of ctd.
  *
- * Once the keeper answers that init was executed, our fds of namespaces and mounts are dropped: from then on they live and die with the container.
+ * Once the keeper answers that init was executed, our fds of namespaces and mounts are dropped: from then on
+ * they live and die with the container.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -49,13 +52,14 @@ static int check(struct container *c, struct ct_error *err)
 {
 	if (c->config.disabled)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EPERM,
-			"\"%s\" is disabled by an administrator (ctctl set %s disabled=no)", c->row.name, c->row.name);
+		        "\"%s\" is disabled by an administrator (ctctl set %s disabled=no)", c->row.name,
+		        c->row.name);
 	if (c->row.broken)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY, "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name,
-			c->row.broken);
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
+		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);
 	if (!c->manager->keeper)
-		return ct_error_kind_set(err, CT_ERROR_FAILED, -ENOTCONN, "cannot start \"%s\": there is no ct-keeper (see ctd's log)",
-			c->row.name);
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -ENOTCONN,
+		        "cannot start \"%s\": there is no ct-keeper (see ctd's log)", c->row.name);
 	return 0;
 }
 
@@ -76,7 +80,8 @@ static int load_template(struct start *s, struct ct_error *err)
 static int take_shell(struct start *s, struct ct_error *err)
 {
 	struct container *c = s->container;
-	bool with_link = c->config.n_nets > 0 && c->config.nets[0].mode != NET_MODE_NONE && str_eq(c->config.nets[0].name, "eth0");
+	bool with_link = c->config.n_nets > 0 && c->config.nets[0].mode != NET_MODE_NONE &&
+	                 str_eq(c->config.nets[0].name, "eth0");
 	int r;
 
 	r = pool_take(&c->manager->pool, with_link, &s->item, err);
@@ -151,8 +156,8 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 {
 	struct container *c = s->container;
 	struct manager *m = c->manager;
-	static const char *const base_env[] = { "container=ctd", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"TERM=linux", NULL };
+	static const char *const base_env[] = { "container=ctd",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL };
 	static const struct ct_rlimit rlimits[] = {
 		{ RLIMIT_NOFILE, 1024, 524288 },
 		{ RLIMIT_CORE, 0, UINT64_MAX },
@@ -230,7 +235,8 @@ static void succeeded(struct start *s, struct keeper_reply *reply)
 	c->console_fd = TAKE_FD(reply->console_fd);
 	container_set_state(c, CONTAINER_RUNNING);
 	if (pending_clear(c, &error) < 0)
-		log_warning("\"%s\": keys and password will be set again at the next start: %s", c->row.name, error.text);
+		log_warning("\"%s\": keys and password will be set again at the next start: %s", c->row.name,
+		        error.text);
 	manager_event(c->manager, c, "container.started", NULL);
 }
 
@@ -242,7 +248,8 @@ static void on_started(struct keeper_reply *reply, void *userdata)
 		s->error = reply->error;
 		s->error.code = reply->result;
 		if (!*s->error.text)
-			(void)ct_error_set(&s->error, reply->result, "keeper", "ct-keeper did not answer: %s", strerror(-reply->result));
+			(void)ct_error_set(&s->error, reply->result, "keeper", "ct-keeper did not answer: %s",
+			        strerror(-reply->result));
 		undo(s);
 		return;
 	}
@@ -298,7 +305,9 @@ int container_start(struct container *c, operation_fn done, void *userdata, stru
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return ct_error_set(err, -ENOMEM, "start", "out of memory");
-	*s = (struct start){ .container = c, .done = done, .userdata = userdata, .item = POOL_ITEM_INIT, .root_fd = -1 };
+	*s = (struct start){
+		.container = c, .done = done, .userdata = userdata, .item = POOL_ITEM_INIT, .root_fd = -1
+	};
 
 	r = load_template(s, err);
 	if (r >= 0)

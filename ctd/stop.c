@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The end of a container: asked for, forced, or by itself.
  *
- * All ends go one way: the keeper says that init has exited, the run is taken down, then whoever waits is told. A stop only makes that happen: the
- * template's signal to init, and cgroup.kill when the time is over. An end that nobody asked for is recorded as an event; if init asked for a reboot
- * (it dies by SIGHUP of its pid namespace: reboot(2)) the container is started again by a job of its own.
+ * All ends go one way: the keeper says that init has exited, the run is taken down, then whoever waits is
+ * told. A stop only makes that happen: the template's signal to init, and cgroup.kill when the time is over.
+ * An end that nobody asked for is recorded as an event; if init asked for a reboot (it dies by SIGHUP of its
+ * pid namespace: reboot(2)) the container is started again by a job of its own.
  */
 #include <errno.h>
 #include <signal.h>
@@ -50,7 +51,8 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
 static int stop_arm(struct stop *s, uint64_t usec)
 {
 	s->timer = sd_event_source_disable_unref(s->timer);
-	return sd_event_add_time_relative(s->container->manager->event, &s->timer, CLOCK_MONOTONIC, usec, 1000, on_time, s);
+	return sd_event_add_time_relative(
+	        s->container->manager->event, &s->timer, CLOCK_MONOTONIC, usec, 1000, on_time, s);
 }
 
 static void stop_kill(struct stop *s)
@@ -81,8 +83,8 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 		return 0;
 	}
 	(void)ct_error_kind_set(&error, CT_ERROR_FAILED, -ETIMEDOUT,
-		"\"%s\" was killed but its init has not ended (waiting in the kernel, perhaps for a disk); it is taken down as soon as it does",
-		c->row.name);
+	        "\"%s\" was killed but its init has not ended (waiting in the kernel, perhaps for a disk); it is taken down as soon as it does",
+	        c->row.name);
 	stop_end(s, -ETIMEDOUT, &error);
 	return 0;
 }
@@ -111,16 +113,18 @@ static int stop_ask(struct stop *s, uint64_t timeout_usec, struct ct_error *err)
 	if (r < 0)
 		return ct_error_set(err, r, "stop", "cannot stop \"%s\": %s", c->row.name, strerror(-r));
 	if (pidfd_send_signal(c->pidfd, stop_signal_of(c), NULL, 0) < 0 && errno != ESRCH)
-		return ct_error_set(err, -errno, "stop", "cannot signal init of \"%s\": %s", c->row.name, strerror(errno));
+		return ct_error_set(err, -errno, "stop", "cannot signal init of \"%s\": %s", c->row.name,
+		        strerror(errno));
 	return 0;
 }
 
-int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_usec, operation_fn done, void *userdata,
-	struct ct_error *err)
+int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_usec, operation_fn done,
+        void *userdata, struct ct_error *err)
 {
 	struct stop *s;
 	int r;
 
+	c->restart_timer = sd_event_source_disable_unref(c->restart_timer);
 	if (c->state == CONTAINER_STOPPED && !c->teardown)
 		return 1;
 	s = calloc(1, sizeof(*s));
@@ -129,6 +133,7 @@ int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_us
 	*s = (struct stop){ .container = c, .done = done, .userdata = userdata };
 
 	c->reboot = false;
+	c->run.wanted = false;
 	if (c->teardown || c->cgroup_fd < 0) {
 		/* It has ended already; only the rest is to go. */
 		c->on_exit = on_exit_of;
@@ -177,10 +182,11 @@ void container_exited(struct container *c, const struct keeper_process *process)
 
 	c->run.exit_code = process->exit_code;
 	c->run.exit_usec = process->exited_usec ?: now_realtime_usec();
-	c->run.wanted = false;
 	c->reboot = !asked && process->exit_signal == SIGHUP;
+	c->run.wanted = c->reboot;
 	manager_event(m, c, "container.exited",
-		json_pack("{s:i, s:b, s:b}", "code", process->exit_code, "asked", asked, "reboot", c->reboot));
+	        json_pack(
+	                "{s:i, s:b, s:b}", "code", process->exit_code, "asked", asked, "reboot", c->reboot));
 
 	if (!asked)
 		container_set_state(c, CONTAINER_STOPPING);

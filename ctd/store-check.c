@@ -23,6 +23,7 @@ int store_check(struct store *store, char *text, size_t size, struct ct_error *e
 	r = query_next(&keys, err);
 	if (r <= 0)
 		return r;
-	(void)snprintf(text, size, "a row of %s refers to one that is not there", query_text(&keys, 0)); /* as above */
+	(void)snprintf(text, size, "a row of %s refers to one that is not there",
+	        query_text(&keys, 0)); /* as above */
 	return 1;
 }

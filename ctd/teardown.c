@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Taking down what a run of a container left on the host.
  *
- * What there is, is named by the ctid (cgroup) and the slot (links, filters), so it can be taken down by a ctd that did not make it. The one step that may have to wait
- * is the cgroup: it can be removed when its last process has been reaped, which the kernel does soon after cgroup.kill, or late if a process hangs in
- * the disk. Then we look again every 10 ms at first and every second later, and after half a minute the container is marked broken, so that somebody looks; the
- * looking goes on, and the mark goes when the cgroup does (promise P6). The slot is released last: an id range is never given out while a process has it.
+ * What there is, is named by the ctid (cgroup) and the slot (links, filters), so it can be taken down by a
+ * ctd that did not make it. The one step that may have to wait is the cgroup: it can be removed when its last
+ * process has been reaped, which the kernel does soon after cgroup.kill, or late if a process hangs in the
+ * disk. Then we look again every 10 ms at first and every second later, and after half a minute the container
+ * is marked broken, so that somebody looks; the looking goes on, and the mark goes when the cgroup does
+ * (promise P6). The slot is released last: an id range is never given out while a process has it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +72,8 @@ static int look_again(struct teardown *t)
 {
 	t->delay_usec = t->delay_usec * 2 < USEC_PER_SEC ? t->delay_usec * 2 : USEC_PER_SEC;
 	t->timer = sd_event_source_disable_unref(t->timer);
-	return sd_event_add_time_relative(t->container->manager->event, &t->timer, CLOCK_MONOTONIC, t->delay_usec, 1000, on_time, t);
+	return sd_event_add_time_relative(
+	        t->container->manager->event, &t->timer, CLOCK_MONOTONIC, t->delay_usec, 1000, on_time, t);
 }
 
 static void step(struct teardown *t)
@@ -92,11 +95,13 @@ static void step(struct teardown *t)
 
 	if (t->done && now_monotonic_usec() - t->since_usec > PATIENCE_USEC) {
 		log_error("\"%s\": %s", c->row.name, error.text);
-		container_set_broken(c, "its processes do not end (waiting in the kernel, perhaps for a disk)");
+		container_set_broken(
+		        c, "its processes do not end (waiting in the kernel, perhaps for a disk)");
 		report(t, r, &error);
 	}
 	if (look_again(t) < 0)
-		log_error("cannot wait for the end of \"%s\"; ctctl fsck --repair will take it down", c->row.name);
+		log_error("cannot wait for the end of \"%s\"; ctctl fsck --repair will take it down",
+		        c->row.name);
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)

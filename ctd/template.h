@@ -9,14 +9,14 @@
 
 struct manager;
 
-/* The metadata of a template image as the daemon needs it. Kept as JSON in template_image.metadata; checked whenever it is read, because an
- * image may come from elsewhere. */
+/* The metadata of a template image as the daemon needs it. Kept as JSON in template_image.metadata; checked
+ * whenever it is read, because an image may come from elsewhere. */
 struct template_meta {
 	char *distribution, *release; /* debian 12 */
 	char **init;                  /* argument vector, NULL-ended; absolute path inside */
 	char **env;                   /* NAME=VALUE, NULL-ended; container=ctd is always added by start */
 	char **run_masks;             /* systemd units to mask in /run, NULL-ended */
-	int stop_signal;              /* of a clean stop, sent to init: SIGRTMIN+3 for systemd, SIGUSR2 for busybox */
+	int stop_signal; /* of a clean stop, sent to init: SIGRTMIN+3 for systemd, SIGUSR2 for busybox */
 };
 void template_meta_done(struct template_meta *meta);
 int template_meta_from_json(const char *text, struct template_meta *ret, struct ct_error *err);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* create, and what undoes it: forgetting a container.
  *
- * The record comes first, marked incomplete, with all its leases in one transaction: two creates of one name or address meet in the database's
- * constraints, and one gets the sentence. Then the disk; then, with "start", the start; at last the mark goes, synced to the disk. A death in between leaves an
- * incomplete record, which recovery forgets; a failure in any step forgets it at once.
+ * The record comes first, marked incomplete, with all its leases in one transaction: two creates of one name
+ * or address meet in the database's constraints, and one gets the sentence. Then the disk; then, with
+ * "start", the start; at last the mark goes, synced to the disk. A death in between leaves an incomplete
+ * record, which recovery forgets; a failure in any step forgets it at once.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -69,8 +70,8 @@ static int find_template(struct manager *m, const char *name, struct container_r
 	r = store_template_get(m->store, name, &template, err);
 	if (r == -ENOENT)
 		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, -ENOENT,
-			"there is no template \"%s\" (ctctl template list shows all, ctctl template build makes one)",
-			str_escape_to(shown, sizeof(shown), name, strlen(name)));
+		        "there is no template \"%s\" (ctctl template list shows all, ctctl template build makes one)",
+		        str_escape_to(shown, sizeof(shown), name, strlen(name)));
 	if (r < 0)
 		return r;
 
@@ -105,7 +106,8 @@ static int make_config(const struct request *in, char **ret, struct ct_error *er
 	return *ret ? 0 : ct_error_set(err, -ENOMEM, "create", "out of memory");
 }
 
-static int make_row(struct manager *m, const struct request *in, struct container_row *row, struct ct_error *err)
+static int make_row(
+        struct manager *m, const struct request *in, struct container_row *row, struct ct_error *err)
 {
 	int r;
 
@@ -264,12 +266,14 @@ static int run_create(struct job *job)
 	return 1;
 }
 
-static int replay_create(struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+static int replay_create(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	if (c && c->row.complete)
 		return 0;
 	/* Recovery has forgotten it. */
-	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED, "ctd ended while \"%s\" was being created; it was undone", row->object);
+	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+	        "ctd ended while \"%s\" was being created; it was undone", row->object);
 }
 
 const struct job_type verb_create = { .verb = "create", .run = run_create, .replay = replay_create };

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* exec, console and log: a person's or a program's way into a container.
  *
- * ctd is not in the data path. For a command it makes the pipes (or gets the pty's master back from the keeper) and offers their ends to the client through the
- * attach socket; the client relays. For the console it makes a socket pair: one end goes to the keeper, who relays, the other to the client. The id is
- * the key to all that and cannot be guessed. A command lives apart from ctd: its exit status is kept by the keeper until ctd has told it.
+ * ctd is not in the data path. For a command it makes the pipes (or gets the pty's master back from the
+ * keeper) and offers their ends to the client through the attach socket; the client relays. For the console
+ * it makes a socket pair: one end goes to the keeper, who relays, the other to the client. The id is the key
+ * to all that and cannot be guessed. A command lives apart from ctd: its exit status is kept by the keeper
+ * until ctd has told it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -89,12 +91,14 @@ static void on_exec_started(struct keeper_reply *reply, void *userdata)
 	else
 		for (size_t i = 0; i < 3; i++)
 			fds[i] = TAKE_FD(x->ours[i]);
-	r = attach_offer(x->manager->attach, x->id, x->tty ? ATTACH_EXEC_TTY : ATTACH_EXEC_PIPES, fds, x->tty ? 1 : 3, &error);
+	r = attach_offer(x->manager->attach, x->id, x->tty ? ATTACH_EXEC_TTY : ATTACH_EXEC_PIPES, fds,
+	        x->tty ? 1 : 3, &error);
 	if (r < 0) {
 		char key[40];
 
 		exec_key(x->id, key);
-		(void)keeper_client_signal(x->manager->keeper, key, SIGKILL, NULL, NULL); /* nobody can reach it */
+		(void)keeper_client_signal(
+		        x->manager->keeper, key, SIGKILL, NULL, NULL); /* nobody can reach it */
 		(void)fail_start(x, &error);
 		return;
 	}
@@ -159,11 +163,12 @@ static int read_argv(const json_t *list, struct vectors *v, struct ct_error *err
 }
 
 /* Defaults of a login, then what was given, which may replace them. */
-static int read_env(const json_t *given, const struct guest_user *user, struct vectors *v, struct ct_error *err)
+static int read_env(
+        const json_t *given, const struct guest_user *user, struct vectors *v, struct ct_error *err)
 {
 	_cleanup_json_ json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:s}", "PATH",
-		"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME", user->home ?: "/", "USER",
-		user->name ?: "root", "LOGNAME", user->name ?: "root", "container", "ctd");
+	        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME", user->home ?: "/",
+	        "USER", user->name ?: "root", "LOGNAME", user->name ?: "root", "container", "ctd");
 	const char *name, *text;
 	json_t *value;
 	size_t i = 0;
@@ -176,14 +181,16 @@ static int read_env(const json_t *given, const struct guest_user *user, struct v
 	if (!v->env)
 		return ct_error_set(err, -ENOMEM, "exec", "out of memory");
 
-	json_object_foreach (all, name, value) {
+	json_object_foreach(all, name, value)
+	{
 		const char *s = NULL;
 		int r = string_item(value, "env", &s, err);
 
 		if (r < 0)
 			return r;
 		if (!*name || strchr(name, '='))
-			return ct_error_field(err, "env", "a variable's name must not be empty or hold \"=\"");
+			return ct_error_field(
+			        err, "env", "a variable's name must not be empty or hold \"=\"");
 		(void)strbuf_printf(&v->text, "%s=%s", name, s);
 		(void)strbuf_putc(&v->text, '\0');
 	}
@@ -195,8 +202,8 @@ static int read_env(const json_t *given, const struct guest_user *user, struct v
 	return 0;
 }
 
-static int ask_keeper(struct exec_start *x, struct container *c, const struct request *in, const struct vectors *v,
-	const struct guest_user *user, struct ct_error *err)
+static int ask_keeper(struct exec_start *x, struct container *c, const struct request *in,
+        const struct vectors *v, const struct guest_user *user, struct ct_error *err)
 {
 	struct manager *m = x->manager;
 	int theirs[3] = { -1, -1, -1 };
@@ -253,8 +260,8 @@ static int prepare(struct exec_start *x, struct container *c, const struct reque
 static int check_running(const struct container *c, const char *verb, struct ct_error *err)
 {
 	if (c->state != CONTAINER_RUNNING)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -ESRCH, "cannot %s in \"%s\": it is %s", verb, c->row.name,
-			container_state_name(c->state));
+		return ct_error_kind_set(err, CT_ERROR_STATE, -ESRCH, "cannot %s in \"%s\": it is %s", verb,
+		        c->row.name, container_state_name(c->state));
 	if (!c->manager->keeper)
 		return ct_error_set(err, -ENOTCONN, verb, "there is no ct-keeper (see ctd's log)");
 	return 0;

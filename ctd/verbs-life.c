@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* start, stop, restart, kill, freeze, thaw: jobs around the operations of operate.h.
  *
- * All are idempotent: starting what runs and stopping what is stopped succeed at once. Their replay after a death of ctd looks at the state that
- * recovery has found: a start that reached init is finished, one that did not has been undone; an interrupted stop, kill or thaw is simply done again by
- * whoever asked, except that a stop which had begun is carried to its end, because its init has been told already.
+ * All are idempotent: starting what runs and stopping what is stopped succeed at once. Their replay after a
+ * death of ctd looks at the state that recovery has found: a start that reached init is finished, one that
+ * did not has been undone; an interrupted stop, kill or thaw is simply done again by whoever asked, except
+ * that a stop which had begun is carried to its end, because its init has been told already.
  */
 #include <errno.h>
 #include <signal.h>
@@ -50,20 +51,23 @@ static int run_start(struct job *job)
 }
 
 /* Recovery has settled what there was: running, or taken down. */
-static int replay_start(struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+static int replay_start(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	if (c && c->state == CONTAINER_RUNNING)
 		return 0;
-	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED, "ctd ended while \"%s\" was being started; the start was undone",
-		row->object);
+	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+	        "ctd ended while \"%s\" was being started; the start was undone", row->object);
 }
 
 static int run_stop(struct job *job)
 {
-	return container_stop(job->container, STOP_CLEAN, stop_timeout_usec(job), verb_done, job, &job->error);
+	return container_stop(
+	        job->container, STOP_CLEAN, stop_timeout_usec(job), verb_done, job, &job->error);
 }
 
-static int replay_stop(struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+static int replay_stop(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	struct job_request again = { .type = &verb_stop, .container = c, .object = row->object };
 	int r;
@@ -90,13 +94,15 @@ static void restart_stopped(struct container *c, int result, const struct ct_err
 
 static int run_restart(struct job *job)
 {
-	int r = container_stop(job->container, STOP_CLEAN, stop_timeout_usec(job), restart_stopped, job, &job->error);
+	int r = container_stop(
+	        job->container, STOP_CLEAN, stop_timeout_usec(job), restart_stopped, job, &job->error);
 
 	return r == 1 ? container_start(job->container, verb_done, job, &job->error) : r;
 }
 
 /* Whatever had been reached, the wish was a running container. */
-static int replay_restart(struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+static int replay_restart(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	struct job_request again = { .type = &verb_restart, .container = c, .object = row->object };
 	int r;
@@ -116,11 +122,11 @@ static int run_kill(struct job *job)
 	if (!given)
 		return container_stop(c, STOP_KILL, 0, verb_done, job, &job->error);
 	if (c->state != CONTAINER_RUNNING)
-		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH, "cannot signal \"%s\": it is %s", c->row.name,
-			container_state_name(c->state));
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH,
+		        "cannot signal \"%s\": it is %s", c->row.name, container_state_name(c->state));
 	if (pidfd_send_signal(c->pidfd, signo, NULL, 0) < 0)
-		return ct_error_set(&job->error, -errno, "kill", "cannot send signal %d to init of \"%s\": %s", signo, c->row.name,
-			strerror(errno));
+		return ct_error_set(&job->error, -errno, "kill",
+		        "cannot send signal %d to init of \"%s\": %s", signo, c->row.name, strerror(errno));
 	return 1;
 }
 
@@ -157,8 +163,8 @@ static int body_number(struct call *call, const char *name, uint64_t min, uint64
 	if (r < 0)
 		return r;
 	if (in.has && (in.value < min || in.value > max))
-		return ct_error_field(err, name, "%s must be from %llu to %llu", name, (unsigned long long)min,
-			(unsigned long long)max);
+		return ct_error_field(err, name, "%s must be from %llu to %llu", name,
+		        (unsigned long long)min, (unsigned long long)max);
 	return 0;
 }
 
@@ -171,14 +177,14 @@ static int submit(struct manager *m, struct call *call, const struct job_type *t
 	if (r < 0)
 		return r;
 	return job_submit(m,
-		&(struct job_request){
-			.type = type,
-			.container = c,
-			.object = c->row.name,
-			.params = json_deep_copy(call_body(call)),
-			.call = call,
-		},
-		err);
+	        &(struct job_request){
+	                .type = type,
+	                .container = c,
+	                .object = c->row.name,
+	                .params = json_deep_copy(call_body(call)),
+	                .call = call,
+	        },
+	        err);
 }
 
 int api_container_start(struct manager *m, struct call *call, struct ct_error *err)

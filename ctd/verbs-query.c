@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Questions: containers, jobs, audit, version. They change nothing and are answered at once; lists are written straight to the buffer. */
+/* Questions: containers, jobs, audit, version. They change nothing and are answered at once; lists are
+ * written straight to the buffer. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -34,11 +35,13 @@ int api_container_list(struct manager *m, struct call *call, struct ct_error *er
 	bool first = true;
 
 	if (wanted && container_state_from_name(wanted, &state) < 0)
-		return ct_error_field(err, "state", "state must be stopped, starting, running, stopping or frozen");
+		return ct_error_field(
+		        err, "state", "state must be stopped, starting, running, stopping or frozen");
 
 	HASH_SRT(hh_name, m->containers.by_name, by_name); /* a merge sort of what is nearly sorted */
 	(void)strbuf_puts(&b, "{\"containers\":[");
-	HASH_ITER (hh_name, m->containers.by_name, c, next) {
+	HASH_ITER(hh_name, m->containers.by_name, c, next)
+	{
 		if (wanted && c->state != state)
 			continue;
 		(void)strbuf_puts(&b, first ? "" : ",");
@@ -69,10 +72,12 @@ int api_version_show(struct manager *m, struct call *call, struct ct_error *err)
 	json_t *body;
 
 	(void)keeper_build_id_of("/proc/self/exe", build, sizeof(build)); /* empty if it has none */
-	body = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "version", CTD_VERSION, "api", 1, "build", build, "instance", m->tag,
-		"state_dir", m->conf.state_dir, "runtime_dir", m->conf.runtime_dir, "cgroup", m->cgroup.path);
+	body = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "version", CTD_VERSION, "api", 1, "build",
+	        build, "instance", m->tag, "state_dir", m->conf.state_dir, "runtime_dir", m->conf.runtime_dir,
+	        "cgroup", m->cgroup.path);
 	if (body && keeper)
-		(void)json_object_set_new(body, "keeper", json_pack("{s:s, s:i}", "build", keeper->build_id, "pid", (int)keeper->pid));
+		(void)json_object_set_new(body, "keeper",
+		        json_pack("{s:s, s:i}", "build", keeper->build_id, "pid", (int)keeper->pid));
 	call_reply(call, 200, body);
 	return 0;
 }
@@ -98,8 +103,8 @@ int api_job_list(struct manager *m, struct call *call, struct ct_error *err)
 	if (r >= 0 && open) {
 		const struct job *job;
 
-		LIST_FOREACH (job, &m->jobs.open, open_entry)
-			(void)json_array_append_new(list.array, job_to_json(job)); /* a shorter list without memory */
+		LIST_FOREACH(job, &m->jobs.open, open_entry)
+		(void)json_array_append_new(list.array, job_to_json(job)); /* a shorter list without memory */
 	} else if (r >= 0) {
 		r = store_job_each(m->store, false, 200, add_job, &list, err);
 	}
@@ -156,9 +161,11 @@ int api_job_cancel(struct manager *m, struct call *call, struct ct_error *err)
 		return r;
 	job = job_find(m, id);
 	if (!job)
-		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, -ENOENT, "there is no open job %lld", (long long)id);
+		return ct_error_kind_set(
+		        err, CT_ERROR_NOT_FOUND, -ENOENT, "there is no open job %lld", (long long)id);
 	if (!job->cancel)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY, "a %s cannot be cancelled", job->row.verb);
+		return ct_error_kind_set(
+		        err, CT_ERROR_STATE, -EBUSY, "a %s cannot be cancelled", job->row.verb);
 	job->cancel(job);
 	call_reply(call, 200, json_object());
 	return 0;
@@ -169,9 +176,11 @@ static int print_audit(const struct audit_row *row, void *userdata)
 	struct strbuf *b = userdata;
 	char text[32];
 
-	(void)strbuf_printf(b, "%s{\"id\":%lld,\"time\":\"%s\",\"uid\":%u,\"gid\":%u,\"pid\":%d,\"status\":%u,\"operation\":",
-		b->data[b->len - 1] == '[' ? "" : ",", (long long)row->id, format_time_utc(text, sizeof(text), row->time_usec), row->uid,
-		row->gid, row->pid, row->status);
+	(void)strbuf_printf(b,
+	        "%s{\"id\":%lld,\"time\":\"%s\",\"uid\":%u,\"gid\":%u,\"pid\":%d,\"status\":%u,\"operation\":",
+	        b->data[b->len - 1] == '[' ? "" : ",", (long long)row->id,
+	        format_time_utc(text, sizeof(text), row->time_usec), row->uid, row->gid, row->pid,
+	        row->status);
 	(void)strbuf_json_string(b, row->operation);
 	(void)strbuf_puts(b, ",\"object\":");
 	(void)strbuf_json_string(b, row->object);
@@ -192,7 +201,8 @@ int api_audit_list(struct manager *m, struct call *call, struct ct_error *err)
 	if (r < 0)
 		return r;
 	(void)strbuf_puts(&b, "{\"audit\":[");
-	r = b.error ? b.error : store_audit_each(m->store, (int64_t)after, (uint32_t)limit, print_audit, &b, err);
+	r = b.error ? b.error
+	            : store_audit_each(m->store, (int64_t)after, (uint32_t)limit, print_audit, &b, err);
 	if (r < 0)
 		return r;
 	(void)strbuf_puts(&b, "]}");

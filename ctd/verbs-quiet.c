@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Starts that nobody waits for: after a reboot from inside, and autostart.
  *
- * They are jobs like others, recorded and queued. A container that reboots again within seconds of its start is started after a pause that grows to a
- * minute, so that one with a broken init cannot keep the host busy.
+ * They are jobs like others, recorded and queued. A container that reboots again within seconds of its start
+ * is started after a pause that grows to a minute, so that one with a broken init cannot keep the host busy.
+ * The pause is a timer of the container, no job: a stop ends it at once, and after a death of ctd the run
+ * row's wanted says that a start is due.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,18 +21,11 @@
 struct quiet {
 	void (*done)(struct container *c, int result, void *userdata);
 	void *userdata;
-	uint64_t pause_usec;
-	sd_event_source *timer;
 };
 
 static void quiet_free(struct job *job)
 {
-	struct quiet *q = job->data;
-
-	if (!q)
-		return;
-	(void)sd_event_source_disable_unref(q->timer); /* always NULL */
-	free(q);
+	free(job->data);
 }
 
 static void quiet_done(struct container *c, int result, const struct ct_error *error, void *userdata)
@@ -43,72 +38,72 @@ static void quiet_done(struct container *c, int result, const struct ct_error *e
 	verb_done(c, result, error, job);
 }
 
-static void quiet_begin(struct job *job)
+static int quiet_run(struct job *job)
 {
 	int r = container_start(job->container, quiet_done, job, &job->error);
 
 	if (r != 0)
 		quiet_done(job->container, r < 0 ? r : 0, NULL, job);
-}
-
-static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	quiet_begin(userdata);
 	return 0;
 }
 
-static int quiet_run(struct job *job)
-{
-	struct quiet *q = job->data;
-	int r;
-
-	if (q->pause_usec == 0) {
-		quiet_begin(job);
-		return 0;
-	}
-	r = sd_event_add_time_relative(
-		job->manager->event, &q->timer, CLOCK_MONOTONIC, q->pause_usec, 10000, on_pause_over, job);
-	return r < 0 ? ct_error_set(&job->error, r, "start", "cannot wait: %s", strerror(-r)) : 0;
-}
-
 /* A container that should run and does not: autostart or the tenant's reboot is taken up again. */
-static int quiet_replay(struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+static int quiet_replay(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	return c && c->state == CONTAINER_STOPPED ? verb_start_quietly(c, NULL, NULL, err) : 0;
 }
 
-const struct job_type verb_autostart = { .verb = "autostart", .run = quiet_run, .free = quiet_free, .replay = quiet_replay };
+const struct job_type verb_autostart = {
+	.verb = "autostart", .run = quiet_run, .free = quiet_free, .replay = quiet_replay
+};
 
-static int quiet_submit(struct container *c, const struct quiet *how, struct ct_error *err)
+int verb_start_quietly(struct container *c, void (*done)(struct container *c, int result, void *userdata),
+        void *userdata, struct ct_error *err)
 {
 	struct quiet *q = malloc(sizeof(*q));
 
 	if (!q)
 		return ct_error_set(err, -ENOMEM, "start", "out of memory");
-	*q = *how;
+	*q = (struct quiet){ .done = done, .userdata = userdata };
 	return job_submit(c->manager,
-		&(struct job_request){ .type = &verb_autostart, .container = c, .object = c->row.name, .data = q }, err);
+	        &(struct job_request){
+	                .type = &verb_autostart, .container = c, .object = c->row.name, .data = q },
+	        err);
 }
 
-int verb_start_quietly(struct container *c, void (*done)(struct container *c, int result, void *userdata), void *userdata,
-	struct ct_error *err)
+static void start_again(struct container *c)
 {
-	return quiet_submit(c, &(struct quiet){ .done = done, .userdata = userdata }, err);
+	struct ct_error error = { 0 };
+
+	if (verb_start_quietly(c, NULL, NULL, &error) < 0)
+		log_error("cannot start \"%s\" again: %s", c->row.name, error.text);
+}
+
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct container *c = userdata;
+
+	c->restart_timer = sd_event_source_disable_unref(c->restart_timer);
+	start_again(c);
+	return 0;
 }
 
 void verb_reboot(struct container *c)
 {
-	uint64_t lived_usec = now_realtime_usec() - c->run.started_usec, pause_usec = 0;
-	struct ct_error error = { 0 };
+	uint64_t pause_usec;
 
-	if (lived_usec < QUICK_USEC) {
-		pause_usec = USEC_PER_SEC << (c->run.restarts < 6 ? c->run.restarts : 6);
-		if (pause_usec > PAUSE_MAX_USEC)
-			pause_usec = PAUSE_MAX_USEC;
-		c->run.restarts++;
-	} else {
+	if (now_realtime_usec() - c->run.started_usec >= QUICK_USEC) {
 		c->run.restarts = 0;
+		start_again(c);
+		return;
 	}
-	if (quiet_submit(c, &(struct quiet){ .pause_usec = pause_usec }, &error) < 0)
-		log_error("cannot start \"%s\" again: %s", c->row.name, error.text);
+	pause_usec = USEC_PER_SEC << (c->run.restarts < 6 ? c->run.restarts : 6);
+	if (pause_usec > PAUSE_MAX_USEC)
+		pause_usec = PAUSE_MAX_USEC;
+	if (c->run.restarts++ == 0)
+		start_again(c);
+	else if (sd_event_add_time_relative(c->manager->event, &c->restart_timer, CLOCK_MONOTONIC, pause_usec,
+	                 10000, on_pause_over, c) < 0)
+		log_error("cannot start \"%s\" again: out of memory", c->row.name);
 }

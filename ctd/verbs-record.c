@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* destroy, rename, set: verbs that change a container's record.
  *
- * destroy is the one verb that must always come to its end: the container is stopped if force says so, its disk is renamed into the trash (whatever its size), its
- * record and leases go in one synced transaction, and a worker empties the trash. Interrupted anywhere, it is finished at the next start.
+ * destroy is the one verb that must always come to its end: the container is stopped if force says so, its
+ * disk is renamed into the trash (whatever its size), its record and leases go in one synced transaction, and
+ * a worker empties the trash. Interrupted anywhere, it is finished at the next start.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -42,8 +43,8 @@ static int run_destroy(struct job *job)
 
 	if (c->state != CONTAINER_STOPPED && !force && c->state != CONTAINER_STOPPING)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
-			"cannot destroy \"%s\": it is %s (ctctl stop %s first, or --force)", c->row.name,
-			container_state_name(c->state), c->row.name);
+		        "cannot destroy \"%s\": it is %s (ctctl stop %s first, or --force)", c->row.name,
+		        container_state_name(c->state), c->row.name);
 
 	r = container_stop(c, STOP_KILL, 0, destroy_stopped, job, &job->error);
 	if (r == 1) {
@@ -53,7 +54,8 @@ static int run_destroy(struct job *job)
 	return r;
 }
 
-static int replay_destroy(struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+static int replay_destroy(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	struct job_request again = { .type = &verb_destroy, .container = c, .object = row->object };
 
@@ -67,7 +69,8 @@ const struct job_type verb_destroy = { .verb = "destroy", .run = run_destroy, .r
 
 int api_container_destroy(struct manager *m, struct call *call, struct ct_error *err)
 {
-	static const struct json_field fields[] = { { "force", JSON_KIND_BOOL, 0, JSON_NO_HAS, false }, { NULL } };
+	static const struct json_field fields[] = { { "force", JSON_KIND_BOOL, 0, JSON_NO_HAS, false },
+		{ NULL } };
 	struct container *c = NULL;
 	bool force = false;
 	int r;
@@ -78,14 +81,14 @@ int api_container_destroy(struct manager *m, struct call *call, struct ct_error 
 	if (r < 0)
 		return r;
 	return job_submit(m,
-		&(struct job_request){
-			.type = &verb_destroy,
-			.container = c,
-			.object = c->row.name,
-			.params = json_pack("{s:b}", "force", force),
-			.call = call,
-		},
-		err);
+	        &(struct job_request){
+	                .type = &verb_destroy,
+	                .container = c,
+	                .object = c->row.name,
+	                .params = json_pack("{s:b}", "force", force),
+	                .call = call,
+	        },
+	        err);
 }
 
 static int run_rename(struct job *job)
@@ -107,7 +110,8 @@ const struct job_type verb_rename = { .verb = "rename", .run = run_rename };
 
 int api_container_rename(struct manager *m, struct call *call, struct ct_error *err)
 {
-	static const struct json_field fields[] = { { "name", JSON_KIND_STRING, 0, JSON_NO_HAS, true }, { NULL } };
+	static const struct json_field fields[] = { { "name", JSON_KIND_STRING, 0, JSON_NO_HAS, true },
+		{ NULL } };
 	struct container *c = NULL;
 	const char *name = NULL;
 	int r;
@@ -120,12 +124,12 @@ int api_container_rename(struct manager *m, struct call *call, struct ct_error *
 	if (r < 0)
 		return r;
 	return job_submit(m,
-		&(struct job_request){
-			.type = &verb_rename,
-			.container = c,
-			.object = c->row.name,
-			.params = json_pack("{s:s}", "name", name),
-			.call = call,
-		},
-		err);
+	        &(struct job_request){
+	                .type = &verb_rename,
+	                .container = c,
+	                .object = c->row.name,
+	                .params = json_pack("{s:s}", "name", name),
+	                .call = call,
+	        },
+	        err);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* set: changing a container's configuration, root's keys and password.
  *
- * The patch is laid over what is stored, the whole is checked, then written, then what can follow at once does: in a running container the host name and
- * files are changed now, in a stopped one they are left pending for its next start. The answer lists each key that changed and when it takes effect; a dry run
+ * The patch is laid over what is stored, the whole is checked, then written, then what can follow at once
+ * does: in a running container the host name and files are changed now, in a stopped one they are left
+ * pending for its next start. The answer lists each key that changed and when it takes effect; a dry run
  * stops there.
  */
 #include <errno.h>
@@ -32,8 +33,8 @@ static int note_change(json_t *changes, const char *key, json_t *from, json_t *t
 {
 	const char *when = !running || config_key_is_live(key) ? "now" : "next start";
 
-	return json_array_append_new(changes,
-		json_pack("{s:s, s:O?, s:O?, s:s}", "key", key, "from", from, "to", json_is_null(to) ? NULL : to, "when", when));
+	return json_array_append_new(changes, json_pack("{s:s, s:O?, s:O?, s:s}", "key", key, "from", from,
+	                                              "to", json_is_null(to) ? NULL : to, "when", when));
 }
 
 static json_t *list_changes(const json_t *old, const json_t *patch, const char *password_hash, bool running)
@@ -42,18 +43,22 @@ static json_t *list_changes(const json_t *old, const json_t *patch, const char *
 	const char *key;
 	json_t *value;
 
-	json_object_foreach ((json_t *)patch, key, value) {
+	json_object_foreach((json_t *)patch, key, value)
+	{
 		json_t *from = json_object_get(old, key);
 
 		if (from ? !json_equal(from, value) : !json_is_null(value))
-			(void)note_change(changes, key, from, value, running); /* a shorter list without memory */
+			(void)note_change(
+			        changes, key, from, value, running); /* a shorter list without memory */
 	}
 	if (password_hash)
-		(void)json_array_append_new(changes, json_pack("{s:s, s:s}", "key", "password", "when", "now"));
+		(void)json_array_append_new(
+		        changes, json_pack("{s:s, s:s}", "key", "password", "when", "now"));
 	return changes;
 }
 
-/* The host's one thread enters the container's UTS namespace and comes back. Coming back cannot fail: we hold the fd and the right. */
+/* The host's one thread enters the container's UTS namespace and comes back. Coming back cannot fail: we hold
+ * the fd and the right. */
 static int set_live_hostname(const struct container *c, const char *hostname, struct ct_error *err)
 {
 	_cleanup_close_ int own = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
@@ -62,12 +67,14 @@ static int set_live_hostname(const struct container *c, const char *hostname, st
 
 	theirs = ct_process_namespace(c->run.pid, CLONE_NEWUTS);
 	if (own < 0 || theirs < 0)
-		return ct_error_set(err, -ESRCH, "hostname", "cannot reach the UTS namespace of \"%s\"", c->row.name);
+		return ct_error_set(
+		        err, -ESRCH, "hostname", "cannot reach the UTS namespace of \"%s\"", c->row.name);
 	if (setns(theirs, CLONE_NEWUTS) < 0)
-		return ct_error_set(err, -errno, "hostname", "cannot enter the UTS namespace of \"%s\": %s", c->row.name,
-			strerror(errno));
+		return ct_error_set(err, -errno, "hostname", "cannot enter the UTS namespace of \"%s\": %s",
+		        c->row.name, strerror(errno));
 	if (sethostname(hostname, strlen(hostname)) < 0)
-		r = ct_error_set(err, -errno, "hostname", "cannot set the host name of \"%s\": %s", c->row.name, strerror(errno));
+		r = ct_error_set(err, -errno, "hostname", "cannot set the host name of \"%s\": %s",
+		        c->row.name, strerror(errno));
 	if (setns(own, CLONE_NEWUTS) < 0)
 		abort(); /* in a tenant's namespace we must not go on */
 	return r;
@@ -81,11 +88,13 @@ int container_open_root(const struct container *c, struct ct_error *err)
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", c->run.pid);
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || kill(c->run.pid, 0) < 0)
-		return ct_error_set(err, -ESRCH, "root", "cannot reach the root of \"%s\": %s", c->row.name, strerror(errno));
+		return ct_error_set(err, -ESRCH, "root", "cannot reach the root of \"%s\": %s", c->row.name,
+		        strerror(errno));
 	return fd;
 }
 
-static int apply_live(struct container *c, const json_t *patch, const char *password_hash, struct ct_error *err)
+static int apply_live(
+        struct container *c, const json_t *patch, const char *password_hash, struct ct_error *err)
 {
 	const char *hostname = *c->config.hostname ? c->config.hostname : c->row.name;
 	struct guest_edit edit = {
@@ -121,7 +130,7 @@ static int store_config(struct container *c, const json_t *merged, bool with_add
 		return r;
 	r = store_begin(store, true, err);
 	if (r >= 0) {
-		struct ip_addr old[2] = { c->private[0], c->private[1] };
+		struct ip_addr old[2] = { c->private[0], c -> private[1] };
 
 		r = with_addresses ? ports_lease(c, &parsed, err) : 0;
 		if (r >= 0)
@@ -146,10 +155,11 @@ static int change(struct job *job, const json_t *old, const json_t *patch, const
 
 	if (!merged)
 		return ct_error_set(&job->error, -ENOMEM, "set", "out of memory");
-	if (net && c->state != CONTAINER_STOPPED && !json_equal(json_object_get(old, "net"), json_object_get(patch, "net")))
+	if (net && c->state != CONTAINER_STOPPED &&
+	        !json_equal(json_object_get(old, "net"), json_object_get(patch, "net")))
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
-			"the interfaces of \"%s\" can be changed while it is stopped; it is %s", c->row.name,
-			container_state_name(c->state));
+		        "the interfaces of \"%s\" can be changed while it is stopped; it is %s", c->row.name,
+		        container_state_name(c->state));
 	if (!running) {
 		r = pending_add(merged, password_hash, json_object_get(patch, "ssh_keys"), &job->error);
 		if (r < 0)
@@ -171,7 +181,8 @@ static int stored_config(const struct container *c, json_t **ret, struct ct_erro
 	return json_parse(c->row.config, strlen(c->row.config), ret, err);
 }
 
-static int check_change(const struct container *c, const json_t *old, const json_t *patch, struct ct_error *err)
+static int check_change(
+        const struct container *c, const json_t *old, const json_t *patch, struct ct_error *err)
 {
 	_cleanup_json_ json_t *merged = config_merge(old, patch);
 	struct config parsed;
@@ -248,14 +259,15 @@ int api_container_set(struct manager *m, struct call *call, struct ct_error *err
 	if (r < 0)
 		return r;
 	return job_submit(m,
-		&(struct job_request){
-			.type = &verb_set,
-			.container = c,
-			.object = c->row.name,
-			/* The password is not in it: parameters are recorded. */
-			.params = json_pack("{s:O, s:b}", "config", in.config ?: empty, "dry_run", in.dry_run),
-			.call = call,
-			.data = TAKE_PTR(hash),
-		},
-		err);
+	        &(struct job_request){
+	                .type = &verb_set,
+	                .container = c,
+	                .object = c->row.name,
+	                /* The password is not in it: parameters are recorded. */
+	                .params =
+	                        json_pack("{s:O, s:b}", "config", in.config ?: empty, "dry_run", in.dry_run),
+	                .call = call,
+	                .data = TAKE_PTR(hash),
+	        },
+	        err);
 }
