@@ -145,7 +145,7 @@ struct ct_spec {
 	int64_t boottime_offset_sec;  /* time namespace: added to CLOCK_BOOTTIME; only if set_clocks */
 	int64_t monotonic_offset_sec;
 	bool set_clocks;     /* make a time namespace with these offsets (Linux 5.6; ignored where the kernel has none) */
-	bool console;        /* /dev/console is a new pty of the container's devpts, its master is returned; else /dev/null */
+	bool console;        /* /dev/console and init's stdio are a new pty of its devpts, whose master is returned; else no /dev/console, stdio /dev/null */
 };
 
 /* CAP_* a full distribution needs, without those that reach the host (SYS_RESOURCE, SYS_MODULE, SYS_RAWIO, SYS_TIME, ...). */

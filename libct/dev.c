@@ -122,22 +122,18 @@ static int build_memory(const struct ct_spec *spec, int dev_fd, struct ct_error 
 	return mqueue < 0 ? mqueue : 0;
 }
 
-/* A clone of the slave end, by its fd, or of the null device. */
-static int build_console(
-        const struct ct_spec *spec, int dev_fd, int pts_fd, struct mounts *m, struct ct_error *err)
+/* A clone of the slave end, by its fd. */
+static int build_console(int dev_fd, int pts_fd, struct mounts *m, struct ct_error *err)
 {
 	_cleanup_close_ int source = -1;
 
-	if (spec->console) {
-		int r = child_open_pty(pts_fd, "ptmx", &m->console_master, &m->console_slave, err);
-		if (r < 0)
-			return r;
-	}
+	int r = child_open_pty(pts_fd, "ptmx", &m->console_master, &m->console_slave, err);
+	if (r < 0)
+		return r;
 
-	int fd = spec->console ? m->console_slave : m->node_fds[0];
-	source = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	source = open_tree(m->console_slave, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (source < 0) {
-		int r = sys_error();
+		r = sys_error();
 		return ct_error_set(
 		        err, r, "dev", "cannot clone what is to be \"/dev/console\": %s", sys_reason(r));
 	}
@@ -167,5 +163,5 @@ int dev_build(const struct ct_spec *spec, int dev_fd, struct mounts *m, struct c
 		return pts;
 
 	r = build_memory(spec, dev_fd, err);
-	return r < 0 ? r : build_console(spec, dev_fd, pts, m, err);
+	return r < 0 || !spec->console ? r : build_console(dev_fd, pts, m, err);
 }

@@ -93,44 +93,67 @@ static int try_time_namespace(void *arg)
 	return unshare(CLONE_NEWTIME) < 0 ? sys_error() : 0;
 }
 
+/* A detached tmpfs with the directories that an overlay of it needs. */
 static int new_tmpfs(void)
 {
-	_cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	static const char *const names[] = { "lower", "upper", "work" };
+	_cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), top = -1;
 
 	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -1;
-	return fsmount(fs, FSMOUNT_CLOEXEC, 0);
+		return sys_error();
+
+	top = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	if (top < 0)
+		return sys_error();
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (mkdirat(top, names[i], 0755) < 0)
+			return sys_error();
+	return TAKE_FD(top);
 }
 
-/* An overlay whose lower layer is an idmapped mount of path (a directory of the filesystem that containers
- * will be on), or of "/". All detached but for the helper's private mount namespace. */
-static int try_idmapped_overlay(void *arg)
+static int new_overlay(void)
 {
-	_cleanup_close_ int userns = *(int *)arg, layer = -1, fs = -1, top = -1;
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns };
-	char lower[32];
+	_cleanup_close_ int fs = fsopen("overlay", FSOPEN_CLOEXEC);
 
-	if (unshare(CLONE_NEWNS) < 0)
-		return sys_error();
-
-	layer = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (layer < 0 || mount_setattr(layer, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return sys_error();
-
-	top = new_tmpfs();
-	if (top < 0 || mkdirat(top, "l", 0755) < 0)
-		return sys_error();
-	(void)snprintf(lower, sizeof(lower), "/proc/self/fd/%d", layer);
-
-	fs = fsopen("overlay", FSOPEN_CLOEXEC);
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir", lower, 0) < 0)
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir", "lower", 0) < 0 ||
+	        fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", "upper", 0) < 0 ||
+	        fsconfig(fs, FSCONFIG_SET_STRING, "workdir", "work", 0) < 0 ||
+	        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return sys_error();
 	return 0;
 }
 
+/* In the helper's own mount namespace: an overlay whose lower layer is an idmapped mount of the root
+ * filesystem. */
+static int try_idmapped_overlay(void *arg)
+{
+	const int *userns = arg;
+	struct mount_attr private = { .propagation = MS_PRIVATE };
+	struct mount_attr idmap = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)*userns };
+	_cleanup_close_ int layer = -1, top = -1;
+
+	layer = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (layer < 0 || mount_setattr(layer, "", AT_EMPTY_PATH, &idmap, sizeof(idmap)) < 0)
+		return sys_error();
+
+	top = new_tmpfs();
+	if (top < 0)
+		return top;
+
+	/* Attached on top of "/", which hides nothing from us: paths still begin below it. */
+	if (unshare(CLONE_NEWNS) < 0 ||
+	        mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof(private)) < 0 ||
+	        move_mount(top, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	        move_mount(layer, "", top, "lower", MOVE_MOUNT_F_EMPTY_PATH) < 0 || fchdir(top) < 0)
+		return sys_error();
+
+	return new_overlay();
+}
+
 static bool has_idmapped_overlay(void)
 {
-	int userns = ct_idmap_userns_new(CT_ID_COUNT, NULL);
+	_cleanup_close_ int userns = ct_idmap_userns_new(CT_ID_COUNT, NULL);
 
 	return userns >= 0 && helper_run(try_idmapped_overlay, &userns, NULL) == 0;
 }

@@ -9,17 +9,24 @@
  * cannot read, and glibc then uses clone.
  *
  * Why things are refused:
- *   io_uring, keyrings, bpf, perf, userfaultfd: the parts of the kernel where most holes of the last years
- * were; keys are besides not charged to the memory cgroup. nested user, pid, ipc, uts, cgroup, time
- * namespaces (SYSTEM): CRIU cannot dump them, and a nested user namespace opens code to users inside who are
- * not even root there. Mount and network namespaces stay: systemd's sandboxing lives on them. AF_ALG, VSOCK,
- * XDP, RDS, TIPC, ...: reach, autoload modules, write-to-page-cache bugs. SCTP, DCCP, MPTCP likewise; so for
- * IP the protocol is checked too. NETLINK_XFRM and SOCK_DIAG autoload; ss reads /proc/net instead.
- *     NETLINK_AUDIT must say EPROTONOSUPPORT: PAM and sudo take that for a kernel without audit and go on.
- *   TCP_ULP (kernel TLS), IPsec policies by setsockopt: page-cache and lifetime bugs.
- *   TIOCSTI and TIOCLINUX: typing into somebody else's terminal.
- *   socketcall(socket): on 32-bit x86 its arguments lie in memory, so the list of families could be walked
- * around.
+ *
+ * io_uring, keyrings, bpf, perf, userfaultfd: the parts of the kernel where most holes of the last years
+ * were; keys are besides not charged to the memory cgroup.
+ *
+ * Nested user, pid, ipc, uts, cgroup, time namespaces (SYSTEM): CRIU cannot dump them, and a nested user
+ * namespace opens code to users inside who are not even root there. Mount and network namespaces stay:
+ * systemd's sandboxing lives on them.
+ *
+ * AF_ALG, VSOCK, XDP, RDS, TIPC and so on: reach, modules loaded by a socket call, page-cache bugs. SCTP,
+ * DCCP, MPTCP likewise, so for IP the protocol is checked too; and NETLINK_XFRM. NETLINK_AUDIT must say
+ * EPROTONOSUPPORT: PAM and sudo take that for a kernel without audit and go on.
+ *
+ * TCP_ULP (kernel TLS), IPsec policies by setsockopt: page-cache and lifetime bugs.
+ *
+ * TIOCSTI and TIOCLINUX: typing into somebody else's terminal.
+ *
+ * socketcall(socket): on 32-bit x86 its arguments lie in memory, so the list of families could be walked
+ * around. Programs that old have no network.
  */
 #include <asm/ioctls.h>
 #include <errno.h>
@@ -154,6 +161,7 @@ const int policy_inet_protocols[] = { 0, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP,
 /* GENERIC: systemd-networkd, and with it Ubuntu's network, does not start without. */
 const int policy_netlink_protocols[] = {
 	NETLINK_ROUTE,
+	NETLINK_SOCK_DIAG,
 	NETLINK_NETFILTER,
 	NETLINK_KOBJECT_UEVENT,
 	NETLINK_GENERIC,

@@ -57,10 +57,11 @@ static int set_names(const struct ct_spec *spec, struct ct_error *err)
  * controlling terminal: Ctrl-C would go to init, and no getty could have it. */
 static int set_stdio(struct mounts *m, int *status_fd, struct ct_error *err)
 {
-	int fd = open("/dev/console", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	const char *path = m->console_master < 0 ? "/dev/null" : "/dev/console";
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0) {
 		int r = sys_error();
-		return ct_error_set(err, r, "stdio", "cannot open \"/dev/console\": %s", sys_reason(r));
+		return ct_error_set(err, r, "stdio", "cannot open \"%s\": %s", path, sys_reason(r));
 	}
 
 	int r = m->console_master < 0 ? 0 : status_send(*status_fd, STATUS_CONSOLE, m->console_master);
