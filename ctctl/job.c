@@ -179,7 +179,7 @@ static const struct option_row job_list_options[] = {
 static int print_jobs(const json_t *jobs, struct ct_error *err)
 {
 	static const char *const headings[] = { "ID", "VERB", "OBJECT", "STATE", "AGE", "STEP", NULL };
-	_cleanup_table_ struct table t;
+	_cleanup_table_ struct table t = { 0 };
 	const json_t *job;
 	char age[32];
 	size_t i;

@@ -55,7 +55,7 @@ static int print_table(const json_t *containers, struct ct_error *err)
 {
 	static const char *const headings[] = { "NAME", "STATE", "TEMPLATE", "ADDRESSES", "AUTOSTART", "AGE",
 		NULL };
-	_cleanup_table_ struct table t;
+	_cleanup_table_ struct table t = { 0 };
 	const json_t *c;
 	size_t i;
 

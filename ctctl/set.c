@@ -67,7 +67,7 @@ static int build_body(struct context *ctx, const struct set_values *v, const cha
 static int print_changes(const json_t *changes, struct ct_error *err)
 {
 	static const char *const headings[] = { "KEY", "FROM", "TO", "WHEN", NULL };
-	_cleanup_table_ struct table t;
+	_cleanup_table_ struct table t = { 0 };
 	const json_t *c;
 	size_t i;
 
