@@ -244,6 +244,14 @@ static void reply_error_status(struct call *call, unsigned status, const struct 
 
 void call_reply_error(struct call *call, const struct ct_error *err)
 {
+	/* The next daemon decides what becomes of the request, and does it if it comes again: this is no
+	 * answer to keep. */
+	if (err->code == -ESHUTDOWN) {
+		call->recorded = false;
+		reply_error_status(call, 503, err);
+		return;
+	}
+
 	reply_error_status(call, http_status_of(err->kind), err);
 }
 

@@ -57,7 +57,8 @@ void call_set_object(struct call *call, const char *object);
 void call_reply(struct call *call, unsigned status, json_t *body);
 /* data is consumed (malloc). */
 void call_reply_data(struct call *call, unsigned status, const char *content_type, void *data, size_t len);
-/* By kind: usage 400, permission 403, not-found 404, state 409, refused 422, failed 500. */
+/* By kind: usage 400, permission 403, not-found 404, state 409, refused 422, failed 500. With the code
+ * -ESHUTDOWN 503, and the request id is left at work: the same request may come again to the next daemon. */
 void call_reply_error(struct call *call, const struct ct_error *err);
 
 struct http;
