@@ -182,11 +182,14 @@ static void put_route(
         struct nl_batch *b, const char *what, uint16_t type, uint16_t flags, const struct route *route)
 {
 	const struct ip_addr *family = route->to ? route->to : route->via;
+	uint8_t scope = type == RTM_DELROUTE ? RT_SCOPE_NOWHERE : /* any */
+	                        route->via || family->family == AF_INET6 ? RT_SCOPE_UNIVERSE
+	                                                                 : RT_SCOPE_LINK;
 	struct rtmsg header = { .rtm_family = (uint8_t)family->family,
 		.rtm_dst_len = route->to ? route->to->prefix : 0,
 		.rtm_table = RT_TABLE_MAIN,
 		.rtm_protocol = route->protocol,
-		.rtm_scope = route->via || family->family == AF_INET6 ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
+		.rtm_scope = scope,
 		.rtm_type = RTN_UNICAST,
 		.rtm_flags = route->via ? RTNH_F_ONLINK : 0 };
 

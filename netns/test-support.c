@@ -134,6 +134,23 @@ static void end_up(const char *name, const char *a4, const char *a6, const char 
 	nl_close(&sock);
 }
 
+/* What a link sends before the kernel has noticed the carrier is lost. */
+static void wait_for_carrier(const char *name)
+{
+	static struct nl_batch b;
+	struct link_info link = { 0 };
+	struct nl_sock sock;
+
+	assert_int_equal(nl_open(NETLINK_ROUTE, &sock), 0);
+	for (unsigned i = 0; i < 2000 && !link.carrier; i++) {
+		assert_int_equal(link_get(&sock, &b, name, 0, &link, NULL), 0);
+		(void)poll(NULL, 0, 1);
+	}
+	assert_true(link.carrier);
+	nl_batch_done(&b);
+	nl_close(&sock);
+}
+
 int world_outside(void)
 {
 	static const uint8_t mac[6] = { 0x02, 0xee, 0, 0, 0, 1 };
@@ -152,7 +169,9 @@ int world_outside(void)
 	end_up("up0", "192.0.2.1/24", "2001:db8:ff::1/64", "192.0.2.2", "2001:db8:ff::2");
 	world_enter(netns);
 	end_up("out0", "192.0.2.2/24", "2001:db8:ff::2/64", "192.0.2.1", "2001:db8:ff::1");
+	wait_for_carrier("out0");
 	world_leave();
+	wait_for_carrier("up0");
 	return netns;
 }
 
@@ -209,6 +228,7 @@ void container_begin(struct net_context *net, struct container *c, uint32_t numb
 		fail_msg("create: %s", err.text);
 	if (net_port_configure(net, &c->spec, c->netns, &err) < 0)
 		fail_msg("configure: %s", err.text);
+	(void)poll(NULL, 0, 50); /* the kernel routes to a new IPv6 address only when a worker has run (addrconf) */
 }
 
 void container_end(struct net_context *net, struct container *c)
