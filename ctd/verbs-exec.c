@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "ctd/api.h"
 #include "ctd/exec.h"
 #include "ctd/guest.h"
@@ -82,6 +84,9 @@ static void on_exec_started(struct keeper_reply *reply, void *userdata)
 
 	if (reply->result < 0) {
 		error = reply->error;
+		/* What cannot be executed is the request's own fault: clients tell it from a missing container. */
+		if (str_eq(error.step, "exec"))
+			(void)snprintf(error.field, sizeof(error.field), "argv");
 		(void)fail_start(x, &error);
 		return;
 	}
