@@ -365,7 +365,8 @@ int config_finish(json_t *config, const json_t *net)
 		return 0;
 
 	(void)json_object_del(config, "ip"); /* it is there */
-	if (!json_is_array(json_object_get(config, "net"))) {
+	bool given = json_is_array(json_object_get(config, "net"));
+	if (!given) {
 		json_t *copy = json_array_size(net) > 0 ? json_deep_copy(net)
 		                                        : json_pack("[{s:s}]", "mode", "routed");
 		if (json_object_set_new(config, "net", copy) < 0)
@@ -373,10 +374,11 @@ int config_finish(json_t *config, const json_t *net)
 	}
 
 	json_t *first = json_array_get(json_object_get(config, "net"), 0);
-	if (json_is_null(ip)) {
-		(void)json_object_del(first, "ip"); /* none was there: as wanted */
+	if (!given)
+		(void)json_object_del(first, "ip"); /* the new ones replace them; none was there: as well */
+	if (json_is_null(ip))
 		return 0;
-	}
+
 	json_t *own = array_at(first, "ip");
 	return !own || json_array_extend(own, ip) < 0 ? -ENOMEM : 0;
 }

@@ -135,17 +135,13 @@ static int build_body(const struct exec_values *v, bool tty, char *const *argv, 
 }
 
 /* A program that cannot be started: the shell's statuses. True: *ret_status is set. */
-static bool is_exec_failure(const struct ct_error *err, int *ret_status)
+static bool is_exec_failure(struct ct_error *err, int *ret_status)
 {
-	if (!str_eq(err->field, "argv"))
-		return false;
-	if (err->kind == CT_ERROR_NOT_FOUND)
-		*ret_status = STATUS_NOT_FOUND;
-	else if (err->kind == CT_ERROR_PERMISSION)
-		*ret_status = STATUS_NOT_EXECUTABLE;
-	else
+	if (!str_eq(err->field, "argv") || err->kind == CT_ERROR_USAGE)
 		return false;
 
+	err->field[0] = '\0'; /* the sentence names the program; nobody wrote "argv" */
+	*ret_status = err->kind == CT_ERROR_NOT_FOUND ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 	return true;
 }
 

@@ -236,12 +236,14 @@ static int listen_on(const char *dir, const char *name, int kind)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-	if ((size_t)snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", dir, name) >=
-	        sizeof(address.sun_path))
+	/* It appears under its name when it listens, which is what the tests wait for. */
+	_cleanup_free_ char *path = str_printf("%s/%s", dir, name);
+	if (!path || (size_t)snprintf(address.sun_path, sizeof(address.sun_path), "%s.new", path) >=
+	                     sizeof(address.sun_path))
 		return -ENAMETOOLONG;
-	(void)unlink(address.sun_path);
 	_cleanup_close_ int fd = socket(AF_UNIX, kind | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 32) < 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 32) < 0 ||
+	        rename(address.sun_path, path) < 0)
 		return -errno;
 
 	return TAKE_FD(fd);
