@@ -59,11 +59,23 @@ static int scan_filters(struct net_context *net, struct scan_objects *ret, struc
 	return 0;
 }
 
-static int call_each(const struct scan_objects *objects,
+/* Released, and on its way out: the kernel takes its time with namespaces. */
+static bool is_lingering(const struct net_context *net, const char *host_name)
+{
+	for (size_t i = 0; i < net->n_lingering; i++) {
+		if (str_eq(net->lingering[i], host_name))
+			return true;
+	}
+
+	return false;
+}
+
+static int call_each(const struct net_context *net, const struct scan_objects *objects,
         int (*each)(const struct net_object *object, void *userdata), void *userdata)
 {
 	for (size_t i = 0; i < objects->n; i++) {
-		int r = each(&objects->objects[i], userdata);
+		int r = is_lingering(net, objects->objects[i].host_name) ? 0 :
+		                                                           each(&objects->objects[i], userdata);
 
 		if (r != 0)
 			return r;
@@ -78,6 +90,9 @@ int net_dump(struct net_context *net, int (*each)(const struct net_object *objec
 	_cleanup_scan_objects_ struct scan_objects objects = { 0 }, filters = { 0 };
 	int r;
 
+	r = port_sweep(net, false, err);
+	if (r < 0)
+		return r;
 	r = scan_links(net, &objects, err);
 	if (r < 0)
 		return r;
@@ -88,11 +103,11 @@ int net_dump(struct net_context *net, int (*each)(const struct net_object *objec
 	if (r < 0)
 		return r;
 
-	r = call_each(&objects, each, userdata);
+	r = call_each(net, &objects, each, userdata);
 	if (r != 0)
 		return r;
 
-	return call_each(&filters, each, userdata);
+	return call_each(net, &filters, each, userdata);
 }
 
 int net_object_remove(struct net_context *net, const struct net_object *object, struct ct_error *err)
