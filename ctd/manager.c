@@ -22,6 +22,7 @@
 #include "ctd/events.h"
 #include "ctd/exec.h"
 #include "ctd/ids.h"
+#include "ctd/operate.h"
 #include "ctd/recover.h"
 #include "ctd/sweeper.h"
 

@@ -11,7 +11,9 @@
  * they live and die with the container.
  */
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "base/clock.h"
@@ -25,6 +27,8 @@
 #include "ctd/pending.h"
 #include "ctd/ports.h"
 #include "ctd/template.h"
+
+#define OPEN_FILES_MAX 524288
 
 struct start {
 	struct container *container;
@@ -152,14 +156,24 @@ static int make_cgroup(struct start *s, struct ct_error *err)
 
 static void on_started(struct keeper_reply *reply, void *userdata);
 
+/* What distributions give their own systems; less where this host does not let us raise it. */
+static uint64_t open_files_limit(void)
+{
+	struct rlimit own;
+
+	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1 || getrlimit(RLIMIT_NOFILE, &own) < 0 || own.rlim_max > OPEN_FILES_MAX)
+		return OPEN_FILES_MAX;
+	return own.rlim_max;
+}
+
 static int ask_keeper(struct start *s, struct ct_error *err)
 {
 	struct container *c = s->container;
 	struct manager *m = c->manager;
 	static const char *const base_env[] = { "container=ctd",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL };
-	static const struct ct_rlimit rlimits[] = {
-		{ RLIMIT_NOFILE, 1024, 524288 },
+	const struct ct_rlimit rlimits[] = {
+		{ RLIMIT_NOFILE, 1024, open_files_limit() },
 		{ RLIMIT_CORE, 0, UINT64_MAX },
 		{ RLIMIT_MEMLOCK, 8 << 20, 8 << 20 },
 	};
