@@ -9,6 +9,8 @@
 # On a host the file must run under test/isolated (./test/run --host does it); in the lab's machines nothing else is needed. Where systemd runs the
 # installed ctd, "ctd_installed" instead of ctd_setup points all helpers at that one.
 
+[ -z "${BATS_VERSION:-}" ] || bats_require_minimum_version 1.5.0
+
 CTD_TREE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export CTD_TREE CTD_BUILD=${CTD_BUILD:-$CTD_TREE/build}
 

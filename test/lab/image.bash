@@ -136,7 +136,7 @@ image_mmdebstrap()
 	[ -s "$dir.list" ] || { apt-get update -q && image_apt_sources >"$dir.list"; }
 	unshare --mount --propagation private -- \
 		mmdebstrap --mode=root --variant=minbase --format=directory --aptopt="$dir.apt" \
-		--include="$(tr -s '\n ' ',,' <<<"$packages" | sed 's/^,*//; s/,*$//')" \
+		${packages:+--include="$(tr -s '\n ' ',,' <<<"$packages" | sed 's/^,*//; s/,*$//')"} \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
 		"$@" "$suite" "$dir" "$dir.list"

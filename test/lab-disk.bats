@@ -1,0 +1,211 @@
+#!/usr/bin/env bats
+# lab: script
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Disk limits that need a kernel with project quota: ext4 (the machine's root) and xfs (the scratch disk).
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+	TOOL=$CTD_BUILD/quota/test-disk-tool
+	STORE=/var/tmp/disk-test
+	DISK=c0ffee-1
+}
+
+teardown() {
+	rm -rf "$STORE"
+	if mountpoint -q /srv; then
+		umount /srv
+	fi
+}
+
+# create BYTES INODES PROJECT; later calls use the same disk.
+create() {
+	SPEC=$DISK,dir,$1,$2,$3
+	"$TOOL" "$STORE" create "$SPEC"
+}
+
+inside() {
+	"$TOOL" "$STORE" run "$SPEC" sh -c "$1"
+}
+
+on_xfs() {
+	mkfs.xfs -q -f /dev/disk/by-id/virtio-scratch
+	mount -o "$1" /dev/disk/by-id/virtio-scratch /srv
+	STORE=/srv/store
+}
+
+limit_holds() {
+	create 20M 200 4711
+	[ "$(inside 'df -k --output=size . | tail -1 | tr -d " "')" = 20480 ]
+	[ "$(inside 'df --output=itotal . | tail -1 | tr -d " "')" = 200 ]
+
+	# The writer is told, and what it has is what was sold, less the directories of the layers.
+	run -1 inside 'LC_ALL=C head -c 40M /dev/zero >big'
+	[[ $output == *"Disk quota exceeded"* || $output == *"No space left on device"* ]]
+	size=$(inside 'sync; stat -c %s big')
+	[ "$size" -le $((20 << 20)) ]
+	[ "$size" -ge $(((20 << 20) - 128 * 1024)) ]
+	run "$TOOL" "$STORE" usage "$SPEC"
+	[[ ${lines[0]} =~ ^bytes\ ([0-9]+)\ of\ 20971520$ ]]
+	[ "${BASH_REMATCH[1]}" -le 20971520 ]
+	[ "${BASH_REMATCH[1]}" -ge "$size" ]
+	[ "${lines[2]}" = "exact 1" ]
+
+	# Room again when it is removed.
+	inside 'rm big; head -c 10M /dev/zero >half; sync half'
+}
+
+inodes_hold() {
+	create 100M 200 4712
+	made=$(inside 'i=0; while : >"f$i"; do i=$((i+1)); done 2>/dev/null; echo $i' || true)
+	made=$(inside 'ls | wc -l')
+	[ "$made" -ge 185 ]
+	[ "$made" -lt 200 ]
+	run "$TOOL" "$STORE" usage "$SPEC"
+	[ "${lines[1]}" = "inodes 200 of 200" ]
+}
+
+resizes() {
+	create 20M 0 4713
+	inside 'head -c 15M /dev/zero >data; sync data'
+
+	# Too small: refused with what is used, and the old limit stays.
+	run -1 "$TOOL" "$STORE" resize "$DISK,dir,10M,0,4713"
+	[[ $output == *"holds 15"* ]]
+	[ "$(inside 'df -k --output=size . | tail -1 | tr -d " "')" = 20480 ]
+
+	"$TOOL" "$STORE" resize "$DISK,dir,40M,0,4713"
+	[ "$(inside 'df -k --output=size . | tail -1 | tr -d " "')" = 40960 ]
+	inside 'head -c 20M /dev/zero >more; sync more; rm data more'
+	"$TOOL" "$STORE" resize "$DISK,dir,10M,0,4713"
+	run -1 inside 'head -c 12M /dev/zero >data'
+}
+
+live_resize() {
+	create 20M 0 4714
+	# The disk is mounted and in use while the limit changes.
+	inside 'touch ready; until [ -e go ]; do sleep 0.1; done; head -c 30M /dev/zero >data && sync data' &
+	while [ ! -e "$STORE/containers/$DISK/upper/ready" ]; do sleep 0.1; done
+	"$TOOL" "$STORE" resize "$DISK,dir,40M,0,4714"
+	touch "$STORE/containers/$DISK/upper/go"
+	wait $!
+}
+
+ids_are_not_inherited() {
+	create 20M 0 4715
+	inside 'head -c 5M /dev/zero >data; sync data'
+	"$TOOL" "$STORE" discard "$SPEC"
+
+	# What lies in the trash is still charged to the id: nobody else may get it.
+	DISK=c0ffee-2
+	run -1 create 20M 0 4715
+	[[ $output == *"being removed"* ]]
+	[ ! -e "$STORE/containers/$DISK" ]
+	"$TOOL" "$STORE" sweep
+	create 20M 0 4715
+	[ "$("$TOOL" "$STORE" usage "$SPEC" | grep -c 'bytes .* of 20971520')" = 1 ]
+}
+
+@test "ext4: the probe finds project quota" {
+	run "$TOOL" "$STORE" probe
+	[ "$status" -eq 0 ]
+	[ "${lines[0]}" = "filesystem ext4" ]
+	[ "${lines[1]}" = "project_quota 1" ]
+	[ "${lines[2]}" = "idmapped_layers 1" ]
+	[ "${lines[3]}" = "nfs_export 1" ]
+	[ "${lines[4]}" = "image 1" ]
+	[ "${lines[5]}" = "remedy " ]
+}
+
+@test "ext4: df shows what was sold and writes end there" { limit_holds; }
+@test "ext4: so do inodes" { inodes_hold; }
+@test "ext4: grown and shrunk" { resizes; }
+@test "ext4: grown while in use" { live_resize; }
+@test "ext4: a project id is free when all is removed" { ids_are_not_inherited; }
+
+@test "ext4: a tenant cannot leave its project" {
+	create 20M 0 4716
+	# From inside, the attributes that carry the id cannot be changed; files that are renamed stay charged.
+	inside 'mkdir d; chattr -p 0 d 2>/dev/null; chattr -P d 2>/dev/null; head -c 30M /dev/zero >d/x' || true
+	[ "$(inside 'stat -c %s d/x')" -le $((20 << 20)) ]
+	[ "$("$TOOL" "$STORE" usage "$SPEC" | sed -n 's/bytes \([0-9]*\) of.*/\1/p')" -gt $((19 << 20)) ]
+}
+
+@test "ext4: the trash is not limited, and an emptied quota is no quota" {
+	create 20M 100 4717
+	"$TOOL" "$STORE" discard "$SPEC"
+	"$TOOL" "$STORE" sweep
+	[ -z "$(ls "$STORE/trash" "$STORE/tmp" "$STORE/containers" | grep -v ':$')" ]
+	run quota -P 4717
+	[[ $output != *20480* ]]
+}
+
+@test "xfs: the probe finds project quota" {
+	on_xfs prjquota
+	run "$TOOL" "$STORE" probe
+	[ "${lines[0]}" = "filesystem xfs" ]
+	[ "${lines[1]}" = "project_quota 1" ]
+	[ "${lines[2]}" = "idmapped_layers 1" ]
+}
+
+@test "xfs: df shows what was sold and writes end there" { on_xfs prjquota && limit_holds; }
+@test "xfs: so do inodes" { on_xfs prjquota && inodes_hold; }
+@test "xfs: grown and shrunk" { on_xfs prjquota && resizes; }
+@test "xfs: grown while in use" { on_xfs prjquota && live_resize; }
+@test "xfs: a project id is free when all is removed" { on_xfs prjquota && ids_are_not_inherited; }
+
+@test "without the mount option limits are refused, and the option is named" {
+	on_xfs noquota
+	run -1 create 20M 0 4718
+	[[ $output == *prjquota* ]]
+	[ ! -e "$STORE/containers/$DISK" ]
+	create 0 0 0
+	inside 'head -c 30M /dev/zero >data'
+	run "$TOOL" "$STORE" usage "$SPEC"
+	[ "${lines[2]}" = "exact 0" ]
+
+	# A disk that was sold with a limit does not run without one.
+	SPEC=$DISK,dir,20M,0,4718
+	run -1 inside true
+	[[ $output == *prjquota* ]]
+}
+
+@test "ext4 without the feature: the remedy names tune2fs" {
+	mkfs.ext4 -q -F /dev/disk/by-id/virtio-scratch
+	mount /dev/disk/by-id/virtio-scratch /srv
+	STORE=/srv/store
+	run -1 create 20M 0 4719
+	[[ $output == *"tune2fs -O project,quota -Q prjquota"* ]]
+
+	# What it says is true.
+	umount /srv
+	tune2fs -O project,quota -Q prjquota /dev/disk/by-id/virtio-scratch
+	mount -o prjquota /dev/disk/by-id/virtio-scratch /srv
+	limit_holds
+}
+
+@test "image: grown while in use, on a file system without quota" {
+	mkfs.ext4 -q -F /dev/disk/by-id/virtio-scratch
+	mount /dev/disk/by-id/virtio-scratch /srv
+	STORE=/srv/store
+	SPEC=$DISK,image,64M,0,0
+	"$TOOL" "$STORE" create "$SPEC"
+	inside 'touch ready; until [ -e go ]; do sleep 0.1; done; head -c 150M /dev/zero >data && sync data && df -k --output=size . | tail -1' >"$BATS_TEST_TMPDIR/size" &
+	while [ "$("$TOOL" "$STORE" usage "$SPEC" | sed -n 's/inodes \([0-9]*\) of.*/\1/p')" -lt 15 ]; do sleep 0.1; done
+	"$TOOL" "$STORE" resize "$DISK,image,200M,0,0"
+	"$TOOL" "$STORE" run "$SPEC" true && false # in use: refused, and no second loop device
+	[ "$(losetup -n -O BACK-FILE | wc -l)" = 1 ]
+	loop=$(losetup -n -O NAME)
+	mkdir -p /run/image
+	mount "$loop" /run/image
+	touch /run/image/upper/go
+	umount /run/image
+	wait %1
+	[ "$(cat "$BATS_TEST_TMPDIR/size")" -ge 204800 ]
+	[ "$(cat "$BATS_TEST_TMPDIR/size")" -le 225280 ]
+	for _ in $(seq 50); do
+		[ -n "$(losetup -n)" ] || break
+		sleep 0.1
+	done
+	[ -z "$(losetup -n)" ]
+}
