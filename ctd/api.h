@@ -7,7 +7,9 @@
 #include "base/error.h"
 #include "ctd/http.h"
 
+#ifndef API_HANDLER
 #define API_HANDLER(name) int name(struct manager *m, struct call *call, struct ct_error *err)
+#endif
 
 API_HANDLER(api_version_show);
 API_HANDLER(api_openapi_show); /* in api-openapi.c: the document is part of the program */

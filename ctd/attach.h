@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The attach socket: RUNTIME/attach.sock, SOCK_SEQPACKET, where clients of exec and console fetch file
- * descriptors by an id that cannot be guessed and wait for exit codes. ct-api(7) describes the packets.
+ * descriptors by an id that cannot be guessed and wait for exit codes. ctd-api(7) describes the packets.
  *
  * Life of an exec here:
  *   attach_id_new(id); ... the command is started under "x/ID" ...
