@@ -115,6 +115,7 @@ lib_processes_of() # NAME: pids of the processes whose program has this file nam
 	for dir in /proc/[0-9]*; do
 		exe=$(readlink "$dir/exe" 2>/dev/null) || continue
 		exe=${exe% (deleted)}
+		exe=${exe#/memfd:} # the keeper runs from a sealed copy
 		[ "${exe##*/}" != "$1" ] || echo "${dir##*/}"
 	done
 }
@@ -296,7 +297,7 @@ lib_show_processes()
 		case ${exe##*/} in
 		bash | dash | bats* | env | timeout | cat | tee | sleep | sed | sort | grep | mawk | awk | find | perl | readlink | uniq | "") ;;
 		systemd* | "(sd-pam)" | agetty | sshd | udevadm) ;;
-		*) echo "process ${exe##*/}" ;;
+		*) exe=${exe#/memfd:} && echo "process ${exe##*/}" ;;
 		esac
 	done | sort | uniq -c | sed 's/^ *\([0-9]*\) process/process \1 ×/'
 }
