@@ -34,8 +34,10 @@
 
 #define CHUNK        4096u
 #define WINDOW_USEC  (100 * USEC_PER_MSEC)
-#define WINDOW_BYTES (128u * 1024u)
-#define STALL_USEC   (2 * USEC_PER_SEC)
+#define WINDOW_BYTES (64u * 1024u)
+/* So many consoles may use all of their windows before the windows of all become longer. */
+#define WINDOWS_AT_ONCE 4u
+#define STALL_USEC      (2 * USEC_PER_SEC)
 
 /* How much may be read without running over what a client has not yet got. */
 static size_t ring_room(const struct keeper_console *console)
@@ -207,6 +209,15 @@ int keeper_console_add_client(
 	return 0;
 }
 
+static void resume(struct keeper *k, struct keeper_console *console)
+{
+	if (!console->resume_usec)
+		return;
+
+	console->resume_usec = 0;
+	k->n_paused--;
+}
+
 int keeper_console_new(struct keeper *k, int master, struct keeper_console **ret)
 {
 	_cleanup_close_ int fd = master;
@@ -240,19 +251,26 @@ void keeper_console_free(struct keeper *k, struct keeper_console *console)
 	while (console->clients)
 		client_free(k, console->clients);
 
+	resume(k, console);
 	keeper_timer_set(k, &console->timer_usec, 0);
 	keeper_close_source(k, &console->master);
 	keeper_ring_done(&console->ring);
 	free(console);
 }
 
+/* The more are held back at the same time, the longer each: what all of them together may print is bounded
+ * too. */
+static void pause_reading(struct keeper *k, struct keeper_console *console)
+{
+	uint64_t windows = ++k->n_paused / WINDOWS_AT_ONCE;
+
+	console->resume_usec = console->window_usec + WINDOW_USEC * (windows ? windows : 1);
+}
+
 /* When to look again without an event: at the end of a pause, or when the slowest client has had its time. */
 static void update_timer(struct keeper *k, struct keeper_console *console)
 {
-	uint64_t when = 0;
-
-	if (console->window_bytes >= WINDOW_BYTES)
-		when = console->window_usec + WINDOW_USEC;
+	uint64_t when = console->resume_usec;
 
 	/* It matters only when somebody is kept waiting: the container, or the memory of one that has ended.
 	 */
@@ -265,22 +283,26 @@ static void update_timer(struct keeper *k, struct keeper_console *console)
 }
 
 /* Bytes that the rate limit still allows; opens a new window when the old one is over. */
-static size_t window_room(struct keeper_console *console)
+static size_t window_room(struct keeper *k, struct keeper_console *console)
 {
 	uint64_t now = now_monotonic_usec();
 
-	if (now - console->window_usec >= WINDOW_USEC) {
+	if (console->resume_usec > now)
+		return 0;
+
+	if (console->resume_usec || now - console->window_usec >= WINDOW_USEC) {
+		resume(k, console);
 		console->window_usec = now;
 		console->window_bytes = 0;
 	}
-	return console->window_bytes < WINDOW_BYTES ? WINDOW_BYTES - console->window_bytes : 0;
+	return WINDOW_BYTES - console->window_bytes;
 }
 
 /* Reads once. False when there is nothing more to be had for now. */
 static bool console_read(struct keeper *k, struct keeper_console *console)
 {
 	char chunk[CHUNK];
-	size_t room = ring_room(console), window = window_room(console);
+	size_t room = ring_room(console), window = window_room(k, console);
 	ssize_t n;
 
 	if (room > window)
@@ -297,6 +319,8 @@ static bool console_read(struct keeper *k, struct keeper_console *console)
 		return false; /* EAGAIN; EIO: no process has it open now, but one may later */
 
 	console->window_bytes += (uint32_t)n;
+	if (console->window_bytes == WINDOW_BYTES)
+		pause_reading(k, console);
 	keeper_ring_add(&console->ring, chunk, (size_t)n);
 	flush_all(k, console);
 	return true;
@@ -358,6 +382,7 @@ void keeper_console_end(struct keeper *k, struct keeper_console *console)
 		keeper_ring_add(&console->ring, chunk, (size_t)n);
 	}
 
+	resume(k, console);
 	keeper_close_source(k, &console->master);
 	flush_all(k, console);
 	update_timer(k, console);

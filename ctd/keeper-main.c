@@ -166,6 +166,8 @@ static int keep(const struct arguments *a, const char *build_id, int ready_fd)
 		keeper_setup_process();
 		r = keeper_state_load(&k, a->state_fd, &error);
 		(void)close(a->state_fd); /* only read */
+		if (r >= 0)
+			keeper_reexec_answer(&k);
 	} else if (r >= 0) {
 		r = keeper_setup(&k, a->runtime_dir, &error);
 	}
@@ -234,7 +236,7 @@ int main(int argc, char **argv)
 		return r - 1;
 
 	if (a.check_state_fd >= 0)
-		return keeper_state_load(NULL, a.check_state_fd, NULL) < 0 ? EXIT_FAILED : 0;
+		return keeper_state_load(NULL, a.check_state_fd, NULL) < 0 ? EXIT_FAILED : KEEPER_EXIT_SOUND;
 
 	r = become_sealed(argv, build_id, &error);
 	if (r < 0) {

@@ -82,7 +82,7 @@ static int check(int binary_fd, int state_fd, struct ct_error *err)
 		(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0); /* our child */
 		(void)process_wait(pidfd, UINT64_MAX);                         /* it is dead */
 	}
-	if (r != 0)
+	if (r != KEEPER_EXIT_SOUND)
 		return ct_error_set(err, r < 0 ? r : -ENOEXEC, "reexec",
 		        "the new keeper cannot take over from this one (its check ended with %d)", r);
 	return 0;
@@ -119,4 +119,20 @@ int keeper_handle_reexec(
 	r = -errno;
 	set_all_inherited(k, false);
 	return ct_error_set(err, r, "reexec", "cannot execute the new keeper: %s", strerror(-r));
+}
+
+void keeper_reexec_answer(struct keeper *k)
+{
+	struct keeper_connection *c = keeper_connection_find(k, k->reexec_connection_id);
+	struct keeper_hello hello;
+	const struct keeper_answer answer = {
+		.type = KEEPER_REEXEC,
+		.serial = k->reexec_serial,
+		.body = &hello,
+		.len = sizeof(hello),
+	};
+
+	keeper_hello_fill(k, &hello);
+	if (c)
+		keeper_send(c, &answer);
 }

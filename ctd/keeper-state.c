@@ -361,22 +361,6 @@ static void look_at_all(struct keeper *k)
 				keeper_console_on_event(k, child->console, EPOLLOUT);
 }
 
-static void answer_reexec(struct keeper *k)
-{
-	struct keeper_connection *c = keeper_connection_find(k, k->reexec_connection_id);
-	struct keeper_hello hello;
-	const struct keeper_answer answer = {
-		.type = KEEPER_REEXEC,
-		.serial = k->reexec_serial,
-		.body = &hello,
-		.len = sizeof(hello),
-	};
-
-	keeper_hello_fill(k, &hello);
-	if (c)
-		keeper_send(c, &answer);
-}
-
 int keeper_state_parse(struct keeper *k, const void *data, size_t len, struct ct_error *err)
 {
 	struct loader l = { .k = k };
@@ -423,6 +407,5 @@ int keeper_state_load(struct keeper *k, int state_fd, struct ct_error *err)
 
 	look_at_all(k);
 	k->n_reexecs++;
-	answer_reexec(k);
 	return 0;
 }

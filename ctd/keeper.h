@@ -75,6 +75,7 @@ struct keeper {
 	struct keeper_child *children[KEEPER_BUCKETS];
 	uint32_t n_children;
 	uint32_t n_timers; /* deadlines that are set, in children and consoles: 0 spares looking for them */
+	uint32_t n_paused; /* consoles that are held back for printing too much */
 	uint64_t next_connection_id;
 	uint64_t started_usec;
 	uint32_t n_reexecs;
@@ -180,6 +181,7 @@ struct keeper_console {
 	uint64_t timer_usec;   /* look again then: a pause ends, or a client has been slow for too long */
 	uint64_t window_usec;  /* start of the current window of the rate limit */
 	uint32_t window_bytes; /* read in it */
+	uint64_t resume_usec;  /* nothing more is read until then, 0: no limit was hit */
 	bool wants_output;     /* some client's input waits for room in the terminal */
 };
 
@@ -213,8 +215,14 @@ int keeper_state_parse(struct keeper *k, const void *data, size_t len, struct ct
 
 /* ---- keeper-reexec.c */
 
+/* Exit status of --check-state-fd when all is well: not 0, with which any program may end. */
+#define KEEPER_EXIT_SOUND 42
+
 int keeper_handle_reexec(
         struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err);
+
+/* By the new binary, to whoever asked for it. */
+void keeper_reexec_answer(struct keeper *k);
 
 /* ---- keeper-setup.c */
 

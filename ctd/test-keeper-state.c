@@ -51,6 +51,7 @@ static void load(struct keeper *k, int state_fd)
 {
 	assert_int_equal(keeper_init(k, NULL), 0);
 	assert_int_equal(keeper_state_load(k, state_fd, NULL), 0);
+	keeper_reexec_answer(k);
 }
 
 /* Runs fn on the loaded state in a child; its assertions are counted by its exit status. */
