@@ -21,6 +21,9 @@
  * can be made by a tenant, no duplicate address is ever seen, and after a move to another host the guest's
  * ARP cache is right. Questions for its own addresses (duplicate detection) are dropped, never answered.
  *
+ * A rule whose packet is too short for what it loads does not match. So rules say what is good and lead on; a
+ * rule that says what is bad comes only behind one that has loaded as much.
+ *
  * Against: extension headers that hide what follows, a fragmented neighbour advertisement, 802.1Q and double
  * tags, priority tags (id 0), overlapping first fragments (the ports are looked at in each fragment with
  * offset 0), floods of made-up MACs and addresses.
@@ -263,39 +266,68 @@ static void add_ends(const struct nft_place *p)
 	}
 }
 
+/* Offsets: 6 fragment, 9 protocol, 12 source, 20 behind it. */
 static void add_ip4(const struct nft_place *p)
 {
 	struct nl_batch *b = p->b;
 
 	RULE(p, "ip4")
 	{ /* version 4, no options */
-		match_u8(b, NETWORK, 0, NFT_CMP_NEQ, 0x45);
-		nft_verdict(b, NFT_GOTO, "refuse");
-	}
-	RULE(p, "ip4")
-	{
+		match_u8(b, NETWORK, 0, NFT_CMP_EQ, 0x45);
 		load_port(b, LINK, 6);
 		nft_payload(b, NETWORK, 12, 4, R(6));
-		lookup(b, GUARD_SOURCE4, true);
-		nft_verdict(b, NFT_GOTO, "refuse");
+		lookup(b, GUARD_SOURCE4, false);
+		nft_verdict(b, NFT_GOTO, "own4");
 	}
-	RULE(p, "ip4")
-	{ /* also of the first fragment: the ports always are in it */
-		match_u8(b, NETWORK, 9, NFT_CMP_EQ, IPPROTO_UDP);
-		match_masked16(b, 6, 0x1fff, NFT_CMP_EQ, 0);
+	add_go(p, "ip4", "refuse");
+}
+
+static void match_protocol4(struct nl_batch *b, uint8_t protocol, uint32_t op)
+{
+	match_u8(b, NETWORK, 9, NFT_CMP_EQ, protocol);
+	match_masked16(b, 6, 0x1fff, op, 0);
+}
+
+/* With its own source. Later fragments pass: what the first one had was looked at, and without it nothing is
+ * put together. */
+static void add_own4(const struct nft_place *p)
+{
+	static const uint8_t looked_at[] = { IPPROTO_UDP, IPPROTO_ICMP };
+	struct nl_batch *b = p->b;
+
+	RULE(p, "own4")
+	{
+		match_u8(b, NETWORK, 9, NFT_CMP_EQ, IPPROTO_TCP);
+		nft_verdict(b, NFT_GOTO, "pass");
+	}
+	RULE(p, "own4")
+	{
+		match_protocol4(b, IPPROTO_UDP, NFT_CMP_EQ);
 		nft_payload(b, NETWORK, 20, 2, R(0));
-		nft_lookup(b, "server-ports", SERVER_PORTS, R(0), false);
-		nft_verdict(b, NFT_GOTO, "refuse");
+		nft_lookup(b, "server-ports", SERVER_PORTS, R(0), true);
+		nft_verdict(b, NFT_GOTO, "pass");
 	}
-	RULE(p, "ip4")
-	{ /* redirects, router advertisements */
-		match_u8(b, NETWORK, 9, NFT_CMP_EQ, IPPROTO_ICMP);
-		match_masked16(b, 6, 0x1fff, NFT_CMP_EQ, 0);
-		match_set8(b, 20, "router-types4", ROUTER_TYPES4);
-		nft_verdict(b, NFT_GOTO, "refuse");
+	add_echo4(p, "own4");
+	RULE(p, "own4")
+	{
+		match_protocol4(b, IPPROTO_ICMP, NFT_CMP_EQ);
+		nft_payload(b, NETWORK, 20, 1, R(0));
+		nft_lookup(b, "router-types4", ROUTER_TYPES4, R(0), true);
+		nft_verdict(b, NFT_GOTO, "pass");
 	}
-	add_echo4(p, "ip4");
-	add_go(p, "ip4", "pass");
+	for (size_t i = 0; i < ARRAY_SIZE(looked_at); i++) {
+		RULE(p, "own4")
+		{
+			match_protocol4(b, looked_at[i], NFT_CMP_NEQ);
+			nft_verdict(b, NFT_GOTO, "pass");
+		}
+		RULE(p, "own4")
+		{
+			match_u8(b, NETWORK, 9, NFT_CMP_EQ, looked_at[i]);
+			nft_verdict(b, NFT_GOTO, "refuse");
+		}
+	}
+	add_go(p, "own4", "pass");
 }
 
 static void add_source6(const struct nft_place *p, enum guard_set set, unsigned prefix)
@@ -563,7 +595,7 @@ static void add_guard(const struct nft_place *p)
 void guard_add_table(const struct nft_place *p)
 {
 	static const char *const chains[] = { "refuse", "pass", "toward", "solicit", "fragment6", "own6",
-		"other6", "ip6", "ip4", "arp", "guard" };
+		"other6", "ip6", "own4", "ip4", "arp", "guard" };
 
 	nft_table_add(p);
 	add_sets(p);
@@ -582,6 +614,7 @@ void guard_add_table(const struct nft_place *p)
 	add_source6(p, GUARD_BLOCK56, 56);
 	add_source6(p, GUARD_BLOCK48, 48);
 	add_go(p, "ip6", "other6");
+	add_own4(p);
 	add_ip4(p);
 	add_arp(p);
 	add_guard(p);
