@@ -295,7 +295,7 @@ static int read_pending(
 #define AT(member) offsetof(struct config, member)
 
 static const struct key keys[] = {
-	{ "hostname", AT(hostname), 0, read_hostname, 0, 0, false },
+	{ "hostname", AT(hostname), 0, read_hostname, 0, 0, true },
 	{ "autostart", AT(autostart), 0, read_bool, 0, 0, true },
 	{ "autostart_order", AT(autostart_order), 0, read_u32, 0, 9999, true },
 	{ "disabled", AT(disabled), 0, read_bool, 0, 0, true },

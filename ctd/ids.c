@@ -48,7 +48,8 @@ static int claim_one(int dir_fd, unsigned n, const char *claim)
 
 	colon = strchr(target, ':');
 	(void)snprintf(path, sizeof(path), "%s/ctd.db", colon ? colon + 1 : "");
-	if (!colon || (access(path, F_OK) < 0 && errno == ENOENT)) {
+	if (!colon || str_eq(colon + 1, strchr(claim, ':') + 1) ||
+	        (access(path, F_OK) < 0 && errno == ENOENT)) {
 		/* Void. Whoever unlinks it second takes a fresh claim away only if the names are equal, so
 		 * look again after it. */
 		if (unlinkat(dir_fd, name, 0) == 0 && symlinkat(claim, dir_fd, name) == 0)

@@ -161,7 +161,8 @@ static uint64_t open_files_limit(void)
 {
 	struct rlimit own;
 
-	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1 || getrlimit(RLIMIT_NOFILE, &own) < 0 || own.rlim_max > OPEN_FILES_MAX)
+	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1 || getrlimit(RLIMIT_NOFILE, &own) < 0 ||
+	        own.rlim_max > OPEN_FILES_MAX)
 		return OPEN_FILES_MAX;
 	return own.rlim_max;
 }

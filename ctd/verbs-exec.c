@@ -84,7 +84,8 @@ static void on_exec_started(struct keeper_reply *reply, void *userdata)
 
 	if (reply->result < 0) {
 		error = reply->error;
-		/* What cannot be executed is the request's own fault: clients tell it from a missing container. */
+		/* What cannot be executed is the request's own fault: clients tell it from a missing
+		 * container. */
 		if (str_eq(error.step, "exec"))
 			(void)snprintf(error.field, sizeof(error.field), "argv");
 		(void)fail_start(x, &error);
