@@ -1,0 +1,140 @@
+#!/usr/bin/env bats
+# Nothing is lost when ctd or its keeper dies.
+load lib
+
+setup_file()
+{
+	ctd_setup
+	tiny_template
+}
+
+teardown_file()
+{
+	ctd_teardown
+}
+
+state_of()
+{
+	ctctl show "$1" --json | jq -r .state
+}
+
+stopped()
+{
+	[ "$(state_of "$1")" = stopped ]
+}
+
+@test "containers run on when ctd is killed, and exits meanwhile are known" {
+	ctctl create stay --template tiny --start
+	ctctl create leave --template tiny --start
+	pid=$(ctctl show stay --json | jq .pid)
+	leave=$(ctctl show leave --json | jq .pid)
+	ctd_kill
+	kill -0 "$pid"
+	kill -9 "$leave"
+	ctd_start
+	[ "$(ctctl show stay --json | jq .pid)" = "$pid" ]
+	[ "$(state_of stay)" = running ]
+	wait_for 5 stopped leave
+	[ "$(ctctl show leave --json | jq .exit.code)" = 137 ]
+	[ "$(ctctl exec stay -- hostname)" = stay ]
+	ctctl log stay >/dev/null
+	ctctl fsck
+	ctctl destroy stay leave --force
+}
+
+@test "containers run on when the keeper is killed, and are adopted" {
+	ctctl create kept --template tiny --start
+	pid=$(ctctl show kept --json | jq .pid)
+	kill -9 "$(keeper_pid)"
+	works() { [ "$(ctctl exec kept -- hostname)" = kept ]; }
+	wait_for 10 works
+	[ "$(ctctl show kept --json | jq .pid)" = "$pid" ]
+	ctctl fsck
+	ctctl stop kept --timeout 5
+	[ "$(state_of kept)" = stopped ]
+	ctctl start kept
+	ctctl destroy kept --force
+}
+
+@test "both are killed" {
+	ctctl create both --template tiny --start
+	pid=$(ctctl show both --json | jq .pid)
+	keeper=$(keeper_pid)
+	ctd_kill
+	kill -9 "$keeper"
+	kill -0 "$pid"
+	ctd_start
+	[ "$(ctctl show both --json | jq .pid)" = "$pid" ]
+	[ "$(ctctl exec both -- hostname)" = both ]
+	ctctl fsck
+	ctctl destroy both --force
+}
+
+@test "a stop that was under way is finished" {
+	ctctl create slow --template tiny --start
+	ctctl exec slow -- kill -STOP 1 || true
+	ctctl stop slow --timeout 8 3>&- &
+	sleep 0.5
+	ctd_kill
+	wait || true
+	ctd_start
+	wait_for 20 stopped slow
+	ctctl fsck
+	ctctl destroy slow
+}
+
+@test "an exec outlives ctd and its exit code is told" {
+	ctctl create ex --template tiny --start
+	ctctl exec ex -- sh -c 'sleep 3; echo out; exit 9' >"$BATS_TEST_TMPDIR/out" 3>&- &
+	relay=$!
+	sleep 1
+	ctd_kill
+	ctd_start
+	status=0
+	wait "$relay" || status=$?
+	[ "$status" -eq 9 ]
+	[ "$(cat "$BATS_TEST_TMPDIR/out")" = out ]
+	ctctl destroy ex --force
+}
+
+@test "autostart after a boot, in order" {
+	ctctl create third --template tiny --autostart
+	ctctl create first --template tiny --autostart
+	ctctl create never --template tiny
+	ctctl set first autostart_order=1
+	ctctl set third autostart_order=3
+	ctd_stop
+	# what a reboot leaves: another boot id in the records
+	sqlite3 "$CTD_STATE/ctd.db" "UPDATE meta SET value = 'another-boot' WHERE key = 'boot-id'"
+	ctd_start
+	up() { [ "$(state_of first)" = running ] && [ "$(state_of third)" = running ]; }
+	wait_for 10 up
+	[ "$(state_of never)" = stopped ]
+	[ "$(ctctl events --json | jq -rs '[.[] | .events? // [.] | .[] | select(.type == "container.started") | .name] | .[-2:] | join(" ")')" = "first third" ]
+	ctctl destroy first third never --force
+	ctctl fsck
+}
+
+@test "a second ctd on the same state is refused" {
+	run timeout 10 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_DIR/other" --foreground
+	[ "$status" -eq 1 ]
+	[[ "$output" == *"another ctd"* ]]
+}
+
+@test "two instances run side by side" {
+	ctctl create here --template tiny --start
+	base=$(ctctl show here --json | jq .base_id)
+	first=$CTD_DIR
+	(
+		ctd_setup
+		tiny_template
+		ctctl create here --template tiny --start
+		[ "$(ctctl show here --json | jq .base_id)" != "$base" ]
+		ctctl destroy here --force
+		ctd_teardown
+	)
+	[ "$CTD_DIR" = "$first" ]
+	[ "$(ctctl exec here -- hostname)" = here ]
+	ctctl fsck
+	ctctl destroy here --force
+}
