@@ -121,6 +121,15 @@ static int become_sealed(char **argv, char *build_id, struct ct_error *err)
 	return ct_error_set(err, -errno, "seal", "cannot execute the sealed copy: %s", strerror(errno));
 }
 
+/* Whatever else we were started with: it would be held open for as long as the machine runs. */
+static void close_others(int keep)
+{
+	if (keep > 3)
+		(void)close_range(
+		        3, (unsigned int)keep - 1, 0); /* fails only for arguments that make no sense */
+	(void)close_range(keep > 2 ? (unsigned int)keep + 1 : 3, ~0U, 0);
+}
+
 /* Standard streams to /dev/null; those that were closed are opened, so that no other file takes their
  * numbers. */
 static int detach_streams(void)
@@ -238,6 +247,8 @@ int main(int argc, char **argv)
 	if (a.check_state_fd >= 0)
 		return keeper_state_load(NULL, a.check_state_fd, NULL) < 0 ? EXIT_FAILED : KEEPER_EXIT_SOUND;
 
+	if (a.state_fd < 0)
+		close_others(a.foreground_fd);
 	r = become_sealed(argv, build_id, &error);
 	if (r < 0) {
 		fprintf(stderr, "ct-keeper: %s\n", error.text);
