@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Shells made ahead of time, and who holds which slot.
  *
- * A fork, two namespaces and a veth are made in one go when the loop has nothing else to do (an sd-event
- * defer source of idle priority, one shell per turn). Everything in the pool is kept alive by our fds alone:
- * if ctd dies, the kernel takes it all back.
+ * A fork, two namespaces and a veth are made in one go, when no shell has been taken for a while and the loop
+ * has nothing else to do (a timer of idle priority, one shell per turn): a start that is under way must not
+ * wait for the next one's shell. Everything in the pool is kept alive by our fds alone: if ctd dies, the
+ * kernel takes it all back.
  */
 #include "ctd/pool.h"
 
@@ -13,6 +14,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "ctd/manager.h"
+
+#define QUIET_USEC 30000
 
 static bool slot_is_used(const struct pool *pool, uint32_t slot)
 {
@@ -114,28 +117,32 @@ int pool_take(struct pool *pool, bool with_link, struct pool_item *ret, struct c
 	return item_make(pool, with_link, ret, err);
 }
 
-static int on_refill(sd_event_source *source, void *userdata)
+static int pool_arm(struct pool *pool, uint64_t usec)
+{
+	int r = sd_event_source_set_time_relative(pool->refill, usec);
+
+	return r < 0 ? r : sd_event_source_set_enabled(pool->refill, SD_EVENT_ONESHOT);
+}
+
+static int on_refill(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct pool *pool = userdata;
 	struct ct_error error = { 0 };
-	bool full = pool->n_items >= pool->manager->conf.pool_size || pool->n_items >= POOL_MAX;
 
-	if (!full && item_make(pool, true, &pool->items[pool->n_items], &error) < 0) {
+	if (pool->n_items >= pool->manager->conf.pool_size || pool->n_items >= POOL_MAX)
+		return 0;
+	if (item_make(pool, true, &pool->items[pool->n_items], &error) < 0) {
 		log_warning("cannot prepare a network namespace: %s", error.text);
-		full = true; /* the next start says it to who asks, or succeeds and tries again */
-	} else if (!full) {
-		pool->n_items++;
+		return 0; /* the next start says it to who asks, or succeeds and tries again */
 	}
-	if (full)
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* cannot fail for our own source */
-	return 0;
+	pool->n_items++;
+	return pool_arm(pool, 0);
 }
 
 void pool_refill_later(struct pool *pool)
 {
-	if (pool->refill)
-		(void)sd_event_source_set_enabled(
-		        pool->refill, SD_EVENT_ON); /* cannot fail for our own source */
+	if (pool->refill && pool_arm(pool, QUIET_USEC) < 0)
+		log_warning("cannot refill the pool of network namespaces");
 }
 
 int pool_init(struct pool *pool, struct manager *m, struct ct_error *err)
@@ -147,7 +154,7 @@ int pool_init(struct pool *pool, struct manager *m, struct ct_error *err)
 	if (!pool->used)
 		return ct_error_set(err, -ENOMEM, "pool", "out of memory");
 
-	r = sd_event_add_defer(m->event, &pool->refill, on_refill, pool);
+	r = sd_event_add_time_relative(m->event, &pool->refill, CLOCK_MONOTONIC, 0, 1000, on_refill, pool);
 	if (r >= 0)
 		r = sd_event_source_set_priority(pool->refill, SD_EVENT_PRIORITY_IDLE);
 	if (r >= 0)

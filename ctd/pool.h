@@ -47,5 +47,5 @@ void pool_release_slot(struct pool *pool, uint32_t slot);
 int pool_take(struct pool *pool, bool with_link, struct pool_item *ret, struct ct_error *err);
 /* Closes the namespaces (the link goes with them) and frees the slot. For a start that failed. */
 void pool_item_drop(struct pool *pool, struct pool_item *item);
-/* Refills when the loop is idle. */
+/* Refills when no shell has been taken for a while. */
 void pool_refill_later(struct pool *pool);
