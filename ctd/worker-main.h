@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Inside ct-worker: what a verb gets and gives. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct worker_verb {
+	const char *name;
+	/* The result of the verb, a new reference in *ret (may stay NULL: {}). */
+	int (*run)(const json_t *params, json_t **ret, struct ct_error *err);
+};
+
+/* A line for who waits; percent -1: not known. It is left out if the last was the same. */
+void worker_progress(int percent, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A file descriptor that is readable once the worker shall end (SIGTERM, SIGINT); verbs that wait for others
+ * poll it, those that compute ask worker_check. */
+int worker_stop_fd(void);
+/* 0, or -ECANCELED with *err once the worker shall end. */
+int worker_check(struct ct_error *err);
+
+int worker_store_sweep(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_template_build(const json_t *params, json_t **ret, struct ct_error *err);
