@@ -13,8 +13,8 @@
  * remembers those that are allowed whatever their arguments, so only the few checked calls and the refused
  * ones run it.
  *
- * Conditional jumps of classic BPF reach 255 instructions: the search's leaves are unconditional jumps, and
- * checks are short and return within themselves.
+ * Conditional jumps of classic BPF reach 255 instructions: farther ones go by way of an unconditional jump.
+ * Checks are short and return within themselves.
  *
  * A call of a foreign architecture ends the process: x86 has no third one and a program cannot get there by
  * accident. x32 (x86-64 with bit 30 in the number) is answered with ENOSYS.
@@ -206,20 +206,38 @@ struct range {
 	struct answer answer;
 };
 
-/* The accumulator holds the number. Few ranges: n of them are halved until one is left. */
-static void emit_search(struct compiler *c, const struct range *ranges, size_t n)
+static void emit_search(struct compiler *c, const struct range *ranges, size_t n);
+
+/* The upper half is reached by the comparison itself where it is near enough, else by a jump of its own. */
+static void emit_halves(struct compiler *c, const struct range *ranges, size_t n, bool far)
 {
-	if (n == 1) {
-		emit_answer(c, ranges[0].answer);
+	size_t half = n / 2, compare = c->len, jump = 0;
+
+	emit(c, BPF_JMP | BPF_JGE | BPF_K, ranges[half].first, 0, far ? 1 : 0);
+	if (far)
+		jump = emit_jump(c);
+	emit_search(c, ranges, half);
+
+	size_t distance = c->len - compare - 1;
+	if (far) {
+		land(c, jump);
+	} else if (distance <= UINT8_MAX && !c->overflow) {
+		c->code[compare].jt = (uint8_t)distance;
+	} else {
+		c->len = compare;
+		emit_halves(c, ranges, n, true);
 		return;
 	}
-
-	size_t half = n / 2;
-	emit(c, BPF_JMP | BPF_JGE | BPF_K, ranges[half].first, 0, 1);
-	size_t upper = emit_jump(c);
-	emit_search(c, ranges, half);
-	land(c, upper);
 	emit_search(c, ranges + half, n - half);
+}
+
+/* The accumulator holds the number. The ranges are halved until one is left. */
+static void emit_search(struct compiler *c, const struct range *ranges, size_t n)
+{
+	if (n == 1)
+		emit_answer(c, ranges[0].answer);
+	else
+		emit_halves(c, ranges, n, false);
 }
 
 static bool answer_equal(struct answer a, struct answer b)

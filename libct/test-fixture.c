@@ -22,12 +22,72 @@
 #include "base/process.h"
 #include "libct/sys.h"
 
-#define STEP_TIMEOUT (20 * USEC_PER_SEC)
-
 static int skip(const char *why)
 {
 	(void)printf("1..0 # SKIP %s\n", why);
 	return 77;
+}
+
+/* Copies the program; hard links may not cross filesystems. */
+static int install_program(int dir, const char *name, const char *program)
+{
+	_cleanup_close_ int in = -1, out = -1;
+	char buffer[65536];
+	ssize_t n;
+
+	in = open(program, O_RDONLY | O_CLOEXEC);
+	out = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	if (in < 0 || out < 0)
+		return sys_error();
+
+	while ((n = read(in, buffer, sizeof(buffer))) > 0) {
+		int r = write_all(out, buffer, (size_t)n);
+		if (r < 0)
+			return r;
+	}
+	return fchmod(out, 0755) < 0 ? sys_error() : 0;
+}
+
+/* The first lower layer holds the program; the others link to it. */
+static int make_lower(struct fixture *f, const char *name, const char *program)
+{
+	_cleanup_close_ int dir = -1;
+
+	if (mkdirat(f->dir_fd, name, 0755) < 0)
+		return sys_error();
+	dir = open_beneath(f->dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
+	if (dir < 0)
+		return dir;
+
+	int r = program ? install_program(dir, "probe", program) : 0;
+	if (r == 0 && !program && linkat(f->dir_fd, "lower/probe", dir, "probe", 0) < 0)
+		r = sys_error();
+	if (r == 0 && (mkdirat(dir, "sbin", 0755) < 0 || linkat(dir, "probe", dir, "sbin/init", 0) < 0))
+		r = sys_error();
+	return r < 0 ? r : TAKE_FD(dir);
+}
+
+int fixture_add_lower(struct fixture *f, const char *name)
+{
+	return make_lower(f, name, NULL);
+}
+
+static int make_directory(struct fixture *f, const char *lower)
+{
+	struct stat st;
+
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/test-libct-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return sys_error();
+	f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (f->dir_fd < 0 || fchmod(f->dir_fd, 0755) < 0 || stat(lower, &st) < 0)
+		return sys_error();
+	if (S_ISDIR(st.st_mode))
+		return symlinkat(lower, f->dir_fd, "lower") < 0 ? sys_error() : 0;
+
+	int fd = make_lower(f, "lower", lower);
+	fd_close(fd);
+	return fd < 0 ? fd : 0;
 }
 
 int fixture_init(struct fixture *f, const char *lower)
@@ -35,21 +95,18 @@ int fixture_init(struct fixture *f, const char *lower)
 	struct ct_host host;
 	struct ct_error err = { 0 };
 
-	*f = (struct fixture){ .dir_fd = -1, .cgroup_parent_fd = -1, .cgroup_fd = -1 };
+	*f = (struct fixture){ .dir_fd = -1, .cgroup_parent_fd = -1, .cgroup_fd = -1, .lower = "lower" };
 	if (geteuid() != 0)
 		return skip("not root");
 	if (ct_host_probe(&host, &err) < 0 || !host.cgroup_v2 || !host.clone_into_cgroup ||
 	        !host.idmapped_overlay)
 		return skip("this host has no cgroup v2, CLONE_INTO_CGROUP or idmapped overlays");
 
-	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/test-libct-XXXXXX");
-	if (!mkdtemp(f->dir))
-		return skip("cannot make a temporary directory");
-	f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (f->dir_fd < 0 || fchmod(f->dir_fd, 0755) < 0 ||
-	        (!lower && mkdirat(f->dir_fd, "lower", 0755) < 0) ||
-	        (lower && symlinkat(lower, f->dir_fd, "lower") < 0))
-		return skip("cannot use the temporary directory");
+	int r = make_directory(f, lower);
+	if (r < 0) {
+		fixture_done(f);
+		return skip(sys_reason(r));
+	}
 
 	f->cgroup_parent_fd = open(host.cgroup_mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	(void)snprintf(f->cgroup_name, sizeof(f->cgroup_name), "test-libct-%d", (int)getpid());
@@ -88,7 +145,8 @@ static int root_helper(void *arg)
 	char upper[64], work[64];
 
 	/* Cloned before the mount namespace changes: a mount of another one cannot be. */
-	_cleanup_close_ int low = open_tree(job->f->dir_fd, "lower", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	_cleanup_close_ int low =
+	        open_tree(job->f->dir_fd, job->f->lower, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	_cleanup_close_ int top =
 	        open_tree(job->f->dir_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
@@ -204,14 +262,14 @@ int box_start(struct box *box, const struct ct_spec *spec, struct ct_error *err)
 {
 	int r = ct_start(spec, &box->init, err);
 
-	return r < 0 ? r : process_result(&box->init, STEP_TIMEOUT, err);
+	return r < 0 ? r : process_result(&box->init, FIXTURE_TIMEOUT, err);
 }
 
 void box_done(struct fixture *f, struct box *box)
 {
 	if (box->cgroup_fd >= 0)
 		(void)ct_cgroup_kill(box->cgroup_fd, NULL);
-	if (box->init.pidfd >= 0 && process_join(box->init.pidfd, STEP_TIMEOUT) == -ETIMEDOUT)
+	if (box->init.pidfd >= 0 && process_join(box->init.pidfd, FIXTURE_TIMEOUT) == -ETIMEDOUT)
 		(void)fprintf(stderr, "init of %s does not die\n", box->name);
 
 	for (int i = 0; box->cgroup_fd >= 0 && i < 1000 && ct_cgroup_is_populated(box->cgroup_fd) == 1; i++)
@@ -225,7 +283,7 @@ void box_done(struct fixture *f, struct box *box)
 	box->root_fd = fd_close(box->root_fd);
 }
 
-static size_t collect(int fd, char *output, size_t size)
+void collect_output(int fd, char *output, size_t size)
 {
 	size_t len = 0;
 	char drop[4096];
@@ -240,15 +298,28 @@ static size_t collect(int fd, char *output, size_t size)
 		len += full ? 0 : (size_t)n;
 	}
 	output[len] = '\0';
-	return len;
+}
+
+struct ct_exec_spec box_exec_spec(struct fixture *f, struct box *box, const char *const *argv)
+{
+	static const char *const env[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/", NULL
+	};
+
+	return (struct ct_exec_spec){
+		.argv = argv,
+		.env = env,
+		.init_pidfd = box->init.pidfd,
+		.cgroup_fd = box->cgroup_fd,
+		.base_id = box->shell.base_id,
+		.seccomp = f->seccomp,
+		.stdio = { -1, -1, -1 },
+	};
 }
 
 int box_run(struct fixture *f, struct box *box, const char *const *argv, char *output, size_t size,
         struct ct_error *err)
 {
-	static const char *const env[] = {
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL
-	};
 	struct ct_process p = CT_PROCESS_INIT;
 	_cleanup_close_ int out = -1, in = -1;
 	int pair[2];
@@ -259,25 +330,29 @@ int box_run(struct fixture *f, struct box *box, const char *const *argv, char *o
 	out = pair[0];
 	in = pair[1];
 
-	const struct ct_exec_spec spec = {
-		.argv = argv,
-		.env = env,
-		.init_pidfd = box->init.pidfd,
-		.cgroup_fd = box->cgroup_fd,
-		.base_id = box->shell.base_id,
-		.seccomp = f->seccomp,
-		.stdio = { -1, in, in },
-	};
+	struct ct_exec_spec spec = box_exec_spec(f, box, argv);
+	spec.stdio[1] = spec.stdio[2] = in;
 	int r = ct_exec(&spec, &p, err);
 	in = fd_close(in);
 	if (r == 0)
-		r = process_result(&p, STEP_TIMEOUT, err);
+		r = process_result(&p, FIXTURE_TIMEOUT, err);
 	if (r == 0)
-		(void)collect(out, output, size);
+		collect_output(out, output, size);
 	if (p.pidfd >= 0) {
-		int status = process_join(p.pidfd, STEP_TIMEOUT);
+		int status = process_join(p.pidfd, FIXTURE_TIMEOUT);
 		r = r < 0 ? r : status;
 	}
 	ct_process_done(&p);
 	return r;
+}
+
+bool has_line(const char *text, const char *name, const char *value)
+{
+	char line[512];
+
+	int n = snprintf(line, sizeof(line), "%s %s", name, value);
+	for (const char *p = text; (p = strstr(p, line)); p++)
+		if ((p == text || p[-1] == '\n') && (p[n] == '\n' || p[n] == '\r' || p[n] == '\0'))
+			return true;
+	return false;
 }

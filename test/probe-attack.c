@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a hostile tenant tries, as verbs of the probe. Each line of the output is one attempt and how it ended; whether that
- * is right is for the test to say.
+ * What a hostile tenant tries, as verbs of the probe. Each line of the output is one attempt and how it
+ * ended; whether that is right is for the test to say.
  */
 #include "test/probe.h"
 
@@ -95,7 +95,8 @@ int probe_sockets(int argc, char **argv)
 	probe_report("alg-high-bits", syscall(SYS_socket, 0x100000026UL, SOCK_SEQPACKET, 0));
 	int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	probe_report("tcp-ulp", setsockopt(tcp, IPPROTO_TCP, TCP_ULP, "tls", 3));
-	probe_report("tcp-ulp-high-bits", syscall(SYS_setsockopt, tcp, 0x100000006UL, 0x10000001fUL, "tls", 3));
+	probe_report(
+	        "tcp-ulp-high-bits", syscall(SYS_setsockopt, tcp, 0x100000006UL, 0x10000001fUL, "tls", 3));
 	probe_report("tcp-nodelay", setsockopt(tcp, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
 	return 0;
 }
@@ -112,8 +113,8 @@ int probe_terminal(int argc, char **argv)
 /* Undoing what the container was built with. */
 int probe_mounts(int argc, char **argv)
 {
-	static const char *const locked[] = { "/proc/kcore", "/proc/cmdline", "/proc/kallsyms", "/proc", "/sys/firmware", "/sys",
-		"/dev", "/run" };
+	static const char *const locked[] = { "/proc/kcore", "/proc/cmdline", "/proc/kallsyms", "/proc",
+		"/sys/firmware", "/sys", "/dev", "/run" };
 	char name[64];
 
 	(void)mkdir("/probe-mnt", 0755);
@@ -124,9 +125,11 @@ int probe_mounts(int argc, char **argv)
 	}
 	probe_report("remount-dev", mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL));
 	probe_report("remount-sys-rw",
-	        mount(NULL, "/sys", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, NULL));
+	        mount(NULL, "/sys", NULL,
+	                MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, NULL));
 	if (argc > 0)
-		probe_report("remount-bind-rw", mount(NULL, argv[0], NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL));
+		probe_report("remount-bind-rw",
+		        mount(NULL, argv[0], NULL, MS_REMOUNT | MS_BIND | MS_RELATIME, NULL));
 	probe_report("second-proc", mount("proc", "/probe-mnt", "proc", 0, NULL));
 	probe_report("second-sysfs", mount("sysfs", "/probe-mnt", "sysfs", 0, NULL));
 	probe_report("bind-proc", mount("/proc", "/probe-mnt", NULL, MS_BIND, NULL));
@@ -164,7 +167,8 @@ static void rob_path(pid_t pid, const char *what, int flags)
 	(void)close(fd);
 }
 
-/* Whether the process still runs its parent's program: what has executed one of the tenant's is the tenant's. */
+/* Whether the process still runs its parent's program: what has executed one of the tenant's is the tenant's.
+ */
 static int is_joining(pid_t pid)
 {
 	char path[32], line[256] = { 0 };

@@ -5,8 +5,8 @@
  *      probe                    init: says "ready", reaps, ends at SIGTERM or SIGRTMIN+3
  *      probe VERB [ARGUMENT...]
  *
- * It says what the kernel says and judges nothing: the test outside compares. It depends on nothing in the container's
- * tree, which may be hostile, empty or broken. Its output is lines of "NAME VALUE".
+ * It says what the kernel says and judges nothing: the test outside compares. It depends on nothing in the
+ * container's tree, which may be hostile, empty or broken. Its output is lines of "NAME VALUE".
  */
 #include "test/probe.h"
 
@@ -49,7 +49,8 @@ int probe_fds(int argc, char **argv)
 	while ((e = readdir(d))) {
 		char target[4096];
 
-		if (e->d_name[0] == '.' || atol(e->d_name) == dirfd(d)) /* style-ok: the kernel's own numbers */
+		if (e->d_name[0] == '.' ||
+		        atol(e->d_name) == dirfd(d)) /* style-ok: the kernel's own numbers */
 			continue;
 		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
 		target[n < 0 ? 0 : n] = '\0';
@@ -84,9 +85,11 @@ int probe_status(int argc, char **argv)
 		ignored += sigaction(sig, NULL, &sa) == 0 && sa.sa_handler != SIG_DFL;
 	}
 	(void)sigprocmask(SIG_BLOCK, NULL, &blocked);
-	(void)printf("uid %u %u gid %u %u groups %d\n", getuid(), geteuid(), getgid(), getegid(), getgroups(0, NULL));
-	(void)printf("umask %04o signals %d cwd %s tty %s session %d\n", mask, ignored + !sigisemptyset(&blocked),
-	        getcwd(cwd, sizeof(cwd)) ? cwd : "?", isatty(0) ? "yes" : "no", getsid(0) == getpid());
+	(void)printf("uid %u %u gid %u %u groups %d\n", getuid(), geteuid(), getgid(), getegid(),
+	        getgroups(0, NULL));
+	(void)printf("umask %04o signals %d cwd %s tty %s session %d\n", mask,
+	        ignored + !sigisemptyset(&blocked), getcwd(cwd, sizeof(cwd)) ? cwd : "?",
+	        isatty(0) ? "yes" : "no", getsid(0) == getpid());
 	return print_file("/proc/self/status");
 }
 
@@ -124,8 +127,8 @@ int probe_files(int argc, char **argv)
 			(void)probe_report(argv[i], -1);
 			continue;
 		}
-		(void)printf("%s mode %o owner %u:%u device %u:%u size %lld\n", argv[i], st.st_mode, st.st_uid, st.st_gid,
-		        major(st.st_rdev), minor(st.st_rdev), (long long)st.st_size);
+		(void)printf("%s mode %o owner %u:%u device %u:%u size %lld\n", argv[i], st.st_mode,
+		        st.st_uid, st.st_gid, major(st.st_rdev), minor(st.st_rdev), (long long)st.st_size);
 	}
 	return 0;
 }
@@ -162,12 +165,15 @@ static int probe_exit(int argc, char **argv)
 
 static int probe_kill(int argc, char **argv)
 {
-	return argc == 2 ? probe_report("kill", kill((pid_t)strtol(argv[0], NULL, 10), (int)strtol(argv[1], NULL, 10))) : 2;
+	return argc == 2 ? probe_report("kill",
+	                           kill((pid_t)strtol(argv[0], NULL, 10), (int)strtol(argv[1], NULL, 10)))
+	                 : 2;
 }
 
 static int probe_reboot(int argc, char **argv)
 {
-	return probe_report("reboot", reboot(argc > 0 && strcmp(argv[0], "off") == 0 ? RB_POWER_OFF : RB_AUTOBOOT));
+	return probe_report(
+	        "reboot", reboot(argc > 0 && strcmp(argv[0], "off") == 0 ? RB_POWER_OFF : RB_AUTOBOOT));
 }
 
 static int probe_clocks(int argc, char **argv)
@@ -176,7 +182,8 @@ static int probe_clocks(int argc, char **argv)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &monotonic);
 	(void)clock_gettime(CLOCK_BOOTTIME, &boottime);
-	(void)printf("monotonic %lld\nboottime %lld\n", (long long)monotonic.tv_sec, (long long)boottime.tv_sec);
+	(void)printf(
+	        "monotonic %lld\nboottime %lld\n", (long long)monotonic.tv_sec, (long long)boottime.tv_sec);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Verbs of the probe. Each gets its arguments without its own name, prints what it found, and returns the exit status. */
+/* Verbs of the probe. Each gets its arguments without its own name, prints what it found, and returns the
+ * exit status. */
 #pragma once
 
 typedef int probe_verb(int argc, char **argv);
