@@ -9,10 +9,11 @@ setup() {
 	TOOL=$CTD_BUILD/quota/test-disk-tool
 	STORE=/var/tmp/disk-test
 	DISK=c0ffee-1
+	GO=/run/disk-go
 }
 
 teardown() {
-	rm -rf "$STORE"
+	rm -rf "$STORE" "$GO"
 	if mountpoint -q /srv; then
 		umount /srv
 	fi
@@ -84,10 +85,10 @@ resizes() {
 live_resize() {
 	create 20M 0 4714
 	# The disk is mounted and in use while the limit changes.
-	inside 'touch ready; until [ -e go ]; do sleep 0.1; done; head -c 30M /dev/zero >data && sync data' &
+	inside "touch ready; until [ -e $GO ]; do sleep 0.1; done; head -c 30M /dev/zero >data && sync data" &
 	while [ ! -e "$STORE/containers/$DISK/upper/ready" ]; do sleep 0.1; done
 	"$TOOL" "$STORE" resize "$DISK,dir,40M,0,4714"
-	touch "$STORE/containers/$DISK/upper/go"
+	touch "$GO"
 	wait $!
 }
 
@@ -190,17 +191,16 @@ ids_are_not_inherited() {
 	STORE=/srv/store
 	SPEC=$DISK,image,64M,0,0
 	"$TOOL" "$STORE" create "$SPEC"
-	inside 'touch ready; until [ -e go ]; do sleep 0.1; done; head -c 150M /dev/zero >data && sync data && df -k --output=size . | tail -1' >"$BATS_TEST_TMPDIR/size" &
-	while [ "$("$TOOL" "$STORE" usage "$SPEC" | sed -n 's/inodes \([0-9]*\) of.*/\1/p')" -lt 15 ]; do sleep 0.1; done
+	inside "touch ready; until [ -e $GO ]; do sleep 0.1; done; head -c 150M /dev/zero >data && sync data && df -k --output=size . | tail -1" \
+		>"$BATS_TEST_TMPDIR/size" &
+	local user=$!
+	while [ -z "$(losetup -n)" ]; do sleep 0.1; done
+	run -1 inside true # in use
+	[[ $output == *"in use"* ]]
 	"$TOOL" "$STORE" resize "$DISK,image,200M,0,0"
-	"$TOOL" "$STORE" run "$SPEC" true && false # in use: refused, and no second loop device
-	[ "$(losetup -n -O BACK-FILE | wc -l)" = 1 ]
-	loop=$(losetup -n -O NAME)
-	mkdir -p /run/image
-	mount "$loop" /run/image
-	touch /run/image/upper/go
-	umount /run/image
-	wait %1
+	[ "$(losetup -n | wc -l)" = 1 ] # and no second loop device for any of this
+	touch "$GO"
+	wait "$user"
 	[ "$(cat "$BATS_TEST_TMPDIR/size")" -ge 204800 ]
 	[ "$(cat "$BATS_TEST_TMPDIR/size")" -le 225280 ]
 	for _ in $(seq 50); do

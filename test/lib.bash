@@ -74,7 +74,8 @@ ctd_start()
 		</dev/null >>"$CTD_DIR/log" 2>&1 3>&- 4>&- 5>&- &
 	echo $! >"$CTD_DIR/pid"
 	disown
-	if ! wait_for "${CTD_START_TIMEOUT:-60}" ctd_answers; then
+	if ! wait_for "${CTD_START_TIMEOUT:-60}" ctd_answers_or_died || ! ctd_answers >/dev/null 2>&1; then
+		lib_remember_cgroup
 		echo "ctd does not answer; its log ends with:" >&2
 		tail -n 20 -- "$CTD_DIR/log" >&2
 		return 1
@@ -85,6 +86,11 @@ ctd_start()
 ctd_answers()
 {
 	kill -0 "$(<"$CTD_DIR/pid")" && ctctl version
+}
+
+ctd_answers_or_died()
+{
+	! kill -0 "$(<"$CTD_DIR/pid")" || ctctl version
 }
 
 ctd_pid() # of the daemon, not of a wrapper around it
@@ -142,7 +148,7 @@ cgroup_mount()
 
 lib_remember_cgroup() # for test/isolated, which removes what a dying test could not
 {
-	[ -z "${CTD_TEST_DIR:-}" ] || ctd_cgroups >>"$CTD_TEST_DIR/cgroups"
+	[ -z "${CTD_TEST_DIR:-}" ] || ctd_cgroups >>"$CTD_TEST_DIR/cgroups" || true
 }
 
 ctd_stop() # as a service manager would; containers and the keeper stay
@@ -269,15 +275,29 @@ world_show()
 	local pid
 	for pid in $(ctd_pid); do lib_show_process ctd "$pid"; done
 	for pid in $(keeper_pid); do lib_show_process keeper "$pid"; done
-	awk '{ $1 = $2 = ""; print "mount " $0 }' /proc/self/mountinfo | sed 's/ \(master\|shared\|propagate_from\):[0-9]*//g' | sort
+	awk '{ $1 = $2 = $3 = ""; print "mount " $0 }' /proc/self/mountinfo | sed 's/ \(master\|shared\|propagate_from\):[0-9]*//g' | sort
 	ctd_cgroups | sed 's/^/cgroup /'
-	ip -o link show | sed 's/^[0-9]*: /link /; s/:.*//; s/@.*//' | sort
-	ip -o route show table all | sed 's/^/route /; s/ expires [0-9]*sec//' | sort
-	ip -o rule show | sed 's/^/rule /'
-	nft -s list ruleset 2>/dev/null | sed 's/# handle.*//; s/^/nft /'
+	lib_show_network | lib_count_alike
 	lib_show_processes
 	lib_show_leases
 	find "$CTD_STATE/" -mindepth 1 -maxdepth 2 ! -name 'ctd.db*' -printf 'file %P\n' 2>/dev/null | sort
+}
+
+lib_show_network()
+{
+	ip -o link show | sed 's/^[0-9]*: /link /; s/:.*//; s/@.*//'
+	# the multicast routes of a link come from the kernel, some time after the link
+	ip -o route show table all | sed '/^multicast /d; s/^/route /; s/ expires [0-9]*sec//'
+	ip -o rule show | sed 's/^/rule /'
+	nft -s list ruleset 2>/dev/null | sed 's/^/nft /'
+}
+
+# Links are numbered by slots, and the pool of prepared ones moves on to other slots: what counts is how many there are of a kind.
+lib_count_alike()
+{
+	local tag
+	tag=$(ctd_tag)
+	sed -E "s/\bv${tag:-none}[0-9]+/v${tag:-none}*/g" | sort | uniq -c | sed -E 's/^ *([0-9]+) (.*)$/\2 × \1/; s/ × 1$//'
 }
 
 # Descriptors and mounts of a process. Numbers of sockets and inodes differ from run to run and say nothing. A descriptor that
@@ -294,6 +314,7 @@ lib_show_processes()
 	local dir exe
 	for dir in /proc/[0-9]*; do
 		exe=$(readlink "$dir/exe" 2>/dev/null) || continue
+		exe=${exe% (deleted)}
 		case ${exe##*/} in
 		bash | dash | bats* | env | timeout | cat | tee | sleep | sed | sort | grep | mawk | awk | find | perl | readlink | uniq | "") ;;
 		systemd* | "(sd-pam)" | agetty | sshd | udevadm) ;;
