@@ -134,7 +134,7 @@ static void close_others(int keep)
  * numbers. */
 static int detach_streams(void)
 {
-	int fd = open("/dev/null", O_RDWR | O_NOCTTY);
+	int fd = open("/dev/null", O_RDWR | O_NOCTTY); /* style-ok: it may become a standard stream itself */
 
 	if (fd < 0)
 		return -errno;

@@ -146,10 +146,10 @@ static void test_random_messages(void **state)
 	}
 
 	assert_int_equal(rig_count(&rig), 0);
-	for (int i = 0; i < 100 && rig_count_fds(keeper) != fds; i++)
+	for (int i = 0; i < 100 && rig_count_fds(keeper) > fds; i++)
 		(void)usleep(10000);
-	assert_int_equal(rig_count_fds(keeper), fds);
-	assert_true(rig_pss(keeper) < pss + 256);
+	assert_true(rig_count_fds(keeper) <= fds); /* one of the test before may have been closing still */
+	rig_expect_no_growth(keeper, pss);
 }
 
 static void test_too_much(void **state)

@@ -193,7 +193,6 @@ int rig_start(struct rig *rig, struct box *box, const char *key, const char *scr
 int rig_exec(struct rig *rig, struct box *box, const char *key, const char *script, bool tty,
         const int *stdio, struct keeper_reply *reply)
 {
-	_cleanup_keeper_reply_ struct keeper_reply init = KEEPER_REPLY_INIT;
 	const char *const argv[] = { "sh", "-c", script, NULL };
 	const char *const env[] = { "PATH=/bin:/sbin", NULL };
 	struct ct_exec_spec spec = {
@@ -394,4 +393,10 @@ unsigned long rig_pss(pid_t pid)
 	line = strstr(text, "\nPss:");
 	assert_non_null(line);
 	return strtoul(line + strlen("\nPss:"), NULL, 10);
+}
+
+void rig_expect_no_growth(pid_t pid, unsigned long pss)
+{
+	if (pss < 8192)
+		assert_true(rig_pss(pid) < pss + 256);
 }

@@ -72,3 +72,6 @@ void rig_expect_scrollback(struct rig *rig, const char *key, const char *text);
 size_t rig_count_fds(pid_t pid);
 /* Proportional set size of a process in KiB. */
 unsigned long rig_pss(pid_t pid);
+/* That it has not become larger than that by more than a little; a sanitizer's memory tells nothing and is
+ * let pass. */
+void rig_expect_no_growth(pid_t pid, unsigned long pss);
