@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,8 +27,9 @@
 #include "base/str.h"
 
 #define PATIENCE (10 * USEC_PER_SEC)
+#define BUSYBOX  "/bin/busybox"
 
-static const char *const applets[] = { "sh", "init", "sleep", "cat", "dd", "stty", "kill", "mkdir", "true",
+static const char *const applets[] = { "busybox", "sh", "sleep", "cat", "dd", "stty", "kill", "mkdir", "true",
 	"yes", "head", "stat", "tty" };
 
 static void on_exited(const struct keeper_process *process, void *userdata)
@@ -49,30 +49,23 @@ static void on_disconnected(int reason, void *userdata)
 
 static const struct keeper_client_ops ops = { .exited = on_exited, .disconnected = on_disconnected };
 
-static int install_busybox(int lower_fd)
+/* The fixture has made busybox /sbin/init; the rest is names for it, and places to mount on. */
+static int name_applets(int lower_fd)
 {
-	_cleanup_close_ int from = open("/bin/busybox", O_RDONLY | O_CLOEXEC), to = -1;
-	static const char *const dirs[] = { "bin", "sbin", "dev", "proc", "sys", "run", "tmp", "etc" };
-	struct stat st;
+	static const char *const dirs[] = { "bin", "dev", "proc", "sys", "run", "tmp", "etc" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
 		if (mkdirat(lower_fd, dirs[i], 0755) < 0)
 			return -errno;
-	if (from < 0 || fstat(from, &st) < 0)
-		return -errno;
-
-	to = openat(lower_fd, "bin/busybox", O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
-	if (to < 0 || sendfile(to, from, NULL, (size_t)st.st_size) != st.st_size)
-		return -EIO;
 
 	for (size_t i = 0; i < ARRAY_SIZE(applets); i++) {
 		char path[64];
 
 		(void)snprintf(path, sizeof(path), "bin/%s", applets[i]);
-		if (symlinkat("busybox", lower_fd, path) < 0)
+		if (symlinkat("../sbin/init", lower_fd, path) < 0)
 			return -errno;
 	}
-	return symlinkat("../bin/busybox", lower_fd, "sbin/init") < 0 ? -errno : 0;
+	return 0;
 }
 
 int rig_init(struct rig *rig, const char *binary)
@@ -81,16 +74,18 @@ int rig_init(struct rig *rig, const char *binary)
 	int r;
 
 	*rig = (struct rig){ .binary = binary };
-	r = fixture_init(&rig->fixture, NULL);
+	if (access(BUSYBOX, X_OK) < 0) {
+		printf("1..0 # SKIP no static " BUSYBOX " (Debian: busybox-static)\n");
+		return 77;
+	}
+	r = fixture_init(&rig->fixture, BUSYBOX);
 	if (r != 0)
 		return r;
 
 	lower = openat(rig->fixture.dir_fd, "lower", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = install_busybox(lower);
-	if (r < 0) {
-		fixture_done(&rig->fixture);
-		printf("1..0 # SKIP no static /bin/busybox (busybox-static)\n");
-		return 77;
+	if (name_applets(lower) < 0) {
+		fprintf(stderr, "cannot make the containers' root\n");
+		return 1;
 	}
 
 	(void)snprintf(rig->runtime, sizeof(rig->runtime), "%s/run", rig->fixture.dir);
@@ -397,6 +392,6 @@ unsigned long rig_pss(pid_t pid)
 
 void rig_expect_no_growth(pid_t pid, unsigned long pss)
 {
-	if (pss < 8192)
+	if (pss < 2048)
 		assert_true(rig_pss(pid) < pss + 256);
 }
