@@ -195,7 +195,8 @@ struct ct_exec_spec {
 };
 
 /* Runs a command in a running container, confined as its init. Only fds 0, 1, 2 reach it; it is not dumpable until exec.
- * Outcome by ct_start_result as above; -ENOENT if there is no such program. */
+ * Outcome by ct_start_result as above; -ENOENT if there is no such program. The caller must reap it: until then the container's pid
+ * namespace, and so its init, cannot end. */
 int ct_exec(const struct ct_exec_spec *spec, struct ct_process *ret, struct ct_error *err);
 
 /* Namespaces of a running init as fds for configuration from outside (netlink): CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWNS. */

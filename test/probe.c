@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -203,6 +204,20 @@ static int probe_install(int argc, char **argv)
 	return probe_report("install", out < 0 ? -1 : fchmod(out, (mode_t)strtoul(argv[1], NULL, 8)));
 }
 
+static int probe_umount(int argc, char **argv)
+{
+	return argc == 1 ? probe_report("umount", umount2(argv[0], MNT_DETACH)) : 2;
+}
+
+/* A fifo in the place of whatever is there. */
+static int probe_fifo(int argc, char **argv)
+{
+	if (argc != 1)
+		return 2;
+	(void)unlink(argv[0]); /* it may not be there */
+	return probe_report("fifo", mkfifo(argv[0], 0666));
+}
+
 static int probe_window(int argc, char **argv)
 {
 	struct winsize size = { 0 };
@@ -236,6 +251,8 @@ static const struct {
 	{ "reboot", probe_reboot },
 	{ "clocks", probe_clocks },
 	{ "install", probe_install },
+	{ "umount", probe_umount },
+	{ "fifo", probe_fifo },
 	{ "window", probe_window },
 };
 
