@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Inside of the front: connections, calls, and what http.c, http-call.c, http-record.c and http-route.c do
+/* Inside of the front: connections, calls, and what the files of http-*.c do
  * for each other.
  *
  * A call has two owners: the connection (until libmicrohttpd is done with the request) and whoever has to
@@ -120,7 +120,6 @@ bool request_id_valid(const char *id);
 /* http-call.c */
 struct call *call_new(struct http *http, struct connection *connection, const char *method, const char *url);
 void call_unref(struct call *call);
-void call_receive(struct call *call, const char *data, size_t len);
 /* The request is complete: finds the route, checks, and lets the handler have it. */
 void call_dispatch(struct call *call);
 /* Answers before the request is complete. */
@@ -130,6 +129,14 @@ void call_detach(struct call *call);
 /* http_free: what the front keeps is let go, what handlers keep is theirs alone. */
 void calls_abandon(struct http *http);
 unsigned http_status_of(enum ct_error_kind kind);
+
+/* call_reply_error with a status of its own. */
+void call_reply_error_status(struct call *call, unsigned status, const struct ct_error *err);
+
+/* http-read.c */
+void call_receive(struct call *call, const char *data, size_t len);
+/* 0: the handler's turn; 1: answered, or waiting for another call's answer; negative: refuse with err. */
+int call_read(struct call *call, struct ct_error *err);
 
 /* http-record.c */
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The database of an instance: schema.sql, opened once, statements prepared once, rows as plain structs.
  *
- * Strings in rows that a function returns are the caller's, freed by the row's _done; rows given to an each-callback are borrowed for the
- * call. A broken uniqueness constraint comes back as -EEXIST with err->field naming what was taken (name, address, number) and, for an address, the
- * owner's name in the text. All in one thread; writes happen in explicit transactions, that nest by counting.
+ * Strings in rows that a function returns are the caller's, freed by the row's _done; rows given to an
+ * each-callback are borrowed for the call. A broken uniqueness constraint comes back as -EEXIST with
+ * err->field naming what was taken (name, address, number) and, for an address, the owner's name in the text.
+ * All in one thread; writes happen in explicit transactions, that nest by counting.
  */
 #pragma once
 
@@ -16,7 +17,8 @@
 
 struct store;
 
-/* Opens or makes STATE/ctd.db (0600), brings an older schema to the newest, runs PRAGMA quick_check; refuses a newer one. */
+/* Opens or makes STATE/ctd.db (0600), brings an older schema to the newest, runs PRAGMA quick_check; refuses
+ * a newer one. */
 int store_open(const char *path, struct store **ret, struct ct_error *err);
 void store_close(struct store *store);
 
@@ -35,79 +37,96 @@ struct container_row {
 	uint32_t number;
 	char template_digest[65];
 	char *template_name;
-	char *config;          /* JSON text */
+	char *config; /* JSON text */
 	uint64_t epoch;
-	char *broken;          /* or NULL */
+	char *broken; /* or NULL */
 	uint64_t created_usec;
 	bool complete;
 };
 void container_row_done(struct container_row *row);
-/* Inserts with the smallest free number >= 1 (returned in row->number); max_number bounds it (-ENOSPC: no id range left). */
-int store_container_insert(struct store *store, struct container_row *row, uint32_t max_number, struct ct_error *err);
+/* Inserts with the smallest free number >= 1 (returned in row->number); max_number bounds it (-ENOSPC: no id
+ * range left). */
+int store_container_insert(
+        struct store *store, struct container_row *row, uint32_t max_number, struct ct_error *err);
 /* Writes name, config, template, template_name, epoch, broken, complete of row->ctid. */
 int store_container_update(struct store *store, const struct container_row *row, struct ct_error *err);
-int store_container_delete(struct store *store, const char *ctid, struct ct_error *err); /* leases and run go with it */
-int store_container_each(struct store *store, int (*each)(const struct container_row *row, void *userdata), void *userdata, struct ct_error *err);
+int store_container_delete(
+        struct store *store, const char *ctid, struct ct_error *err); /* leases and run go with it */
+int store_container_each(struct store *store, int (*each)(const struct container_row *row, void *userdata),
+        void *userdata, struct ct_error *err);
 
 struct run_row {
 	char ctid[33];
-	const char *state;     /* one of the words of the schema, static */
+	const char *state; /* one of the words of the schema, static */
 	char boot_id[40];
-	uint32_t slot;         /* lease of an id range and link names, 0: NULL */
-	int32_t pid;           /* -1: NULL */
+	uint32_t slot; /* lease of an id range and link names, 0: NULL */
+	int32_t pid;   /* -1: NULL */
 	uint64_t start_time, started_usec;
-	int32_t exit_code;     /* -1: NULL */
+	int32_t exit_code; /* -1: NULL */
 	uint64_t exit_usec;
 	uint32_t restarts;
 	bool wanted;
 };
 int store_run_put(struct store *store, const struct run_row *row, struct ct_error *err);
-int store_run_each(struct store *store, int (*each)(const struct run_row *row, void *userdata), void *userdata, struct ct_error *err);
+int store_run_each(struct store *store, int (*each)(const struct run_row *row, void *userdata),
+        void *userdata, struct ct_error *err);
 
 /* Replaces the set of addresses of a container; -EEXIST names the address and its owner. */
 struct address_row {
 	const char *address, *ctid, *device;
 };
-int store_addresses_set(struct store *store, const char *ctid, const struct address_row *rows, size_t n, struct ct_error *err);
-int store_address_each(struct store *store, int (*each)(const struct address_row *row, void *userdata), void *userdata, struct ct_error *err);
+int store_addresses_set(struct store *store, const char *ctid, const struct address_row *rows, size_t n,
+        struct ct_error *err);
+int store_address_each(struct store *store, int (*each)(const struct address_row *row, void *userdata),
+        void *userdata, struct ct_error *err);
 /* 1 taken (owner's ctid copied), 0 free. */
 int store_address_owner(struct store *store, const char *address, char ret_ctid[33]);
 
 /* The smallest free id >= first; the container must exist. */
-int store_project_lease(struct store *store, const char *ctid, uint32_t first, uint32_t *ret_id, struct ct_error *err);
+int store_project_lease(
+        struct store *store, const char *ctid, uint32_t first, uint32_t *ret_id, struct ct_error *err);
 int store_project_get(struct store *store, const char *ctid, uint32_t *ret_id); /* -ENOENT */
 
 struct template_row {
-	char *name;            /* NULL: an image without a name (kept because containers use it) */
+	char *name; /* NULL: an image without a name (kept because containers use it) */
 	char digest[65];
-	char *metadata;        /* JSON text */
+	char *metadata; /* JSON text */
 	uint64_t bytes, created_usec;
-	uint32_t users;        /* containers made from this digest */
+	uint32_t users; /* containers made from this digest */
 };
 void template_row_done(struct template_row *row);
-int store_template_put(struct store *store, const struct template_row *row, struct ct_error *err); /* image and name; name moves */
-int store_template_get(struct store *store, const char *name_or_digest, struct template_row *ret, struct ct_error *err); /* -ENOENT */
-int store_template_each(struct store *store, int (*each)(const struct template_row *row, void *userdata), void *userdata, struct ct_error *err);
-/* Takes the name away; the image's row too when no name and no container is left (ret_digest_gone then has it, else ""). -EBUSY
- * while containers use the digest and it is its last name. */
-int store_template_remove(struct store *store, const char *name, char ret_digest_gone[65], struct ct_error *err);
+int store_template_put(struct store *store, const struct template_row *row,
+        struct ct_error *err); /* image and name; name moves */
+int store_template_get(struct store *store, const char *name_or_digest, struct template_row *ret,
+        struct ct_error *err); /* -ENOENT */
+int store_template_each(struct store *store, int (*each)(const struct template_row *row, void *userdata),
+        void *userdata, struct ct_error *err);
+/* Takes the name away; the image's row too when no name and no container is left (ret_digest_gone then has
+ * it, else ""). -EBUSY while containers use the digest and it is its last name. */
+int store_template_remove(
+        struct store *store, const char *name, char ret_digest_gone[65], struct ct_error *err);
 
 struct job_row {
 	int64_t id;
 	char *verb, *ctid, *object, *params, *step, *result, *error; /* ctid, result, error may be NULL */
-	uint64_t created_usec, finished_usec; /* 0: not yet */
+	uint64_t created_usec, finished_usec;                        /* 0: not yet */
 };
 void job_row_done(struct job_row *row);
 int store_job_insert(struct store *store, struct job_row *row, struct ct_error *err); /* id returned in row */
 int store_job_step(struct store *store, int64_t id, const char *step, struct ct_error *err);
-int store_job_finish(struct store *store, int64_t id, const char *result_json, const char *error_json, struct ct_error *err);
+int store_job_finish(struct store *store, int64_t id, const char *result_json, const char *error_json,
+        struct ct_error *err);
 int store_job_get(struct store *store, int64_t id, struct job_row *ret, struct ct_error *err);
-int store_job_each(struct store *store, bool open_only, uint32_t limit, int (*each)(const struct job_row *row, void *userdata), void *userdata,
-	struct ct_error *err); /* newest first; open_only: oldest first */
+int store_job_each(struct store *store, bool open_only, uint32_t limit,
+        int (*each)(const struct job_row *row, void *userdata), void *userdata,
+        struct ct_error *err); /* newest first; open_only: oldest first */
 
-/* Request ids. begin: 0 new (recorded as at work), 1 seen and answered (status and answer returned), -EBUSY still at work, -EEXIST another request used it. */
-int store_request_begin(struct store *store, const char *id, uid_t uid, const char *digest, unsigned *ret_status, char **ret_answer, struct ct_error *err);
-int store_request_finish(struct store *store, const char *id, unsigned status, const char *answer, struct ct_error *err);
+/* Request ids. begin: 0 new (recorded as at work), 1 seen and answered (status and answer returned), -EBUSY
+ * still at work, -EEXIST another request used it. */
+int store_request_begin(struct store *store, const char *id, uid_t uid, const char *digest,
+        unsigned *ret_status, char **ret_answer, struct ct_error *err);
+int store_request_finish(
+        struct store *store, const char *id, unsigned status, const char *answer, struct ct_error *err);
 /* At start: ids still at work belong to a dead ctd: forgotten. */
 int store_request_reset(struct store *store, struct ct_error *err);
 
@@ -121,7 +140,8 @@ struct audit_row {
 	unsigned status;
 };
 int store_audit_add(struct store *store, const struct audit_row *row, struct ct_error *err);
-int store_audit_each(struct store *store, int64_t after_id, uint32_t limit, int (*each)(const struct audit_row *row, void *userdata), void *userdata, struct ct_error *err);
+int store_audit_each(struct store *store, int64_t after_id, uint32_t limit,
+        int (*each)(const struct audit_row *row, void *userdata), void *userdata, struct ct_error *err);
 
 struct event_row {
 	int64_t id;
@@ -129,10 +149,12 @@ struct event_row {
 	const char *type, *ctid, *name, *detail; /* ctid may be NULL; detail is JSON */
 };
 int store_event_add(struct store *store, struct event_row *row, struct ct_error *err); /* id returned */
-int store_event_each(struct store *store, int64_t after_id, uint32_t limit, int (*each)(const struct event_row *row, void *userdata), void *userdata, struct ct_error *err);
+int store_event_each(struct store *store, int64_t after_id, uint32_t limit,
+        int (*each)(const struct event_row *row, void *userdata), void *userdata, struct ct_error *err);
 
 /* Integrity of pages and references: 0 sound, 1 not (text says what is first). Reads the whole database. */
 int store_check(struct store *store, char *text, size_t size, struct ct_error *err);
 
-/* Bounds: keeps at most so many rows of job, audit, event, and requests younger than a day. Called now and then. */
+/* Bounds: keeps at most so many rows of job, audit, event, and requests younger than a day. Called now and
+ * then. */
 int store_trim(struct store *store, struct ct_error *err);

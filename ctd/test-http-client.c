@@ -105,6 +105,11 @@ bool client_send(struct front *f, int fd, const void *data, size_t len)
 	return true;
 }
 
+void send_text(struct front *f, int fd, const char *text)
+{
+	assert_true(client_send(f, fd, text, strlen(text)));
+}
+
 void response_done(struct response *r)
 {
 	strbuf_done(&r->head);

@@ -4,16 +4,10 @@
 #include "ctd/test-http.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -72,19 +66,6 @@ static int handle_keep(struct manager *m, struct call *call, struct ct_error *er
 	return 0;
 }
 
-static int handle_data(struct manager *m, struct call *call, struct ct_error *err)
-{
-	uint64_t len;
-	int r = call_query_u64(call, "len", 0, 64 * 1024 * 1024, &len, err);
-	if (r < 0)
-		return r;
-
-	char *data = malloc(len + 1);
-	memset(data, 'd', len + 1);
-	call_reply_data(call, 200, "text/plain", data, len);
-	return 0;
-}
-
 static const struct api_route routes[] = {
 	{ "GET", "/v1/things/{name}", "thingShow", false, handle_echo, "state limit" },
 	{ "PUT", "/v1/things/{name}", "thingSet", true, handle_echo },
@@ -92,7 +73,6 @@ static const struct api_route routes[] = {
 	{ "POST", "/v1/things/{name}/fail", "thingFail", true, handle_fail },
 	{ "POST", "/v1/things/{name}/keep", "thingKeep", true, handle_keep },
 	{ "GET", "/v1/keep", "keepShow", false, handle_keep },
-	{ "GET", "/v1/data", "dataShow", false, handle_data, "len" },
 	{ 0 },
 };
 
@@ -372,11 +352,6 @@ static void test_request_id_syntax(void **state)
 	assert_int_equal(seen.made, 0);
 }
 
-static void send_text(struct front *f, int fd, const char *text)
-{
-	assert_true(client_send(f, fd, text, strlen(text)));
-}
-
 static void test_late_answer(void **state)
 {
 	struct front *f = *state;
@@ -418,6 +393,30 @@ static void test_late_error_and_no_body(void **state)
 	client_receive(f, fd, &r);
 	assert_int_equal(r.status, 404);
 	assert_non_null(strstr(r.body.data, "it went away"));
+}
+
+/* A daemon that goes down has not answered: the next one does it. */
+static void test_going_down_is_no_answer(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response r = { 0 };
+	_cleanup_close_ int fd = client_connect(f), again = -1;
+	struct ct_error err = { 0 };
+
+	send_text(f, fd, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\nX-Request-Id: d\r\n\r\n");
+	front_run(f, 0);
+	(void)ct_error_set(&err, -ESHUTDOWN, "x", "ctd is going down");
+	call_reply_error(seen.kept[0], &err);
+	client_receive(f, fd, &r);
+	assert_int_equal(r.status, 503);
+	assert_int_equal(store_request_reset(f->store, NULL), 0);
+	restart(f, NULL);
+
+	again = client_connect(f);
+	send_text(f, again, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\nX-Request-Id: d\r\n\r\n");
+	front_run(f, 0);
+	assert_int_equal(seen.n_kept, 2);
+	call_reply(seen.kept[1], 200, json_object());
 }
 
 static void test_client_gone(void **state)
@@ -545,340 +544,6 @@ static void test_stop_listening(void **state)
 	assert_int_equal(r.status, 200);
 }
 
-static void test_slow_clients(void **state)
-{
-	struct front *f = *state;
-	const struct http_config config = { .receive_timeout_usec = 400 * USEC_PER_MSEC };
-	_cleanup_response_ struct response kept = { 0 };
-	uint64_t start = now_monotonic_usec();
-
-	restart(f, &config);
-	_cleanup_close_ int drip = client_connect(f), mute = client_connect(f), deaf = client_connect(f),
-	                    patient = client_connect(f);
-	send_text(f, deaf, "GET /v1/data?len=16000000 HTTP/1.1\r\nHost: c\r\n\r\n");
-	send_text(f, patient, "GET /v1/keep HTTP/1.1\r\nHost: c\r\n\r\n");
-	send_text(f, drip, "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nX: ");
-
-	/* a byte now and then does not keep a connection, and nobody else notices */
-	while (client_send(f, drip, "y", 1)) {
-		uint64_t before = now_monotonic_usec();
-		assert_true(before - start < 5 * USEC_PER_SEC);
-		expect(f, 200, "GET", "/v1/things/web", NULL, "name");
-		assert_true(now_monotonic_usec() - before < 300 * USEC_PER_MSEC);
-		front_run(f, 50 * USEC_PER_MSEC);
-	}
-	assert_true(now_monotonic_usec() - start >= 400 * USEC_PER_MSEC);
-
-	/* who says nothing, and who does not listen, go as well; who waits for us stays */
-	front_run(f, 200 * USEC_PER_MSEC);
-	assert_false(client_send(f, mute, "x", 1));
-	assert_false(client_send(f, deaf, "x", 1));
-	call_reply(seen.kept[0], 200, json_object());
-	client_receive(f, patient, &kept);
-	assert_int_equal(kept.status, 200);
-}
-
-static void test_idle(void **state)
-{
-	struct front *f = *state;
-	const struct http_config config = { .idle_timeout_usec = USEC_PER_SEC };
-	_cleanup_response_ struct response r = { 0 };
-
-	restart(f, &config);
-	_cleanup_close_ int fd = client_connect(f);
-	front_run(f, 2500 * USEC_PER_MSEC);
-	client_receive(f, fd, &r);
-	assert_true(r.closed);
-}
-
-static void test_too_many(void **state)
-{
-	struct front *f = *state;
-	const struct http_config config = { .max_connections = 4 };
-	int fds[4];
-
-	restart(f, &config);
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		fds[i] = client_connect(f);
-	front_run(f, 0);
-	for (int i = 0; i < 10; i++)
-		expect(f, 503, "GET", "/v1/things/web", NULL, "\"code\":\"refused\"");
-
-	/* those who were there are served, and a place that becomes free is given again */
-	_cleanup_response_ struct response r = { 0 };
-	send_text(f, fds[0], "GET /v1/things/web HTTP/1.1\r\nHost: c\r\n\r\n");
-	client_receive(f, fds[0], &r);
-	assert_int_equal(r.status, 200);
-	close(fds[1]);
-	front_run(f, 0);
-	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
-
-	/* far above the limit: they wait for their turn, nobody is forgotten */
-	int many[60];
-	for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
-		many[i] = client_connect(f);
-		send_text(f, many[i], "GET /v1/things/web HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n");
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
-		_cleanup_response_ struct response m = { 0 };
-		client_receive(f, many[i], &m);
-		assert_true(m.status == 200 || m.status == 503);
-		close(many[i]);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		if (i != 1)
-			close(fds[i]);
-}
-
-/* Without the database's page cache, which grows to its bound as the audit table does. */
-static size_t heap_in_use(struct front *f)
-{
-	(void)sqlite3_db_release_memory(f->store->db);
-	return mallinfo2().uordblks;
-}
-
-/* A body that starts as JSON and is damaged somewhere, or is noise. */
-static size_t damaged_body(unsigned n, char *buf, size_t size)
-{
-	static const char good[] =
-	        "{\"name\":\"web\",\"config\":{\"net\":[{\"mode\":\"nat\",\"ip\":[\"10.0.0.1\"]}],\"n\":1.5e3,\"s\":\"\\u00e4\"}}";
-	size_t len = sizeof(good) - 1;
-
-	memcpy(buf, good, len);
-	switch (n % 4) {
-	case 0: /* cut short */ return 1 + (size_t)rand() % (len - 1);
-	case 1: /* a byte that JSON has outside of strings nowhere */
-		buf[len] = (char)(1 + rand() % 8);
-		return len + 1;
-	case 2: /* noise that cannot be an object */
-		len = 1 + (size_t)rand() % (size - 1);
-		for (size_t i = 0; i < len; i++)
-			buf[i] = (char)rand();
-		buf[0] = (char)(rand() % 2 ? '[' : '}');
-		return len;
-	case 3: /* opened more often than closed */
-		for (size_t i = 0; i < size; i++)
-			buf[i] = rand() % 2 ? '[' : '{';
-		return 1 + (size_t)rand() % size;
-	}
-
-	return 0;
-}
-
-static void test_random_bodies(void **state)
-{
-	struct front *f = *state;
-	unsigned fds = 0;
-	size_t heap = 0;
-
-	srand(2);
-	for (unsigned i = 0; i < 1200; i++) {
-		_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-		_cleanup_response_ struct response r = { 0 };
-		_cleanup_close_ int fd = client_connect(f);
-		char body[2048];
-		size_t len = damaged_body(i, body, sizeof(body));
-
-		strbuf_printf(&b, "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: %zu\r\n\r\n", len);
-		strbuf_add(&b, body, len);
-		assert_true(client_send(f, fd, b.data, b.len));
-		client_receive(f, fd, &r);
-		if (r.status != 400 ||
-		        !str_has_prefix(r.body.data, "{\"error\":{\"code\":\"usage\",\"message\":\""))
-			fail_msg("body %u: %u %s", i, r.status, r.body.data);
-
-		/* the first two hundred fill the caches */
-		if (i == 200) {
-			fds = count_fds();
-			heap = heap_in_use(f);
-		}
-	}
-	front_run(f, 0);
-	assert_int_equal(seen.echo, 0);
-	assert_true(count_fds() <= fds);
-	assert_true(heap_in_use(f) < heap + 65536);
-}
-
-/* On connections that are kept and on new ones; known and unknown paths, bad request lines, bad headers. */
-static void test_ten_thousand_bad_requests(void **state)
-{
-	static const char *const texts[] = {
-		"GET /v1/nothing HTTP/1.1\r\nHost: c\r\n\r\n",
-		"BREW /v1/things/x HTTP/1.1\r\nHost: c\r\n\r\n",
-		"GET /v1/things/x?a=b HTTP/1.1\r\nHost: c\r\n\r\n",
-		"PUT /v1/things/%zz HTTP/1.1\r\nHost: c\r\nContent-Length: 2\r\n\r\n{}",
-		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: 3\r\n\r\n{]}",
-		"POST /v1/things HTTP/1.1\r\nHost: c\r\nX-Request-Id: ?\r\n\r\n",
-		"nonsense\r\n\r\n",
-		"GET  HTTP/1.1\r\n\r\n",
-		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: -5\r\n\r\n",
-		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: 4000000000\r\n\r\n",
-		"PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-	};
-	struct front *f = *state;
-	int fd = client_connect(f);
-	unsigned fds = 0;
-	size_t heap = 0;
-
-	for (unsigned i = 0; i < 10000; i++) {
-		_cleanup_response_ struct response r = { 0 };
-
-		send_text(f, fd, texts[i % ARRAY_SIZE(texts)]);
-		client_receive(f, fd, &r);
-		if (r.status < 400 || r.status > 499)
-			assert_true(r.closed && i % ARRAY_SIZE(texts) > 5);
-		if (r.closed || i % ARRAY_SIZE(texts) > 5) {
-			close(fd);
-			fd = client_connect(f);
-		}
-		if (i == 1000) {
-			fds = count_fds();
-			heap = heap_in_use(f);
-		}
-	}
-
-	assert_true(count_fds() <= fds + 1);
-	assert_true(heap_in_use(f) < heap + 65536);
-	close(fd);
-	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
-	assert_int_equal(seen.echo, 1);
-}
-
-/* Noise below HTTP: whatever comes, the next is served. */
-static void test_noise(void **state)
-{
-	struct front *f = *state;
-
-	srand(3);
-	for (unsigned i = 0; i < 300; i++) {
-		_cleanup_close_ int fd = client_connect(f);
-		char noise[3000];
-		size_t len = 1 + (size_t)rand() % sizeof(noise);
-
-		for (size_t n = 0; n < len; n++)
-			noise[n] = (char)(i % 2 ? rand() : "GET /\r\n: %?&=HTP1.0\0"[rand() % 21]);
-		(void)client_send(f, fd, noise, len); /* it may be cut off in the middle */
-		front_run(f, 1000);
-	}
-	front_run(f, 0);
-	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
-}
-
-static void test_socket(void **state)
-{
-	struct front *f = *state;
-	struct ct_error err = { 0 };
-	struct http *other = NULL;
-	struct http_config config = {
-		.event = f->event, .store = f->store, .routes = routes, .path = f->socket
-	};
-	struct stat st;
-
-	assert_int_equal(stat(f->socket, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0600);
-
-	/* one is there */
-	assert_int_equal(http_new(&config, &other, &err), -EADDRINUSE);
-	assert_non_null(strstr(err.text, "another ctd answers"));
-	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
-
-	/* one was there */
-	char aside[128];
-	snprintf(aside, sizeof(aside), "%s.old", f->socket);
-	assert_int_equal(rename(f->socket, aside), 0);
-	http_free(TAKE_PTR(f->http));
-	assert_int_equal(rename(aside, f->socket), 0);
-	front_start(f, routes, NULL);
-	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
-
-	/* something else is there */
-	http_free(TAKE_PTR(f->http));
-	int fd = open(f->socket, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	close(fd);
-	assert_int_equal(http_new(&config, &other, &err), -EEXIST);
-	assert_int_equal(access(f->socket, F_OK), 0);
-	assert_int_equal(unlink(f->socket), 0);
-
-	config.path = "relative";
-	assert_int_equal(http_new(&config, &other, &err), -EINVAL);
-	config.path = f->socket;
-	config.group = "no-such-group-here";
-	assert_int_equal(http_new(&config, &other, &err), -ENOENT);
-
-	char group[16];
-	snprintf(group, sizeof(group), "%u", getegid());
-	config.group = group;
-	front_start(f, routes, &config);
-	assert_int_equal(stat(f->socket, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0660);
-	assert_int_equal(st.st_gid, getegid());
-	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
-}
-
-/* What another user gets; 0 if it could not be tried. */
-static unsigned status_as(struct front *f, uid_t uid, gid_t gid, gid_t extra)
-{
-	unsigned *status =
-	        mmap(NULL, sizeof(*status), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	const char *text = "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\n\r\n";
-
-	assert_int_equal(chmod(f->dir, 0711), 0);
-	assert_int_equal(chmod(f->socket, 0666), 0);
-	pid_t pid = fork();
-	if (pid == 0) {
-		char buf[256] = "";
-		if (setgroups(1, &extra) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-			_exit(77);
-		int fd = client_connect(f);
-		if (fcntl(fd, F_SETFL, 0) < 0 || write(fd, text, strlen(text)) < 0 ||
-		        read(fd, buf, sizeof(buf) - 1) < 0)
-			_exit(1);
-		_exit(sscanf(buf, "HTTP/1.1 %u", status) == 1 ? 0 : 1);
-	}
-
-	int wstatus;
-	while (waitpid(pid, &wstatus, WNOHANG) == 0)
-		front_run(f, 10 * USEC_PER_MSEC);
-	assert_true(WIFEXITED(wstatus));
-	if (WEXITSTATUS(wstatus) != 77)
-		assert_int_equal(WEXITSTATUS(wstatus), 0);
-
-	unsigned r = *status;
-	munmap(status, sizeof(*status));
-	return r;
-}
-
-static int handle_peer(struct manager *m, struct call *call, struct ct_error *err)
-{
-	call_reply(call, 200, json_object());
-	return 0;
-}
-
-static void test_peers(void **state)
-{
-	static const struct api_route peer_routes[] = {
-		{ "PUT", "/v1/things/{name}", "thingSet", true, handle_peer }, { 0 }
-	};
-	struct front *f = *state;
-	const struct http_config with_group = { .group = "4242" };
-
-	if (geteuid() != 0) {
-		print_message("other users cannot be tried without root: skipped\n");
-		skip();
-	}
-
-	assert_int_equal(status_as(f, 12345, 12345, 12345), 403);
-	assert_int_equal(status_as(f, 65534, 65534, 65534), 403);
-
-	http_free(TAKE_PTR(f->http));
-	front_start(f, peer_routes, &with_group);
-	assert_int_equal(status_as(f, 12345, 12345, 12345), 403);
-	assert_int_equal(status_as(f, 12345, 4242, 12345), 200);
-	assert_int_equal(status_as(f, 12345, 12345, 4242), 200);
-	/* nobody is nobody, whatever its groups */
-	assert_int_equal(status_as(f, 65534, 4242, 4242), 403);
-}
-
 /* The verb was done: its answer is given though it cannot be recorded. */
 static void test_record_fails(void **state)
 {
@@ -908,19 +573,12 @@ int main(void)
 		TEST(test_request_id_syntax),
 		TEST(test_late_answer),
 		TEST(test_late_error_and_no_body),
+		TEST(test_going_down_is_no_answer),
 		TEST(test_client_gone),
 		TEST(test_repetition_waits),
 		TEST(test_pipelining),
 		TEST(test_stop_with_calls),
 		TEST(test_stop_listening),
-		TEST(test_slow_clients),
-		TEST(test_idle),
-		TEST(test_too_many),
-		TEST(test_random_bodies),
-		TEST(test_ten_thousand_bad_requests),
-		TEST(test_noise),
-		TEST(test_socket),
-		TEST(test_peers),
 		TEST(test_record_fails),
 	};
 

@@ -36,6 +36,7 @@ void front_run(struct front *f, uint64_t usec);
 int client_connect(const struct front *f); /* non-blocking */
 /* All of it, driving the loop; false if the server has closed. */
 bool client_send(struct front *f, int fd, const void *data, size_t len);
+void send_text(struct front *f, int fd, const char *text); /* must be taken */
 /* One answer; fails the test after 10 s. */
 void client_receive(struct front *f, int fd, struct response *ret);
 void response_done(struct response *r);

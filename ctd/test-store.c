@@ -1,122 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The store through its header, on a database in a directory of the test's own. */
 
-#include "ctd/store-private.h"
+#include "ctd/test-store.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/str.h"
-
-#define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define DIGEST_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-
-struct fixture {
-	char dir[64];
-	char path[96];
-	struct store *store;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct ct_error err = { 0 };
-
-	snprintf(f->dir, sizeof(f->dir), "/tmp/ctd-test-store.XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	snprintf(f->path, sizeof(f->path), "%s/ctd.db", f->dir);
-
-	if (store_open(f->path, &f->store, &err) < 0)
-		fail_msg("%s", err.text);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	static const char *const suffixes[] = { "", "-wal", "-shm" };
-	struct fixture *f = *state;
-
-	store_close(f->store);
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		char path[128];
-		snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
-		(void)unlink(path); /* may not be there */
-	}
-	assert_int_equal(rmdir(f->dir), 0);
-	free(f);
-	return 0;
-}
-
-static void reopen(struct fixture *f)
-{
-	struct ct_error err = { 0 };
-
-	store_close(f->store);
-	f->store = NULL;
-	if (store_open(f->path, &f->store, &err) < 0)
-		fail_msg("%s", err.text);
-}
-
-static void put_template(struct store *store, const char *name, const char *digest)
-{
-	struct template_row row = {
-		.name = (char *)name, .metadata = (char *)"{\"a\":1}", .bytes = 77, .created_usec = 5
-	};
-
-	memcpy(row.digest, digest, 65);
-	assert_int_equal(store_template_put(store, &row, NULL), 0);
-}
-
-static const char *ctid_of(unsigned n)
-{
-	static char buf[33];
-
-	snprintf(buf, sizeof(buf), "%032x", n);
-	return buf;
-}
-
-static int insert(
-        struct store *store, unsigned n, const char *name, uint32_t *ret_number, struct ct_error *err)
-{
-	struct container_row row = { .name = (char *)name,
-		.template_name = (char *)"tiny",
-		.config = (char *)"{}",
-		.epoch = 1,
-		.created_usec = 1700000000000000 };
-
-	memcpy(row.ctid, ctid_of(n), 33);
-	memcpy(row.template_digest, DIGEST_A, 65);
-	int r = store_container_insert(store, &row, 1000, err);
-	if (ret_number)
-		*ret_number = row.number;
-	return r;
-}
-
-static int count_containers(const struct container_row *row, void *userdata)
-{
-	(*(unsigned *)userdata)++;
-	return 0;
-}
-
-static unsigned containers(struct store *store)
-{
-	unsigned n = 0;
-
-	assert_int_equal(store_container_each(store, count_containers, &n, NULL), 0);
-	return n;
-}
 
 static void test_file_is_private(void **state)
 {
@@ -140,7 +34,7 @@ static void test_meta(void **state)
 	assert_int_equal(store_meta_get(f->store, "instance", &value), -ENOENT);
 	assert_int_equal(store_meta_set(f->store, "instance", "one", NULL), 0);
 	assert_int_equal(store_meta_set(f->store, "instance", "two", NULL), 0);
-	reopen(f);
+	store_reopen(f);
 	assert_int_equal(store_meta_get(f->store, "instance", &value), 0);
 	assert_string_equal(value, "two");
 }
@@ -166,22 +60,22 @@ static void test_container(void **state)
 	struct ct_error err = { 0 };
 	uint32_t number;
 
-	assert_int_equal(insert(f->store, 1, "web", NULL, &err), -ENOENT);
+	assert_int_equal(put_container(f->store, 1, "web", NULL, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "no template"));
 
 	put_template(f->store, "tiny", DIGEST_A);
-	assert_int_equal(insert(f->store, 1, "web", &number, &err), 0);
+	assert_int_equal(put_container(f->store, 1, "web", &number, &err), 0);
 	assert_int_equal(number, 1);
-	reopen(f);
+	store_reopen(f);
 	assert_int_equal(store_container_each(f->store, see_container, NULL, &err), 7);
 
 	/* the name is taken: which one, and by whom it was asked for */
-	assert_int_equal(insert(f->store, 2, "web", NULL, &err), -EEXIST);
+	assert_int_equal(put_container(f->store, 2, "web", NULL, &err), -EEXIST);
 	assert_int_equal(err.kind, CT_ERROR_STATE);
 	assert_string_equal(err.field, "name");
 	assert_non_null(strstr(err.text, "\"web\""));
 
-	assert_int_equal(insert(f->store, 2, "db", &number, NULL), 0);
+	assert_int_equal(put_container(f->store, 2, "db", &number, NULL), 0);
 	assert_int_equal(number, 2);
 
 	struct container_row row = { .name = (char *)"web",
@@ -200,7 +94,7 @@ static void test_container(void **state)
 
 	assert_int_equal(store_container_delete(f->store, ctid_of(9), &err), -ENOENT);
 	assert_int_equal(store_container_delete(f->store, ctid_of(2), &err), 0);
-	assert_int_equal(containers(f->store), 1);
+	assert_int_equal(count_all_containers(f->store), 1);
 }
 
 static void test_numbers_are_dense(void **state)
@@ -213,21 +107,21 @@ static void test_numbers_are_dense(void **state)
 	for (unsigned i = 1; i <= 20; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "c%u", i);
-		assert_int_equal(insert(f->store, i, name, &number, NULL), 0);
+		assert_int_equal(put_container(f->store, i, name, &number, NULL), 0);
 		assert_int_equal(number, i);
 	}
 
 	assert_int_equal(store_container_delete(f->store, ctid_of(7), NULL), 0);
 	assert_int_equal(store_container_delete(f->store, ctid_of(3), NULL), 0);
-	assert_int_equal(insert(f->store, 100, "x", &number, NULL), 0);
+	assert_int_equal(put_container(f->store, 100, "x", &number, NULL), 0);
 	assert_int_equal(number, 3);
 
 	/* a number that was taken in a transaction that did not happen is free again */
 	assert_int_equal(store_begin(f->store, false, NULL), 0);
-	assert_int_equal(insert(f->store, 101, "y", &number, NULL), 0);
+	assert_int_equal(put_container(f->store, 101, "y", &number, NULL), 0);
 	assert_int_equal(number, 7);
 	store_rollback(f->store);
-	assert_int_equal(insert(f->store, 102, "z", &number, NULL), 0);
+	assert_int_equal(put_container(f->store, 102, "z", &number, NULL), 0);
 	assert_int_equal(number, 7);
 
 	/* the bound */
@@ -266,8 +160,8 @@ static void test_run(void **state)
 	assert_int_equal(store_run_put(f->store, &row, &err), -ENOENT);
 
 	put_template(f->store, "tiny", DIGEST_A);
-	assert_int_equal(insert(f->store, 1, "a", NULL, NULL), 0);
-	assert_int_equal(insert(f->store, 2, "b", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 1, "a", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 2, "b", NULL, NULL), 0);
 	assert_int_equal(store_run_put(f->store, &row, &err), 0);
 	assert_int_equal(store_run_each(f->store, see_run, &seen, NULL), 0);
 	assert_string_equal(seen.state, "running");
@@ -318,8 +212,8 @@ static void test_addresses(void **state)
 	const struct address_row clash[] = { { "10.0.0.3", NULL, "eth0" }, { "10.0.0.2", NULL, "eth0" } };
 
 	put_template(f->store, "tiny", DIGEST_A);
-	assert_int_equal(insert(f->store, 1, "a", NULL, NULL), 0);
-	assert_int_equal(insert(f->store, 2, "b", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 1, "a", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 2, "b", NULL, NULL), 0);
 
 	assert_int_equal(store_addresses_set(f->store, ctid_of(1), two, 2, &err), 0);
 	assert_int_equal(store_addresses_set(f->store, ctid_of(1), two, 2, &err), 0);
@@ -355,7 +249,7 @@ static void test_projects(void **state)
 	for (unsigned i = 1; i <= 3; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "c%u", i);
-		assert_int_equal(insert(f->store, i, name, NULL, NULL), 0);
+		assert_int_equal(put_container(f->store, i, name, NULL, NULL), 0);
 		assert_int_equal(store_project_lease(f->store, ctid_of(i), 500, &id, &err), 0);
 		assert_int_equal(id, 499 + i);
 	}
@@ -366,7 +260,7 @@ static void test_projects(void **state)
 	assert_int_equal(id, 501);
 	assert_int_equal(store_container_delete(f->store, ctid_of(2), NULL), 0);
 	assert_int_equal(store_project_get(f->store, ctid_of(2), &id), -ENOENT);
-	assert_int_equal(insert(f->store, 4, "d", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 4, "d", NULL, NULL), 0);
 	assert_int_equal(store_project_lease(f->store, ctid_of(4), 500, &id, &err), 0);
 	assert_int_equal(id, 501);
 }
@@ -396,7 +290,7 @@ static void test_templates(void **state)
 
 	put_template(f->store, "tiny", DIGEST_A);
 	put_template(f->store, "small", DIGEST_A);
-	assert_int_equal(insert(f->store, 1, "a", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 1, "a", NULL, NULL), 0);
 	expect_templates(f->store, "small=a:1 tiny=a:1 ");
 
 	assert_int_equal(store_template_get(f->store, "none", &row, &err), -ENOENT);
@@ -584,7 +478,7 @@ static int each_in_each(const struct container_row *row, void *userdata)
 {
 	struct nested *n = userdata;
 
-	n->calls += containers(n->store);
+	n->calls += count_all_containers(n->store);
 	return 0;
 }
 
@@ -597,7 +491,7 @@ static void test_callbacks_may_read(void **state)
 	for (unsigned i = 1; i <= 3; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "c%u", i);
-		assert_int_equal(insert(f->store, i, name, NULL, NULL), 0);
+		assert_int_equal(put_container(f->store, i, name, NULL, NULL), 0);
 	}
 	assert_int_equal(store_container_each(f->store, each_in_each, &n, NULL), 0);
 	assert_int_equal(n.calls, 9);
@@ -627,223 +521,28 @@ static void test_transactions(void **state)
 	/* what is not committed when the store is closed has not happened */
 	assert_int_equal(store_begin(f->store, true, &err), 0);
 	assert_int_equal(store_meta_set(f->store, "k", "lost", &err), 0);
-	reopen(f);
+	store_reopen(f);
 	assert_int_equal(store_meta_get(f->store, "k", &value), 0);
 	assert_string_equal(value, "inner");
-}
-
-/* All of a unit or nothing, also when SQLite gives up in the middle of it. */
-static void fill_until_full(struct fixture *f)
-{
-	struct ct_error err = { 0 };
-	_cleanup_free_ char *value = NULL, *big = malloc(200001);
-
-	memset(big, 'x', 200000);
-	big[200000] = '\0';
-
-	assert_int_equal(store_meta_set(f->store, "before", "1", &err), 0);
-	assert_int_equal(store_begin(f->store, false, &err), 0);
-	assert_int_equal(store_meta_set(f->store, "first", "1", &err), 0);
-
-	int r = 0;
-	for (unsigned i = 0; r == 0 && i < 100; i++) {
-		char key[16];
-		snprintf(key, sizeof(key), "k%u", i);
-		r = store_meta_set(f->store, key, big, &err);
-	}
-	if (r == 0)
-		r = store_commit(f->store, &err);
-	else
-		store_rollback(f->store);
-	assert_int_equal(r, -ENOSPC);
-	assert_int_equal(err.kind, CT_ERROR_REFUSED);
-	assert_non_null(strstr(err.text, "no space"));
-
-	assert_int_equal(store_meta_get(f->store, "first", &value), -ENOENT);
-	assert_int_equal(store_meta_get(f->store, "before", &value), 0);
-}
-
-static void test_full_inside(void **state)
-{
-	struct fixture *f = *state;
-	struct ct_error err = { 0 };
-
-	assert_int_equal(store_exec(f->store, "PRAGMA max_page_count = 100", NULL), 0);
-	fill_until_full(f);
-
-	/* a caller that goes on after the failure cannot commit half of it */
-	_cleanup_free_ char *big = malloc(1000001), *value = NULL;
-	memset(big, 'x', 1000000);
-	big[1000000] = '\0';
-	assert_int_equal(store_begin(f->store, false, &err), 0);
-	assert_int_equal(store_meta_set(f->store, "big", big, &err), -ENOSPC);
-	if (f->store->aborted) {
-		assert_int_equal(store_meta_set(f->store, "late", "1", &err), -ECANCELED);
-		assert_int_equal(store_commit(f->store, &err), -ECANCELED);
-		assert_int_equal(store_meta_get(f->store, "late", &value), -ENOENT);
-	} else {
-		store_rollback(f->store);
-	}
-	assert_int_equal(store_meta_set(f->store, "small", "1", &err), 0);
-}
-
-/* A file system that is really full, in a mount namespace of its own. */
-static int full_disk_child(void)
-{
-	struct fixture f = { .dir = "/tmp" };
-	struct ct_error err = { 0 };
-
-	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		return 77;
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	        mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") < 0)
-		return 77;
-
-	snprintf(f.path, sizeof(f.path), "/tmp/ctd.db");
-	assert_int_equal(store_open(f.path, &f.store, &err), 0);
-	fill_until_full(&f);
-	reopen(&f);
-	store_close(f.store);
-	return 0;
-}
-
-static void test_full_disk(void **state)
-{
-	pid_t pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		int r = full_disk_child();
-		_exit(r);
-	}
-
-	int status;
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77) {
-		print_message("no mount namespace for an unprivileged test: skipped\n");
-		skip();
-	}
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-static void test_not_ours(void **state)
-{
-	struct fixture *f = *state;
-	struct store *other = NULL;
-	struct ct_error err = { 0 };
-	sqlite3 *db = NULL;
-	char path[128];
-
-	/* newer */
-	assert_int_equal(store_exec(f->store, "PRAGMA user_version = 99", NULL), 0);
-	assert_int_equal(store_open(f->path, &other, &err), -EPROTO);
-	assert_non_null(strstr(err.text, "version 99"));
-	assert_int_equal(store_exec(f->store, "PRAGMA user_version = 1", NULL), 0);
-
-	/* somebody else's */
-	snprintf(path, sizeof(path), "%s/other.db", f->dir);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, "CREATE TABLE x (y)", NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
-	assert_int_equal(store_open(path, &other, &err), -EPROTO);
-	assert_non_null(strstr(err.text, "not one of ctd"));
-	assert_int_equal(unlink(path), 0);
-
-	/* no database at all, and a directory */
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	for (int i = 0; i < 400; i++)
-		assert_int_equal(write(fd, "this is not a database ", 23), 23);
-	close(fd);
-	assert_int_equal(store_open(path, &other, &err), -EUCLEAN);
-	assert_non_null(strstr(err.text, "damaged"));
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(store_open(f->dir, &other, &err), -EISDIR);
-	assert_null(other);
-}
-
-static void test_damaged(void **state)
-{
-	struct fixture *f = *state;
-	struct ct_error err = { 0 };
-
-	put_template(f->store, "tiny", DIGEST_A);
-	for (unsigned i = 1; i <= 300; i++) {
-		char name[16];
-		snprintf(name, sizeof(name), "c%u", i);
-		assert_int_equal(insert(f->store, i, name, NULL, NULL), 0);
-	}
-	store_close(f->store);
-	f->store = NULL;
-
-	struct stat st;
-	int fd = open(f->path, O_RDWR | O_CLOEXEC);
-	assert_int_equal(fstat(fd, &st), 0);
-	assert_true(st.st_size > 40000);
-	for (off_t at = 4096; at + 4096 <= st.st_size; at += 4096)
-		assert_int_equal(
-		        pwrite(fd, "\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377", 16,
-		                at),
-		        16);
-	close(fd);
-
-	assert_int_equal(store_open(f->path, &f->store, &err), -EUCLEAN);
-	assert_non_null(strstr(err.text, "damaged"));
-	assert_null(f->store);
-}
-
-static void test_migrations(void **state)
-{
-	static const char *const steps[] = { "CREATE TABLE two (a)", "INSERT INTO two VALUES (7)" };
-	static const char *const bad[] = { "CREATE TABLE two (a)", "INSERT INTO two VALUES (7)",
-		"CREATE TABLE four (a); nonsense" };
-	struct fixture *f = *state;
-	struct ct_error err = { 0 };
-
-	assert_int_equal(store_migrate(f->store, "nonsense that is not run", steps, 2, &err), 0);
-	{
-		_cleanup_query_ struct query q = query_start(
-		        f->store, "SELECT a, (SELECT user_version FROM pragma_user_version) FROM two");
-		assert_int_equal(query_next(&q, &err), 1);
-		assert_int_equal(query_int(&q, 0), 7);
-		assert_int_equal(query_int(&q, 1), 3);
-		assert_int_equal(query_next(&q, &err), 0);
-	}
-
-	/* a step that fails leaves everything as it was */
-	assert_true(store_migrate(f->store, "", bad, 3, &err) < 0);
-	assert_non_null(strstr(err.text, "from version 3 to 4"));
-	{
-		_cleanup_query_ struct query q =
-		        query_start(f->store, "SELECT count(*) FROM sqlite_schema WHERE name = 'four'");
-		assert_int_equal(query_next(&q, &err), 1);
-		assert_int_equal(query_int(&q, 0), 0);
-	}
-
-	assert_int_equal(store_migrate(f->store, "", steps, 1, &err), -EPROTO);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_file_is_private, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_meta, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_container, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_numbers_are_dense, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_run, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_projects, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_templates, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_jobs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_requests, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_audit_and_events, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_trim, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_callbacks_may_read, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_transactions, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_full_inside, setup, teardown),
-		cmocka_unit_test(test_full_disk),
-		cmocka_unit_test_setup_teardown(test_not_ours, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_migrations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file_is_private, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_meta, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_container, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_numbers_are_dense, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_run, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_addresses, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_projects, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_templates, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_jobs, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_requests, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_audit_and_events, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_trim, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_callbacks_may_read, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_transactions, store_setup, store_teardown),
 	};
 
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The store when something is wrong: no space, a damaged or foreign file, an older or newer schema. */
+
+#include "ctd/test-store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* All of a unit or nothing, also when SQLite gives up in the middle of it. */
+static void fill_until_full(struct fixture *f)
+{
+	struct ct_error err = { 0 };
+	_cleanup_free_ char *value = NULL, *big = malloc(200001);
+
+	memset(big, 'x', 200000);
+	big[200000] = '\0';
+
+	assert_int_equal(store_meta_set(f->store, "before", "1", &err), 0);
+	assert_int_equal(store_begin(f->store, false, &err), 0);
+	assert_int_equal(store_meta_set(f->store, "first", "1", &err), 0);
+
+	int r = 0;
+	for (unsigned i = 0; r == 0 && i < 100; i++) {
+		char key[16];
+		snprintf(key, sizeof(key), "k%u", i);
+		r = store_meta_set(f->store, key, big, &err);
+	}
+	if (r == 0)
+		r = store_commit(f->store, &err);
+	else
+		store_rollback(f->store);
+	assert_int_equal(r, -ENOSPC);
+	assert_int_equal(err.kind, CT_ERROR_REFUSED);
+	assert_non_null(strstr(err.text, "no space"));
+
+	assert_int_equal(store_meta_get(f->store, "first", &value), -ENOENT);
+	assert_int_equal(store_meta_get(f->store, "before", &value), 0);
+}
+
+static void test_full_inside(void **state)
+{
+	struct fixture *f = *state;
+	struct ct_error err = { 0 };
+
+	assert_int_equal(store_exec(f->store, "PRAGMA max_page_count = 100", NULL), 0);
+	fill_until_full(f);
+
+	/* a caller that goes on after the failure cannot commit half of it */
+	_cleanup_free_ char *big = malloc(1000001), *value = NULL;
+	memset(big, 'x', 1000000);
+	big[1000000] = '\0';
+	assert_int_equal(store_begin(f->store, false, &err), 0);
+	assert_int_equal(store_meta_set(f->store, "big", big, &err), -ENOSPC);
+	if (f->store->aborted) {
+		assert_int_equal(store_meta_set(f->store, "late", "1", &err), -ECANCELED);
+		assert_int_equal(store_commit(f->store, &err), -ECANCELED);
+		assert_int_equal(store_meta_get(f->store, "late", &value), -ENOENT);
+	} else {
+		store_rollback(f->store);
+	}
+	assert_int_equal(store_meta_set(f->store, "small", "1", &err), 0);
+}
+
+/* A file system that is really full, in a mount namespace of its own. */
+static int full_disk_child(void)
+{
+	struct fixture f = { .dir = "/tmp" };
+	struct ct_error err = { 0 };
+
+	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return 77;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	        mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") < 0)
+		return 77;
+
+	snprintf(f.path, sizeof(f.path), "/tmp/ctd.db");
+	assert_int_equal(store_open(f.path, &f.store, &err), 0);
+	fill_until_full(&f);
+	store_reopen(&f);
+	store_close(f.store);
+	return 0;
+}
+
+static void test_full_disk(void **state)
+{
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int r = full_disk_child();
+		_exit(r);
+	}
+
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77) {
+		print_message("no mount namespace for an unprivileged test: skipped\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_not_ours(void **state)
+{
+	struct fixture *f = *state;
+	struct store *other = NULL;
+	struct ct_error err = { 0 };
+	sqlite3 *db = NULL;
+	char path[128];
+
+	/* newer */
+	assert_int_equal(store_exec(f->store, "PRAGMA user_version = 99", NULL), 0);
+	assert_int_equal(store_open(f->path, &other, &err), -EPROTO);
+	assert_non_null(strstr(err.text, "version 99"));
+	assert_int_equal(store_exec(f->store, "PRAGMA user_version = 1", NULL), 0);
+
+	/* somebody else's */
+	snprintf(path, sizeof(path), "%s/other.db", f->dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "CREATE TABLE x (y)", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(store_open(path, &other, &err), -EPROTO);
+	assert_non_null(strstr(err.text, "not one of ctd"));
+	assert_int_equal(unlink(path), 0);
+
+	/* no database at all, and a directory */
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	for (int i = 0; i < 400; i++)
+		assert_int_equal(write(fd, "this is not a database ", 23), 23);
+	close(fd);
+	assert_int_equal(store_open(path, &other, &err), -EUCLEAN);
+	assert_non_null(strstr(err.text, "damaged"));
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(store_open(f->dir, &other, &err), -EISDIR);
+	assert_null(other);
+}
+
+static void test_damaged(void **state)
+{
+	struct fixture *f = *state;
+	struct ct_error err = { 0 };
+
+	put_template(f->store, "tiny", DIGEST_A);
+	for (unsigned i = 1; i <= 300; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "c%u", i);
+		assert_int_equal(put_container(f->store, i, name, NULL, NULL), 0);
+	}
+	store_close(f->store);
+	f->store = NULL;
+
+	struct stat st;
+	int fd = open(f->path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_size > 40000);
+	for (off_t at = 4096; at + 4096 <= st.st_size; at += 4096)
+		assert_int_equal(
+		        pwrite(fd, "\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377", 16,
+		                at),
+		        16);
+	close(fd);
+
+	assert_int_equal(store_open(f->path, &f->store, &err), -EUCLEAN);
+	assert_non_null(strstr(err.text, "damaged"));
+	assert_null(f->store);
+}
+
+static void test_migrations(void **state)
+{
+	static const char *const steps[] = { "CREATE TABLE two (a)", "INSERT INTO two VALUES (7)" };
+	static const char *const bad[] = { "CREATE TABLE two (a)", "INSERT INTO two VALUES (7)",
+		"CREATE TABLE four (a); nonsense" };
+	struct fixture *f = *state;
+	struct ct_error err = { 0 };
+
+	assert_int_equal(store_migrate(f->store, "nonsense that is not run", steps, 2, &err), 0);
+	{
+		_cleanup_query_ struct query q = query_start(
+		        f->store, "SELECT a, (SELECT user_version FROM pragma_user_version) FROM two");
+		assert_int_equal(query_next(&q, &err), 1);
+		assert_int_equal(query_int(&q, 0), 7);
+		assert_int_equal(query_int(&q, 1), 3);
+		assert_int_equal(query_next(&q, &err), 0);
+	}
+
+	/* a step that fails leaves everything as it was */
+	assert_true(store_migrate(f->store, "", bad, 3, &err) < 0);
+	assert_non_null(strstr(err.text, "from version 3 to 4"));
+	{
+		_cleanup_query_ struct query q =
+		        query_start(f->store, "SELECT count(*) FROM sqlite_schema WHERE name = 'four'");
+		assert_int_equal(query_next(&q, &err), 1);
+		assert_int_equal(query_int(&q, 0), 0);
+	}
+
+	assert_int_equal(store_migrate(f->store, "", steps, 1, &err), -EPROTO);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_full_inside),
+		cmocka_unit_test(test_full_disk),
+		TEST(test_not_ours),
+		TEST(test_damaged),
+		TEST(test_migrations),
+	};
+
+	return cmocka_run_group_tests_name("store-fault", tests, NULL, NULL);
+}
