@@ -43,8 +43,8 @@ static int read_counter(const struct nlmsghdr *nlh, void *userdata)
 	return 0;
 }
 
-static int get_counter(struct net_context *net, enum guard_set set, const char *host_name,
-        struct counter *ret, struct ct_error *err)
+static int get_counter(struct net_context *net, enum port_set set, const char *host_name, struct counter *ret,
+        struct ct_error *err)
 {
 	struct nft_place p = guard_place(net);
 	char name[IFNAMSIZ] = { 0 };
@@ -56,7 +56,7 @@ static int get_counter(struct net_context *net, enum guard_set set, const char *
 	nl_batch_reset(&net->batch);
 	nft_message(&p, "read a counter", NFT_MSG_GETSETELEM, 0);
 	nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_TABLE, p.table);
-	nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_SET, guard_sets[set].name);
+	nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_SET, port_sets[set].name);
 	list = nl_nest(&net->batch, NFTA_SET_ELEM_LIST_ELEMENTS);
 	nft_element(&p, &(struct nft_elements){ 0 }, name, sizeof(name));
 	nl_nest_end(&net->batch, list);
@@ -76,13 +76,13 @@ int net_port_counters(
 	struct counter sent, received, refused;
 	int r;
 
-	r = get_counter(net, GUARD_SENT, host_name, &sent, err);
+	r = get_counter(net, PORT_SENT, host_name, &sent, err);
 	if (r < 0)
 		return r;
-	r = get_counter(net, GUARD_RECEIVED, host_name, &received, err);
+	r = get_counter(net, PORT_RECEIVED, host_name, &received, err);
 	if (r < 0)
 		return r;
-	r = get_counter(net, GUARD_REFUSED, host_name, &refused, err);
+	r = get_counter(net, PORT_REFUSED, host_name, &refused, err);
 	if (r < 0)
 		return r;
 

@@ -29,7 +29,7 @@ static int scan_filters(struct net_context *net, struct scan_objects *ret, struc
 	r = scan_chains(net, ret, err);
 	if (r < 0)
 		return r;
-	r = scan_elements(net, GUARD_SETS, NULL, &keys, err);
+	r = scan_elements(net, PORT_SETS, NULL, &keys, err);
 	if (r < 0)
 		return r;
 
@@ -74,8 +74,9 @@ static int call_each(const struct net_context *net, const struct scan_objects *o
         int (*each)(const struct net_object *object, void *userdata), void *userdata)
 {
 	for (size_t i = 0; i < objects->n; i++) {
-		int r = is_lingering(net, objects->objects[i].host_name) ? 0 :
-		                                                           each(&objects->objects[i], userdata);
+		int r = is_lingering(net, objects->objects[i].host_name)
+		                ? 0
+		                : each(&objects->objects[i], userdata);
 
 		if (r != 0)
 			return r;

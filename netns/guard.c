@@ -38,28 +38,11 @@
 #define NETWORK   NFT_PAYLOAD_NETWORK_HEADER
 #define TRANSPORT NFT_PAYLOAD_TRANSPORT_HEADER
 
-/* Types of nft(8), six bits each in a concatenation. */
-#define TYPE_IP4      7
-#define TYPE_IP6      8
-#define TYPE_ETHER    9
+/* Types of nft(8). */
 #define TYPE_PROTOCOL 12
 #define TYPE_SERVICE  13
 #define TYPE_ICMP4    14
 #define TYPE_ICMP6    29
-#define TYPE_IFNAME   41
-#define PORT_TYPE     (TYPE_IFNAME << 6 | TYPE_ETHER)
-
-const struct nft_set guard_sets[GUARD_SETS] = {
-	[GUARD_PORTS] = { "ports", 1, PORT_TYPE, sizeof(struct guard_port_key), 0 },
-	[GUARD_SOURCE4] = { "source4", 2, PORT_TYPE << 6 | TYPE_IP4, sizeof(struct guard_source4_key), 0 },
-	[GUARD_SOURCE6] = { "source6", 3, PORT_TYPE << 6 | TYPE_IP6, sizeof(struct guard_source6_key), 0 },
-	[GUARD_BLOCK64] = { "block64", 4, PORT_TYPE << 6 | TYPE_IP6, sizeof(struct guard_source6_key), 0 },
-	[GUARD_BLOCK56] = { "block56", 5, PORT_TYPE << 6 | TYPE_IP6, sizeof(struct guard_source6_key), 0 },
-	[GUARD_BLOCK48] = { "block48", 6, PORT_TYPE << 6 | TYPE_IP6, sizeof(struct guard_source6_key), 0 },
-	[GUARD_SENT] = { "sent", 7, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[GUARD_RECEIVED] = { "received", 8, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[GUARD_REFUSED] = { "refused", 9, TYPE_IFNAME, IFNAMSIZ, 0 },
-};
 
 /* Sets that never change. */
 enum { PLAIN6 = 20, ERRORS_AND_ECHO6, ROUTER_TYPES4, SERVER_PORTS };
@@ -68,20 +51,6 @@ static const uint8_t plain6[] = { IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP, IPPRO
 static const uint8_t errors_and_echo6[] = { 1, 2, 3, 4, 128, 129 };
 static const uint8_t router_types4[] = { 5, 9 };
 static const uint16_t server_ports[] = { 67, 547 }; /* DHCP and DHCPv6 servers send from these */
-
-enum guard_set guard_set_of(const struct ip_addr *a)
-{
-	if (a->family == AF_INET)
-		return a->prefix >= 24 ? GUARD_SOURCE4 : GUARD_SETS;
-
-	switch (a->prefix) {
-	case 128: return GUARD_SOURCE6;
-	case 64: return GUARD_BLOCK64;
-	case 56: return GUARD_BLOCK56;
-	case 48: return GUARD_BLOCK48;
-	default: return GUARD_SETS;
-	}
-}
 
 static void add_constant_set(const struct nft_place *p, const struct nft_set *set, const void *keys, size_t n)
 {
@@ -98,9 +67,7 @@ static void add_sets(const struct nft_place *p)
 {
 	uint16_t ports[ARRAY_SIZE(server_ports)];
 
-	for (size_t i = 0; i < GUARD_SETS; i++)
-		nft_set_add(p, &guard_sets[i]);
-
+	sets_add(p);
 	for (size_t i = 0; i < ARRAY_SIZE(server_ports); i++)
 		ports[i] = htons(server_ports[i]);
 	add_constant_set(
@@ -113,9 +80,9 @@ static void add_sets(const struct nft_place *p)
 	        ARRAY_SIZE(ports));
 }
 
-static void lookup(struct nl_batch *b, enum guard_set set, bool inverted)
+static void lookup(struct nl_batch *b, enum port_set set, bool inverted)
 {
-	nft_lookup(b, guard_sets[set].name, guard_sets[set].id, R(0), inverted);
+	nft_lookup(b, port_sets[set].name, port_sets[set].id, R(0), inverted);
 }
 
 /* R0..5: the port and a MAC out of the frame. */
@@ -243,7 +210,7 @@ static void add_ends(const struct nft_place *p)
 	RULE(p, "refuse")
 	{
 		nft_meta(p->b, NFT_META_IIFNAME, R(0));
-		lookup(p->b, GUARD_REFUSED, false);
+		lookup(p->b, PORT_REFUSED, false);
 		nft_verdict(p->b, NF_DROP, NULL);
 	}
 	RULE(p, "refuse")
@@ -254,7 +221,7 @@ static void add_ends(const struct nft_place *p)
 	RULE(p, "pass")
 	{
 		nft_meta(p->b, NFT_META_IIFNAME, R(0));
-		lookup(p->b, GUARD_SENT, false);
+		lookup(p->b, PORT_SENT, false);
 		nft_verdict(p->b, NF_ACCEPT, NULL);
 	}
 	add_go(p, "pass", "refuse");
@@ -262,7 +229,7 @@ static void add_ends(const struct nft_place *p)
 	RULE(p, "toward")
 	{
 		nft_meta(p->b, NFT_META_OIFNAME, R(0));
-		lookup(p->b, GUARD_RECEIVED, false);
+		lookup(p->b, PORT_RECEIVED, false);
 	}
 }
 
@@ -276,7 +243,7 @@ static void add_ip4(const struct nft_place *p)
 		match_u8(b, NETWORK, 0, NFT_CMP_EQ, 0x45);
 		load_port(b, LINK, 6);
 		nft_payload(b, NETWORK, 12, 4, R(6));
-		lookup(b, GUARD_SOURCE4, false);
+		lookup(b, PORT_SOURCE4, false);
 		nft_verdict(b, NFT_GOTO, "own4");
 	}
 	add_go(p, "ip4", "refuse");
@@ -330,7 +297,7 @@ static void add_own4(const struct nft_place *p)
 	add_go(p, "own4", "pass");
 }
 
-static void add_source6(const struct nft_place *p, enum guard_set set, unsigned prefix)
+static void add_source6(const struct nft_place *p, enum port_set set, unsigned prefix)
 {
 	uint8_t mask[16] = { 0 };
 	struct nl_batch *b = p->b;
@@ -444,7 +411,7 @@ static void add_other6(const struct nft_place *p)
 	RULE(p, "other6")
 	{
 		load_port(b, LINK, 6);
-		lookup(b, GUARD_PORTS, true);
+		lookup(b, PORT_MAC, true);
 		nft_verdict(b, NFT_GOTO, "refuse");
 	}
 	RULE(p, "other6")
@@ -496,7 +463,7 @@ static void add_solicit(const struct nft_place *p)
 	{ /* for itself */
 		load_port(b, LINK, 6);
 		nft_payload(b, NETWORK, 48, 16, R(6));
-		lookup(b, GUARD_SOURCE6, false);
+		lookup(b, PORT_SOURCE6, false);
 		nft_verdict(b, NF_DROP, NULL);
 	}
 	RULE(p, "solicit")
@@ -525,13 +492,13 @@ static void add_arp(const struct nft_place *p)
 	RULE(p, "arp")
 	{
 		load_port(b, LINK, 6);
-		lookup(b, GUARD_PORTS, true);
+		lookup(b, PORT_MAC, true);
 		nft_verdict(b, NFT_GOTO, "refuse");
 	}
 	RULE(p, "arp")
 	{
 		load_port(b, NETWORK, 8);
-		lookup(b, GUARD_PORTS, true);
+		lookup(b, PORT_MAC, true);
 		nft_verdict(b, NFT_GOTO, "refuse");
 	}
 	RULE(p, "arp")
@@ -544,14 +511,14 @@ static void add_arp(const struct nft_place *p)
 	{
 		load_port(b, NETWORK, 8);
 		nft_payload(b, NETWORK, 14, 4, R(6));
-		lookup(b, GUARD_SOURCE4, true);
+		lookup(b, PORT_SOURCE4, true);
 		nft_verdict(b, NFT_GOTO, "refuse");
 	}
 	RULE(p, "arp")
 	{ /* announcements of its own address */
 		load_port(b, LINK, 6);
 		nft_payload(b, NETWORK, 24, 4, R(6));
-		lookup(b, GUARD_SOURCE4, false);
+		lookup(b, PORT_SOURCE4, false);
 		nft_verdict(b, NF_DROP, NULL);
 	}
 	RULE(p, "arp")
@@ -609,10 +576,10 @@ void guard_add_table(const struct nft_place *p)
 	add_fragment6(p);
 	add_own6(p);
 	add_other6(p);
-	add_source6(p, GUARD_SOURCE6, 128);
-	add_source6(p, GUARD_BLOCK64, 64);
-	add_source6(p, GUARD_BLOCK56, 56);
-	add_source6(p, GUARD_BLOCK48, 48);
+	add_source6(p, PORT_SOURCE6, 128);
+	add_source6(p, PORT_BLOCK64, 64);
+	add_source6(p, PORT_BLOCK56, 56);
+	add_source6(p, PORT_BLOCK48, 48);
 	add_go(p, "ip6", "other6");
 	add_own4(p);
 	add_ip4(p);

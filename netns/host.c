@@ -45,17 +45,12 @@ struct service_key {
 	uint8_t port[4];
 };
 
-enum { NAT4, NAT6, SERVICES, SETS };
+enum { NAT4, NAT6, SERVICES, SETS }; /* their ids begin at 30, the ones of port_sets at 1 */
 static const struct nft_set sets[SETS] = {
-	[NAT4] = { "nat4", 1, TYPE_IP4, 4, NFT_SET_INTERVAL },
-	[NAT6] = { "nat6", 2, TYPE_IP6, 16, NFT_SET_INTERVAL },
-	[SERVICES] = { "services", 3, TYPE_SERVICE, sizeof(struct service_key), 0 },
+	[NAT4] = { "nat4", 30, TYPE_IP4, 4, NFT_SET_INTERVAL },
+	[NAT6] = { "nat6", 31, TYPE_IP6, 16, NFT_SET_INTERVAL },
+	[SERVICES] = { "services", 32, TYPE_SERVICE, sizeof(struct service_key), 0 },
 };
-
-static struct nft_place inet_place(struct net_context *net)
-{
-	return (struct nft_place){ &net->batch, NFPROTO_INET, net->table };
-}
 
 #define RULE(p, chain)                                                                                       \
 	for (struct nft_rule rule_ = nft_rule_begin(p, chain), *once_ = &rule_; once_;                       \
@@ -124,6 +119,35 @@ static void add_rule_always(struct layout *l, const char *chain, int32_t verdict
 	}
 }
 
+/* The port that key names has an element in the set, which may have been made to match only now and then. */
+static void add_rule_set(struct layout *l, const char *chain, uint32_t key, enum port_set set)
+{
+	RULE(&l->p, chain)
+	{
+		nft_meta(l->b, key, R(0));
+		nft_lookup(l->b, port_sets[set].name, port_sets[set].id, R(0), false);
+		nft_verdict(l->b, NF_DROP, NULL);
+	}
+}
+
+/* What a new connection counts against, of the port it comes from and of the one it goes to. */
+static void add_limits(struct layout *l)
+{
+	add_rule_set(l, "new-from", NFT_META_IIFNAME, PORT_NEW_CONNECTIONS);
+	add_rule_set(l, "new-from", NFT_META_IIFNAME, PORT_CONNECTIONS);
+	add_rule_set(l, "new-to", NFT_META_OIFNAME, PORT_NEW_CONNECTIONS);
+	add_rule_set(l, "new-to", NFT_META_OIFNAME, PORT_CONNECTIONS);
+	add_rule_set(l, "internal", NFT_META_IIFNAME, PORT_INTERNAL);
+}
+
+static void add_rule_jump(struct layout *l, const char *chain, const char *to)
+{
+	RULE(&l->p, chain)
+	{
+		nft_verdict(l->b, NFT_JUMP, to);
+	}
+}
+
 static void add_input(struct layout *l)
 {
 	static const struct {
@@ -135,8 +159,10 @@ static void add_input(struct layout *l)
 		match_ours(l, NFT_META_IIFNAME, NFT_CMP_NEQ);
 		nft_verdict(l->b, NF_ACCEPT, NULL);
 	}
+	add_rule_jump(l, "input", "internal");
 	add_rule_state(l, "input", NFT_CT_STATE, STATE_ANSWER, NF_ACCEPT);
 	add_rule_state(l, "input", NFT_CT_STATE, STATE_INVALID, NF_DROP);
+	add_rule_jump(l, "input", "new-from");
 	RULE(&l->p, "input")
 	{
 		nft_meta(l->b, NFT_META_L4PROTO, R(0));
@@ -168,6 +194,20 @@ static void add_forward_from(struct layout *l)
 		nft_payload(l->b, NETWORK, DESTINATION4_OFFSET, 2, R(0));
 		nft_cmp(l->b, R(0), NFT_CMP_EQ, link_local, sizeof(link_local));
 		nft_verdict(l->b, NF_DROP, NULL);
+	}
+	RULE(&l->p, "from-port")
+	{
+		match_protocol(l, IPPROTO_TCP);
+		nft_payload(l->b, TRANSPORT, 2, 2, R(0));
+		nft_cmp_be16(l->b, R(0), NFT_CMP_EQ, 25);
+		nft_meta(l->b, NFT_META_IIFNAME, R(0));
+		nft_lookup(l->b, port_sets[PORT_NO_MAIL].name, port_sets[PORT_NO_MAIL].id, R(0), false);
+		nft_reject_tcp(l->b);
+	}
+	RULE(&l->p, "from-port")
+	{
+		match_state(l, NFT_CT_STATE, STATE_BIT(IP_CT_NEW));
+		nft_verdict(l->b, NFT_JUMP, "new-from");
 	}
 }
 
@@ -211,6 +251,7 @@ static void add_forward(struct layout *l)
 	add_forward_from(l);
 
 	add_rule_state(l, "to-port", NFT_CT_STATE, STATE_ANSWER, NF_ACCEPT);
+	add_rule_jump(l, "to-port", "new-to");
 	add_rule_state(l, "to-nat", NFT_CT_STATUS, IPS_DST_NAT, NF_ACCEPT);
 	add_forward_nat(l, NFPROTO_IPV4);
 	add_forward_nat(l, NFPROTO_IPV6);
@@ -277,6 +318,9 @@ static void add_inet_table(struct layout *l)
 		const char *name;
 		struct nft_hook hook;
 	} chains[] = {
+		{ "internal", { 0 } },
+		{ "new-from", { 0 } },
+		{ "new-to", { 0 } },
 		{ "from-port", { 0 } },
 		{ "to-nat", { 0 } },
 		{ "to-routed", { 0 } },
@@ -295,10 +339,12 @@ static void add_inet_table(struct layout *l)
 		nft_set_add(&l->p, &sets[i]);
 		nft_set_flush(&l->p, sets[i].name);
 	}
+	sets_add(&l->p);
 
 	add_networks(l, AF_INET, &sets[NAT4]);
 	add_networks(l, AF_INET6, &sets[NAT6]);
 	add_services(l);
+	add_limits(l);
 	add_input(l);
 	add_forward(l);
 	add_masquerade(l, NFPROTO_IPV4);

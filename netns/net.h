@@ -101,6 +101,23 @@ struct net_counters {
 int net_port_counters(
         struct net_context *net, const char *host_name, struct net_counters *ret, struct ct_error *err);
 
+/* Limits of a port, apart from its addresses; 0 and false: none. They hold until they are set again or the
+ * port is released. */
+struct net_limits {
+	uint32_t packets_out, packets_in; /* per second, a tenth of a second's worth at once */
+	uint32_t connections; /* entries in the host's connection tracking, begun from either side; at most
+	                         65535 */
+	uint32_t new_connections; /* per second, from either side */
+	uint64_t internal_rate; /* bits per second of what it sends to the host and to other containers on it
+	                         */
+	bool block_mail;        /* TCP to port 25 is refused */
+	bool cut;               /* nothing goes in or out */
+};
+/* Sets them all, in one transaction, whether the port is configured already or not. -EINVAL with the field.
+ */
+int net_port_limit(struct net_context *net, const char *host_name, const struct net_limits *limits,
+        struct ct_error *err);
+
 /* What the kernel has with our tag, for fsck: called once per object; a positive return stops and is
  * returned. */
 enum net_object_kind { NET_OBJECT_LINK, NET_OBJECT_ROUTE, NET_OBJECT_FILTER };

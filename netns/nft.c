@@ -129,13 +129,52 @@ void nft_element(const struct nft_place *p, struct nft_elements *e, const void *
 	e->n++;
 }
 
+static size_t element_begin(struct nl_batch *b, const void *key, size_t len)
+{
+	size_t element = nl_nest(b, NFTA_LIST_ELEM);
+
+	put_key(b, key, len);
+	return element;
+}
+
 void nft_element_counted(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len)
 {
-	size_t element = nl_nest(p->b, NFTA_LIST_ELEM), expr;
+	size_t element = element_begin(p->b, key, len), expr = nl_nest(p->b, NFTA_SET_ELEM_EXPR);
 
-	put_key(p->b, key, len);
-	expr = nl_nest(p->b, NFTA_SET_ELEM_EXPR);
 	nl_put_str(p->b, NFTA_EXPR_NAME, "counter");
+	nl_nest_end(p->b, expr);
+	nl_nest_end(p->b, element);
+	e->n++;
+}
+
+void nft_element_over(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len,
+        const struct nft_limit *limit)
+{
+	size_t element = element_begin(p->b, key, len), expr = nl_nest(p->b, NFTA_SET_ELEM_EXPR), data;
+
+	nl_put_str(p->b, NFTA_EXPR_NAME, "limit");
+	data = nl_nest(p->b, NFTA_EXPR_DATA);
+	nl_put_be64(p->b, NFTA_LIMIT_RATE, limit->rate);
+	nl_put_be64(p->b, NFTA_LIMIT_UNIT, 1);
+	nl_put_be32(p->b, NFTA_LIMIT_BURST, limit->burst);
+	nl_put_be32(p->b, NFTA_LIMIT_TYPE, limit->bytes ? NFT_LIMIT_PKT_BYTES : NFT_LIMIT_PKTS);
+	nl_put_be32(p->b, NFTA_LIMIT_FLAGS, NFT_LIMIT_F_INV);
+	nl_nest_end(p->b, data);
+	nl_nest_end(p->b, expr);
+	nl_nest_end(p->b, element);
+	e->n++;
+}
+
+void nft_element_connections(
+        const struct nft_place *p, struct nft_elements *e, const void *key, size_t len, uint32_t count)
+{
+	size_t element = element_begin(p->b, key, len), expr = nl_nest(p->b, NFTA_SET_ELEM_EXPR), data;
+
+	nl_put_str(p->b, NFTA_EXPR_NAME, "connlimit");
+	data = nl_nest(p->b, NFTA_EXPR_DATA);
+	nl_put_be32(p->b, NFTA_CONNLIMIT_COUNT, count);
+	nl_put_be32(p->b, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+	nl_nest_end(p->b, data);
 	nl_nest_end(p->b, expr);
 	nl_nest_end(p->b, element);
 	e->n++;
@@ -364,15 +403,10 @@ void nft_forward(struct nl_batch *b, uint32_t device_reg)
 	expr_end(b, e);
 }
 
-void nft_limit(struct nl_batch *b, uint64_t packets_per_second, uint32_t burst, bool over)
+void nft_reject_tcp(struct nl_batch *b)
 {
-	struct expr e = expr_begin(b, "limit");
+	struct expr e = expr_begin(b, "reject");
 
-	nl_put_be64(b, NFTA_LIMIT_RATE, packets_per_second);
-	nl_put_be64(b, NFTA_LIMIT_UNIT, 1);
-	nl_put_be32(b, NFTA_LIMIT_BURST, burst);
-	nl_put_be32(b, NFTA_LIMIT_TYPE, NFT_LIMIT_PKTS);
-	if (over)
-		nl_put_be32(b, NFTA_LIMIT_FLAGS, NFT_LIMIT_F_INV);
+	nl_put_be32(b, NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST);
 	expr_end(b, e);
 }

@@ -65,6 +65,17 @@ struct nft_elements nft_elements_begin(const struct nft_place *p, uint8_t type, 
 void nft_element(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len);
 /* With a counter of its own that starts at zero. */
 void nft_element_counted(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len);
+/* That matches while the limit, per second, is exceeded. */
+struct nft_limit {
+	uint64_t rate;
+	uint32_t burst;
+	bool bytes;
+};
+void nft_element_over(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len,
+        const struct nft_limit *limit);
+/* That matches for a connection that is one more than count. */
+void nft_element_connections(
+        const struct nft_place *p, struct nft_elements *e, const void *key, size_t len, uint32_t count);
 void nft_element_interval(const struct nft_place *p, struct nft_elements *e, const struct ip_addr *network);
 void nft_elements_end(const struct nft_place *p, struct nft_elements *e);
 
@@ -98,5 +109,4 @@ void nft_verdict(struct nl_batch *b, int32_t code, const char *chain); /* chain 
 void nft_masquerade(struct nl_batch *b);
 void nft_forward(
         struct nl_batch *b, uint32_t device_reg); /* out of the device whose index is in the register */
-/* Ends the rule for packets within the limit (over: for those beyond it). */
-void nft_limit(struct nl_batch *b, uint64_t packets_per_second, uint32_t burst, bool over);
+void nft_reject_tcp(struct nl_batch *b);          /* with a reset */

@@ -14,33 +14,12 @@
 
 #include "base/str.h"
 
-void scan_keys_done(struct scan_keys *keys)
-{
-	free(keys->keys);
-	keys->keys = NULL;
-}
-
 void scan_objects_done(struct scan_objects *objects)
 {
 	free(objects->objects);
 	free(objects->indexes);
 	objects->objects = NULL;
 	objects->indexes = NULL;
-}
-
-static struct scan_key *new_key(struct scan_keys *keys)
-{
-	if (keys->n == keys->max) {
-		size_t max = keys->max ? 2 * keys->max : 64;
-		struct scan_key *grown = reallocarray(keys->keys, max, sizeof(*grown));
-
-		if (!grown)
-			return NULL;
-		keys->keys = grown;
-		keys->max = max;
-	}
-
-	return &keys->keys[keys->n++];
 }
 
 static int add_object(struct scan_objects *objects, const struct net_object *object, int index)
@@ -66,7 +45,7 @@ static int add_object(struct scan_objects *objects, const struct net_object *obj
 }
 
 struct element_scan {
-	enum guard_set set;
+	enum port_set set;
 	const char *host_name;
 	struct scan_keys *keys;
 };
@@ -75,7 +54,7 @@ static int read_element(struct element_scan *scan, const struct nlattr *element)
 {
 	const struct nlattr *attr[NFTA_SET_ELEM_MAX + 1], *data[NFTA_DATA_MAX + 1];
 	char name[IFNAMSIZ] = { 0 };
-	struct scan_key *key;
+	struct scan_key key = { .set = scan->set };
 	size_t len;
 
 	nl_parse_nested(attr, NFTA_SET_ELEM_MAX, element);
@@ -86,18 +65,14 @@ static int read_element(struct element_scan *scan, const struct nlattr *element)
 		return 0;
 
 	len = mnl_attr_get_payload_len(data[NFTA_DATA_VALUE]);
-	if (len < IFNAMSIZ || len > sizeof(key->bytes))
+	if (len < IFNAMSIZ || len > sizeof(key.bytes))
 		return 0;
 	memcpy(name, mnl_attr_get_payload(data[NFTA_DATA_VALUE]), sizeof(name) - 1);
 	if (scan->host_name && !str_eq(name, scan->host_name))
 		return 0;
 
-	key = new_key(scan->keys);
-	if (!key)
-		return -ENOMEM;
-	*key = (struct scan_key){ .set = scan->set };
-	memcpy(key->bytes, mnl_attr_get_payload(data[NFTA_DATA_VALUE]), len);
-	return 0;
+	memcpy(key.bytes, mnl_attr_get_payload(data[NFTA_DATA_VALUE]), len);
+	return set_keys_push(scan->keys, &key);
 }
 
 static int read_elements(const struct nlmsghdr *nlh, void *userdata)
@@ -119,26 +94,26 @@ static int read_elements(const struct nlmsghdr *nlh, void *userdata)
 	return 0;
 }
 
-int scan_elements(struct net_context *net, enum guard_set set, const char *host_name, struct scan_keys *ret,
+int scan_elements(struct net_context *net, enum port_set set, const char *host_name, struct scan_keys *ret,
         struct ct_error *err)
 {
-	size_t first = set == GUARD_SETS ? 0 : set, end = set == GUARD_SETS ? GUARD_SETS : set + 1;
-	struct nft_place p = guard_place(net);
+	size_t first = set == PORT_SETS ? 0 : set, end = set == PORT_SETS ? PORT_SETS : set + 1;
 
 	for (size_t i = first; i < end; i++) {
-		struct element_scan scan = { .set = (enum guard_set)i, .host_name = host_name, .keys = ret };
+		struct element_scan scan = { .set = (enum port_set)i, .host_name = host_name, .keys = ret };
+		struct nft_place p = set_place(net, i);
 		int r;
 
 		nl_batch_reset(&net->batch);
 		nft_message(&p, "read a filter set", NFT_MSG_GETSETELEM, NLM_F_DUMP);
 		nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_TABLE, p.table);
-		nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_SET, guard_sets[i].name);
+		nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_SET, port_sets[i].name);
 		r = nl_query(&net->nft, &net->batch, read_elements, &scan, NULL);
 		if (r == -ENOENT)
 			continue;
 		if (r < 0)
 			return ct_error_set(err, r, "network", "cannot read the filter set \"%s\": %s",
-			        guard_sets[i].name, strerror(-r));
+			        port_sets[i].name, strerror(-r));
 	}
 
 	return 0;

@@ -3,24 +3,11 @@
 #pragma once
 
 #include "netns/context.h"
-#include "netns/guard.h"
+#include "netns/sets.h"
 
-/* One element of one of the guard's sets. */
-struct scan_key {
-	enum guard_set set;
-	uint8_t bytes[sizeof(struct guard_source6_key)]; /* begins with the host name */
-};
-
-struct scan_keys {
-	struct scan_key *keys;
-	size_t n, max;
-};
-void scan_keys_done(struct scan_keys *keys);
-#define _cleanup_scan_keys_ CLEANUP(scan_keys_done)
-
-/* All elements of one set, or of all sets (GUARD_SETS); of one port or (NULL) of all. A table that is not
+/* All elements of one set, or of all sets (PORT_SETS); of one port or (NULL) of all. A table that is not
  * there has none. */
-int scan_elements(struct net_context *net, enum guard_set set, const char *host_name, struct scan_keys *ret,
+int scan_elements(struct net_context *net, enum port_set set, const char *host_name, struct scan_keys *ret,
         struct ct_error *err);
 
 struct scan_objects {

@@ -154,22 +154,22 @@ static void interval_ends_behind_its_network(void **state)
 	assert_memory_equal(interval_end, "\xfd\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16);
 }
 
-static enum guard_set set_of(const char *text)
+static enum port_set set_of(const char *text)
 {
 	struct ip_addr a;
 
 	assert_int_equal(ip_parse(text, &a), 0);
-	return guard_set_of(&a);
+	return port_set_of(&a);
 }
 
 static void prefixes_have_their_sets(void **state)
 {
-	assert_int_equal(set_of("192.0.2.1"), GUARD_SOURCE4);
-	assert_int_equal(set_of("192.0.2.0/24"), GUARD_SOURCE4);
-	assert_int_equal(set_of("192.0.0.0/23"), GUARD_SETS);
-	assert_int_equal(set_of("2001:db8::1"), GUARD_SOURCE6);
-	assert_int_equal(set_of("2001:db8::/64"), GUARD_BLOCK64);
-	assert_int_equal(set_of("2001:db8::/63"), GUARD_SETS);
+	assert_int_equal(set_of("192.0.2.1"), PORT_SOURCE4);
+	assert_int_equal(set_of("192.0.2.0/24"), PORT_SOURCE4);
+	assert_int_equal(set_of("192.0.0.0/23"), PORT_SETS);
+	assert_int_equal(set_of("2001:db8::1"), PORT_SOURCE6);
+	assert_int_equal(set_of("2001:db8::/64"), PORT_BLOCK64);
+	assert_int_equal(set_of("2001:db8::/63"), PORT_SETS);
 }
 
 int main(void)

@@ -228,7 +228,8 @@ void container_begin(struct net_context *net, struct container *c, uint32_t numb
 		fail_msg("create: %s", err.text);
 	if (net_port_configure(net, &c->spec, c->netns, &err) < 0)
 		fail_msg("configure: %s", err.text);
-	(void)poll(NULL, 0, 50); /* the kernel routes to a new IPv6 address only when a worker has run (addrconf) */
+	(void)poll(NULL, 0,
+	        50); /* the kernel routes to a new IPv6 address only when a worker has run (addrconf) */
 }
 
 void container_end(struct net_context *net, struct container *c)

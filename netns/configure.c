@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A port is given its addresses, or others than it had, or loses them.
+ *
+ * A look at the link, then one send each to nf_tables (elements), to rtnetlink inside and to rtnetlink of the
+ * host. Elements come first and go first, new and stale ones in one transaction.
+ *
+ * On the host side each family has one neighbour entry, permanent: the first IPv4 address of the port, and
+ * the link-local address that IPv6 makes of its MAC. All else is routed by way of these. So a scan through a
+ * routed /64 leaves no trace in the neighbour tables of the host, and no ARP is needed in either direction.
+ */
+#include "netns/port.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "netns/link.h"
+#include "netns/scan.h"
+#include "netns/spec.h"
+
+struct configuration {
+	struct net_context *net;
+	const struct net_port_spec *spec;
+	struct link_info link;
+	uint32_t mtu;
+	int uplink4, uplink6;             /* where to answer for the addresses; 0: nowhere */
+	bool again;                       /* the port has been configured before */
+	struct scan_keys wanted, stale;   /* elements */
+	struct scan_objects stale_routes; /* addresses that are no longer ours */
+};
+
+static void configuration_done(struct configuration *c)
+{
+	scan_keys_done(&c->wanted);
+	scan_keys_done(&c->stale);
+	scan_objects_done(&c->stale_routes);
+}
+
+static int find_mtu(struct configuration *c, struct ct_error *err)
+{
+	struct net_context *net = c->net;
+	struct link_info uplink;
+	int index, r;
+
+	c->mtu = c->spec->mtu;
+	if (c->mtu)
+		return 0;
+
+	c->mtu = 1500;
+	r = route_uplink(&net->route, &net->batch, AF_INET, &index);
+	if (r == 0 && index == 0)
+		r = route_uplink(&net->route, &net->batch, AF_INET6, &index);
+	if (r < 0)
+		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
+	if (index == 0)
+		return 0;
+
+	r = link_get(&net->route, &net->batch, NULL, index, &uplink, err);
+	if (r < 0)
+		return r == -ENODEV ? 0 : r;
+	if (uplink.mtu >= 1280 && uplink.mtu < c->mtu)
+		c->mtu = uplink.mtu;
+	return 0;
+}
+
+static int find_uplinks(struct configuration *c, struct ct_error *err)
+{
+	int r;
+
+	if (!c->spec->proxy_neighbours)
+		return 0;
+	r = route_uplink(&c->net->route, &c->net->batch, AF_INET, &c->uplink4);
+	if (r == 0)
+		r = route_uplink(&c->net->route, &c->net->batch, AF_INET6, &c->uplink6);
+	if (r < 0)
+		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
+	if (!c->uplink4 && !c->uplink6)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENODEV,
+		        "there is no uplink (no default route) on which to answer for the addresses");
+
+	return 0;
+}
+
+static bool is_wanted_route(const struct net_port_spec *spec, const struct ip_addr *route)
+{
+	for (size_t i = 0; i < spec->n_addresses; i++) {
+		struct ip_addr network = network_of(&spec->addresses[i]),
+		               inside = inside_of(&spec->addresses[i]);
+
+		if (ip_equal(&network, route) || (inside.family == AF_INET && ip_equal(&inside, route)))
+			return true;
+	}
+
+	return false;
+}
+
+/* What the kernel has of the port that the specification does not. */
+static int find_stale(struct configuration *c, struct ct_error *err)
+{
+	_cleanup_scan_keys_ struct scan_keys have = { 0 };
+	size_t n = 0;
+	int r;
+
+	r = scan_elements(c->net, PORT_SETS, c->spec->host_name, &have, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < have.n; i++) {
+		if (have.keys[i].set >= PORT_FIRST_OPTIONAL)
+			continue; /* limits are another matter: see limits.c */
+		if (set_keys_have(&c->wanted, &have.keys[i]))
+			continue;
+		r = set_keys_push(&c->stale, &have.keys[i]);
+		if (r < 0)
+			return ct_error_set(err, r, "network", "out of memory");
+	}
+
+	r = scan_routes_of(c->net, c->link.index, &c->stale_routes, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->stale_routes.n; i++) {
+		if (!is_wanted_route(c->spec, &c->stale_routes.objects[i].address))
+			c->stale_routes.objects[n++] = c->stale_routes.objects[i];
+	}
+	c->stale_routes.n = n;
+	return 0;
+}
+
+/* By hand, as it came up without; if the tenant takes the link down and up again, its kernel does. */
+static void put_inside_link_local(struct configuration *c)
+{
+	struct nl_batch *b = &c->net->batch;
+	struct ip_addr address;
+
+	net_link_local(&address, c->spec->mac);
+	address.prefix = 64;
+	link_make_link_local(b, NULL, c->link.peer_index, true);
+	address_add(b, c->link.peer_index, &address);
+	nl_tolerate(
+	        b, EOPNOTSUPP); /* a host without IPv6; the container's addresses show whether that matters */
+}
+
+static void put_inside_addresses(struct configuration *c)
+{
+	struct nl_batch *b = &c->net->batch;
+
+	for (size_t i = 0; i < c->stale_routes.n; i++) {
+		struct ip_addr inside = inside_of(&c->stale_routes.objects[i].address);
+
+		address_remove(b, c->link.peer_index, &inside);
+	}
+	for (size_t i = 0; i < c->spec->n_addresses; i++) {
+		struct ip_addr inside = inside_of(&c->spec->addresses[i]);
+
+		address_add(b, c->link.peer_index, &inside);
+		if (c->again && inside.family == AF_INET6)
+			nl_tolerate(
+			        b, EACCES); /* the tenant has switched IPv6 off, which is its own affair */
+	}
+}
+
+static void put_inside_gateway(struct configuration *c, const struct ip_addr *gateway)
+{
+	struct nl_batch *b = &c->net->batch;
+	bool needed = false;
+
+	for (size_t i = 0; i < c->spec->n_addresses; i++)
+		needed = needed || c->spec->addresses[i].family == gateway->family;
+	if (gateway->family == 0 || !needed)
+		return;
+
+	route_add(
+	        b, &(struct route){ .via = gateway, .index = c->link.peer_index, .protocol = RTPROT_STATIC });
+	if (c->again && gateway->family == AF_INET6)
+		nl_tolerate(b, EACCES);
+}
+
+static int configure_inside(struct configuration *c, int netns_fd, struct ct_error *err)
+{
+	_cleanup_nl_sock_ struct nl_sock inside = NL_SOCK_INIT;
+	struct nl_batch *b = &c->net->batch;
+	int r;
+
+	r = net_open_inside(c->net, netns_fd, &inside, err);
+	if (r < 0)
+		return r;
+
+	nl_batch_reset(b);
+	link_change(b, &(struct link_change){ .index = c->link.peer_index,
+	                       .up = true,
+	                       .mtu = c->mtu,
+	                       .mac = c->again ? NULL : c->spec->mac });
+	if (!c->again)
+		put_inside_link_local(c);
+	put_inside_addresses(c);
+	put_inside_gateway(c, &c->spec->gateway4);
+	put_inside_gateway(c, &c->spec->gateway6);
+	return nl_transact(&inside, b, c->spec->guest_name, err);
+}
+
+static void put_proxy(struct configuration *c, const struct ip_addr *a, bool add)
+{
+	int uplink = a->family == AF_INET ? c->uplink4 : c->uplink6;
+	size_t n = a->family == AF_INET ? (size_t)1 << (32 - a->prefix) : 1;
+
+	for (size_t i = 0; i < n && uplink; i++) {
+		struct ip_addr one = network_of(a);
+
+		one.prefix = ip_full_prefix(a);
+		if (n > 1)
+			one.bytes[3] |= (uint8_t)i;
+		if (add)
+			proxy_add(&c->net->batch, uplink, &one, NET_ROUTE_PROTOCOL);
+		else
+			proxy_remove(&c->net->batch, uplink, &one);
+	}
+}
+
+static void put_routes(struct configuration *c)
+{
+	struct nl_batch *b = &c->net->batch;
+	struct ip_addr anchor4 = { 0 }, anchor6;
+
+	net_link_local(&anchor6, c->spec->mac);
+	for (size_t i = 0; i < c->spec->n_addresses; i++) {
+		const struct ip_addr *a = &c->spec->addresses[i];
+		struct ip_addr network = network_of(a);
+		struct route route = {
+			.to = &network, .index = c->link.index, .protocol = NET_ROUTE_PROTOCOL
+		};
+
+		if (a->family == AF_INET6) {
+			neighbour_add(b, c->link.index, &anchor6, c->spec->mac);
+			route.via = &anchor6;
+		} else if (anchor4.family == 0) {
+			anchor4 = inside_of(a);
+			neighbour_add(b, c->link.index, &anchor4, c->spec->mac);
+			if (a->prefix < 32) {
+				struct route single = route;
+
+				single.to = &anchor4;
+				route_add(b, &single);
+				route.via = &anchor4;
+			}
+		} else {
+			route.via = &anchor4;
+		}
+		route_add(b, &route);
+		put_proxy(c, a, true);
+	}
+}
+
+static int configure_host_side(struct configuration *c, struct ct_error *err)
+{
+	struct nl_batch *b = &c->net->batch;
+
+	nl_batch_reset(b);
+	link_change(b, &(struct link_change){ .index = c->link.index, .up = true, .mtu = c->mtu });
+	for (size_t i = 0; i < c->stale_routes.n; i++) {
+		const struct ip_addr *a = &c->stale_routes.objects[i].address;
+
+		route_remove(b,
+		        &(struct route){ .to = a, .index = c->link.index, .protocol = NET_ROUTE_PROTOCOL });
+		put_proxy(c, a, false);
+	}
+	put_routes(c);
+	return nl_transact(&c->net->route, b, c->spec->host_name, err);
+}
+
+int net_port_configure(
+        struct net_context *net, const struct net_port_spec *spec, int netns_fd, struct ct_error *err)
+{
+	CLEANUP(configuration_done) struct configuration c = { .net = net, .spec = spec };
+	struct scan_key key;
+	int r;
+
+	r = spec_check(net, spec, err);
+	if (r < 0)
+		return r;
+	r = link_get(&net->route, &net->batch, spec->host_name, 0, &c.link, err);
+	if (r == -ENODEV)
+		return ct_error_set(err, r, "network", "the port \"%s\" is gone (its inside was deleted?)",
+		        spec->host_name);
+	if (r < 0)
+		return r;
+	key = set_key_of_name(PORT_SENT, spec->host_name);
+	r = set_has(net, &key, err);
+	if (r < 0)
+		return r;
+	c.again = r > 0;
+
+	r = find_mtu(&c, err);
+	if (r < 0)
+		return r;
+	r = find_uplinks(&c, err);
+	if (r < 0)
+		return r;
+	r = spec_keys(spec, &c.wanted);
+	if (r < 0)
+		return ct_error_set(err, r, "network", "out of memory");
+	if (c.again) {
+		r = find_stale(&c, err);
+		if (r < 0)
+			return r;
+	}
+
+	r = port_change_filter(net, &c.wanted, &c.stale, spec->host_name, err);
+	if (r < 0)
+		return r;
+	r = configure_inside(&c, netns_fd, err);
+	if (r < 0)
+		return r;
+
+	return configure_host_side(&c, err);
+}
+
+int port_unroute(struct net_context *net, const struct net_port_spec *spec, bool delete_link, int index,
+        struct ct_error *err)
+{
+	struct configuration c = { .net = net, .spec = spec, .link.index = index };
+	struct nl_batch *b = &net->batch;
+	int r;
+
+	r = find_uplinks(&c, NULL);
+	if (r < 0 && r != -ENODEV)
+		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
+
+	nl_batch_reset(b);
+	for (size_t i = 0; i < spec->n_addresses; i++) {
+		struct ip_addr network = network_of(&spec->addresses[i]);
+
+		put_proxy(&c, &spec->addresses[i], false);
+		if (index == 0 || delete_link)
+			continue;
+		route_remove(
+		        b, &(struct route){ .to = &network, .index = index, .protocol = NET_ROUTE_PROTOCOL });
+		network = inside_of(&spec->addresses[i]);
+		if (network.family == AF_INET && spec->addresses[i].prefix < 32)
+			route_remove(
+			        b, &(struct route){
+			                   .to = &network, .index = index, .protocol = NET_ROUTE_PROTOCOL });
+	}
+	if (delete_link && index)
+		link_delete(b, spec->host_name);
+	return nl_transact(&net->route, b, spec->host_name, err);
+}

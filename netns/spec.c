@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Checks of a port's specification, and the elements of the packet filter that follow from it.
+ *
+ * An IPv4 block is counted out, address by address, so that one set and one lookup do for all; of IPv6 the
+ * usual block sizes have a set each.
+ */
+#include "netns/spec.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#define IP4_MAX 1024 /* addresses of one port, blocks counted out */
+
+int spec_check_name(const struct net_context *net, const char *name, struct ct_error *err)
+{
+	if (!str_has_prefix(name, net->prefix) || strlen(name) >= IFNAMSIZ || str_has_suffix(name, "-to"))
+		return ct_error_field(err, "host_name", "the host side must be named \"%s...\"", net->prefix);
+
+	return 0;
+}
+
+struct ip_addr network_of(const struct ip_addr *a)
+{
+	struct ip_addr network = *a;
+
+	for (size_t i = 0; i < ip_len(a); i++) {
+		unsigned bits = a->prefix > 8 * i ? a->prefix - 8U * i : 0;
+
+		if (bits < 8)
+			network.bytes[i] &= (uint8_t)(0xff00U >> bits);
+	}
+
+	return network;
+}
+
+struct ip_addr inside_of(const struct ip_addr *a)
+{
+	struct ip_addr network = network_of(a), inside = *a;
+
+	if (a->family == AF_INET6 && a->prefix < 128 && ip_equal(&network, a))
+		inside.bytes[15] |= 1;
+	inside.prefix = ip_full_prefix(a);
+	return inside;
+}
+
+int spec_check(const struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
+{
+	char text[IP_ADDR_STRLEN];
+	size_t n4 = 0;
+	int r;
+
+	r = spec_check_name(net, spec->host_name, err);
+	if (r < 0)
+		return r;
+	if (spec->mode != NET_MODE_NAT && spec->mode != NET_MODE_ROUTED)
+		return ct_error_field(err, "mode", "a port must be of mode nat or routed");
+	if ((spec->mac[0] & 3) != 2)
+		return ct_error_field(err, "mac", "the MAC must be unicast and locally administered");
+	if (spec->n_addresses > NET_ADDRESSES_MAX)
+		return ct_error_field(err, "addresses", "a port has at most %d addresses", NET_ADDRESSES_MAX);
+	if (spec->mtu != 0 && (spec->mtu < 1280 || spec->mtu > 65535))
+		return ct_error_field(err, "mtu", "the MTU must be 1280 to 65535");
+
+	for (size_t i = 0; i < spec->n_addresses; i++) {
+		const struct ip_addr *a = &spec->addresses[i];
+
+		if (port_set_of(a) == PORT_SETS)
+			return ct_error_field(err, "addresses",
+			        "\"%s\" cannot be given to a container: IPv4 blocks may be /24 to /32, IPv6 blocks /48, /56, "
+			        "/64 or /128",
+			        ip_format(a, text, sizeof(text)));
+		if (!ip_is_unicast(a))
+			return ct_error_field(err, "addresses",
+			        "\"%s\" is not an address that a container can have",
+			        ip_format(a, text, sizeof(text)));
+		if (spec->proxy_neighbours && a->family == AF_INET6 && a->prefix < 128)
+			return ct_error_field(err, "addresses",
+			        "\"%s\" must be routed to this host: single addresses only can be answered for on the uplink",
+			        ip_format(a, text, sizeof(text)));
+		if (a->family == AF_INET)
+			n4 += (size_t)1 << (32 - a->prefix);
+	}
+	if (n4 > IP4_MAX)
+		return ct_error_field(err, "addresses",
+		        "a port has at most %d IPv4 addresses, all blocks together", IP4_MAX);
+
+	return 0;
+}
+
+static struct scan_key make_key(enum port_set set, const struct net_port_spec *spec, const struct ip_addr *a)
+{
+	struct scan_key key = { .set = set };
+	struct port_key port = { 0 };
+
+	memcpy(port.name, spec->host_name, sizeof(port.name));
+	memcpy(port.mac, spec->mac, sizeof(spec->mac));
+	memcpy(key.bytes, &port, set >= PORT_SENT ? sizeof(port.name) : sizeof(port));
+	if (a)
+		memcpy(key.bytes + sizeof(port), a->bytes, ip_len(a));
+	return key;
+}
+
+static int push_address(struct scan_keys *keys, const struct net_port_spec *spec, const struct ip_addr *a)
+{
+	struct ip_addr network = network_of(a);
+	size_t n = a->family == AF_INET ? (size_t)1 << (32 - a->prefix) : 1;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct ip_addr one = network;
+		struct scan_key key;
+
+		if (n > 1)
+			one.bytes[3] |= (uint8_t)i;
+		key = make_key(port_set_of(a), spec, &one);
+		r = set_keys_push(keys, &key);
+	}
+
+	return r;
+}
+
+int spec_keys(const struct net_port_spec *spec, struct scan_keys *ret)
+{
+	static const enum port_set fixed[] = { PORT_MAC, PORT_SENT, PORT_RECEIVED, PORT_REFUSED };
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
+		struct scan_key key = make_key(fixed[i], spec, NULL);
+
+		r = set_keys_push(ret, &key);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < spec->n_addresses; i++) {
+		r = push_address(ret, spec, &spec->addresses[i]);
+		if (r < 0)
+			return r;
+	}
+
+	return 0;
+}
