@@ -11,6 +11,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,10 +81,21 @@ static int dispatch(struct context *ctx, int argc, char **argv, struct ct_error 
 	return ctx->command->run(ctx, err);
 }
 
+/* Somebody may have closed a standard fd; a socket of ours must not become it. */
+static void fill_standard_fds(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", O_RDWR); /* the lowest free one, which is fd; without
+			                                    /dev/null it stays closed */
+}
+
 int main(int argc, char **argv)
 {
 	struct context ctx = { .client = CLIENT_INIT };
 	struct ct_error err = { 0 };
+
+	fill_standard_fds();
 
 	const char *socket_path = getenv("CTD_SOCKET");
 	ctx.client.socket_path = str_empty(socket_path) ? CTD_SOCKET_DEFAULT : socket_path;

@@ -278,7 +278,7 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 	answer 'GET /v1/containers/web1' 200 '{"config":{"net":[{"mode":"nat","ip":["10.0.0.9"],"name":"eth0"}]}}'
 	answer 'PATCH /v1/containers/web1' 200 "$CONTAINER"
 	ctctl set web1 --ip 10.0.0.10
-	request_is 'PATCH /v1/containers/web1 {"config":{"net":[{"mode":"nat","ip":["10.0.0.10"],"name":"eth0"}]}}'
+	request_is 'PATCH /v1/containers/web1 {"config":{"net":[{"mode":"nat","name":"eth0","ip":["10.0.0.10"]}]}}'
 	ctctl set web1 ip=
 	request_is 'PATCH /v1/containers/web1 {"config":{"net":[{"mode":"nat","name":"eth0"}]}}'
 	[ "$(connections)" = 2 ]

@@ -54,7 +54,9 @@ static void run_program(const json_t *body)
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL); /* cannot fail so */
-	(void)signal(SIGPIPE, SIG_DFL);
+	/* A shell's background job starts with some of them ignored, and so would all that we start. */
+	for (int number = 1; number < SIGRTMIN; number++)
+		(void)signal(number, SIG_DFL); /* but KILL and STOP */
 	if (cwd && chdir(cwd) < 0)
 		_exit(126);
 

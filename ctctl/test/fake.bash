@@ -3,6 +3,10 @@
 
 bats_require_minimum_version 1.5.0
 
+setup_file() {
+	export BATS_TEST_TIMEOUT=30
+}
+
 setup() {
 	DIR=$BATS_TEST_TMPDIR
 	mkdir "$DIR/answers"
