@@ -221,11 +221,23 @@ static void add_ends(const struct nft_place *p)
 	RULE(p, "pass")
 	{
 		nft_meta(p->b, NFT_META_IIFNAME, R(0));
+		lookup(p->b, PORT_PACKETS_OUT, false);
+		nft_verdict(p->b, NFT_GOTO, "refuse");
+	}
+	RULE(p, "pass")
+	{
+		nft_meta(p->b, NFT_META_IIFNAME, R(0));
 		lookup(p->b, PORT_SENT, false);
 		nft_verdict(p->b, NF_ACCEPT, NULL);
 	}
 	add_go(p, "pass", "refuse");
 
+	RULE(p, "toward")
+	{
+		nft_meta(p->b, NFT_META_OIFNAME, R(0));
+		lookup(p->b, PORT_PACKETS_IN, false);
+		nft_verdict(p->b, NF_DROP, NULL);
+	}
 	RULE(p, "toward")
 	{
 		nft_meta(p->b, NFT_META_OIFNAME, R(0));

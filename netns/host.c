@@ -245,6 +245,12 @@ static void add_forward(struct layout *l)
 	}
 	RULE(&l->p, "forward")
 	{
+		match_ours(l, NFT_META_IIFNAME, NFT_CMP_EQ);
+		match_ours(l, NFT_META_OIFNAME, NFT_CMP_EQ);
+		nft_verdict(l->b, NFT_JUMP, "internal");
+	}
+	RULE(&l->p, "forward")
+	{
 		match_ours(l, NFT_META_OIFNAME, NFT_CMP_EQ);
 		nft_verdict(l->b, NFT_GOTO, "to-port");
 	}

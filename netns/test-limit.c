@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Limits, as the other end sees them. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "netns/test-support.h"
+
+static struct net_context *net;
+static struct container c, other;
+static int outside;
+
+static int begin(void **state)
+{
+	struct net_host_spec spec = { .routed_peers = true, .enable_forwarding = true };
+	struct ct_error err = { 0 };
+
+	outside = world_outside();
+	if (net_context_new(TEST_TAG, &net, &err) < 0 || net_host_apply(net, &spec, &err) < 0)
+		fail_msg("%s", err.text);
+	container_begin(
+	        net, &c, 1, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.1", "2001:db8:1::1", NULL });
+	container_begin(net, &other, 2, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.2", NULL });
+	return 0;
+}
+
+static int end(void **state)
+{
+	container_end(net, &c);
+	container_end(net, &other);
+	assert_int_equal(net_host_remove(net, NULL), 0);
+	net_context_free(net);
+	close(outside);
+	return 0;
+}
+
+static void limit(const struct net_limits *limits)
+{
+	struct ct_error err = { 0 };
+
+	if (net_port_limit(net, c.spec.host_name, limits, &err) < 0)
+		fail_msg("limit: %s", err.text);
+}
+
+static struct sockaddr_in at(const char *address, uint16_t port)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	assert_int_equal(inet_pton(AF_INET, address, &in.sin_addr), 1);
+	return in;
+}
+
+static int udp(int netns, const char *address, uint16_t port)
+{
+	static const int room = 64 * 1024 * 1024;
+	struct sockaddr_in in = at(address, port);
+	int fd = socket_open(netns, AF_INET, SOCK_DGRAM, 0);
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	return fd;
+}
+
+static unsigned count_waiting(int fd, int timeout_msec)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	char buffer[2048];
+	unsigned n = 0;
+
+	(void)poll(&poll_fd, 1, timeout_msec);
+	while (recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT) >= 0)
+		n++;
+	return n;
+}
+
+/* Sends for that long without a pause; how many arrived. */
+static unsigned flood(int from_ns, const char *from, int to_ns, const char *to, uint64_t usec)
+{
+	int a = udp(from_ns, from, 0), b = udp(to_ns, to, 9000);
+	struct sockaddr_in in = at(to, 9000);
+	uint64_t start = now_monotonic_usec();
+	unsigned n = 0;
+
+	while (now_monotonic_usec() - start < usec) {
+		for (unsigned i = 0; i < 16; i++)
+			(void)sendto(a, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&in, sizeof(in));
+		n += count_waiting(b, 0);
+	}
+	n += count_waiting(b, 20);
+	close(a);
+	close(b);
+	return n;
+}
+
+static bool passes(int from_ns, const char *from, int to_ns, const char *to)
+{
+	return flood(from_ns, from, to_ns, to, 1) > 0;
+}
+
+/* Begins n connections (UDP, a source port each); how many of their packets arrived. */
+static unsigned connections(
+        int from_ns, const char *from, int to_ns, const char *to, unsigned n, uint16_t port)
+{
+	struct sockaddr_in in = at(to, port);
+	int b = udp(to_ns, to, port);
+	unsigned arrived;
+
+	for (unsigned i = 0; i < n; i++) {
+		int a = udp(from_ns, from, 0);
+
+		(void)sendto(a, "x", 1, 0, (struct sockaddr *)&in, sizeof(in));
+		close(a);
+	}
+	arrived = count_waiting(b, 20);
+	close(b);
+	return arrived;
+}
+
+static void packets_are_limited_both_ways(void **state)
+{
+	unsigned n;
+
+	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) > 10000);
+	limit(&(struct net_limits){ .packets_out = 5000 });
+	n = flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 2000000);
+	/* two seconds' worth and the tenth that may come at once, within 5 % */
+	assert_in_range(n, 10000 * 95 / 100, 10500 * 105 / 100);
+	assert_true(flood(outside, "192.0.2.2", c.netns, "198.51.100.1", 300000) > 5000);
+
+	limit(&(struct net_limits){ .packets_in = 2000 });
+	n = flood(outside, "192.0.2.2", c.netns, "198.51.100.1", 2000000);
+	assert_in_range(n, 4000 * 95 / 100, 4200 * 105 / 100);
+	limit(&(struct net_limits){ 0 });
+	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) > 10000);
+}
+
+static void cut_is_both_ways_and_can_be_undone(void **state)
+{
+	struct net_counters before, after;
+
+	limit(&(struct net_limits){ .cut = true, .packets_out = 1000 });
+	assert_int_equal(net_port_counters(net, c.spec.host_name, &before, NULL), 0);
+	assert_false(passes(c.netns, "198.51.100.1", outside, "192.0.2.2"));
+	assert_false(passes(outside, "192.0.2.2", c.netns, "198.51.100.1"));
+	assert_false(passes(-1, "192.0.2.1", c.netns, "198.51.100.1"));
+	assert_int_equal(net_port_counters(net, c.spec.host_name, &after, NULL), 0);
+	assert_int_equal(before.out_packets, after.out_packets);
+	assert_int_equal(before.in_packets, after.in_packets);
+	assert_true(passes(other.netns, "198.51.100.2", outside, "192.0.2.2"));
+
+	limit(&(struct net_limits){ .packets_out = 1000 });
+	assert_true(passes(c.netns, "198.51.100.1", outside, "192.0.2.2"));
+	assert_true(passes(outside, "192.0.2.2", c.netns, "198.51.100.1"));
+	limit(&(struct net_limits){ 0 });
+}
+
+static void connections_are_counted_from_both_sides(void **state)
+{
+	assert_int_equal(connections(c.netns, "198.51.100.1", outside, "192.0.2.2", 300, 9001), 300);
+
+	limit(&(struct net_limits){ .connections = 50 });
+	assert_int_equal(connections(c.netns, "198.51.100.1", outside, "192.0.2.2", 300, 9002), 50);
+	assert_int_equal(connections(outside, "192.0.2.2", c.netns, "198.51.100.1", 20, 9003), 0);
+	assert_int_equal(connections(other.netns, "198.51.100.2", outside, "192.0.2.2", 300, 9004), 300);
+	limit(&(struct net_limits){ .connections = 40 });
+	assert_int_equal(connections(outside, "192.0.2.2", c.netns, "198.51.100.1", 100, 9005), 40);
+	limit(&(struct net_limits){ 0 });
+}
+
+static void new_connections_are_limited(void **state)
+{
+	limit(&(struct net_limits){ .new_connections = 100 });
+	assert_in_range(connections(c.netns, "198.51.100.1", outside, "192.0.2.2", 1000, 9006), 16, 300);
+	assert_int_equal(connections(other.netns, "198.51.100.2", outside, "192.0.2.2", 300, 9007), 300);
+	limit(&(struct net_limits){ 0 });
+}
+
+static int connect_tcp(int netns, const char *from, const char *to, uint16_t port)
+{
+	struct sockaddr_in in = at(from, 0), target = at(to, port);
+	int fd = socket_open(netns, AF_INET, SOCK_STREAM, 0), r;
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	r = connect(fd, (struct sockaddr *)&target, sizeof(target)) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static void mail_is_refused_at_once(void **state)
+{
+	struct sockaddr_in in = at("192.0.2.2", 25);
+	int fd = socket_open(outside, AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	assert_int_equal(connect_tcp(c.netns, "198.51.100.1", "192.0.2.2", 25), 0);
+	limit(&(struct net_limits){ .block_mail = true });
+	assert_int_equal(connect_tcp(c.netns, "198.51.100.1", "192.0.2.2", 25), -ECONNREFUSED);
+	assert_int_equal(connect_tcp(other.netns, "198.51.100.2", "192.0.2.2", 25), 0);
+	limit(&(struct net_limits){ 0 });
+	assert_int_equal(connect_tcp(c.netns, "198.51.100.1", "192.0.2.2", 25), 0);
+	close(fd);
+}
+
+/* Packets of 1 byte are 29 in IPv4: 8000 bytes a second and the second's worth of the bucket. */
+static void what_stays_on_the_host_has_a_rate_of_its_own(void **state)
+{
+	unsigned n;
+
+	limit(&(struct net_limits){ .internal_rate = 64 * 8 * 1000 });
+	n = flood(c.netns, "198.51.100.1", other.netns, "198.51.100.2", 1000000) * 29;
+	assert_in_range(n, 64000, 2 * 64000 * 110 / 100);
+	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) * 29 > 2 * 64000);
+	limit(&(struct net_limits){ 0 });
+}
+
+static void nonsense_is_refused(void **state)
+{
+	struct ct_error err = { 0 };
+
+	assert_int_equal(
+	        net_port_limit(net, c.spec.host_name, &(struct net_limits){ .connections = 65536 }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "connections");
+	assert_int_equal(
+	        net_port_limit(net, c.spec.host_name, &(struct net_limits){ .internal_rate = 1 }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "internal_rate");
+	assert_int_equal(net_port_limit(net, "eth0", &(struct net_limits){ 0 }, &err), -EINVAL);
+}
+
+static int find_filter(const struct net_object *object, void *userdata)
+{
+	return object->kind == NET_OBJECT_FILTER && strcmp(object->host_name, userdata) == 0;
+}
+
+static void limits_go_with_the_port(void **state)
+{
+	struct container short_lived;
+
+	container_begin(net, &short_lived, 3, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.3", NULL });
+	assert_int_equal(net_port_limit(net, short_lived.spec.host_name,
+	                         &(struct net_limits){ 1000, 1000, 100, 100, 1000000, true, false }, NULL),
+	        0);
+	assert_int_equal(net_dump(net, find_filter, short_lived.spec.host_name, NULL), 1);
+	container_end(net, &short_lived);
+	assert_int_equal(net_dump(net, find_filter, short_lived.spec.host_name, NULL), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(packets_are_limited_both_ways),
+		cmocka_unit_test(cut_is_both_ways_and_can_be_undone),
+		cmocka_unit_test(connections_are_counted_from_both_sides),
+		cmocka_unit_test(new_connections_are_limited),
+		cmocka_unit_test(mail_is_refused_at_once),
+		cmocka_unit_test(what_stays_on_the_host_has_a_rate_of_its_own),
+		cmocka_unit_test(nonsense_is_refused),
+		cmocka_unit_test(limits_go_with_the_port),
+	};
+
+	world_begin();
+	return cmocka_run_group_tests(tests, begin, end);
+}
