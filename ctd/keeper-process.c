@@ -15,6 +15,7 @@
  * unknown.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,9 @@
 #include "ctd/keeper.h"
 
 #define LIST_PER_PACKET 512
+
+/* After so many are forgotten their memory is given back: rings lie all over the heap. */
+#define TRIM_EVERY 64u
 
 /* FNV-1a; keys come from ctd alone, so nobody chooses them to collide. */
 static size_t bucket_of(const char *key)
@@ -463,6 +467,8 @@ int keeper_handle_forget(
 		return ct_error_set(err, -EBUSY, "forget", "\"%s\" is running", m->request.key);
 
 	keeper_child_free(k, child);
+	if (k->n_children % TRIM_EVERY == 0)
+		(void)malloc_trim(0); /* whether there was anything to give back does not matter */
 	return 0;
 }
 
