@@ -53,7 +53,7 @@ static const char *const sys_masks[] = {
 };
 
 struct mask {
-	int null_fd;  /* a mount of the null device */
+	int null_fd;  /* the host's null device */
 	int empty_fd; /* an empty directory, made when first needed */
 };
 
@@ -118,12 +118,12 @@ static int cover_all(int dir_fd, int null_fd, const char *const *names, size_t n
 	return r;
 }
 
-int mask_proc(int proc_fd, int null_mount_fd, struct ct_error *err)
+int mask_proc(int proc_fd, int host_null_fd, struct ct_error *err)
 {
-	return cover_all(proc_fd, null_mount_fd, proc_masks, ARRAY_SIZE(proc_masks), err);
+	return cover_all(proc_fd, host_null_fd, proc_masks, ARRAY_SIZE(proc_masks), err);
 }
 
-int mask_sys(int sys_fd, int null_mount_fd, struct ct_error *err)
+int mask_sys(int sys_fd, int host_null_fd, struct ct_error *err)
 {
-	return cover_all(sys_fd, null_mount_fd, sys_masks, ARRAY_SIZE(sys_masks), err);
+	return cover_all(sys_fd, host_null_fd, sys_masks, ARRAY_SIZE(sys_masks), err);
 }

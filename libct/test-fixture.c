@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Containers for tests, without ctd: overlay roots, shells, cgroups, all below one temporary directory and
- * one cgroup, both removed at the end.
+ * Containers for tests, without ctd: overlay roots, shells, cgroups, all below one directory in /var/tmp (a
+ * tmpfs cannot be idmapped before Linux 6.3) and one cgroup, both removed at the end.
  */
 #include "libct/test-fixture.h"
 
@@ -76,7 +76,7 @@ static int make_directory(struct fixture *f, const char *lower)
 {
 	struct stat st;
 
-	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/test-libct-XXXXXX");
+	(void)snprintf(f->dir, sizeof(f->dir), "/var/tmp/test-libct-XXXXXX");
 	if (!mkdtemp(f->dir))
 		return sys_error();
 	f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -88,6 +88,19 @@ static int make_directory(struct fixture *f, const char *lower)
 	int fd = make_lower(f, "lower", lower);
 	fd_close(fd);
 	return fd < 0 ? fd : 0;
+}
+
+/* What controllers there are, for the cgroups of containers; none is needed. */
+static void enable_controllers(int cgroup_fd)
+{
+	_cleanup_free_ char *names = NULL;
+	char *rest, *name;
+
+	if (read_file_at(cgroup_fd, "cgroup.controllers", 4096, &names, NULL) < 0)
+		return;
+
+	for (name = strtok_r(names, " \n", &rest); name; name = strtok_r(NULL, " \n", &rest))
+		(void)write_file_printf_at(cgroup_fd, "cgroup.subtree_control", "+%s", name);
 }
 
 int fixture_init(struct fixture *f, const char *lower)
@@ -115,6 +128,8 @@ int fixture_init(struct fixture *f, const char *lower)
 		fixture_done(f);
 		return skip(err.text);
 	}
+
+	enable_controllers(f->cgroup_fd);
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 #define FIXTURE_BASE_ID 1879048192u
 
 struct fixture {
-	char dir[64]; /* below /tmp: lower layers, and one upper and work a container */
+	char dir[64]; /* below /var/tmp: lower layers, and one upper and work a container */
 	int dir_fd;
 	const char *lower; /* the lower layer of the next container, a name in dir; "lower" */
 	int cgroup_parent_fd;
