@@ -15,7 +15,8 @@
 #include "base/log.h"
 #include "ctd/manager.h"
 
-#define QUIET_USEC 30000
+#define QUIET_USEC  30000
+#define SETTLE_USEC 200000
 
 static bool slot_is_used(const struct pool *pool, uint32_t slot)
 {
@@ -56,8 +57,10 @@ int pool_claim_slot(struct pool *pool, uint32_t slot)
 
 void pool_release_slot(struct pool *pool, uint32_t slot)
 {
-	if (slot >= 1 && slot <= CONF_NUMBERS_MAX)
-		slot_mark(pool, slot, false);
+	if (slot < 1 || slot > CONF_NUMBERS_MAX)
+		return;
+	slot_mark(pool, slot, false);
+	pool_refill_later(pool);
 }
 
 static int item_link(struct pool *pool, struct pool_item *item, struct ct_error *err)
@@ -130,7 +133,7 @@ static int on_refill(sd_event_source *source, uint64_t usec, void *userdata)
 	struct ct_error error = { 0 };
 
 	if (pool->n_items >= pool->manager->conf.pool_size || pool->n_items >= POOL_MAX)
-		return 0;
+		return net_settle(pool->manager->net, NULL) > 0 ? pool_arm(pool, SETTLE_USEC) : 0;
 	if (item_make(pool, true, &pool->items[pool->n_items], &error) < 0) {
 		log_warning("cannot prepare a network namespace: %s", error.text);
 		return 0; /* the next start says it to who asks, or succeeds and tries again */

@@ -139,3 +139,10 @@ int net_object_remove(struct net_context *net, const struct net_object *object, 
 
 	return -EINVAL;
 }
+
+int net_settle(struct net_context *net, struct ct_error *err)
+{
+	int r = port_sweep(net, false, err);
+
+	return r < 0 ? r : (int)net->n_lingering;
+}

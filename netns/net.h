@@ -94,6 +94,10 @@ int net_port_configure(
 int net_port_release(
         struct net_context *net, const struct net_port_spec *spec, bool delete_link, struct ct_error *err);
 
+/* Released ports leave when the kernel has taken their namespace apart, some milliseconds later; then the chains
+ * of their filters have to go. To be called now and then: how many are still to go, or a negative errno. */
+int net_settle(struct net_context *net, struct ct_error *err);
+
 struct net_counters {
 	uint64_t in_bytes, in_packets, out_bytes, out_packets; /* in: towards the container */
 	uint64_t out_dropped;                                  /* by the filter */
