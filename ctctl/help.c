@@ -2,9 +2,9 @@
 /*
  * ctctl help: printed from the table of commands, so that it cannot be wrong.
  *
- * --list prints names alone, one a line: the commands, or with a family's name its members. --options prints
- * what a command accepts as `--name` or `--name=`, --operand which objects it takes. The completion is built
- * on these three, and the tests that look for a page and a test of each command.
+ * --list prints names alone, one a line: the commands, or the members of a family. --options prints what a
+ * command accepts, as `--name` or `--name=`, --keys the keys of the configuration that it takes, --operand
+ * which objects it names. The completion is built on these, and so are the tests that look for manual pages.
  */
 
 #include <errno.h>
@@ -78,19 +78,30 @@ void help_print_overview(const char *family)
 	        "\nMore: ctctl help COMMAND, man %s%s\n", family ? "ctctl-" : "ctctl", family ? family : "");
 }
 
-/* Once each, though a family has several rows. */
-static void print_names(const char *family)
+/* The first words, once each though a family has several rows. */
+static void print_first_words(void)
 {
 	const char *last = NULL;
 
 	for (const struct command *const *c = commands; *c; c++) {
-		const char *name = family ? (*c)->name + strlen(family) + 1 : command_first_word(*c);
-		if (family && !str_eq((*c)->family, family))
-			continue;
+		const char *name = command_first_word(*c);
 		if (!str_eq(name, last))
-			(void)puts(name);
+			(void)puts(name); /* finish_output looks at the stream's state */
 		last = name;
 	}
+}
+
+static void print_members(const char *family)
+{
+	for (const struct command *const *c = commands; *c; c++)
+		if (str_eq((*c)->family, family))
+			(void)puts((*c)->name + strlen(family) + 1); /* as above */
+}
+
+static void print_keys(void)
+{
+	for (const struct config_row *row = config_rows; row->option; row++)
+		(void)printf("%s=\n", row->kind == CONFIG_ADDRESS ? row->option : row->key); /* as above */
 }
 
 static void print_option_names(const struct command *command)
@@ -128,6 +139,7 @@ struct help_values {
 	bool list;
 	bool options;
 	bool operand;
+	bool keys;
 };
 
 static const struct option_row help_options[] = {
@@ -137,8 +149,32 @@ static const struct option_row help_options[] = {
 	        offsetof(struct help_values, options) },
 	{ "operand", 0, OPTION_FLAG, NULL, "what a command's operands name",
 	        offsetof(struct help_values, operand) },
+	{ "keys", 0, OPTION_FLAG, NULL, "the keys that set takes as KEY=VALUE",
+	        offsetof(struct help_values, keys) },
 	{ 0 },
 };
+
+/* Nothing, unless one of the options asks for it. */
+static int print_for_programs(
+        const struct help_values *v, const struct command *command, const char *family, struct ct_error *err)
+{
+	if ((v->options || v->operand) && !command)
+		return ct_error_kind_set(
+		        err, CT_ERROR_USAGE, -EINVAL, "help: --options and --operand need a command");
+
+	if (v->list && family)
+		print_members(family);
+	else if (v->list && !command)
+		print_first_words();
+	if (v->options)
+		print_option_names(command);
+	if (v->operand)
+		(void)puts(operand_name(command->completes)); /* finish_output looks at the stream's state */
+	if (v->keys)
+		print_keys();
+
+	return 0;
+}
 
 static int run_help(struct context *ctx, struct ct_error *err)
 {
@@ -159,19 +195,11 @@ static int run_help(struct context *ctx, struct ct_error *err)
 			return -EINVAL;
 	}
 
-	if ((v.options || v.operand) && !command)
-		return ct_error_kind_set(
-		        err, CT_ERROR_USAGE, -EINVAL, "help: --options and --operand need a command");
-	if (v.list)
-		print_names(family);
-	else if (v.options)
-		print_option_names(command);
-	else if (v.operand)
-		(void)puts(operand_name(command->completes));
-	else if (command)
-		help_print_command(command);
-	else
-		help_print_overview(family);
+	r = print_for_programs(&v, command, family, err);
+	if (r < 0)
+		return r;
+	if (!v.list && !v.options && !v.operand && !v.keys)
+		command ? help_print_command(command) : help_print_overview(family);
 
 	return finish_output(err);
 }

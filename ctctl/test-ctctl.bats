@@ -26,6 +26,8 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 	output_is $'list\nbuild\nshow\nremove\nrecipes'
 	run -0 ctctl help --list job
 	output_is $'list\nshow\ncancel'
+	run -0 ctctl help --list start
+	output_is ""
 }
 
 @test "--help after a command prints what help prints, and asks nobody" {
@@ -49,8 +51,8 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 
 @test "every option stands in its command's manual page" {
 	for name in $(ctctl help --list); do
-		members=$(ctctl help --list "$name" 2>/dev/null)
-		if [ "$members" = "$(ctctl help --list)" ]; then
+		members=$(ctctl help --list "$name")
+		if [ -z "$members" ]; then
 			lines=$(ctctl help --options "$name")
 		else
 			lines=$(for member in $members; do ctctl help --options "$name" "$member"; done)
@@ -565,4 +567,60 @@ missing  quota                    no project quota
 	answer 'DELETE /v1/jobs/3' 200 '{}'
 	ctctl job cancel 3
 	request_is 'DELETE /v1/jobs/3 '
+}
+
+# --- completion ------------------------------------------------------------------------------------------------------
+
+# What completes the last of the words, sorted.
+complete_words() {
+	COMP_WORDS=("$CTCTL" "$@")
+	COMP_CWORD=$#
+	COMPREPLY=()
+	_ctctl
+	printf '%s\n' "${COMPREPLY[@]}" | sort
+}
+
+@test "completion offers what the tables hold" {
+	source "$COMPLETION"
+	answer 'GET /v1/containers' 200 '{"containers":[{"name":"web1"},{"name":"web2"},{"name":"db"}]}'
+	answer 'GET /v1/templates' 200 '{"templates":[{"name":"debian"},{"name":"tiny"}]}'
+	answer 'GET /v1/recipes' 200 '{"recipes":[{"name":"ubuntu"}]}'
+	answer 'GET /v1/jobs?open=1' 200 '{"jobs":[{"id":7}]}'
+	[ "$(complete_words "")" = "$(ctctl help --list | sort)" ]
+	[ "$(complete_words te)" = template ]
+	[ "$(complete_words template "")" = "$(ctctl help --list template | sort)" ]
+	for name in $(ctctl help --list); do
+		[ -z "$(ctctl help --list "$name")" ] || continue
+		[ "$(complete_words "$name" -)" = "$(ctctl help --options "$name" | sort)" ]
+	done
+	[ "$(complete_words template build --)" = "$(ctctl help --options template build | grep ^-- | sort)" ]
+	[ "$(complete_words start "")" = $'db\nweb1\nweb2' ]
+	[ "$(complete_words stop web1 w)" = $'web1\nweb2' ]
+	[ "$(complete_words show web1 "")" = "" ]
+	[ "$(complete_words rename web1 "")" = "" ]
+	[ "$(complete_words create "")" = "" ]
+	[ "$(complete_words create --template "")" = $'debian\ntiny' ]
+	[ "$(complete_words create -t t)" = tiny ]
+	[ "$(complete_words create --template = d)" = debian ]
+	[ "$(complete_words template remove "")" = $'debian\ntiny' ]
+	[ "$(complete_words template build "")" = ubuntu ]
+	[ "$(complete_words job show "")" = 7 ]
+	[ "$(complete_words set web1 auto)" = $'autostart=\nautostart_order=' ]
+	[ "$(complete_words exec web1 tru)" != "" ]
+	[ "$(complete_words kill --signal TER)" = TERM ]
+	[ "$(complete_words help "")" = "$(ctctl help --list | sort)" ]
+	[ "$(complete_words help tem)" = template ]
+}
+
+@test "completion asks the daemon that the line names, and is quiet if there is none" {
+	source "$COMPLETION"
+	answer 'GET /v1/containers' 200 '{"containers":[{"name":"web1"}]}'
+	good=$CTD_SOCKET
+	export CTD_SOCKET=$DIR/none.sock
+	run -0 complete_words start ""
+	output_is ""
+	run -0 complete_words --socket "$good" start ""
+	output_is web1
+	run -0 complete_words --socket = "$good" start ""
+	output_is web1
 }

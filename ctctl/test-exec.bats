@@ -145,13 +145,13 @@ unchanged='[ "$before" = "$(stty -g)" ] && echo restored'
 
 @test "signals go to the program" {
 	for signal in TERM INT HUP QUIT USR1; do
-		env --default-signal "$CTCTL" exec c sh -c "trap 'echo got $signal; exit 5' $signal; echo ready; while :; do sleep 0.05; done" >"$DIR/out" 3>&- &
+		env --default-signal "$CTCTL" exec c sh -c "trap 'echo got $signal; exit 5' $signal; echo ready; while :; do sleep 0.05; done" >"$DIR/out-$signal" 3>&- &
 		local pid=$! status=0
-		until_ok grep -q ready "$DIR/out"
+		until_ok grep -q ready "$DIR/out-$signal"
 		kill -$signal $pid
 		wait $pid || status=$?
 		[ "$status" = 5 ]
-		grep -q "got $signal" "$DIR/out"
+		grep -q "got $signal" "$DIR/out-$signal"
 	done
 	requests | grep -q '^signal 15$'
 }
