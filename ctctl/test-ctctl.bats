@@ -60,7 +60,7 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 		for option in $lines; do
 			case $option in
 			--socket= | --request-id= | --json | --help | -h | --no-*) continue ;;
-			--*) word="Fl -${option#--}" ;;
+			--*) word="(Fl|,) -${option#--}" ;;
 			*) word="Fl ${option#-}" ;;
 			esac
 			grep -qE -- "${word%=}( |\$)" "$MAN/ctctl-$name.1" || {
