@@ -145,7 +145,7 @@ int keeper_client_pidfd(struct keeper_client *client, const char *key, keeper_re
 int keeper_client_forget(struct keeper_client *client, const char *key, keeper_reply_fn fn, void *userdata);
 /* Takes a living process over whose keeper died. pidfd and console_fd (-1: lost) are duplicated. The keeper
  * checks that pidfd is pid and that pid's start time is start_time: -ESRCH if not. When it ends, exit_code is
- * -1. -EEXIST if the key is taken. */
+ * -1 on kernels before 6.15. -EEXIST if the key is taken. */
 int keeper_client_adopt(struct keeper_client *client, const struct keeper_process *process, int pidfd,
         int console_fd, keeper_reply_fn fn, void *userdata);
 

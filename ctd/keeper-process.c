@@ -11,8 +11,8 @@
  * console later. waitid(P_PIDFD) reaps exactly this child: the keeper needs no SIGCHLD, and libct's
  * short-lived helpers are libct's to reap.
  *
- * A process that was adopted is not our child: its pidfd tells when, waitid says ECHILD, and the status stays
- * unknown.
+ * A process that was adopted is not our child: its pidfd tells when; how, only newer kernels tell
+ * (keeper-reap.c).
  */
 #include <errno.h>
 #include <malloc.h>
@@ -34,6 +34,9 @@
 #include "ctd/keeper.h"
 
 #define LIST_PER_PACKET 512
+
+/* How long the parent of an adopted process may take to reap it. */
+#define REAP_PATIENCE_USEC (5 * USEC_PER_SEC)
 
 /* After so many are forgotten their memory is given back: rings lie all over the heap. */
 #define TRIM_EVERY 64u
@@ -235,44 +238,10 @@ void keeper_child_on_status(struct keeper *k, struct keeper_child *child)
 		begin_running(k, child);
 }
 
-void keeper_child_on_deadline(struct keeper *k, struct keeper_child *child)
+/* It is gone, and what can be known of it is. */
+static void finish_child(struct keeper *k, struct keeper_child *child)
 {
-	(void)ct_error_set(child->error, -ETIMEDOUT, "exec",
-	        "the process did not reach its exec within %llu s and was killed",
-	        KEEPER_EXEC_DEADLINE_USEC / USEC_PER_SEC); /* the code is in it */
-	fail_child(k, child);
-}
-
-/* Exit status as a shell would say it, and the signal beside it. */
-static void reap(struct keeper_child *child)
-{
-	siginfo_t info = { 0 };
-
-	child->info.exit_code = -1;
-	child->info.exit_signal = 0;
-	child->info.exited_usec = now_realtime_usec();
-
-	if (waitid(P_PIDFD, (id_t)child->pidfd.fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
-		return; /* ECHILD: adopted */
-
-	if (info.si_code == CLD_EXITED) {
-		child->info.exit_code = info.si_status;
-	} else {
-		child->info.exit_signal = info.si_status;
-		child->info.exit_code = 128 + info.si_status;
-	}
-}
-
-void keeper_child_on_exit(struct keeper *k, struct keeper_child *child)
-{
-	/* It may have executed and exited before its status was looked at. */
-	if (child->error && child->error->code == 0)
-		keeper_child_on_status(k, child);
-	if (child->error && child->error->code == 0)
-		(void)ct_error_set(
-		        child->error, -ECHILD, "exec", "the process was killed before its exec"); /* in it */
-
-	reap(child);
+	keeper_timer_set(k, &child->deadline_usec, 0);
 	child->info.state = KEEPER_PROCESS_EXITED;
 	keeper_close_source(k, &child->pidfd);
 
@@ -284,6 +253,40 @@ void keeper_child_on_exit(struct keeper *k, struct keeper_child *child)
 	if (child->console)
 		keeper_console_end(k, child->console);
 	keeper_broadcast_exit(k, &child->info);
+}
+
+void keeper_child_on_deadline(struct keeper *k, struct keeper_child *child)
+{
+	if (!child->error) {
+		finish_child(k, child); /* adopted, ended, and nobody reaps it */
+		return;
+	}
+
+	(void)ct_error_set(child->error, -ETIMEDOUT, "exec",
+	        "the process did not reach its exec within %llu s and was killed",
+	        KEEPER_EXEC_DEADLINE_USEC / USEC_PER_SEC); /* the code is in it */
+	fail_child(k, child);
+}
+
+void keeper_child_on_exit(struct keeper *k, struct keeper_child *child)
+{
+	/* It may have executed and exited before its status was looked at. */
+	if (child->error && child->error->code == 0)
+		keeper_child_on_status(k, child);
+	if (child->error && child->error->code == 0)
+		(void)ct_error_set(
+		        child->error, -ECHILD, "exec", "the process was killed before its exec"); /* in it */
+
+	if (keeper_reap(child->pidfd.fd, &child->info) != 0) {
+		finish_child(k, child);
+		return;
+	}
+
+	/* Adopted, and not reaped by whoever its parent is now: its pidfd hangs up (which is always waited
+	 * for) when it is. */
+	(void)keeper_rewatch(k, &child->pidfd, 0); /* it is there: cannot fail */
+	if (!child->deadline_usec)
+		keeper_timer_set(k, &child->deadline_usec, now_monotonic_usec() + REAP_PATIENCE_USEC);
 }
 
 /* What runs is told apart by the message's type alone: the rest of a start and of an exec is the same. */

@@ -56,7 +56,8 @@ enum keeper_type {
 	/* From now on events come to this connection. */
 	KEEPER_SUBSCRIBE,
 	/* Key, pid, start time, pidfd and perhaps the console's master, if somebody kept a duplicate: a
-	 * process whose first keeper died. Its end is seen through the pidfd, its status is not known. <-
+	 * process whose first keeper died. Its end is seen through the pidfd, its status is not known before
+	 * Linux 6.15. <-
 	 * struct keeper_process */
 	KEEPER_ADOPT,
 	/* A sealed memfd with a new keeper binary. The answer comes from the new one; children are kept. <-
@@ -109,10 +110,11 @@ struct keeper_process {
 	char key[KEEPER_KEY_MAX];
 	uint32_t state; /* enum keeper_process_state */
 	int32_t pid;
-	uint64_t start_time;  /* clock ticks since boot */
-	int32_t exit_code;    /* of EXITED: 0..255, or 128 + signal; -1: not known (adopted) */
-	int32_t exit_signal;  /* 0 if it exited by itself. Init of a pid namespace that called reboot(2) dies
-	                       * by SIGHUP (to  restart) or SIGINT (to halt) */
+	uint64_t start_time; /* clock ticks since boot */
+	int32_t exit_code;   /* of EXITED: 0..255, or 128 + signal; -1: not known (adopted, before Linux 6.15)
+	                      */
+	int32_t exit_signal; /* 0 if it exited by itself. Init of a pid namespace that called reboot(2) dies
+	                      * by SIGHUP (to  restart) or SIGINT (to halt) */
 	uint64_t exited_usec; /* CLOCK_REALTIME */
 	uint32_t adopted, has_console;
 };

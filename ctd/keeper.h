@@ -160,6 +160,12 @@ void keeper_child_on_status(struct keeper *k, struct keeper_child *child);
 void keeper_child_on_exit(struct keeper *k, struct keeper_child *child);
 void keeper_child_on_deadline(struct keeper *k, struct keeper_child *child);
 
+/* ---- keeper-reap.c */
+
+/* Fills exit_code, exit_signal and exited_usec of a process that has ended, and reaps it if it is our child.
+ * 1, 0 if it is too early to say, negative errno if it cannot be known: then exit_code is -1. */
+int keeper_reap(int pidfd, struct keeper_process *info);
+
 /* ---- keeper-console.c */
 
 struct keeper_client {

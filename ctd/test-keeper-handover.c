@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,6 +180,17 @@ static int adopt(const struct keeper_process *process, int pidfd, int console_fd
 	        &reply);
 }
 
+/* Linux 6.15 tells the status of a process that is not a child to whoever has its pidfd. */
+static bool knows_strangers(void)
+{
+	struct utsname name;
+	unsigned int major = 0, minor = 0;
+
+	assert_int_equal(uname(&name), 0);
+	assert_int_equal(sscanf(name.release, "%u.%u", &major, &minor), 2);
+	return major > 6 || (major == 6 && minor >= 15);
+}
+
 static void test_adopt_with_console(void **state)
 {
 	_cleanup_keeper_reply_ struct keeper_reply init = KEEPER_REPLY_INIT, again = KEEPER_REPLY_INIT;
@@ -213,8 +224,8 @@ static void test_adopt_with_console(void **state)
 
 	assert_int_equal(write(looker, "exit\n", 5), 5);
 	process = rig_await_exit(&rig, "c/adopted");
-	assert_int_equal(process.exit_code, -1);
 	assert_true(process.adopted);
+	assert_int_equal(process.exit_code, knows_strangers() ? 4 : -1);
 	assert_true(rig_expect_end(looker, NULL));
 	close(looker);
 	rig_box_done(&rig, &box, "c/adopted");
@@ -297,7 +308,7 @@ static void test_console_lost(void **state)
 		assert_true(rig_find(&rig, "c/lost", &process));
 		assert_false(process.has_console);
 		assert_int_equal(keeper_client_signal(rig.client, "c/lost", SIGKILL, NULL, NULL), 0);
-		assert_int_equal(rig_await_exit(&rig, "c/lost").exit_code, -1);
+		assert_int_equal(rig_await_exit(&rig, "c/lost").exit_signal, knows_strangers() ? SIGKILL : 0);
 		rig_box_done(&rig, &box, "c/lost");
 	}
 }
