@@ -38,12 +38,6 @@
 #define NETWORK   NFT_PAYLOAD_NETWORK_HEADER
 #define TRANSPORT NFT_PAYLOAD_TRANSPORT_HEADER
 
-/* Types of nft(8). */
-#define TYPE_PROTOCOL 12
-#define TYPE_SERVICE  13
-#define TYPE_ICMP4    14
-#define TYPE_ICMP6    29
-
 /* Sets that never change. */
 enum { PLAIN6 = 20, ERRORS_AND_ECHO6, ROUTER_TYPES4, SERVER_PORTS };
 static const uint8_t plain6[] = { IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP, IPPROTO_ESP, IPPROTO_GRE,
@@ -70,13 +64,13 @@ static void add_sets(const struct nft_place *p)
 	sets_add(p);
 	for (size_t i = 0; i < ARRAY_SIZE(server_ports); i++)
 		ports[i] = htons(server_ports[i]);
-	add_constant_set(
-	        p, &(struct nft_set){ "plain6", PLAIN6, TYPE_PROTOCOL, 1, 0 }, plain6, ARRAY_SIZE(plain6));
-	add_constant_set(p, &(struct nft_set){ "errors-and-echo6", ERRORS_AND_ECHO6, TYPE_ICMP6, 1, 0 },
+	add_constant_set(p, &(struct nft_set){ "plain6", PLAIN6, NFT_TYPE_PROTOCOL, 1, 0 }, plain6,
+	        ARRAY_SIZE(plain6));
+	add_constant_set(p, &(struct nft_set){ "errors-and-echo6", ERRORS_AND_ECHO6, NFT_TYPE_ICMP6, 1, 0 },
 	        errors_and_echo6, ARRAY_SIZE(errors_and_echo6));
-	add_constant_set(p, &(struct nft_set){ "router-types4", ROUTER_TYPES4, TYPE_ICMP4, 1, 0 },
+	add_constant_set(p, &(struct nft_set){ "router-types4", ROUTER_TYPES4, NFT_TYPE_ICMP4, 1, 0 },
 	        router_types4, ARRAY_SIZE(router_types4));
-	add_constant_set(p, &(struct nft_set){ "server-ports", SERVER_PORTS, TYPE_SERVICE, 2, 0 }, ports,
+	add_constant_set(p, &(struct nft_set){ "server-ports", SERVER_PORTS, NFT_TYPE_SERVICE, 2, 0 }, ports,
 	        ARRAY_SIZE(ports));
 }
 
@@ -124,11 +118,6 @@ static void match_to_gateway(struct nl_batch *b, uint32_t op)
 	nft_payload(b, LINK, 0, 6, R(0));
 	nft_cmp(b, R(0), op, net_gateway_mac, 6);
 }
-
-/* RULE(p, chain, b) { expressions } */
-#define RULE(p, chain)                                                                                       \
-	for (struct nft_rule rule_ = nft_rule_begin(p, chain), *once_ = &rule_; once_;                       \
-	        nft_rule_end(p, &rule_), once_ = NULL)
 
 /* Sends the frame, which is an answer by now, back to where it came from. */
 static void turn_around(struct nl_batch *b)

@@ -15,6 +15,7 @@
 #include "netns/guard.h"
 #include "netns/link.h"
 #include "netns/port.h"
+#include "netns/publish.h"
 #include "netns/scan.h"
 
 #include <errno.h>
@@ -35,10 +36,7 @@
 #define SOURCE6_OFFSET      8
 #define DESTINATION6_OFFSET 24
 
-/* Types of nft(8). */
-#define TYPE_IP4     7
-#define TYPE_IP6     8
-#define TYPE_SERVICE (12 << 6 | 13)
+#define TYPE_SERVICE (NFT_TYPE_PROTOCOL << 6 | NFT_TYPE_SERVICE)
 
 struct service_key {
 	uint8_t protocol[4];
@@ -47,14 +45,10 @@ struct service_key {
 
 enum { NAT4, NAT6, SERVICES, SETS }; /* their ids begin at 30, the ones of port_sets at 1 */
 static const struct nft_set sets[SETS] = {
-	[NAT4] = { "nat4", 30, TYPE_IP4, 4, NFT_SET_INTERVAL },
-	[NAT6] = { "nat6", 31, TYPE_IP6, 16, NFT_SET_INTERVAL },
+	[NAT4] = { "nat4", 30, NFT_TYPE_IP4, 4, NFT_SET_INTERVAL },
+	[NAT6] = { "nat6", 31, NFT_TYPE_IP6, 16, NFT_SET_INTERVAL },
 	[SERVICES] = { "services", 32, TYPE_SERVICE, sizeof(struct service_key), 0 },
 };
-
-#define RULE(p, chain)                                                                                       \
-	for (struct nft_rule rule_ = nft_rule_begin(p, chain), *once_ = &rule_; once_;                       \
-	        nft_rule_end(p, &rule_), once_ = NULL)
 
 struct layout {
 	struct net_context *net;
@@ -277,6 +271,13 @@ static void add_masquerade(struct layout *l, uint8_t family)
 		match_nat(l, family, true, false);
 		nft_masquerade(l->b);
 	}
+	RULE(&l->p, "postrouting")
+	{ /* by way of a published port, perhaps to itself, which would take its own address for a forgery */
+		match_ours(l, NFT_META_OIFNAME, NFT_CMP_EQ);
+		match_nat(l, family, true, false);
+		match_state(l, NFT_CT_STATUS, IPS_DST_NAT);
+		nft_masquerade(l->b);
+	}
 }
 
 static void add_networks(struct layout *l, int family, const struct nft_set *set)
@@ -355,6 +356,7 @@ static void add_inet_table(struct layout *l)
 	add_forward(l);
 	add_masquerade(l, NFPROTO_IPV4);
 	add_masquerade(l, NFPROTO_IPV6);
+	publish_add_table(&l->p);
 }
 
 /* With forwarding on, a host no longer listens to router advertisements unless accept_ra is 2: it would lose

@@ -94,8 +94,9 @@ int net_port_configure(
 int net_port_release(
         struct net_context *net, const struct net_port_spec *spec, bool delete_link, struct ct_error *err);
 
-/* Released ports leave when the kernel has taken their namespace apart, some milliseconds later; then the chains
- * of their filters have to go. To be called now and then: how many are still to go, or a negative errno. */
+/* Released ports leave when the kernel has taken their namespace apart, some milliseconds later; then the
+ * chains of their filters have to go. To be called now and then: how many are still to go, or a negative
+ * errno. */
 int net_settle(struct net_context *net, struct ct_error *err);
 
 struct net_counters {
@@ -121,6 +122,28 @@ struct net_limits {
  */
 int net_port_limit(struct net_context *net, const char *host_name, const struct net_limits *limits,
         struct ct_error *err);
+
+/* Ports of the host that lead to a container, which sees the client's own address. Containers on nat networks
+ * that come by this way are seen under an address of the host. */
+struct net_publish {
+	uint8_t protocol;       /* IPPROTO_TCP or IPPROTO_UDP */
+	struct ip_addr address; /* of the host; family 0: any that is local to it (one with an address of its
+	                           own wins over it) */
+	uint16_t port, to_port; /* the first */
+	uint16_t count;         /* of consecutive ports, 1 to NET_PUBLISH_MAX; 0 is 1 */
+	struct ip_addr to;      /* of the container */
+};
+#define NET_PUBLISH_MAX 1000
+
+/* All of the list or nothing. What is there already with the same target is no error; -EEXIST says which port
+ * leads elsewhere, or is listened on by the host itself. */
+int net_publish_add(struct net_context *net, const struct net_publish *list, size_t n, struct ct_error *err);
+/* What is not there is no error. */
+int net_publish_remove(
+        struct net_context *net, const struct net_publish *list, size_t n, struct ct_error *err);
+/* Port by port (count 1), for fsck. A return other than 0 stops and is returned. */
+int net_publish_dump(struct net_context *net, int (*each)(const struct net_publish *publish, void *userdata),
+        void *userdata, struct ct_error *err);
 
 /* What the kernel has with our tag, for fsck: called once per object; a positive return stops and is
  * returned. */

@@ -8,6 +8,7 @@
 #include "netns/nft.h"
 
 #include <errno.h>
+#include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <string.h>
 
@@ -82,6 +83,10 @@ void nft_chain_flush(const struct nft_place *p, const char *name)
 	nl_put_str(p->b, NFTA_RULE_CHAIN, name);
 }
 
+/* A note that nft(8) leaves and reads: without it it prints names backwards. Type 0, length 4, value 1 (in
+ * the host's order). */
+static const uint8_t host_order[6] = { 0, 4, 1 };
+
 void nft_set_add(const struct nft_place *p, const struct nft_set *set)
 {
 	nft_message(p, "add a filter set", NFT_MSG_NEWSET, NLM_F_CREATE);
@@ -91,6 +96,12 @@ void nft_set_add(const struct nft_place *p, const struct nft_set *set)
 	nl_put_be32(p->b, NFTA_SET_FLAGS, set->flags);
 	nl_put_be32(p->b, NFTA_SET_KEY_TYPE, set->key_type);
 	nl_put_be32(p->b, NFTA_SET_KEY_LEN, set->key_len);
+	if (set->flags & NFT_SET_MAP) {
+		nl_put_be32(p->b, NFTA_SET_DATA_TYPE, set->data_type);
+		nl_put_be32(p->b, NFTA_SET_DATA_LEN, set->data_len);
+	}
+	if (set->key_type == NFT_TYPE_IFNAME)
+		nl_put(p->b, NFTA_SET_USERDATA, host_order, sizeof(host_order));
 }
 
 void nft_set_flush(const struct nft_place *p, const char *name)
@@ -125,6 +136,19 @@ void nft_element(const struct nft_place *p, struct nft_elements *e, const void *
 	size_t element = nl_nest(p->b, NFTA_LIST_ELEM);
 
 	put_key(p->b, key, len);
+	nl_nest_end(p->b, element);
+	e->n++;
+}
+
+void nft_element_mapped(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len,
+        const void *data, size_t data_len)
+{
+	size_t element = nl_nest(p->b, NFTA_LIST_ELEM), nest;
+
+	put_key(p->b, key, len);
+	nest = nl_nest(p->b, NFTA_SET_ELEM_DATA);
+	nl_put(p->b, NFTA_DATA_VALUE, data, data_len);
+	nl_nest_end(p->b, nest);
 	nl_nest_end(p->b, element);
 	e->n++;
 }
@@ -374,6 +398,17 @@ void nft_lookup(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t r
 	expr_end(b, e);
 }
 
+void nft_lookup_map(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t reg, uint32_t data_reg)
+{
+	struct expr e = expr_begin(b, "lookup");
+
+	nl_put_str(b, NFTA_LOOKUP_SET, set);
+	nl_put_be32(b, NFTA_LOOKUP_SET_ID, set_id);
+	nl_put_be32(b, NFTA_LOOKUP_SREG, reg);
+	nl_put_be32(b, NFTA_LOOKUP_DREG, data_reg);
+	expr_end(b, e);
+}
+
 void nft_verdict(struct nl_batch *b, int32_t code, const char *chain)
 {
 	struct expr e = expr_begin(b, "immediate");
@@ -387,6 +422,28 @@ void nft_verdict(struct nl_batch *b, int32_t code, const char *chain)
 		nl_put_str(b, NFTA_VERDICT_CHAIN, chain);
 	nl_nest_end(b, verdict);
 	nl_nest_end(b, data);
+	expr_end(b, e);
+}
+
+void nft_dnat(struct nl_batch *b, uint32_t family, uint32_t address_reg, uint32_t port_reg)
+{
+	struct expr e = expr_begin(b, "nat");
+
+	nl_put_be32(b, NFTA_NAT_TYPE, NFT_NAT_DNAT);
+	nl_put_be32(b, NFTA_NAT_FAMILY, family);
+	nl_put_be32(b, NFTA_NAT_REG_ADDR_MIN, address_reg);
+	nl_put_be32(b, NFTA_NAT_REG_PROTO_MIN, port_reg);
+	nl_put_be32(b, NFTA_NAT_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED);
+	expr_end(b, e);
+}
+
+void nft_destination_type(struct nl_batch *b, uint32_t reg)
+{
+	struct expr e = expr_begin(b, "fib");
+
+	nl_put_be32(b, NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+	nl_put_be32(b, NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
+	nl_put_be32(b, NFTA_FIB_DREG, reg);
 	expr_end(b, e);
 }
 

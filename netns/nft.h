@@ -50,6 +50,7 @@ struct nft_set {
 	uint32_t key_type; /* as nft(8) numbers its types, so that it can print them */
 	uint32_t key_len;
 	uint32_t flags;
+	uint32_t data_type, data_len; /* of a map (NFT_SET_MAP in flags) */
 };
 
 void nft_set_add(const struct nft_place *p, const struct nft_set *set);
@@ -77,7 +78,24 @@ void nft_element_over(const struct nft_place *p, struct nft_elements *e, const v
 void nft_element_connections(
         const struct nft_place *p, struct nft_elements *e, const void *key, size_t len, uint32_t count);
 void nft_element_interval(const struct nft_place *p, struct nft_elements *e, const struct ip_addr *network);
+/* Of a map. */
+void nft_element_mapped(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len,
+        const void *data, size_t data_len);
 void nft_elements_end(const struct nft_place *p, struct nft_elements *e);
+
+/* Types as nft(8) numbers them, six bits each in a concatenation: the kernel does not care, but nft prints by
+ * them. */
+enum {
+	NFT_TYPE_IP4 = 7,
+	NFT_TYPE_IP6 = 8,
+	NFT_TYPE_ETHER = 9,
+	NFT_TYPE_PROTOCOL = 12,
+	NFT_TYPE_SERVICE = 13,
+	NFT_TYPE_ICMP4 = 14,
+	NFT_TYPE_MARK = 19,
+	NFT_TYPE_ICMP6 = 29,
+	NFT_TYPE_IFNAME = 41,
+};
 
 /* A rule: begin, expressions, end. */
 struct nft_rule {
@@ -85,6 +103,11 @@ struct nft_rule {
 };
 struct nft_rule nft_rule_begin(const struct nft_place *p, const char *chain);
 void nft_rule_end(const struct nft_place *p, struct nft_rule *rule);
+
+/* RULE(place, chain) { expressions } */
+#define RULE(p, chain)                                                                                       \
+	for (struct nft_rule rule_ = nft_rule_begin(p, chain), *once_ = &rule_; once_;                       \
+	        nft_rule_end(p, &rule_), once_ = NULL)
 
 void nft_meta(struct nl_batch *b, uint32_t key, uint32_t reg);
 void nft_ct(struct nl_batch *b, uint32_t key, uint32_t reg);
@@ -106,7 +129,12 @@ void nft_cmp_host32(struct nl_batch *b, uint32_t reg, uint32_t op, uint32_t valu
 void nft_mask(struct nl_batch *b, uint32_t reg, const void *mask, size_t len);
 void nft_lookup(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t reg, bool inverted);
 void nft_verdict(struct nl_batch *b, int32_t code, const char *chain); /* chain for NFT_JUMP, NFT_GOTO */
+/* The value goes to data_reg. */
+void nft_lookup_map(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t reg, uint32_t data_reg);
 void nft_masquerade(struct nl_batch *b);
+/* To the address and port in the registers; family NFPROTO_IPV4 or NFPROTO_IPV6. */
+void nft_dnat(struct nl_batch *b, uint32_t family, uint32_t address_reg, uint32_t port_reg);
+void nft_destination_type(struct nl_batch *b, uint32_t reg); /* RTN_LOCAL and so on, of the host's routes */
 void nft_forward(
         struct nl_batch *b, uint32_t device_reg); /* out of the device whose index is in the register */
 void nft_reject_tcp(struct nl_batch *b);          /* with a reset */

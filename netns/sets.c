@@ -14,29 +14,24 @@
 #include <errno.h>
 #include <string.h>
 
-/* Types of nft(8), six bits each in a concatenation, so that it can print the sets. */
-#define TYPE_IP4    7
-#define TYPE_IP6    8
-#define TYPE_ETHER  9
-#define TYPE_IFNAME 41
-#define TYPE_PORT   (TYPE_IFNAME << 6 | TYPE_ETHER)
+#define TYPE_PORT (NFT_TYPE_IFNAME << 6 | NFT_TYPE_ETHER)
 
 const struct nft_set port_sets[PORT_SETS] = {
 	[PORT_MAC] = { "ports", 1, TYPE_PORT, sizeof(struct port_key), 0 },
-	[PORT_SOURCE4] = { "source4", 2, TYPE_PORT << 6 | TYPE_IP4, sizeof(struct source4_key), 0 },
-	[PORT_SOURCE6] = { "source6", 3, TYPE_PORT << 6 | TYPE_IP6, sizeof(struct source6_key), 0 },
-	[PORT_BLOCK64] = { "block64", 4, TYPE_PORT << 6 | TYPE_IP6, sizeof(struct source6_key), 0 },
-	[PORT_BLOCK56] = { "block56", 5, TYPE_PORT << 6 | TYPE_IP6, sizeof(struct source6_key), 0 },
-	[PORT_BLOCK48] = { "block48", 6, TYPE_PORT << 6 | TYPE_IP6, sizeof(struct source6_key), 0 },
-	[PORT_SENT] = { "sent", 7, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_RECEIVED] = { "received", 8, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_REFUSED] = { "refused", 9, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_PACKETS_OUT] = { "packets-out", 10, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_PACKETS_IN] = { "packets-in", 11, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_CONNECTIONS] = { "connections", 12, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_NEW_CONNECTIONS] = { "new-connections", 13, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_NO_MAIL] = { "no-mail", 14, TYPE_IFNAME, IFNAMSIZ, 0 },
-	[PORT_INTERNAL] = { "internal", 15, TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_SOURCE4] = { "source4", 2, TYPE_PORT << 6 | NFT_TYPE_IP4, sizeof(struct source4_key), 0 },
+	[PORT_SOURCE6] = { "source6", 3, TYPE_PORT << 6 | NFT_TYPE_IP6, sizeof(struct source6_key), 0 },
+	[PORT_BLOCK64] = { "block64", 4, TYPE_PORT << 6 | NFT_TYPE_IP6, sizeof(struct source6_key), 0 },
+	[PORT_BLOCK56] = { "block56", 5, TYPE_PORT << 6 | NFT_TYPE_IP6, sizeof(struct source6_key), 0 },
+	[PORT_BLOCK48] = { "block48", 6, TYPE_PORT << 6 | NFT_TYPE_IP6, sizeof(struct source6_key), 0 },
+	[PORT_SENT] = { "sent", 7, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_RECEIVED] = { "received", 8, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_REFUSED] = { "refused", 9, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_PACKETS_OUT] = { "packets-out", 10, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_PACKETS_IN] = { "packets-in", 11, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_CONNECTIONS] = { "connections", 12, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_NEW_CONNECTIONS] = { "new-connections", 13, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_NO_MAIL] = { "no-mail", 14, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_INTERNAL] = { "internal", 15, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 };
 
 enum port_set port_set_of(const struct ip_addr *a)
