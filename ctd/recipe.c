@@ -40,7 +40,8 @@ static void list_free(char **list)
 void recipe_done(struct recipe *recipe)
 {
 	char *words[] = { recipe->name, recipe->description, recipe->distribution, recipe->release,
-		recipe->suite, recipe->mirror, recipe->components, recipe->keyring, recipe->stop_signal };
+		recipe->suite, recipe->mirror, recipe->components, recipe->keyring, recipe->stop_signal,
+		recipe->variant };
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		free(words[i]);
@@ -287,6 +288,16 @@ static bool is_component_list(const char *text)
 	       !strstr(text, " -");
 }
 
+static bool is_variant(const char *word)
+{
+	static const char *const variants[] = { "minbase", "apt", "essential", "extract" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(variants); i++)
+		if (str_eq(variants[i], word))
+			return true;
+	return false;
+}
+
 static bool is_env(const char *word)
 {
 	return is_word(word) && strchr(word, '=');
@@ -300,6 +311,7 @@ static const struct key keys[] = {
 	{ "builder", read_builder, 0, NULL, "mmdebstrap or host" },
 	{ "distribution", read_text, AT(distribution), is_word, "a word" },
 	{ "release", read_text, AT(release), is_word, "a word" },
+	{ "variant", read_text, AT(variant), is_variant, "minbase, apt, essential or extract" },
 	{ "suite", read_text, AT(suite), is_suite, "the name of a suite" },
 	{ "mirror", read_text, AT(mirror), is_mirror, "a URL with http://, https:// or file:/" },
 	{ "components", read_text, AT(components), is_component_list, "names of components" },

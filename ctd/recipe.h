@@ -38,6 +38,7 @@ struct recipe {
 	char *name, *description;
 	enum recipe_builder builder;
 	char *distribution, *release;                /* NULL: as the built tree's os-release says */
+	char *variant;                               /* of mmdebstrap; NULL: minbase */
 	char *suite, *mirror, *components, *keyring; /* NULL: the host's own */
 	char **packages;                             /* NULL-ended */
 	char **init, **env, **run_masks;             /* NULL-ended */
