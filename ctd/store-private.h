@@ -22,7 +22,8 @@
 #include "base/error.h"
 #include "ctd/store.h"
 
-#define STORE_STATEMENTS 96
+#define STORE_STATEMENTS  96
+#define STORE_LOG_RESERVE (4 * 1024 * 1024) /* also the journal_size_limit */
 
 struct statement {
 	const char *sql; /* a literal: found again by its address */
@@ -33,6 +34,7 @@ struct statement {
 struct store {
 	sqlite3 *db;
 	char *path;
+	int file; /* the database once more: see store-reserve.c */
 
 	unsigned depth; /* of transactions */
 	bool doomed;    /* an inner one was rolled back: the outer one cannot be committed */
@@ -93,3 +95,5 @@ extern const char store_schema[];
  * database gets schema as the newest version. -EPROTO for a newer one or one that is not ours. */
 int store_migrate(struct store *store, const char *schema, const char *const *migrations, size_t n_migrations,
         struct ct_error *err);
+/* Sets space aside for a full disk, now and whenever the log is copied to the database. */
+void store_reserve(struct store *store);

@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/fd.h"
 #include "base/str.h"
 
 /* How long another process (an operator's sqlite3) may hold the lock before we give up. The event loop stands
@@ -44,7 +45,7 @@ static int sync_parent(const char *path)
 	return 0;
 }
 
-static int make_file(const char *path, struct ct_error *err)
+static int make_file(const char *path, int *ret_fd, struct ct_error *err)
 {
 	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -64,6 +65,7 @@ static int make_file(const char *path, struct ct_error *err)
 		return ct_error_set(
 		        err, r, "store", "cannot sync the directory of \"%s\": %s", path, strerror(-r));
 
+	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
@@ -75,7 +77,7 @@ static int configure(struct store *store, struct ct_error *err)
 	                              "PRAGMA trusted_schema = OFF;"
 	                              "PRAGMA temp_store = MEMORY;"
 	                              "PRAGMA cache_size = -512;" /* KiB: the whole daemon has 16 MiB */
-	                              "PRAGMA journal_size_limit = 4194304;";
+	                              "PRAGMA journal_size_limit = 4194304;"; /* STORE_LOG_RESERVE */
 
 	(void)sqlite3_extended_result_codes(store->db, 1);
 	(void)sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MSEC);
@@ -106,18 +108,19 @@ DEFINE_CLEANUP(struct store *, store_close);
 
 int store_open(const char *path, struct store **ret, struct ct_error *err)
 {
-	int r = make_file(path, err);
-	if (r < 0)
-		return r;
-
 	CLEANUP(store_closep) struct store *store = calloc(1, sizeof(*store));
 	if (!store)
 		return ct_error_set(err, -ENOMEM, "store", "out of memory");
 
 	store->number_hint = 1;
+	store->file = -1;
 	store->path = strdup(path);
 	if (!store->path)
 		return ct_error_set(err, -ENOMEM, "store", "out of memory");
+
+	int r = make_file(path, &store->file, err);
+	if (r < 0)
+		return r;
 
 	r = sqlite3_open_v2(
 	        path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
@@ -138,6 +141,7 @@ int store_open(const char *path, struct store **ret, struct ct_error *err)
 	if (r < 0)
 		return r;
 
+	store_reserve(store);
 	*ret = TAKE_PTR(store);
 	return 0;
 }
@@ -157,6 +161,7 @@ void store_close(struct store *store)
 	assert(r == SQLITE_OK);
 	(void)r; /* unused when assertions are off */
 
+	store->file = fd_close(store->file);
 	free(store->path);
 	free(store);
 }

@@ -69,19 +69,30 @@ static void test_full_inside(void **state)
 	assert_int_equal(store_meta_set(f->store, "small", "1", &err), 0);
 }
 
-/* A file system that is really full, in a mount namespace of its own. */
-static int full_disk_child(void)
+/* A tmpfs of this size on /tmp, in a mount namespace of the test's own; 77: not permitted. */
+static int enter_tmpfs(const char *size)
 {
-	struct fixture f = { .dir = "/tmp" };
-	struct ct_error err = { 0 };
+	char options[32];
 
+	snprintf(options, sizeof(options), "size=%s", size);
 	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		return 77;
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	        mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m") < 0)
+	        mount("tmpfs", "/tmp", "tmpfs", 0, options) < 0)
 		return 77;
+	return 0;
+}
 
-	snprintf(f.path, sizeof(f.path), "/tmp/ctd.db");
+/* Too small for a reserve. */
+static int full_disk_child(void)
+{
+	struct fixture f = { .dir = "/tmp", .path = "/tmp/ctd.db" };
+	struct ct_error err = { 0 };
+
+	int r = enter_tmpfs("1m");
+	if (r != 0)
+		return r;
+
 	assert_int_equal(store_open(f.path, &f.store, &err), 0);
 	fill_until_full(&f);
 	store_reopen(&f);
@@ -89,16 +100,70 @@ static int full_disk_child(void)
 	return 0;
 }
 
-static void test_full_disk(void **state)
+static void fill_disk(void)
 {
+	char block[4096] = "";
+	int fd = open("/tmp/filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	while (write(fd, block, sizeof(block)) > 0)
+		;
+	assert_int_equal(errno, ENOSPC);
+	close(fd);
+}
+
+/* Somebody else has filled the disk: containers are stopped and destroyed all the same, and what was recorded
+ * is there afterwards. */
+static int reserve_child(void)
+{
+	struct fixture f = { .dir = "/tmp", .path = "/tmp/ctd.db" };
+	struct ct_error err = { 0 };
+	struct job_row job = {
+		.verb = (char *)"destroy", .object = (char *)"x", .params = (char *)"{}", .created_usec = 1
+	};
+
+	int r = enter_tmpfs("8m");
+	if (r != 0)
+		return r;
+
+	assert_int_equal(store_open(f.path, &f.store, &err), 0);
+	put_template(f.store, "tiny", DIGEST_A);
+	for (unsigned i = 1; i <= 100; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "c%u", i);
+		assert_int_equal(put_container(f.store, i, name, NULL, NULL), 0);
+	}
+
+	fill_disk();
+	for (unsigned i = 1; i <= 100; i++) {
+		assert_int_equal(store_begin(f.store, true, &err), 0);
+		assert_int_equal(store_job_insert(f.store, &job, &err), 0);
+		assert_int_equal(store_commit(f.store, &err), 0);
+		assert_int_equal(store_begin(f.store, true, &err), 0);
+		assert_int_equal(store_container_delete(f.store, ctid_of(i), &err), 0);
+		assert_int_equal(store_job_finish(f.store, job.id, "{}", NULL, &err), 0);
+		if (store_commit(f.store, &err) < 0)
+			fail_msg("after %u: %s", i, err.text);
+	}
+
+	store_reopen(&f);
+	assert_int_equal(count_all_containers(f.store), 0);
+	assert_int_equal(store_job_get(f.store, 100, &job, &err), 0);
+	job_row_done(&job);
+	store_close(f.store);
+	return 0;
+}
+
+static void run_child(int (*child)(void))
+{
+	int status;
 	pid_t pid = fork();
+
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		int r = full_disk_child();
+		int r = child();
 		_exit(r);
 	}
 
-	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	if (WEXITSTATUS(status) == 77) {
@@ -106,6 +171,16 @@ static void test_full_disk(void **state)
 		skip();
 	}
 	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_full_disk(void **state)
+{
+	run_child(full_disk_child);
+}
+
+static void test_reserve(void **state)
+{
+	run_child(reserve_child);
 }
 
 static void test_not_ours(void **state)
@@ -210,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_full_inside),
 		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_reserve),
 		TEST(test_not_ours),
 		TEST(test_damaged),
 		TEST(test_migrations),

@@ -199,7 +199,7 @@ malformed() # SEED
 	malformed 2 >"$CTD_DIR/statuses"
 	cat "$CTD_DIR/statuses"
 	[ "$(awk '{ n += $1 } END { print n }' "$CTD_DIR/statuses")" = 1000 ]
-	! grep -qv ' 400$' "$CTD_DIR/statuses"
+	run ! grep -v ' 400$' "$CTD_DIR/statuses"
 	after=$(resident)
 	echo "anonymous memory before $before KiB, after $after KiB"
 	[ $((after - before)) -le 600 ] # the database's page cache grows to 512
