@@ -130,7 +130,9 @@ struct ct_spec {
 
 	uint32_t base_id;    /* host id of the container's 0 */
 	uint64_t capabilities; /* bounding, permitted and effective set of init, bit N: capability N; 0: ct_capabilities_default() */
-	struct ct_seccomp_program seccomp; /* borrowed; count 0 is refused unless unconfined is set */
+	/* Borrowed; count 0 is refused unless unconfined is set. It is in force while /dev and the cgroup filesystem are mounted, so a program
+	 * of the caller's own must allow what that takes. */
+	struct ct_seccomp_program seccomp;
 	bool unconfined;     /* for benchmarks and tests of the library only: no seccomp filter */
 	bool nesting;        /* proc and sys without masks that would keep nested containers from starting */
 

@@ -57,10 +57,12 @@ static int make_mount_point(int dev_fd, const char *name, struct ct_error *err)
 	return fd;
 }
 
-static int check_node(int fd, const struct node *node, struct ct_error *err)
+static int take_node(const struct node *node, struct ct_error *err)
 {
+	_cleanup_close_ int fd = -1;
 	struct stat st;
 
+	fd = open_tree(AT_FDCWD, node->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		int r = sys_error();
 		return ct_error_set(
@@ -70,24 +72,7 @@ static int check_node(int fd, const struct node *node, struct ct_error *err)
 		return ct_error_set(err, -ENODEV, "dev",
 		        "\"%s\" of the host is not the character device %u:%u", node->host_path, node->major,
 		        node->minor);
-	return 0;
-}
-
-static int take_node(const struct node *node, struct ct_error *err)
-{
-	_cleanup_close_ int fd = open_tree(
-	        AT_FDCWD, node->host_path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
-
-	int r = check_node(fd, node, err);
-	return r < 0 ? r : TAKE_FD(fd);
-}
-
-int dev_open_host_null(struct ct_error *err)
-{
-	_cleanup_close_ int fd = open(nodes[0].host_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-
-	int r = check_node(fd, &nodes[0], err);
-	return r < 0 ? r : TAKE_FD(fd);
+	return TAKE_FD(fd);
 }
 
 int dev_take_nodes(struct mounts *m, struct ct_error *err)

@@ -7,22 +7,25 @@
  * and a neighbour or the host would not want shown (kernel addresses, keys, timers, the host's command line,
  * the files behind loop devices, energy counters, firmware), and closes some of the former twice.
  *
- * A file is covered by the null device, a directory by an empty read-only tmpfs, on fds below the new mounts,
- * without following links. What a kernel does not have is skipped. The masks cannot be taken off inside: see
- * lock.c; and with a locked mask in place no second, naked procfs can be mounted either.
+ * A file is covered by the host's null device, which dev.c has looked at, a directory by an empty read-only
+ * tmpfs. The targets are named relative to the working directory, which is a procfs or sysfs that has just
+ * been made: there is nobody yet who could have put a link into it, and the kernel has none at these names.
+ * With mount(2) that is one system call a mask, where clones moved by fd take six. What a kernel does not
+ * have is skipped.
+ *
+ * The masks cannot be taken off inside: see lock.c; and with a locked mask in place no second, naked procfs
+ * can be mounted either.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
-#include "base/path.h"
 #include "libct/mounts.h"
 #include "libct/sys.h"
 
-static const char *const proc_masks[] = {
-	"acpi",
-	"asound",
+static const char *const proc_files[] = {
 	"cmdline",
 	"kallsyms",
 	"kcore",
@@ -31,14 +34,17 @@ static const char *const proc_masks[] = {
 	"kmsg",
 	"latency_stats",
 	"sched_debug",
-	"scsi",
 	"swaps",
 	"sysrq-trigger",
 	"timer_list",
-	"timer_stats",
+	NULL,
 };
 
-static const char *const sys_masks[] = {
+static const char *const proc_directories[] = { "acpi", "asound", "scsi", NULL };
+
+static const char *const sys_files[] = { "kernel/notes", "kernel/vmcoreinfo", NULL };
+
+static const char *const sys_directories[] = {
 	"devices/virtual/block", /* loop/backing_file is a path of the host, dm/name a name */
 	"devices/virtual/dmi",
 	"devices/virtual/powercap",
@@ -46,84 +52,66 @@ static const char *const sys_masks[] = {
 	"hypervisor",
 	"kernel/boot_params",
 	"kernel/debug",
-	"kernel/notes",
 	"kernel/slab",
 	"kernel/tracing",
-	"kernel/vmcoreinfo",
+	NULL,
 };
 
-struct mask {
-	int null_fd;  /* the host's null device */
-	int empty_fd; /* an empty directory, made when first needed */
-};
-
-static int clone_mount(int fd, struct ct_error *err)
+static int explain(const char *name, struct ct_error *err)
 {
-	int clone = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-	if (clone < 0) {
-		int r = sys_error();
-		return ct_error_set(err, r, "mask", "cannot clone a mount to mask with: %s", sys_reason(r));
-	}
-	return clone;
+	int r = sys_error();
+
+	return ct_error_set(err, r, "mask", "cannot mask \"%s\": %s", name, sys_reason(r));
 }
 
-static int cover_directory(struct mask *mask, int target, const char *name, struct ct_error *err)
+static int cover_files(const char *const *names, struct ct_error *err)
+{
+	for (; *names; names++)
+		if (mount("/dev/null", *names, NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+			return explain(*names, err);
+	return 0;
+}
+
+/* The first that is there gets the tmpfs, the others are bound from it. */
+static int cover_directories(const char *const *names, struct ct_error *err)
 {
 	static const char *const options[] = { "size", "4k", "nr_inodes", "1", "mode", "0555", NULL };
-	_cleanup_close_ int clone = -1;
+	const unsigned int attr =
+	        MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+	_cleanup_close_ int empty = -1;
+	const char *first = NULL;
 
-	if (mask->empty_fd < 0) {
-		mask->empty_fd = mount_new("tmpfs", options,
-		        MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
-		return mask->empty_fd < 0 ? mask->empty_fd : mount_on_fd(mask->empty_fd, target, name, err);
+	for (; *names; names++) {
+		if (first && mount(first, *names, NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+			return explain(*names, err);
+		if (first || access(*names, F_OK) < 0)
+			continue;
+
+		empty = mount_new("tmpfs", options, attr, err);
+		if (empty < 0)
+			return empty;
+		if (move_mount(empty, "", AT_FDCWD, *names, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			return explain(*names, err);
+		first = *names;
 	}
-
-	clone = clone_mount(mask->empty_fd, err);
-	return clone < 0 ? clone : mount_on_fd(clone, target, name, err);
+	return 0;
 }
 
-static int cover(struct mask *mask, int dir_fd, const char *name, struct ct_error *err)
+static int cover(int dir_fd, const char *const *files, const char *const *directories, struct ct_error *err)
 {
-	_cleanup_close_ int target = -1, clone = -1;
-	struct stat st;
+	if (fchdir(dir_fd) < 0)
+		return explain("its filesystem", err);
 
-	target = open_beneath(dir_fd, name, O_PATH, 0);
-	if (target == -ENOENT)
-		return 0;
-	if (target < 0)
-		return ct_error_set(
-		        err, target, "mask", "cannot open \"%s\" to mask it: %s", name, sys_reason(target));
-
-	if (fstat(target, &st) < 0) {
-		int r = sys_error();
-		return ct_error_set(
-		        err, r, "mask", "cannot look at \"%s\" to mask it: %s", name, sys_reason(r));
-	}
-	if (S_ISDIR(st.st_mode))
-		return cover_directory(mask, target, name, err);
-
-	clone = clone_mount(mask->null_fd, err);
-	return clone < 0 ? clone : mount_on_fd(clone, target, name, err);
+	int r = cover_files(files, err);
+	return r < 0 ? r : cover_directories(directories, err);
 }
 
-static int cover_all(int dir_fd, int null_fd, const char *const *names, size_t n, struct ct_error *err)
+int mask_proc(int proc_fd, struct ct_error *err)
 {
-	struct mask mask = { .null_fd = null_fd, .empty_fd = -1 };
-	int r = 0;
-
-	for (size_t i = 0; i < n && r >= 0; i++)
-		r = cover(&mask, dir_fd, names[i], err);
-
-	fd_close(mask.empty_fd);
-	return r;
+	return cover(proc_fd, proc_files, proc_directories, err);
 }
 
-int mask_proc(int proc_fd, int host_null_fd, struct ct_error *err)
+int mask_sys(int sys_fd, struct ct_error *err)
 {
-	return cover_all(proc_fd, host_null_fd, proc_masks, ARRAY_SIZE(proc_masks), err);
-}
-
-int mask_sys(int sys_fd, int host_null_fd, struct ct_error *err)
-{
-	return cover_all(sys_fd, host_null_fd, sys_masks, ARRAY_SIZE(sys_masks), err);
+	return cover(sys_fd, sys_files, sys_directories, err);
 }

@@ -155,23 +155,23 @@ static int attach_root(int root_mount_fd, struct mounts *m, struct ct_error *err
 	return 0;
 }
 
-static int build_proc(const struct ct_spec *spec, int host_null_fd, struct mounts *m, struct ct_error *err)
+static int build_proc(const struct ct_spec *spec, struct mounts *m, struct ct_error *err)
 {
 	_cleanup_close_ int proc = mount_new_at(m->root_fd, "proc", "proc", NULL, API_ATTR, err);
 
 	if (proc < 0)
 		return proc;
-	return spec->nesting ? 0 : mask_proc(proc, host_null_fd, err);
+	return spec->nesting ? 0 : mask_proc(proc, err);
 }
 
-static int build_sys(const struct ct_spec *spec, int host_null_fd, struct mounts *m, struct ct_error *err)
+static int build_sys(const struct ct_spec *spec, struct mounts *m, struct ct_error *err)
 {
 	unsigned int readonly = spec->nesting ? 0 : MOUNT_ATTR_RDONLY;
 	_cleanup_close_ int sys = mount_new_at(m->root_fd, "sys", "sysfs", NULL, API_ATTR | readonly, err);
 
 	if (sys < 0)
 		return sys;
-	return spec->nesting ? 0 : mask_sys(sys, host_null_fd, err);
+	return spec->nesting ? 0 : mask_sys(sys, err);
 }
 
 /* A unit is masked by a link to /dev/null in the directory of runtime units. */
@@ -221,10 +221,6 @@ static int build_dev(struct mounts *m, struct ct_error *err)
 int mounts_build_locked(const struct ct_spec *spec, int root_mount_fd, const int *bind_fds, struct mounts *m,
         struct ct_error *err)
 {
-	_cleanup_close_ int host_null = dev_open_host_null(err);
-	if (host_null < 0)
-		return host_null;
-
 	int r = dev_take_nodes(m, err);
 	if (r < 0)
 		return r;
@@ -233,11 +229,11 @@ int mounts_build_locked(const struct ct_spec *spec, int root_mount_fd, const int
 	if (r < 0)
 		return r;
 
-	r = build_proc(spec, host_null, m, err);
+	r = build_proc(spec, m, err);
 	if (r < 0)
 		return r;
 
-	r = build_sys(spec, host_null, m, err);
+	r = build_sys(spec, m, err);
 	if (r < 0)
 		return r;
 

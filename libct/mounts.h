@@ -47,13 +47,11 @@ int mounts_build_open(const struct ct_spec *spec, int mntns_fd, struct mounts *m
 
 /* dev.c: clones the host's device nodes; fills a new /dev; opens init's standard streams. */
 int dev_take_nodes(struct mounts *m, struct ct_error *err);
-int dev_open_host_null(struct ct_error *err); /* an O_PATH fd */
 int dev_build(const struct ct_spec *spec, int dev_fd, struct mounts *m, struct ct_error *err);
 
-/* mask.c: covers what a tenant has no business with in its /proc and /sys by host_null_fd (a clone of a
- * mount of the null device) and by empty directories. */
-int mask_proc(int proc_fd, int host_null_fd, struct ct_error *err);
-int mask_sys(int sys_fd, int host_null_fd, struct ct_error *err);
+/* mask.c: covers what a tenant has no business with in its /proc and /sys. Changes the working directory. */
+int mask_proc(int proc_fd, struct ct_error *err);
+int mask_sys(int sys_fd, struct ct_error *err);
 
 /* binds.c */
 int binds_build(const struct ct_spec *spec, const int *bind_fds, int root_fd, struct ct_error *err);

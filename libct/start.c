@@ -24,6 +24,7 @@
 #include <sys/mount.h>
 
 #include "base/fd.h"
+#include "base/path.h"
 #include "libct/caps.h"
 #include "libct/child.h"
 #include "libct/ct.h"
@@ -72,6 +73,19 @@ static int set_stdio(struct mounts *m, int *status_fd, struct ct_error *err)
 	return child_set_stdio(fds, status_fd, err);
 }
 
+/* Looks init up in the new overlay, which knows nothing yet: a third of a millisecond that execve would take
+ * later. A program that cannot be opened is execve's to explain. O_NONBLOCK: it may be a fifo. */
+static void warm_up(const struct ct_spec *spec, const struct mounts *m)
+{
+	_cleanup_close_ int fd = open_in_root(m->root_fd, spec->argv[0], O_RDONLY | O_NONBLOCK, 0);
+	char head[256];
+
+	if (fd >= 0)
+		(void)pread(fd, head, sizeof(head), 0);
+}
+
+/* Between sending the tree and getting it back locked there are some hundred microseconds, in which the
+ * parent is at work and the child does what depends on no mount. */
 static int build_mounts(struct start *s, struct mounts *m, struct ct_error *err)
 {
 	_cleanup_close_ int tree = -1, mntns = -1;
@@ -88,6 +102,11 @@ static int build_mounts(struct start *s, struct mounts *m, struct ct_error *err)
 	if (r < 0)
 		return ct_error_set(err, r, "mount", "cannot hand over the mounts: %s", sys_reason(r));
 	tree = fd_close(tree);
+
+	warm_up(s->spec, m);
+	r = s->spec->unconfined ? 0 : child_load_seccomp(&s->spec->seccomp, err);
+	if (r < 0)
+		return r;
 
 	r = child_await_go(s->status_child, &mntns, err);
 	return r < 0 ? r : mounts_build_open(s->spec, mntns, m, err);
@@ -124,10 +143,6 @@ static int child_steps(struct start *s, struct ct_error *err)
 
 	uint64_t caps = spec->capabilities ? spec->capabilities : ct_capabilities_default();
 	r = caps_bound(caps, err);
-	if (r < 0)
-		return r;
-
-	r = spec->unconfined ? 0 : child_load_seccomp(&spec->seccomp, err);
 	if (r < 0)
 		return r;
 

@@ -126,6 +126,7 @@ static void it_is_confined_as_init(void **state)
 	assert_non_null(strstr(s, bounding));
 	assert_non_null(strstr(s, "NoNewPrivs:\t0"));
 	assert_non_null(strstr(s, "Seccomp:\t2"));
+	assert_non_null(strstr(s, "Seccomp_filters:\t1"));
 	expect(inside(ARGV("/probe", "syscalls")), "unshare-user", "EPERM");
 	expect(inside(ARGV("/probe", "sockets")), "family-38", "EAFNOSUPPORT");
 }

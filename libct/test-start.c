@@ -100,6 +100,7 @@ static void init_gets_what_it_should(void **state)
 	assert_non_null(strstr(s, "CapAmb:\t0000000000000000"));
 	assert_non_null(strstr(s, "NoNewPrivs:\t0"));
 	assert_non_null(strstr(s, "Seccomp:\t2"));
+	assert_non_null(strstr(s, "Seccomp_filters:\t1"));
 
 	char caps[64];
 	static const char *const sets[] = { "CapPrm", "CapEff", "CapBnd" };
