@@ -6,6 +6,9 @@
  * what overlayfs makes below work/ is charged as well. Without limits no project id is needed, and any file
  * system that overlays can stand on will do. Where quota is on, a container without limits has its id all the
  * same: usage is then exact.
+ *
+ * A directory with a limit has its limits set at each mount: what the kernel holds is then what is
+ * configured, whatever happened meanwhile (a store that was copied, an edited quota).
  */
 #include "quota/store.h"
 
@@ -18,6 +21,9 @@
 #include "base/unit.h"
 #include "quota/overlay.h"
 #include "quota/project.h"
+
+#define MOUNT_SLACK_BYTES  (256 * 1024)
+#define MOUNT_SLACK_INODES 16
 
 static bool wants_limits(const struct disk_spec *spec)
 {
@@ -117,18 +123,11 @@ static int dir_create(struct disk_store *store, const struct disk_spec *spec, in
 	return r;
 }
 
-static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
-        struct ct_error *err)
+static int dir_overlay(
+        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err)
 {
 	_cleanup_free_ char *lower = NULL, *upper = NULL, *work = NULL;
 	_cleanup_close_ int tree = -1;
-	int r;
-
-	/* What was promised at creation must hold at each start: the store may have been remounted without
-	 * quota since. */
-	r = check_limits(store, spec, err);
-	if (r < 0)
-		return r;
 
 	lower = str_printf("templates/%s/root", spec->template_digest);
 	upper = str_printf("containers/%s/upper", spec->ctid);
@@ -149,6 +148,37 @@ static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int
 		.file_handles = store->file_handles,
 	};
 	return overlay_mount(store->view_fd, &overlay, err);
+}
+
+static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
+        struct ct_error *err)
+{
+	struct project_limits limits = spec_limits(spec), wider = limits;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	/* What was promised at creation must hold at each start: the store may have been remounted without
+	 * quota since. */
+	r = check_limits(store, spec, err);
+	if (r < 0)
+		return r;
+	if (!wants_limits(spec))
+		return dir_overlay(store, spec, idmap_userns_fd, err);
+
+	/* Overlayfs makes its work directory anew. A container that has filled its disk must start all the
+	 * same. */
+	wider.bytes += limits.bytes > 0 ? MOUNT_SLACK_BYTES : 0;
+	wider.inodes += limits.inodes > 0 ? MOUNT_SLACK_INODES : 0;
+	r = project_set_limits(store->fd, spec->project_id, &wider, err);
+	if (r < 0)
+		return r;
+
+	fd = dir_overlay(store, spec, idmap_userns_fd, err);
+	r = project_set_limits(store->fd, spec->project_id, &limits, fd < 0 ? NULL : err);
+	if (fd < 0 || r < 0)
+		return fd < 0 ? fd : r;
+
+	return TAKE_FD(fd);
 }
 
 static int too_small(const struct project_state *state, const struct disk_spec *spec, struct ct_error *err)

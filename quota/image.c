@@ -35,12 +35,14 @@
 #include "base/unit.h"
 #include "quota/ext4.h"
 #include "quota/image-file.h"
+#include "quota/image-spare.h"
 #include "quota/loop.h"
 #include "quota/overlay.h"
 
 #define IMAGE_NAME "disk.img"
 #define IMAGE_COPY "disk.img.new"
 #define LOOP_NAME  "loop"
+#define OWN_INODES 48 /* ext4's reserved ones, the layers' directories, the spare room */
 
 static int image_check(const struct disk_spec *spec, struct ct_error *err)
 {
@@ -174,7 +176,7 @@ static int image_fill(
 		return root;
 
 	r = disk_make_layers(store, root, spec->template_digest, err);
-	if (r < 0)
+	if (r < 0 || (r = image_spare_take(root, err)) < 0)
 		return r;
 
 	if (syncfs(root) < 0)
@@ -198,7 +200,7 @@ static int image_create(
 	if (image < 0)
 		return ct_error_set(err, -errno, "image", "cannot make the disk image: %s", strerror(errno));
 
-	r = ext4_make(image, spec->bytes, spec->inodes, err);
+	r = ext4_make(image, spec->bytes, spec->inodes > 0 ? spec->inodes + OWN_INODES : 0, err);
 	if (r < 0)
 		return r;
 
@@ -210,20 +212,12 @@ static int image_create(
 	        image, &(struct image_sold){ .bytes = spec->bytes, .inodes = spec->inodes }, err);
 }
 
-static int image_mount(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
-        struct ct_error *err)
+static int image_overlay(struct disk_store *store, const struct disk_spec *spec, int loop,
+        int idmap_userns_fd, struct ct_error *err)
 {
-	_cleanup_close_ int image = -1, loop = -1, upper = -1, lower = -1;
+	_cleanup_close_ int upper = -1, lower = -1;
 	_cleanup_free_ char *lower_path = NULL;
 	int r;
-
-	image = image_open(dirfd, spec->ctid, err);
-	if (image < 0)
-		return image;
-
-	loop = image_device(dirfd, image, spec->ctid, err);
-	if (loop < 0)
-		return loop;
 
 	upper = device_mount(loop, err);
 	if (upper < 0)
@@ -250,6 +244,53 @@ static int image_mount(struct disk_store *store, const struct disk_spec *spec, i
 		.file_handles = store->file_handles,
 	};
 	return overlay_mount(store->view_fd, &overlay, err);
+}
+
+/* On a disk that is full to the last block or inode; what overlayfs does not keep of the spare room is spare
+ * again. */
+static int image_overlay_full(struct disk_store *store, const struct disk_spec *spec, int loop,
+        int idmap_userns_fd, struct ct_error *err)
+{
+	_cleanup_close_ int mount_fd = -1, root = -1;
+	int fd, r;
+
+	mount_fd = device_mount(loop, err);
+	if (mount_fd < 0)
+		return mount_fd;
+
+	root = mount_root(mount_fd, err);
+	if (root < 0)
+		return root;
+
+	r = image_spare_give(root, err);
+	if (r < 0)
+		return r;
+
+	fd = image_overlay(store, spec, loop, idmap_userns_fd, err);
+	(void)image_spare_take(
+	        root, NULL); /* as much as there is; the next mount takes the rest, or needs none */
+	return fd;
+}
+
+static int image_mount(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
+        struct ct_error *err)
+{
+	_cleanup_close_ int image = -1, loop = -1;
+	int r;
+
+	image = image_open(dirfd, spec->ctid, err);
+	if (image < 0)
+		return image;
+
+	loop = image_device(dirfd, image, spec->ctid, err);
+	if (loop < 0)
+		return loop;
+
+	r = image_overlay(store, spec, loop, idmap_userns_fd, err);
+	if (r == -ENOSPC || r == -EROFS)
+		r = image_overlay_full(store, spec, loop, idmap_userns_fd, err);
+
+	return r;
 }
 
 /* What is in the image now: of the mounted file system if it is, else of the file. */

@@ -33,6 +33,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -282,7 +283,8 @@ int overlay_mount(int view_fd, const struct overlay_spec *spec, struct ct_error 
 {
 	_cleanup_free_ char *lower = NULL, *upper = NULL, *work = NULL;
 	const char *top = spec->upper_fd == spec->lower_fd ? VIEW_LOWER : VIEW_UPPER;
-	int r;
+	_cleanup_close_ int fd = -1;
+	struct statvfs st;
 
 	lower = str_printf("%s/%s", VIEW_LOWER, spec->lower_path);
 	upper = str_printf("%s/%s", top, spec->upper_path);
@@ -304,9 +306,14 @@ int overlay_mount(int view_fd, const struct overlay_spec *spec, struct ct_error 
 	};
 	struct errand errand = { .run = overlay_build, .view_fd = view_fd, .spec = spec, .options = options };
 
-	r = errand_do(&errand);
-	if (r < 0)
-		return overlay_failed(r, &errand, err);
+	fd = errand_do(&errand);
+	if (fd < 0)
+		return overlay_failed(fd, &errand, err);
 
-	return r;
+	/* What it cannot set up in the upper layer it does not report: it mounts without. */
+	if (fstatvfs(fd, &st) < 0 || (st.f_flag & ST_RDONLY))
+		return ct_error_set(err, -EROFS, "mount",
+		        "the overlay came up read-only; the upper layer is full, on a read-only file system, or on one that overlays cannot write to");
+
+	return TAKE_FD(fd);
 }

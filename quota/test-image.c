@@ -139,6 +139,36 @@ static void test_size_holds(void **state)
 	assert_in_range(in, 64 * MIB, 70 * MIB);
 	assert_int_equal(close(TAKE_FD(root)), 0);
 	assert_detached();
+
+	/* A container with a full disk can be started, and its disk is writable. */
+	root = mounted(t, &plain);
+	assert_int_equal(unlinkat(root, "big", 0), 0);
+	test_write(root, "small", "x", 0600);
+}
+
+static void test_full_of_inodes(void **state)
+{
+	struct disk_spec spec = plain;
+	struct test_store *t = *state;
+	_cleanup_close_ int root = -1;
+	char name[16];
+	int r = 0;
+
+	spec.inodes = 1000;
+	created(t, &spec);
+	root = mounted(t, &spec);
+	for (unsigned int i = 0; r == 0 && i < 5000; i++) {
+		(void)snprintf(name, sizeof(name), "f%u", i);
+		r = mknodat(root, name, S_IFREG | 0600, 0);
+	}
+	assert_int_equal(r, -1);
+	assert_int_equal(errno, ENOSPC);
+	assert_int_equal(close(TAKE_FD(root)), 0);
+	assert_detached();
+
+	root = mounted(t, &spec);
+	assert_int_equal(unlinkat(root, "f0", 0), 0);
+	test_write(root, "small", "x", 0600);
 }
 
 static void test_thin_and_discarding(void **state)
@@ -217,8 +247,9 @@ static void test_inodes(void **state)
 	spec.inodes = 20000;
 	created(t, &spec);
 	usage = usage_of(t, &spec);
-	assert_in_range(usage.inodes_limit, 20000, 20500);
-	assert_in_range(usage.inodes_used, 11, 20);
+	assert_in_range(usage.inodes_limit, 20000, 20600);
+	assert_in_range(usage.inodes_limit - usage.inodes_used, 20000, 20600);
+	assert_in_range(usage.inodes_used, 11, 48);
 
 	spec.inodes = 30000;
 	assert_int_equal(disk_resize(t->store, &spec, &err), -EOPNOTSUPP);
@@ -371,6 +402,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORE_TEST(test_size_holds),
+		STORE_TEST(test_full_of_inodes),
 		STORE_TEST(test_thin_and_discarding),
 		STORE_TEST(test_ids_and_reuse),
 		STORE_TEST(test_inodes),
