@@ -13,6 +13,8 @@ setup() {
 }
 
 teardown() {
+	touch "$GO" # what waits for it must not wait for ever
+	wait
 	rm -rf "$STORE" "$GO"
 	if mountpoint -q /srv; then
 		umount /srv
@@ -52,7 +54,7 @@ limit_holds() {
 	[ "${BASH_REMATCH[1]}" -ge "$size" ]
 	[ "${lines[2]}" = "exact 1" ]
 
-	# Room again when it is removed.
+	# A full disk can be started on (each run mounts it anew), and there is room again when something is removed.
 	inside 'rm big; head -c 10M /dev/zero >half; sync half'
 }
 
@@ -64,6 +66,7 @@ inodes_hold() {
 	[ "$made" -lt 200 ]
 	run "$TOOL" "$STORE" usage "$SPEC"
 	[ "${lines[1]}" = "inodes 200 of 200" ]
+	inside 'rm f1 && : >again'
 }
 
 resizes() {
@@ -75,17 +78,19 @@ resizes() {
 	[[ $output == *"holds 15"* ]]
 	[ "$(inside 'df -k --output=size . | tail -1 | tr -d " "')" = 20480 ]
 
-	"$TOOL" "$STORE" resize "$DISK,dir,40M,0,4713"
+	SPEC=$DISK,dir,40M,0,4713
+	"$TOOL" "$STORE" resize "$SPEC"
 	[ "$(inside 'df -k --output=size . | tail -1 | tr -d " "')" = 40960 ]
 	inside 'head -c 20M /dev/zero >more; sync more; rm data more'
-	"$TOOL" "$STORE" resize "$DISK,dir,10M,0,4713"
+	SPEC=$DISK,dir,10M,0,4713
+	"$TOOL" "$STORE" resize "$SPEC"
 	run -1 inside 'head -c 12M /dev/zero >data'
 }
 
 live_resize() {
 	create 20M 0 4714
 	# The disk is mounted and in use while the limit changes.
-	inside "touch ready; until [ -e $GO ]; do sleep 0.1; done; head -c 30M /dev/zero >data && sync data" &
+	inside "touch ready; until [ -e $GO ]; do sleep 0.1; done; head -c 30M /dev/zero >data && sync data" 3>&- &
 	while [ ! -e "$STORE/containers/$DISK/upper/ready" ]; do sleep 0.1; done
 	"$TOOL" "$STORE" resize "$DISK,dir,40M,0,4714"
 	touch "$GO"
@@ -192,20 +197,20 @@ ids_are_not_inherited() {
 	SPEC=$DISK,image,64M,0,0
 	"$TOOL" "$STORE" create "$SPEC"
 	inside "touch ready; until [ -e $GO ]; do sleep 0.1; done; head -c 150M /dev/zero >data && sync data && df -k --output=size . | tail -1" \
-		>"$BATS_TEST_TMPDIR/size" &
+		>"$BATS_TEST_TMPDIR/size" 3>&- &
 	local user=$!
-	while [ -z "$(losetup -n)" ]; do sleep 0.1; done
+	while [ -z "$(losetup -a)" ]; do sleep 0.1; done
 	run -1 inside true # in use
 	[[ $output == *"in use"* ]]
 	"$TOOL" "$STORE" resize "$DISK,image,200M,0,0"
-	[ "$(losetup -n | wc -l)" = 1 ] # and no second loop device for any of this
+	[ "$(losetup -a | wc -l)" = 1 ] # and no second loop device for any of this
 	touch "$GO"
 	wait "$user"
 	[ "$(cat "$BATS_TEST_TMPDIR/size")" -ge 204800 ]
 	[ "$(cat "$BATS_TEST_TMPDIR/size")" -le 225280 ]
 	for _ in $(seq 50); do
-		[ -n "$(losetup -n)" ] || break
+		[ -n "$(losetup -a)" ] || break
 		sleep 0.1
 	done
-	[ -z "$(losetup -n)" ]
+	[ -z "$(losetup -a)" ]
 }
