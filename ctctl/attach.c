@@ -30,7 +30,7 @@ void attach_message_done(struct attach_message *m)
 static int send_packet(int sock, json_t *packet)
 {
 	_cleanup_json_ json_t *owned = packet;
-	_cleanup_free_ char *text = packet ? json_dumps(packet, JSON_COMPACT) : NULL;
+	_cleanup_free_ char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
 
 	if (!text)
 		return -ENOMEM;

@@ -69,7 +69,7 @@ int command_each_container(
         struct context *ctx, const char *method, const char *verb, const json_t *body, struct ct_error *err);
 
 /* `ctctl: TEXT` on stderr, escaped. */
-void print_error(const struct ct_error *err);
+void tell_error(const struct ct_error *err);
 /* The answer of the API: on one line, indented on a terminal; always pure ASCII. Flushed; a full stdout is
  * -EIO. */
 int print_json(const json_t *value, struct ct_error *err);

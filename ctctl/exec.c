@@ -171,7 +171,7 @@ static int run_program(struct context *ctx, const struct exec_values *v, bool tt
 
 	r = start_exec(ctx, body, &answer, err);
 	if (r < 0 && is_exec_failure(err, &ctx->exit_status)) {
-		print_error(err);
+		tell_error(err);
 		return 0;
 	}
 	if (r < 0)

@@ -48,7 +48,7 @@ static int finish(const struct context *ctx, int r, struct ct_error *err)
 	if (err->code == 0)
 		(void)ct_error_kind_set(err, ct_error_kind_of(r), r, "%s", strerror(-r));
 	if (err->text[0])
-		print_error(err);
+		tell_error(err);
 
 	return ctx->client.unreachable ? EXIT_NO_DAEMON : exit_status_of(err->kind);
 }

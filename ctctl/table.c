@@ -208,7 +208,7 @@ int print_json_line(const json_t *value)
 	return putchar('\n') == EOF ? -EIO : 0;
 }
 
-void print_error(const struct ct_error *err)
+void tell_error(const struct ct_error *err)
 {
 	char text[4 * sizeof(err->text)];
 

@@ -49,7 +49,7 @@ int command_each_container(
 		if (one.code == 0)
 			(void)ct_error_set(&one, r, NULL, "%s", strerror(-r));
 
-		print_error(&one);
+		tell_error(&one);
 		if (first == 0) {
 			first = r;
 			*err = one;

@@ -5,6 +5,7 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
 	export BATS_TEST_TIMEOUT=30
+	[ -x "$FAKE_CTD" ] && [ -x "$CTCTL" ]
 }
 
 setup() {
