@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "ctd/keeper-binary.h"
 #include "ctd/test-keeper-rig.h"
 
 static struct rig rig;
@@ -325,6 +326,40 @@ static void test_what_a_container_inherits(void **state)
 	assert_string_equal(of_fds, "0  1  2  3\r\n"); /* 3 is how it lists them */
 }
 
+static char *read_proc(pid_t pid, const char *name)
+{
+	_cleanup_free_ char *path = str_printf("/proc/%d/%s", (int)pid, name);
+	char *text = NULL;
+
+	assert_int_equal(read_file_at(AT_FDCWD, path, 65536, &text, NULL), 0);
+	return text;
+}
+
+/* What the keeper is while it serves: a sealed program, few mounts and none of the host's disks, no files
+ * that are not its own. */
+static void test_the_keeper_itself(void **state)
+{
+	pid_t keeper = keeper_client_hello(rig.client)->pid;
+	_cleanup_free_ char *mounts = read_proc(keeper, "mountinfo"),
+	                    *exe = str_printf("/proc/%d/exe", (int)keeper);
+	_cleanup_close_ int fd = open(exe, O_RDONLY | O_CLOEXEC);
+	char target[64] = "";
+	size_t lines = 0;
+
+	assert_true(readlink(exe, target, sizeof(target) - 1) > 0);
+	assert_true(str_has_prefix(target, "/memfd:ct-keeper"));
+	assert_true(keeper_binary_is_sealed(fd));
+
+	for (const char *line = mounts; *line; line = strchr(line, '\n') + 1)
+		lines++;
+	assert_int_equal(lines, 5);
+	assert_null(strstr(mounts, " ext4 "));
+	assert_null(strstr(mounts, " overlay "));
+
+	assert_true(rig_count_fds(keeper) <=
+	            8); /* standard streams, epoll, directory, lock, socket, connection */
+}
+
 static void test_start_is_quick(void **state)
 {
 	enum { ROUNDS = 40 };
@@ -390,6 +425,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_thousand_execs),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_what_a_container_inherits),
+		cmocka_unit_test(test_the_keeper_itself),
 		cmocka_unit_test(test_start_is_quick),
 		cmocka_unit_test(test_quit_is_refused),
 	};
