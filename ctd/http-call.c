@@ -150,7 +150,7 @@ static void answer(struct call *call, unsigned status, const char *content_type,
 		return;
 	}
 
-	record_finish(call, status, data, message);
+	record_finish(call, status, data, len, message);
 	answer_waiters(call, status, content_type, data, len);
 
 	call->status = status;

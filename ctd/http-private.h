@@ -142,8 +142,8 @@ int call_read(struct call *call, struct ct_error *err);
 
 /* 0: go on; 1: answered or waiting (a repetition); negative: refuse with err. */
 int record_begin(struct call *call, struct ct_error *err);
-/* Writes the audit row and the answer under the request id. text NULL: no text answer. */
-void record_finish(struct call *call, unsigned status, const char *text, const char *message);
+/* Writes the audit row, and the answer under the request id. data may be NULL. */
+void record_finish(struct call *call, unsigned status, const char *data, size_t len, const char *message);
 
 /* http.c */
 void http_wake(struct http *http, struct call *call); /* the suspended call has been answered */

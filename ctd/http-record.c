@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <gcrypt.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -143,14 +144,17 @@ static int record_commit(
 	return store_commit(call->http->store, err);
 }
 
-void record_finish(struct call *call, unsigned status, const char *text, const char *message)
+void record_finish(struct call *call, unsigned status, const char *data, size_t len, const char *message)
 {
 	struct ct_error err = { 0 };
 
 	if (!call->http || !call->route || !call->route->changes || call->waiting)
 		return;
 
-	int r = record_commit(call, status, text ? text : "{}", message, &err);
+	/* What a handler gives need not be terminated. */
+	_cleanup_free_ char *text = call->recorded ? strndup(data ? data : "", len) : NULL;
+	int r = call->recorded && !text ? ct_error_set(&err, -ENOMEM, NULL, "out of memory")
+	                                : record_commit(call, status, text, message, &err);
 	if (r < 0 && !call->http->record_failed)
 		log_warning("cannot record the answer to %s (user %u): %s", call->route->operation,
 		        call->peer.uid, err.text);

@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -41,6 +40,8 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 char *__wrap_strdup(const char *s);
+
+#define NEVER (~0ul)
 
 static bool armed, for_ever;
 static unsigned long countdown, failed;
@@ -291,7 +292,7 @@ static void fail_each(struct world *w)
 			return;
 		}
 
-		countdown = ULONG_MAX;
+		countdown = NEVER;
 		expect(&w->front, 200, "PUT", "/v1/things/web", "{}", "web");
 		front_run(&w->front, USEC_PER_MSEC);
 		assert_int_equal(http_pending(w->front.http), 0);
@@ -320,7 +321,7 @@ int main(void)
 	sqlite3_mem_methods methods;
 
 	(void)signal(SIGPIPE, SIG_IGN); /* as the daemon does */
-	countdown = ULONG_MAX;
+	countdown = NEVER;
 	json_set_alloc_funcs(__wrap_malloc, free);
 	if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite_methods) != SQLITE_OK)
 		return 1;

@@ -66,12 +66,24 @@ static int handle_keep(struct manager *m, struct call *call, struct ct_error *er
 	return 0;
 }
 
+/* Bytes without a NUL behind them. */
+static int handle_bytes(struct manager *m, struct call *call, struct ct_error *err)
+{
+	char *bytes = malloc(9);
+
+	memcpy(bytes, "{\"a\":10}", 8);
+	bytes[8] = (char)('0' + seen.made++);
+	call_reply_data(call, 200, "application/json", bytes, 9);
+	return 0;
+}
+
 static const struct api_route routes[] = {
 	{ "GET", "/v1/things/{name}", "thingShow", false, handle_echo, "state limit" },
 	{ "PUT", "/v1/things/{name}", "thingSet", true, handle_echo },
 	{ "POST", "/v1/things", "thingMake", true, handle_make },
 	{ "POST", "/v1/things/{name}/fail", "thingFail", true, handle_fail },
 	{ "POST", "/v1/things/{name}/keep", "thingKeep", true, handle_keep },
+	{ "POST", "/v1/bytes", "bytesMake", true, handle_bytes },
 	{ "GET", "/v1/keep", "keepShow", false, handle_keep },
 	{ 0 },
 };
@@ -335,6 +347,18 @@ static void test_request_ids(void **state)
 	        "thingMake(made-2)=201:\nthingFail(state)=409:it is state\n");
 }
 
+static void test_recorded_bytes(void **state)
+{
+	struct front *f = *state;
+
+	for (int i = 0; i < 3; i++) {
+		_cleanup_response_ struct response r = { 0 };
+		ask(f, "POST", "/v1/bytes", ID, NULL, &r);
+		assert_int_equal(r.status, 200);
+		assert_string_equal(r.body.data, "{\"a\":10}0");
+	}
+}
+
 static void test_request_id_syntax(void **state)
 {
 	static const char *const bad[] = { "", "a b", "a/b", "\303\244",
@@ -570,6 +594,7 @@ int main(void)
 		TEST(test_errors),
 		TEST(test_audit),
 		TEST(test_request_ids),
+		TEST(test_recorded_bytes),
 		TEST(test_request_id_syntax),
 		TEST(test_late_answer),
 		TEST(test_late_error_and_no_body),
