@@ -10,7 +10,8 @@
  *
  * The end: the exit packet comes when the program is dead, so all that it wrote is in the pipes by then. What
  * the pipes hold at that moment is read (FIONREAD) and not more: a process it left behind may hold them open
- * for ever. A pty hands its bytes on in a kernel worker, so there it is read until a short silence.
+ * for ever. A pty hands its bytes on in a kernel worker, which a busy machine delays: there it is read to its
+ * end (EIO), or, if somebody holds it open, until a silence.
  *
  * Signals are blocked and read from a signalfd, so none can end us with the terminal raw. Without a terminal
  * of the program's own they are passed on; with one they can only come from outside (keys are bytes then) and
@@ -35,7 +36,7 @@
 
 #define RECONNECT_USEC (30 * USEC_PER_SEC)
 #define RETRY_USEC     (100 * USEC_PER_MSEC)
-#define SILENCE_MSEC   100
+#define SILENCE_MSEC   500
 #define TTY_DRAIN_MAX  (1024 * 1024)
 
 #define NEVER UINT64_MAX

@@ -247,7 +247,7 @@ unchanged='[ "$before" = "$(stty -g)" ] && echo restored'
 		on_terminal '"$CTCTL" exec -t c seq 3000 </dev/null | tr -d "\r" | cmp - <(seq 3000) && echo same'
 		output_is same
 		on_terminal '"$CTCTL" exec c seq 3000 >/dev/tty'
-		[ "${#lines[@]}" = 3000 ]
+		[ "${#lines[@]}" = 3000 ] || { echo "${#lines[@]} lines, status $status"; cat -A <<<"$output" | grep -vn "^[0-9]*^M\?\$" | head; return 1; }
 	done
 }
 
