@@ -52,6 +52,7 @@ struct http {
 
 	struct call *calls; /* kept by handlers or waiting for another call's answer */
 	size_t n_pending;
+	bool stopping;      /* in http_free: no handler is called any more */
 	bool record_failed; /* said once, until it works again */
 };
 

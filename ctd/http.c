@@ -208,6 +208,14 @@ static enum MHD_Result request_begin(
 	return MHD_YES;
 }
 
+static void refuse_while_stopping(struct call *call)
+{
+	struct ct_error err = { 0 };
+
+	(void)ct_error_set(&err, -ESHUTDOWN, NULL, "ctd is going down: ask again when it is back");
+	call_refuse(call, 503, &err);
+}
+
 /* Called when the headers are there, for each piece of the body, at the end of it, and after each resumption.
  */
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, const char *url,
@@ -225,7 +233,9 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
 		return call->discarded > HTTP_DISCARD_MAX ? MHD_NO : MHD_YES;
 	}
 
-	if (!call->answered) {
+	if (!call->answered && http->stopping) {
+		refuse_while_stopping(call);
+	} else if (!call->answered) {
 		call->connection->busy = true;
 		call_dispatch(call);
 	}
@@ -368,6 +378,12 @@ void http_free(struct http *http)
 {
 	if (!http)
 		return;
+
+	/* What has been answered goes out, if it is taken at once: resumption, answer, end of the connection.
+	 */
+	http->stopping = true;
+	for (int i = 0; http->daemon && i < 3; i++)
+		(void)MHD_run(http->daemon); /* as in run */
 
 	/* The library refuses to stop while something is suspended. */
 	for (struct call *call = http->calls; call; call = call->next)

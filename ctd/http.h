@@ -78,8 +78,9 @@ struct http_config {
 
 /* Listens. A socket that is left over is replaced if nobody answers on it, else -EADDRINUSE. */
 int http_new(const struct http_config *config, struct http **ret, struct ct_error *err);
-/* Calls that are not yet answered stay valid; their answers go nowhere (and are not recorded). The socket is
- * unlinked. */
+/* Answers that have been given go out as far as clients take them at once. Calls that are not yet answered
+ * stay valid; their answers go nowhere (and are not recorded). The socket is unlinked. Not to be called from
+ * within a handler. */
 void http_free(struct http *http);
 DEFINE_CLEANUP(struct http *, http_free);
 #define _cleanup_http_ CLEANUP(http_freep)

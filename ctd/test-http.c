@@ -551,6 +551,27 @@ static void test_stop_with_calls(void **state)
 	close(again);
 }
 
+/* Answers given just before the end are heard; who asks now is told to come again. */
+static void test_last_words(void **state)
+{
+	struct front *f = *state;
+	_cleanup_response_ struct response r = { 0 }, refused = { 0 };
+	_cleanup_close_ int one = client_connect(f), two = client_connect(f);
+
+	send_text(f, one, "POST /v1/things/x/keep HTTP/1.1\r\nHost: c\r\n\r\n");
+	front_run(f, 0);
+	send_text(f, two, "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\n\r\n");
+	call_reply(seen.kept[0], 200, json_pack("{s:b}", "last", 1));
+	http_free(TAKE_PTR(f->http));
+
+	client_receive(f, one, &r);
+	assert_int_equal(r.status, 200);
+	assert_string_equal(r.body.data, "{\"last\":true}");
+	client_receive(f, two, &refused);
+	assert_int_equal(refused.status, 503);
+	assert_int_equal(seen.echo, 0);
+}
+
 static void test_stop_listening(void **state)
 {
 	struct front *f = *state;
@@ -603,6 +624,7 @@ int main(void)
 		TEST(test_repetition_waits),
 		TEST(test_pipelining),
 		TEST(test_stop_with_calls),
+		TEST(test_last_words),
 		TEST(test_stop_listening),
 		TEST(test_record_fails),
 	};
