@@ -2,21 +2,22 @@
 /* Consoles: the masters of the containers' /dev/console, drained whether anybody looks or not.
  *
  * What comes out of a master goes into a ring; whoever attaches has a position in the stream and is sent,
- * without waiting, what the ring holds from there on. So there is no buffer per client, and scrollback is
+ * without waiting, what the ring holds from there on. So there is no buffer per viewer, and scrollback is
  * nothing but a position in the past. The ring grows in steps (most containers print little) up to
  * KEEPER_RING_MAX.
  *
- * Reading never overtakes a client: when the ring is full of what the slowest has not yet taken, the master
+ * Reading never overtakes a viewer: when the ring is full of what the slowest has not yet taken, the master
  * waits, as a terminal does behind a slow line. But no longer than STALL_USEC without a byte being taken;
- * then that client is dropped, because init of the container may be waiting in write(2). Nobody attached:
+ * then that viewer is dropped, because init of the container may be waiting in write(2). Nobody attached:
  * nobody waits.
  *
- * A tenant that floods its console gets WINDOW_BYTES in WINDOW_USEC and then waits too, so that the keeper,
- * which serves all, is not kept busy by one.
+ * A tenant that floods its console gets WINDOW_BYTES in WINDOW_USEC and then waits too; when many do, the
+ * windows become longer, so that the keeper, which serves all, is not kept busy by some.
  *
  * The master is edge-triggered. When no process in the container has the slave open, the kernel reports
  * EPOLLHUP for as long as that lasts, and a level-triggered wait would spin; an edge comes when something is
- * printed later. epoll_ctl(EPOLL_CTL_MOD) makes a new edge where we stopped reading by ourselves.
+ * printed later. Where we stop reading by ourselves there is no edge: the timer, or the event of the viewer
+ * that we waited for, reads on.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,13 +40,13 @@
 #define WINDOWS_AT_ONCE 4u
 #define STALL_USEC      (2 * USEC_PER_SEC)
 
-/* How much may be read without running over what a client has not yet got. */
+/* How much may be read without running over what a viewer has not yet got. */
 static size_t ring_room(const struct keeper_console *console)
 {
 	size_t room = KEEPER_RING_MAX;
 
-	for (const struct keeper_client *client = console->clients; client; client = client->next) {
-		uint64_t behind = console->ring.total - client->position;
+	for (const struct keeper_viewer *viewer = console->viewers; viewer; viewer = viewer->next) {
+		uint64_t behind = console->ring.total - viewer->position;
 		size_t left = behind < KEEPER_RING_MAX ? (size_t)(KEEPER_RING_MAX - behind) : 0;
 
 		if (left < room)
@@ -54,158 +55,158 @@ static size_t ring_room(const struct keeper_console *console)
 	return room;
 }
 
-static void client_free(struct keeper *k, struct keeper_client *client)
+static void viewer_free(struct keeper *k, struct keeper_viewer *viewer)
 {
-	struct keeper_client **at = &client->console->clients;
+	struct keeper_viewer **at = &viewer->console->viewers;
 
-	while (*at != client)
+	while (*at != viewer)
 		at = &(*at)->next;
-	*at = client->next;
+	*at = viewer->next;
 
-	keeper_close_source(k, &client->source);
-	free(client);
+	keeper_close_source(k, &viewer->source);
+	free(viewer);
 }
 
-/* What of the client's socket is of interest now. */
-static void client_rewatch(struct keeper *k, struct keeper_client *client)
+/* What of the viewer's socket is of interest now. */
+static void viewer_rewatch(struct keeper *k, struct keeper_viewer *viewer)
 {
-	bool behind = client->position < client->console->ring.total;
-	bool listens = !client->input_ended && client->input_len == 0 && client->console->master.fd >= 0;
+	bool behind = viewer->position < viewer->console->ring.total;
+	bool listens = !viewer->input_ended && viewer->input_len == 0 && viewer->console->master.fd >= 0;
 
-	(void)keeper_rewatch(k, &client->source,
+	(void)keeper_rewatch(k, &viewer->source,
 	        (behind ? EPOLLOUT : 0) | (listens ? EPOLLIN : 0)); /* it is there: cannot fail */
 }
 
-/* Sends what the client has not got. False if it has gone (and is freed). */
-static bool client_flush(struct keeper *k, struct keeper_client *client)
+/* Sends what the viewer has not got. False if it has gone (and is freed). */
+static bool viewer_flush(struct keeper *k, struct keeper_viewer *viewer)
 {
-	struct keeper_console *console = client->console;
+	struct keeper_console *console = viewer->console;
 	const char *piece;
 	size_t len;
 
-	if (client->position < keeper_ring_start(&console->ring))
-		client->position = keeper_ring_start(&console->ring); /* only where the ring could not grow */
+	if (viewer->position < keeper_ring_start(&console->ring))
+		viewer->position = keeper_ring_start(&console->ring); /* only where the ring could not grow */
 
-	while ((len = keeper_ring_peek(&console->ring, client->position, &piece)) > 0) {
-		ssize_t n = send(client->source.fd, piece, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while ((len = keeper_ring_peek(&console->ring, viewer->position, &piece)) > 0) {
+		ssize_t n = send(viewer->source.fd, piece, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN) {
-			client_free(k, client);
+			viewer_free(k, viewer);
 			return false;
 		}
 		if (n < 0) {
-			if (!client->stalled_usec)
-				client->stalled_usec = now_monotonic_usec();
+			if (!viewer->stalled_usec)
+				viewer->stalled_usec = now_monotonic_usec();
 			break;
 		}
-		client->position += (uint64_t)n;
-		client->stalled_usec = 0;
+		viewer->position += (uint64_t)n;
+		viewer->stalled_usec = 0;
 	}
 
-	if (console->master.fd < 0 && client->position == console->ring.total) {
-		client_free(k, client); /* all told: end of stream */
+	if (console->master.fd < 0 && viewer->position == console->ring.total) {
+		viewer_free(k, viewer); /* all told: end of stream */
 		return false;
 	}
 
-	client_rewatch(k, client);
+	viewer_rewatch(k, viewer);
 	return true;
 }
 
 static void flush_all(struct keeper *k, struct keeper_console *console)
 {
-	struct keeper_client *next;
+	struct keeper_viewer *next;
 
-	for (struct keeper_client *client = console->clients; client; client = next) {
-		next = client->next;
-		(void)client_flush(k, client); /* gone or not, the next one follows */
+	for (struct keeper_viewer *viewer = console->viewers; viewer; viewer = next) {
+		next = viewer->next;
+		(void)viewer_flush(k, viewer); /* gone or not, the next one follows */
 	}
 }
 
-/* Types what the client has sent. What the terminal does not take waits for EPOLLOUT of the master. */
-static void client_type(struct keeper *k, struct keeper_client *client)
+/* Types what the viewer has sent. What the terminal does not take waits for EPOLLOUT of the master. */
+static void viewer_type(struct keeper *k, struct keeper_viewer *viewer)
 {
-	struct keeper_console *console = client->console;
+	struct keeper_console *console = viewer->console;
 
-	while (client->input_len > 0 && console->master.fd >= 0) {
-		ssize_t n = write(console->master.fd, client->input + client->input_start, client->input_len);
+	while (viewer->input_len > 0 && console->master.fd >= 0) {
+		ssize_t n = write(console->master.fd, viewer->input + viewer->input_start, viewer->input_len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN)
-			client->input_len =
+			viewer->input_len =
 			        0; /* EIO: nobody has the terminal open, so it is typed into the void */
 		if (n <= 0)
 			break;
-		client->input_start = (uint16_t)(client->input_start + n);
-		client->input_len = (uint16_t)(client->input_len - n);
+		viewer->input_start = (uint16_t)(viewer->input_start + n);
+		viewer->input_len = (uint16_t)(viewer->input_len - n);
 	}
 
-	if (client->input_len > 0 && console->master.fd >= 0 && !console->wants_output) {
+	if (viewer->input_len > 0 && console->master.fd >= 0 && !console->wants_output) {
 		console->wants_output = true;
 		(void)keeper_rewatch(
 		        k, &console->master, EPOLLIN | EPOLLOUT | EPOLLET); /* it is there: cannot fail */
 	}
 }
 
-void keeper_client_on_event(struct keeper *k, struct keeper_client *client, uint32_t events)
+void keeper_viewer_on_event(struct keeper *k, struct keeper_viewer *viewer, uint32_t events)
 {
-	struct keeper_console *console = client->console;
+	struct keeper_console *console = viewer->console;
 
-	while (!client->input_ended && client->input_len == 0) {
-		ssize_t n = recv(client->source.fd, client->input, sizeof(client->input), MSG_DONTWAIT);
+	while (!viewer->input_ended && viewer->input_len == 0) {
+		ssize_t n = recv(viewer->source.fd, viewer->input, sizeof(viewer->input), MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n <= 0) {
-			client->input_ended = true;
+			viewer->input_ended = true;
 			break;
 		}
-		client->input_start = 0;
-		client->input_len = (uint16_t)n;
-		client_type(k, client);
+		viewer->input_start = 0;
+		viewer->input_len = (uint16_t)n;
+		viewer_type(k, viewer);
 	}
 
 	/* Closed for writing only, it goes on looking; closed altogether, it has detached. */
 	if (events & (EPOLLHUP | EPOLLERR))
-		client_free(k, client);
+		viewer_free(k, viewer);
 	else
-		(void)client_flush(k, client); /* if it has gone, so it is */
+		(void)viewer_flush(k, viewer); /* if it has gone, so it is */
 
 	/* The slowest may have caught up, or gone. */
 	keeper_console_on_event(k, console, 0);
 }
 
-int keeper_console_add_client(
-        struct keeper *k, struct keeper_console *console, int fd, bool scrollback, struct keeper_client **ret)
+int keeper_console_add_viewer(
+        struct keeper *k, struct keeper_console *console, int fd, bool scrollback, struct keeper_viewer **ret)
 {
-	struct keeper_client *client;
+	struct keeper_viewer *viewer;
 	int r;
 
-	client = calloc(1, sizeof(*client));
-	if (!client) {
+	viewer = calloc(1, sizeof(*viewer));
+	if (!viewer) {
 		(void)close(fd); /* nothing was written to it */
 		return -ENOMEM;
 	}
 
-	*client = (struct keeper_client){
-		.next = console->clients,
-		.source = { KEEPER_SOURCE_CLIENT, fd },
+	*viewer = (struct keeper_viewer){
+		.next = console->viewers,
+		.source = { KEEPER_SOURCE_VIEWER, fd },
 		.console = console,
 		.position = scrollback ? keeper_ring_start(&console->ring) : console->ring.total,
 	};
-	console->clients = client;
+	console->viewers = viewer;
 
-	r = keeper_watch(k, &client->source, EPOLLIN);
+	r = keeper_watch(k, &viewer->source, EPOLLIN);
 	if (r < 0) {
-		client_free(k, client);
+		viewer_free(k, viewer);
 		return r;
 	}
 
-	*ret = client;
+	*ret = viewer;
 	return 0;
 }
 
@@ -248,8 +249,8 @@ void keeper_console_free(struct keeper *k, struct keeper_console *console)
 	if (!console)
 		return;
 
-	while (console->clients)
-		client_free(k, console->clients);
+	while (console->viewers)
+		viewer_free(k, console->viewers);
 
 	resume(k, console);
 	keeper_timer_set(k, &console->timer_usec, 0);
@@ -267,7 +268,7 @@ static void pause_reading(struct keeper *k, struct keeper_console *console)
 	console->resume_usec = console->window_usec + WINDOW_USEC * (windows ? windows : 1);
 }
 
-/* When to look again without an event: at the end of a pause, or when the slowest client has had its time. */
+/* When to look again without an event: at the end of a pause, or when the slowest viewer has had its time. */
 static void update_timer(struct keeper *k, struct keeper_console *console)
 {
 	uint64_t when = console->resume_usec;
@@ -275,9 +276,9 @@ static void update_timer(struct keeper *k, struct keeper_console *console)
 	/* It matters only when somebody is kept waiting: the container, or the memory of one that has ended.
 	 */
 	if (ring_room(console) == 0 || console->master.fd < 0)
-		for (struct keeper_client *client = console->clients; client; client = client->next)
-			if (client->stalled_usec && (!when || client->stalled_usec + STALL_USEC < when))
-				when = client->stalled_usec + STALL_USEC;
+		for (struct keeper_viewer *viewer = console->viewers; viewer; viewer = viewer->next)
+			if (viewer->stalled_usec && (!when || viewer->stalled_usec + STALL_USEC < when))
+				when = viewer->stalled_usec + STALL_USEC;
 
 	keeper_timer_set(k, &console->timer_usec, when);
 }
@@ -334,14 +335,14 @@ void keeper_console_on_event(struct keeper *k, struct keeper_console *console, u
 		while (console_read(k, console))
 			;
 
-		for (struct keeper_client *client = console->clients; client && (events & EPOLLOUT);
-		        client = client->next) {
-			client_type(k, client);
-			client_rewatch(k, client);
+		for (struct keeper_viewer *viewer = console->viewers; viewer && (events & EPOLLOUT);
+		        viewer = viewer->next) {
+			viewer_type(k, viewer);
+			viewer_rewatch(k, viewer);
 		}
 
-		for (struct keeper_client *client = console->clients; client; client = client->next)
-			waits = waits || client->input_len > 0;
+		for (struct keeper_viewer *viewer = console->viewers; viewer; viewer = viewer->next)
+			waits = waits || viewer->input_len > 0;
 		if (console->wants_output && !waits) {
 			console->wants_output = false;
 			(void)keeper_rewatch(
@@ -356,12 +357,12 @@ void keeper_console_on_deadline(struct keeper *k, struct keeper_console *console
 {
 	uint64_t now = now_monotonic_usec();
 	bool kept_waiting = ring_room(console) == 0 || console->master.fd < 0;
-	struct keeper_client *next;
+	struct keeper_viewer *next;
 
-	for (struct keeper_client *client = console->clients; client; client = next) {
-		next = client->next;
-		if (kept_waiting && client->stalled_usec && now - client->stalled_usec >= STALL_USEC)
-			client_free(k, client);
+	for (struct keeper_viewer *viewer = console->viewers; viewer; viewer = next) {
+		next = viewer->next;
+		if (kept_waiting && viewer->stalled_usec && now - viewer->stalled_usec >= STALL_USEC)
+			viewer_free(k, viewer);
 	}
 
 	keeper_console_on_event(k, console, 0);
@@ -369,7 +370,7 @@ void keeper_console_on_deadline(struct keeper *k, struct keeper_console *console
 
 void keeper_console_end(struct keeper *k, struct keeper_console *console)
 {
-	/* Its last words are worth more than the rate limit or a slow client, and no longer than the kernel's
+	/* Its last words are worth more than the rate limit or a slow viewer, and no longer than the kernel's
 	 * buffers. */
 	for (;;) {
 		char chunk[CHUNK];
@@ -404,7 +405,7 @@ int keeper_handle_console_attach(
         struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err)
 {
 	struct keeper_console *console;
-	struct keeper_client *client = NULL;
+	struct keeper_viewer *viewer = NULL;
 	int type = 0, r;
 
 	console = find_console(k, m, &r, err);
@@ -415,13 +416,13 @@ int keeper_handle_console_attach(
 	        type != SOCK_STREAM)
 		return ct_error_set(err, -EBADMSG, "console", "no stream socket came with the request");
 
-	r = keeper_console_add_client(
-	        k, console, TAKE_FD(m->fds[0]), !(m->request.flags & KEEPER_ATTACH_NO_SCROLLBACK), &client);
+	r = keeper_console_add_viewer(
+	        k, console, TAKE_FD(m->fds[0]), !(m->request.flags & KEEPER_ATTACH_NO_SCROLLBACK), &viewer);
 	if (r < 0)
 		return ct_error_set(
 		        err, r, "console", "cannot attach to \"%s\": %s", m->request.key, strerror(-r));
 
-	(void)client_flush(k, client); /* if it has gone already, attaching has worked all the same */
+	(void)viewer_flush(k, viewer); /* if it has gone already, attaching has worked all the same */
 	update_timer(k, console);
 	return 0;
 }

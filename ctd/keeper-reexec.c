@@ -49,9 +49,9 @@ static void set_all_inherited(const struct keeper *k, bool inherited)
 				continue;
 
 			set_inherited(child->console->master.fd, inherited);
-			for (const struct keeper_client *client = child->console->clients; client;
-			        client = client->next)
-				set_inherited(client->source.fd, inherited);
+			for (const struct keeper_viewer *viewer = child->console->viewers; viewer;
+			        viewer = viewer->next)
+				set_inherited(viewer->source.fd, inherited);
 		}
 }
 

@@ -35,7 +35,7 @@ enum record_type {
 	RECORD_ERROR,   /* struct ct_error of a child that is not running yet */
 	RECORD_CONSOLE, /* its console */
 	RECORD_RING,    /* bytes of its ring */
-	RECORD_CLIENT,  /* who looks at it */
+	RECORD_VIEWER,  /* who looks at it */
 };
 
 struct record {
@@ -68,7 +68,7 @@ struct record_console {
 	uint64_t total;
 };
 
-struct record_client {
+struct record_viewer {
 	int32_t fd;
 	uint32_t input_ended, input_start, input_len;
 	uint64_t position, stalled_usec;
@@ -97,18 +97,18 @@ static void put_console(struct strbuf *b, const struct keeper_console *console)
 		position += n;
 	}
 
-	for (const struct keeper_client *client = console->clients; client; client = client->next) {
-		struct record_client there = {
-			.fd = client->source.fd,
-			.input_ended = client->input_ended,
-			.input_start = client->input_start,
-			.input_len = client->input_len,
-			.position = client->position,
-			.stalled_usec = client->stalled_usec,
+	for (const struct keeper_viewer *viewer = console->viewers; viewer; viewer = viewer->next) {
+		struct record_viewer there = {
+			.fd = viewer->source.fd,
+			.input_ended = viewer->input_ended,
+			.input_start = viewer->input_start,
+			.input_len = viewer->input_len,
+			.position = viewer->position,
+			.stalled_usec = viewer->stalled_usec,
 		};
 
-		memcpy(there.input, client->input, sizeof(there.input));
-		put(b, RECORD_CLIENT, &there, sizeof(there));
+		memcpy(there.input, viewer->input, sizeof(there.input));
+		put(b, RECORD_VIEWER, &there, sizeof(there));
 	}
 }
 
@@ -260,31 +260,31 @@ static int load_console(struct loader *l, const void *data)
 	return 0;
 }
 
-static int load_client(struct loader *l, const void *data)
+static int load_viewer(struct loader *l, const void *data)
 {
-	const struct record_client *r = data;
-	struct keeper_client *client;
+	const struct record_viewer *r = data;
+	struct keeper_viewer *viewer;
 	int fd = take_inherited(r->fd), result;
 
 	if (fd < 0)
 		return -EBADF;
 
-	result = keeper_console_add_client(l->k, l->console, fd, false, &client);
+	result = keeper_console_add_viewer(l->k, l->console, fd, false, &viewer);
 	if (result < 0)
 		return result;
 
-	client->position = r->position <= l->console->ring.total ? r->position : l->console->ring.total;
-	client->stalled_usec = r->stalled_usec;
-	client->input_ended = r->input_ended;
-	if (r->input_start <= sizeof(client->input) &&
-	        r->input_len <= sizeof(client->input) - r->input_start) {
-		client->input_start = (uint16_t)r->input_start;
-		client->input_len = (uint16_t)r->input_len;
-		memcpy(client->input, r->input, sizeof(client->input));
+	viewer->position = r->position <= l->console->ring.total ? r->position : l->console->ring.total;
+	viewer->stalled_usec = r->stalled_usec;
+	viewer->input_ended = r->input_ended;
+	if (r->input_start <= sizeof(viewer->input) &&
+	        r->input_len <= sizeof(viewer->input) - r->input_start) {
+		viewer->input_start = (uint16_t)r->input_start;
+		viewer->input_len = (uint16_t)r->input_len;
+		memcpy(viewer->input, r->input, sizeof(viewer->input));
 	}
 
 	/* Edges that came in between are lost: look at everything once. */
-	keeper_client_on_event(l->k, client, 0);
+	keeper_viewer_on_event(l->k, viewer, 0);
 	return 0;
 }
 
@@ -308,8 +308,8 @@ static const struct record_kind {
 	{ RECORD_ERROR, sizeof(struct ct_error), AT(have_child), AT(have_child), AT(child), load_error },
 	{ RECORD_CONSOLE, sizeof(struct record_console), AT(have_child), AT(have_console), AT(child),
 	        load_console },
-	{ RECORD_CLIENT, sizeof(struct record_client), AT(have_console), AT(have_console), AT(console),
-	        load_client },
+	{ RECORD_VIEWER, sizeof(struct record_viewer), AT(have_console), AT(have_console), AT(console),
+	        load_viewer },
 #undef AT
 };
 
@@ -342,7 +342,7 @@ static int load_record(struct loader *l, uint32_t type, const char *data, size_t
 			return 0;
 
 		_Static_assert(sizeof(struct ct_error) <= sizeof(whole) &&
-		                       sizeof(struct record_client) <= sizeof(whole),
+		                       sizeof(struct record_viewer) <= sizeof(whole),
 		        "room");
 		memcpy(whole, data, len < kind->size ? len : kind->size);
 		(void)kind->load(l, whole); /* go on without this piece: see above */

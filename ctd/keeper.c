@@ -395,8 +395,8 @@ static void on_event(struct keeper *k, struct keeper_source *source, uint32_t ev
 	case KEEPER_SOURCE_CONSOLE:
 		keeper_console_on_event(k, container_of(source, struct keeper_console, master), events);
 		break;
-	case KEEPER_SOURCE_CLIENT:
-		keeper_client_on_event(k, container_of(source, struct keeper_client, source), events);
+	case KEEPER_SOURCE_VIEWER:
+		keeper_viewer_on_event(k, container_of(source, struct keeper_viewer, source), events);
 		break;
 	}
 }

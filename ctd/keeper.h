@@ -5,7 +5,8 @@
  *   keeper-setup.c    lock, socket, a mount namespace of its own
  *   keeper.c          the event loop, connections, the table of requests
  *   keeper-process.c  starting, executing, reaping, adopting
- *   keeper-console.c  rings and those who look at them
+ *   keeper-reap.c     how a process has ended
+ *   keeper-console.c  masters, their rings (keeper-ring.c), and those who look at them
  *   keeper-state.c    everything above as bytes
  *   keeper-reexec.c   a new binary in its place
  *
@@ -35,7 +36,7 @@ enum keeper_source_kind {
 	KEEPER_SOURCE_STATUS,
 	KEEPER_SOURCE_PIDFD,
 	KEEPER_SOURCE_CONSOLE,
-	KEEPER_SOURCE_CLIENT,
+	KEEPER_SOURCE_VIEWER,
 };
 
 struct keeper_source {
@@ -64,8 +65,7 @@ struct keeper_child {
 	uint32_t serial, type;
 	bool ready;             /* of struct ct_process, between looks at the status */
 	int console_fd;         /* likewise; then, of EXEC, until the answer takes it along; -1: none */
-	struct ct_error *error; /* of STARTING; with a code in it, it has failed: the answer waits until it is
-	                           reaped */
+	struct ct_error *error; /* of STARTING; once it has a code, the answer waits for the reaping only */
 };
 
 struct keeper {
@@ -104,7 +104,7 @@ void keeper_done(struct keeper *k);
 /* Until QUIT, or a negative errno that leaves no way on. */
 int keeper_run(struct keeper *k);
 
-/* Puts source->fd into the epoll, changes what is waited for, takes it out; unwatch also closes. */
+/* Puts source->fd into the epoll, changes what is waited for, takes it out, takes it out and closes it. */
 int keeper_watch(struct keeper *k, struct keeper_source *source, uint32_t events);
 int keeper_rewatch(struct keeper *k, struct keeper_source *source, uint32_t events);
 void keeper_forget_source(struct keeper *k, struct keeper_source *source);
@@ -168,36 +168,36 @@ int keeper_reap(int pidfd, struct keeper_process *info);
 
 /* ---- keeper-console.c */
 
-struct keeper_client {
-	struct keeper_client *next;
-	struct keeper_source source; /* must be first: the console is found through .console */
+/* Somebody who is attached to a console. */
+struct keeper_viewer {
+	struct keeper_viewer *next;
+	struct keeper_source source;
 	struct keeper_console *console;
-	uint64_t position; /* how much of the stream it has been given */
-	uint64_t
-	        stalled_usec; /* since when it has taken nothing though something was there, 0: it keeps up */
-	bool input_ended;     /* it will type no more, but still looks */
+	uint64_t position;     /* how much of the stream it has been given */
+	uint64_t stalled_usec; /* since when it takes nothing though something is there, 0: it keeps up */
+	bool input_ended;      /* it will type no more, but still looks */
 	uint16_t input_start, input_len;
 	char input[256]; /* typed, and not yet taken by the terminal */
 };
 
 struct keeper_console {
 	struct keeper_source master; /* fd -1: its container has ended */
-	struct keeper_client *clients;
+	struct keeper_viewer *viewers;
 	struct keeper_ring ring;
-	uint64_t timer_usec;   /* look again then: a pause ends, or a client has been slow for too long */
+	uint64_t timer_usec;   /* look again then: a pause ends, or a viewer has been slow for too long */
 	uint64_t window_usec;  /* start of the current window of the rate limit */
 	uint32_t window_bytes; /* read in it */
 	uint64_t resume_usec;  /* nothing more is read until then, 0: no limit was hit */
-	bool wants_output;     /* some client's input waits for room in the terminal */
+	bool wants_output;     /* some viewer's input waits for room in the terminal */
 };
 
 /* Takes the master (which becomes non-blocking) even on failure. -1: a console that is already over. */
 int keeper_console_new(struct keeper *k, int master, struct keeper_console **ret);
 void keeper_console_free(struct keeper *k, struct keeper_console *console);
-/* The container has ended: reads what is left, gives it to the clients, closes the master. */
+/* The container has ended: reads what is left, gives it to the viewers, closes the master. */
 void keeper_console_end(struct keeper *k, struct keeper_console *console);
-int keeper_console_add_client(struct keeper *k, struct keeper_console *console, int fd, bool scrollback,
-        struct keeper_client **ret);
+int keeper_console_add_viewer(struct keeper *k, struct keeper_console *console, int fd, bool scrollback,
+        struct keeper_viewer **ret);
 
 int keeper_handle_console_attach(
         struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err);
@@ -207,7 +207,7 @@ int keeper_handle_console_resize(
         struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err);
 
 void keeper_console_on_event(struct keeper *k, struct keeper_console *console, uint32_t events);
-void keeper_client_on_event(struct keeper *k, struct keeper_client *client, uint32_t events);
+void keeper_viewer_on_event(struct keeper *k, struct keeper_viewer *viewer, uint32_t events);
 void keeper_console_on_deadline(struct keeper *k, struct keeper_console *console);
 
 /* ---- keeper-state.c */

@@ -181,7 +181,7 @@ static void test_children(void **state)
 	keeper_done(&k);
 }
 
-/* 20,000 bytes of which the ring keeps the last, one client that has not looked yet and one that has typed.
+/* 20,000 bytes of which the ring keeps the last, one viewer that has not looked yet and one that has typed.
  */
 #define PRINTED 20000
 
@@ -204,14 +204,14 @@ static void check_console(struct keeper *k)
 			check(piece[i] == printed(position));
 
 	/* They are served at once. */
-	check(child->console->master.fd >= 0 && child->console->clients && child->console->clients->next);
-	for (struct keeper_client *client = child->console->clients; client; client = client->next)
-		check(client->position == PRINTED && client->input_len == 0);
+	check(child->console->master.fd >= 0 && child->console->viewers && child->console->viewers->next);
+	for (struct keeper_viewer *viewer = child->console->viewers; viewer; viewer = viewer->next)
+		check(viewer->position == PRINTED && viewer->input_len == 0);
 }
 
 static void test_console(void **state)
 {
-	struct keeper_client *late, *typist;
+	struct keeper_viewer *late, *typist;
 	struct keeper_child *child;
 	char text[PRINTED];
 	int a[2], b[2], slave;
@@ -227,8 +227,8 @@ static void test_console(void **state)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, a), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b), 0);
-	assert_int_equal(keeper_console_add_client(&k, child->console, a[0], true, &late), 0);
-	assert_int_equal(keeper_console_add_client(&k, child->console, b[0], false, &typist), 0);
+	assert_int_equal(keeper_console_add_viewer(&k, child->console, a[0], true, &late), 0);
+	assert_int_equal(keeper_console_add_viewer(&k, child->console, b[0], false, &typist), 0);
 	memcpy(typist->input, "..ls\n", 5);
 	typist->input_start = 2;
 	typist->input_len = 3;
