@@ -203,6 +203,12 @@ static void add_forward_from(struct layout *l)
 		match_state(l, NFT_CT_STATE, STATE_BIT(IP_CT_NEW));
 		nft_verdict(l->b, NFT_JUMP, "new-from");
 	}
+	RULE(&l->p, "from-port")
+	{ /* the uplink's classes are chosen by priority, without a filter */
+		nft_meta(l->b, NFT_META_IIFNAME, R(0));
+		nft_lookup_map(l->b, port_sets[PORT_CLASS].name, port_sets[PORT_CLASS].id, R(0), R(4));
+		nft_meta_set(l->b, NFT_META_PRIORITY, R(4));
+	}
 }
 
 static void add_forward_nat(struct layout *l, uint8_t family)

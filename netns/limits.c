@@ -18,7 +18,7 @@
 
 int limits_find(struct net_context *net, const char *host_name, struct scan_keys *ret, struct ct_error *err)
 {
-	for (enum port_set set = PORT_FIRST_OPTIONAL; set < PORT_SETS; set++) {
+	for (enum port_set set = PORT_FIRST_OPTIONAL; set < PORT_LIMITS_END; set++) {
 		struct scan_key key = set_key_of_name(set, host_name);
 		int r;
 
@@ -113,7 +113,7 @@ int net_port_limit(
 	nl_batch_reset(&net->batch);
 	nft_begin(&net->batch);
 	set_keys_put(net, NFT_MSG_DELSETELEM, &have);
-	for (enum port_set set = PORT_FIRST_OPTIONAL; set < PORT_SETS; set++)
+	for (enum port_set set = PORT_FIRST_OPTIONAL; set < PORT_LIMITS_END; set++)
 		put_limit(net, set, host_name, limits);
 	nft_end(&net->batch);
 	return nl_transact(&net->nft, &net->batch, host_name, err);

@@ -28,6 +28,7 @@ struct link_info {
 	int index, peer_index;
 	bool up;
 	bool carrier; /* seen by the kernel's transmit side too */
+	bool shaped;  /* has a token bucket at its root */
 	uint32_t mtu;
 };
 /* By name, or by index if name is NULL. -ENODEV if there is none, without touching err. */

@@ -123,6 +123,22 @@ struct net_limits {
 int net_port_limit(struct net_context *net, const char *host_name, const struct net_limits *limits,
         struct ct_error *err);
 
+/* Speed of a port, in bits per second, counted in Ethernet frames (without preamble and checksum); 0:
+ * unlimited. */
+struct net_rates {
+	uint64_t in;             /* towards the container, from wherever */
+	uint64_t out;            /* by the uplink; what stays on the host is net_limits.internal_rate */
+	uint64_t out_guaranteed; /* of out, the part that no other container gets when the uplink is full; 0:
+	                            all of it */
+	uint32_t burst;          /* bytes at once; 0: 10 ms' worth */
+};
+/* Again: changes the rates. -EEXIST: the uplink has a queueing discipline of the administrator's. The port
+ * must have its link. */
+int net_port_shape(
+        struct net_context *net, const char *host_name, const struct net_rates *rates, struct ct_error *err);
+/* What all containers together may send by the uplink; 0: no limit. */
+int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err);
+
 /* Ports of the host that lead to a container, which sees the client's own address. Containers on nat networks
  * that come by this way are seen under an address of the host. */
 struct net_publish {

@@ -300,6 +300,15 @@ void nft_meta(struct nl_batch *b, uint32_t key, uint32_t reg)
 	expr_end(b, e);
 }
 
+void nft_meta_set(struct nl_batch *b, uint32_t key, uint32_t reg)
+{
+	struct expr e = expr_begin(b, "meta");
+
+	nl_put_be32(b, NFTA_META_KEY, key);
+	nl_put_be32(b, NFTA_META_SREG, reg);
+	expr_end(b, e);
+}
+
 void nft_ct(struct nl_batch *b, uint32_t key, uint32_t reg)
 {
 	struct expr e = expr_begin(b, "ct");

@@ -110,6 +110,7 @@ void nft_rule_end(const struct nft_place *p, struct nft_rule *rule);
 	        nft_rule_end(p, &rule_), once_ = NULL)
 
 void nft_meta(struct nl_batch *b, uint32_t key, uint32_t reg);
+void nft_meta_set(struct nl_batch *b, uint32_t key, uint32_t reg);
 void nft_ct(struct nl_batch *b, uint32_t key, uint32_t reg);
 void nft_payload(struct nl_batch *b, uint32_t base, uint32_t offset, uint32_t len, uint32_t reg);
 /* A part of the packet set from a register, with the checksum in the same header brought along. */

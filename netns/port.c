@@ -21,6 +21,7 @@
 #include "netns/limits.h"
 #include "netns/link.h"
 #include "netns/scan.h"
+#include "netns/shape.h"
 #include "netns/spec.h"
 
 #define SWEEP_STEP    4
@@ -201,6 +202,9 @@ int port_remove_filter(struct net_context *net, const char *host_name, struct ct
 	bool link;
 	int r;
 
+	r = shape_release(net, host_name, err);
+	if (r < 0)
+		return r;
 	r = remove_elements(net, host_name, err);
 	if (r < 0)
 		return r;
@@ -256,6 +260,9 @@ int net_port_release(
 	if (r < 0)
 		return ct_error_set(err, r, "network", "out of memory");
 
+	r = shape_release(net, spec->host_name, err);
+	if (r < 0)
+		return r;
 	r = limits_find(net, spec->host_name, &keys, err);
 	if (r < 0)
 		return r;

@@ -32,6 +32,7 @@ const struct nft_set port_sets[PORT_SETS] = {
 	[PORT_NEW_CONNECTIONS] = { "new-connections", 13, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_NO_MAIL] = { "no-mail", 14, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_INTERNAL] = { "internal", 15, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_CLASS] = { "class", 16, NFT_TYPE_IFNAME, IFNAMSIZ, NFT_SET_MAP, NFT_TYPE_MARK, 4 },
 };
 
 enum port_set port_set_of(const struct ip_addr *a)

@@ -40,10 +40,12 @@ enum port_set {
 	PORT_NEW_CONNECTIONS, /* drops what is over its limit */
 	PORT_NO_MAIL,
 	PORT_INTERNAL, /* drops bytes over its limit that stay on this host */
+	PORT_CLASS,    /* a map to the class at the uplink: see shape.c */
 	PORT_SETS,
 };
 #define PORT_FIRST_OPTIONAL PORT_PACKETS_OUT
 #define PORT_FIRST_INET     PORT_CONNECTIONS
+#define PORT_LIMITS_END     PORT_CLASS
 
 extern const struct nft_set port_sets[PORT_SETS];
 

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Rates, measured as a customer would: by what a TCP connection carries. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "netns/link.h"
+#include "netns/test-support.h"
+
+#define WARM_UP_USEC 700000 /* the bucket's burst and the slow start are over */
+#define MEASURE_USEC 1500000
+#define M            1000000ULL
+
+static struct net_context *net;
+static struct container c, other;
+static int outside;
+
+static int begin(void **state)
+{
+	struct net_host_spec spec = { .routed_peers = true, .enable_forwarding = true };
+	struct ct_error err = { 0 };
+
+	outside = world_outside();
+	if (net_context_new(TEST_TAG, &net, &err) < 0 || net_host_apply(net, &spec, &err) < 0)
+		fail_msg("%s", err.text);
+	container_begin(net, &c, 1, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.1", NULL });
+	container_begin(net, &other, 2, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.2", NULL });
+	return 0;
+}
+
+static int end(void **state)
+{
+	container_end(net, &c);
+	container_end(net, &other);
+	assert_int_equal(net_host_remove(net, NULL), 0);
+	net_context_free(net);
+	close(outside);
+	return 0;
+}
+
+static struct sockaddr_in at(const char *address, uint16_t port)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	assert_int_equal(inet_pton(AF_INET, address, &in.sin_addr), 1);
+	return in;
+}
+
+struct flow {
+	int sender, receiver;
+	uint64_t bytes; /* received while it was measured */
+};
+
+static void flow_begin(struct flow *flow, int from_ns, int to_ns, const char *to, uint16_t port)
+{
+	struct sockaddr_in in = at(to, port);
+	int listener = socket_open(to_ns, AF_INET, SOCK_STREAM, 0);
+
+	*flow = (struct flow){ .sender = socket_open(from_ns, AF_INET, SOCK_STREAM, 0) };
+	(void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+	assert_int_equal(bind(listener, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(connect(flow->sender, (struct sockaddr *)&in, sizeof(in)), 0);
+	flow->receiver = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(flow->receiver >= 0);
+	close(listener);
+}
+
+static void flow_end(struct flow *flow)
+{
+	close(flow->sender);
+	close(flow->receiver);
+}
+
+static void pump(struct flow *flow, bool measured)
+{
+	static char buffer[256 * 1024];
+	ssize_t n;
+
+	(void)send(flow->sender, buffer, sizeof(buffer), MSG_DONTWAIT);
+	n = recv(flow->receiver, buffer, sizeof(buffer), MSG_DONTWAIT);
+	if (n > 0 && measured)
+		flow->bytes += (uint64_t)n;
+}
+
+/* Bits per second of Ethernet frames that the flows must have taken, each alone. */
+static void measure(struct flow *flows, size_t n, uint64_t *ret_rates)
+{
+	uint64_t start = now_monotonic_usec(), now;
+	struct pollfd polls[8];
+
+	do {
+		now = now_monotonic_usec() - start;
+		for (size_t i = 0; i < n; i++)
+			pump(&flows[i], now >= WARM_UP_USEC);
+		for (size_t i = 0; i < n; i++) {
+			polls[2 * i] = (struct pollfd){ .fd = flows[i].sender, .events = POLLOUT };
+			polls[2 * i + 1] = (struct pollfd){ .fd = flows[i].receiver, .events = POLLIN };
+		}
+		(void)poll(polls, 2 * n, 10);
+	} while (now < WARM_UP_USEC + MEASURE_USEC);
+
+	for (size_t i = 0; i < n; i++)
+		ret_rates[i] = flows[i].bytes * 8 * M / (now - WARM_UP_USEC) * 1514 / 1448;
+}
+
+static uint64_t speed(int from_ns, int to_ns, const char *to)
+{
+	struct flow flow;
+	uint64_t rate;
+
+	flow_begin(&flow, from_ns, to_ns, to, 9100);
+	measure(&flow, 1, &rate);
+	flow_end(&flow);
+	return rate;
+}
+
+/* By datagrams: exact at low rates, where one segment of TCP is a tenth of what is measured. */
+static uint64_t datagram_speed(int from_ns, int to_ns, const char *to)
+{
+	static const int room = 16 * 1024 * 1024;
+	static char buffer[1472];
+	struct sockaddr_in in = at(to, 9300);
+	int sender = socket_open(from_ns, AF_INET, SOCK_DGRAM, 0),
+	    receiver = socket_open(to_ns, AF_INET, SOCK_DGRAM, 0);
+	uint64_t start = now_monotonic_usec(), now, packets = 0;
+
+	(void)setsockopt(receiver, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
+	assert_int_equal(bind(receiver, (struct sockaddr *)&in, sizeof(in)), 0);
+	do {
+		struct pollfd waiting = { .fd = receiver, .events = POLLIN };
+
+		for (unsigned i = 0; i < 8; i++)
+			(void)sendto(sender, buffer, sizeof(buffer), MSG_DONTWAIT, (struct sockaddr *)&in,
+			        sizeof(in));
+		(void)poll(&waiting, 1, 1);
+		now = now_monotonic_usec() - start;
+		while (recv(receiver, buffer, sizeof(buffer), MSG_DONTWAIT) > 0)
+			packets += now >= WARM_UP_USEC;
+	} while (now < WARM_UP_USEC + MEASURE_USEC);
+
+	close(sender);
+	close(receiver);
+	return packets * 1514 * 8 * M / (now - WARM_UP_USEC);
+}
+
+static void shape(struct container *container, const struct net_rates *rates)
+{
+	struct ct_error err = { 0 };
+
+	if (net_port_shape(net, container->spec.host_name, rates, &err) < 0)
+		fail_msg("shape: %s", err.text);
+}
+
+static void is_about(uint64_t have, uint64_t want, const char *what)
+{
+	print_message("%s %.1f Mbit/s: %.2f\n", what, (double)want / M, (double)have / M);
+	if (have < want * 97 / 100 || have > want * 103 / 100)
+		fail_msg("%s: %.2f Mbit/s instead of %.1f", what, (double)have / M, (double)want / M);
+}
+
+static void towards_the_container(void **state)
+{
+	static const uint64_t rates[] = { 1 * M, 5 * M, 20 * M };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+		shape(&c, &(struct net_rates){ .in = rates[i] });
+		is_about(datagram_speed(outside, c.netns, "198.51.100.1"), rates[i], "in");
+	}
+	for (uint64_t rate = 50 * M; rate <= 800 * M; rate *= 4) {
+		shape(&c, &(struct net_rates){ .in = rate });
+		is_about(speed(outside, c.netns, "198.51.100.1"), rate, "in");
+		is_about(speed(other.netns, c.netns, "198.51.100.1"), rate, "in, from a neighbour");
+	}
+	shape(&c, &(struct net_rates){ 0 });
+	assert_true(speed(outside, c.netns, "198.51.100.1") > 300 * M);
+}
+
+static void out_of_the_host(void **state)
+{
+	static const uint64_t rates[] = { 1 * M, 5 * M, 20 * M };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+		shape(&c, &(struct net_rates){ .out = rates[i] });
+		is_about(datagram_speed(c.netns, outside, "192.0.2.2"), rates[i], "out");
+	}
+	for (uint64_t rate = 50 * M; rate <= 800 * M; rate *= 4) {
+		shape(&c, &(struct net_rates){ .out = rate });
+		is_about(speed(c.netns, outside, "192.0.2.2"), rate, "out");
+	}
+	assert_true(speed(other.netns, outside, "192.0.2.2") > 300 * M);
+	assert_true(speed(c.netns, other.netns, "198.51.100.2") > 300 * M);
+	shape(&c, &(struct net_rates){ 0 });
+	assert_true(speed(c.netns, outside, "192.0.2.2") > 300 * M);
+}
+
+/* 40 Mbit/s in all; 10 are guaranteed to one, 20 to the other, and what is over is shared. */
+static void guarantees_hold_when_the_uplink_is_full(void **state)
+{
+	struct flow flows[2];
+	uint64_t rates[2];
+
+	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
+	shape(&c, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 10 * M });
+	shape(&other, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 20 * M });
+	is_about(speed(c.netns, outside, "192.0.2.2"), 40 * M, "alone");
+
+	flow_begin(&flows[0], c.netns, outside, "192.0.2.2", 9101);
+	flow_begin(&flows[1], other.netns, outside, "192.0.2.2", 9102);
+	measure(flows, 2, rates);
+	is_about(rates[0] + rates[1], 40 * M, "both");
+	assert_true(rates[0] > 10 * M * 95 / 100);
+	assert_true(rates[1] > 20 * M * 95 / 100);
+	flow_end(&flows[0]);
+	flow_end(&flows[1]);
+
+	assert_int_equal(net_uplink_shape(net, 0, NULL), 0);
+	shape(&c, &(struct net_rates){ 0 });
+	shape(&other, &(struct net_rates){ 0 });
+}
+
+static void nonsense_is_refused(void **state)
+{
+	struct ct_error err = { 0 };
+
+	assert_int_equal(
+	        net_port_shape(net, c.spec.host_name, &(struct net_rates){ .in = 7999 }, &err), -EINVAL);
+	assert_string_equal(err.field, "rate_in");
+	assert_int_equal(net_port_shape(net, c.spec.host_name,
+	                         &(struct net_rates){ .out = M, .out_guaranteed = 2 * M }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "rate_out_guaranteed");
+	assert_int_equal(net_port_shape(net, "vtestzz.0", &(struct net_rates){ .in = M }, &err), -ENODEV);
+}
+
+/* Takes our hierarchy off and puts the administrator's in its place. */
+static void what_was_set_up_by_hand_stays(void **state)
+{
+	struct ct_error err = { 0 };
+
+	assert_int_equal(
+	        system("tc qdisc replace dev up0 root handle 77: tbf rate 1gbit burst 1mb latency 50ms"), 0);
+	assert_int_equal(
+	        net_port_shape(net, c.spec.host_name, &(struct net_rates){ .out = M }, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "up0"));
+	assert_int_equal(err.kind, CT_ERROR_REFUSED);
+	assert_int_equal(system("tc qdisc del dev up0 root"), 0);
+	shape(&c, &(struct net_rates){ .out = M });
+	shape(&c, &(struct net_rates){ 0 });
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(towards_the_container),
+		cmocka_unit_test(out_of_the_host),
+		cmocka_unit_test(guarantees_hold_when_the_uplink_is_full),
+		cmocka_unit_test(nonsense_is_refused),
+		cmocka_unit_test(what_was_set_up_by_hand_stays),
+	};
+
+	world_begin();
+	return cmocka_run_group_tests(tests, begin, end);
+}
