@@ -36,7 +36,12 @@ static int add_present_net(struct context *ctx, const char *path, json_t *config
 	if (r < 0)
 		return r;
 
-	return config_finish(config, json_object_get(json_object_get(container, "config"), "net"));
+	const json_t *net = json_object_get(json_object_get(container, "config"), "net");
+	if (json_array_size(net) == 0)
+		return ct_error_field(err, "ip",
+		        "--ip: the container has the default interface; say --net nat or --net routed as well");
+
+	return config_finish(config, net);
 }
 
 static int build_body(struct context *ctx, const struct set_values *v, const char *path, json_t *config,

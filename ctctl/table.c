@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/str.h"
@@ -176,7 +177,12 @@ char *age_of(char *buf, size_t size, const char *time_text, uint64_t now_realtim
 
 	uint64_t then = (uint64_t)timegm(&tm) * 1000000;
 	uint64_t age = now_realtime_usec > then ? now_realtime_usec - then : 0;
-	return format_duration(buf, size, age / 1000000 * 1000000);
+	if (age < 60 * 1000000ULL) /* whole seconds are enough */
+		(void)snprintf(buf, size, "%us", (unsigned int)(age / 1000000));
+	else
+		(void)format_duration(buf, size, age);
+
+	return buf;
 }
 
 int finish_output(struct ct_error *err)

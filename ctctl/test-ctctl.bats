@@ -284,6 +284,9 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 	ctctl set web1 ip=
 	request_is 'PATCH /v1/containers/web1 {"config":{"net":[{"mode":"nat","name":"eth0"}]}}'
 	[ "$(connections)" = 2 ]
+	answer 'GET /v1/containers/web1' 200 '{"config":{}}'
+	run -2 ctctl set web1 --ip 10.0.0.10
+	output_is 'ctctl: --ip: the container has the default interface; say --net nat or --net routed as well'
 }
 
 @test "set --dry-run shows what would change, and when" {

@@ -68,8 +68,7 @@ static void test_age(void **state)
 	assert_string_equal(age_of(buf, sizeof(buf), "2020-01-31T11:55:50Z", now), "4m10s");
 	assert_string_equal(age_of(buf, sizeof(buf), "2020-01-30T12:00:00Z", now), "1d00h");
 	/* A clock that was set back, and what is no time at all. */
-	assert_string_equal(age_of(buf, sizeof(buf), "2021-01-01T00:00:00Z", now),
-	        age_of((char[32]){ 0 }, 32, "2020-01-31T12:00:00Z", now));
+	assert_string_equal(age_of(buf, sizeof(buf), "2021-01-01T00:00:00Z", now), "0s");
 	assert_string_equal(age_of(buf, sizeof(buf), "yesterday", now), "-");
 	assert_string_equal(age_of(buf, sizeof(buf), NULL, now), "-");
 }
