@@ -42,14 +42,8 @@ struct extraction {
 	struct unpack unpack;
 	struct extract_options options;
 	uint64_t bytes, entries, reported;
+	locale_t locale_before;
 };
-
-static void extraction_done(struct extraction *x)
-{
-	if (x->archive)
-		(void)archive_read_free(x->archive); /* read only: nothing is lost */
-	unpack_done(&x->unpack);
-}
 
 /* Names in pax headers are UTF-8, and libarchive hands them out in the thread's locale. */
 static locale_t locale_enter_utf8(void)
@@ -59,10 +53,18 @@ static locale_t locale_enter_utf8(void)
 	return utf8 ? uselocale(utf8) : (locale_t)0;
 }
 
-static void locale_leave(locale_t *before)
+static void locale_leave(locale_t before)
 {
-	if (*before)
-		freelocale(uselocale(*before));
+	if (before)
+		freelocale(uselocale(before));
+}
+
+static void extraction_done(struct extraction *x)
+{
+	if (x->archive)
+		(void)archive_read_free(x->archive); /* read only: nothing is lost */
+	unpack_done(&x->unpack);
+	locale_leave(x->locale_before);
 }
 
 static int read_failed(struct archive *a, int status, struct ct_error *err)
@@ -391,9 +393,10 @@ static int extract_all(struct extraction *x, struct ct_error *err)
 int extract_archive(int archive_fd, int root_fd, const struct extract_options *options,
         struct extract_result *ret, struct ct_error *err)
 {
-	CLEANUP(locale_leave) locale_t before = locale_enter_utf8();
 	CLEANUP(extraction_done)
-	struct extraction x = { .unpack = UNPACK_INIT(root_fd), .options = *options };
+	struct extraction x = {
+		.unpack = UNPACK_INIT(root_fd), .options = *options, .locale_before = locale_enter_utf8()
+	};
 	int r;
 
 	if (x.options.max_bytes == 0)

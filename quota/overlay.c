@@ -40,8 +40,8 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
-#define VIEW_LOWER "/lower"
-#define VIEW_UPPER "/upper"
+#define VIEW_LOWER "lower" /* below the root of the view */
+#define VIEW_UPPER "upper"
 
 int tree_idmap(int fd, int idmap_userns_fd, struct ct_error *err)
 {
@@ -183,7 +183,7 @@ static int view_tmpfs(void)
 		return -1;
 
 	fd = fsmount(fsfd, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-	if (fd < 0 || mkdirat(fd, VIEW_LOWER + 1, 0700) < 0 || mkdirat(fd, VIEW_UPPER + 1, 0700) < 0)
+	if (fd < 0 || mkdirat(fd, VIEW_LOWER, 0700) < 0 || mkdirat(fd, VIEW_UPPER, 0700) < 0)
 		return -1;
 
 	return TAKE_FD(fd);
@@ -236,10 +236,10 @@ static int overlay_build(struct errand *errand)
 	if (setns(errand->view_fd, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS) < 0)
 		return errand_fail(errand, "enter the mount namespace");
 
-	if (move_mount(spec->lower_fd, "", AT_FDCWD, VIEW_LOWER, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (move_mount(spec->lower_fd, "", AT_FDCWD, "/" VIEW_LOWER, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return errand_fail(errand, "attach the lower layer");
 	if (spec->upper_fd != spec->lower_fd &&
-	        move_mount(spec->upper_fd, "", AT_FDCWD, VIEW_UPPER, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	        move_mount(spec->upper_fd, "", AT_FDCWD, "/" VIEW_UPPER, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return errand_fail(errand, "attach the upper layer");
 
 	fsfd = fsopen("overlay", FSOPEN_CLOEXEC);
@@ -286,9 +286,9 @@ int overlay_mount(int view_fd, const struct overlay_spec *spec, struct ct_error 
 	_cleanup_close_ int fd = -1;
 	struct statvfs st;
 
-	lower = str_printf("%s/%s", VIEW_LOWER, spec->lower_path);
-	upper = str_printf("%s/%s", top, spec->upper_path);
-	work = str_printf("%s/%s", top, spec->work_path);
+	lower = str_printf("/%s/%s", VIEW_LOWER, spec->lower_path);
+	upper = str_printf("/%s/%s", top, spec->upper_path);
+	work = str_printf("/%s/%s", top, spec->work_path);
 	if (!lower || !upper || !work)
 		return ct_error_set(err, -ENOMEM, "mount", "out of memory");
 
