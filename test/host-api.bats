@@ -177,7 +177,7 @@ resident() # in KiB
 # 1,000 bodies by one curl, each wrong in another way; prints the statuses.
 malformed() # SEED
 {
-	awk -v seed="$1" 'BEGIN {
+	awk -v seed="$1" -v socket="$CTD_SOCKET" 'BEGIN {
 		srand(seed)
 		split("POST /v1/containers|PATCH /v1/containers/none|POST /v1/containers/none/exec|POST /v1/templates|POST /v1/fsck|POST /v1/containers/none/stop", routes, "|")
 		split("{\"template\":|{\"name\":\"a\",\"name\":\"b\"}|[]|7|{\"argv\":[\"x\"]}x|{\"\":1}|{\"config\":{\"net\":7}}|nul|{\"timeout\":-1e999}|{\"a\":{\"a\":{\"a\":[[[[|{\"repair\":\"yes\"}|\"\\u0000\"", bodies, "|")
@@ -186,9 +186,9 @@ malformed() # SEED
 			text = bodies[int(rand() * 12) + 1] sprintf("%c", 33 + int(rand() * 90))
 			gsub(/\\/, "\\\\", text); gsub(/"/, "\\\"", text)
 			if (i) print "next"
-			printf "url=\"http://ctd%s\"\nrequest=%s\ndata-binary=\"%s\"\noutput=/dev/null\nwrite-out=\"%%{http_code}\\n\"\n", route[2], route[1], text
+			printf "unix-socket=\"%s\"\nurl=\"http://ctd%s\"\nrequest=%s\ndata-binary=\"%s\"\noutput=/dev/null\nwrite-out=\"%%{http_code}\\n\"\n", socket, route[2], route[1], text
 		}
-	}' | curl -s --unix-socket "$CTD_SOCKET" -K - | sort | uniq -c
+	}' | curl -s -K - | sort | uniq -c
 }
 
 @test "a thousand malformed bodies: an error each, and nothing grows" {
