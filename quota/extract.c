@@ -265,11 +265,11 @@ static int extract_open(struct extraction *x, struct archive_entry *entry, const
 		if (r == 0)
 			r = write_content(x, entry, path, fd, err);
 	}
-	if (r < 0 || (r = unpack_apply(fd, path, meta, err)) < 0 ||
+	if (r < 0 || (r = unpack_own(fd, path, meta, err)) < 0 ||
 	        (r = set_attributes(entry, fd, path, err)) < 0)
 		return r;
 
-	return unpack_time(&x->unpack, fd, path, meta, err);
+	return unpack_seal(&x->unpack, fd, path, meta, err);
 }
 
 static int extract_symlink(struct extraction *x, struct archive_entry *entry, const char *path,

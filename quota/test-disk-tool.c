@@ -106,8 +106,9 @@ static int act(struct disk_store *store, int argc, char *argv[], struct ct_error
 	_cleanup_close_ int template = mkdirs_in_root(disk_store_fd(store), "templates/00/root", 0755);
 	struct disk_spec spec = { 0 };
 
-	if (template < 0)
-		return ct_error_set(err, template, "template", "cannot make the template: %s", strerror(-template));
+	if (template <0)
+		return ct_error_set(
+		        err, template, "template", "cannot make the template: %s", strerror(-template));
 	if (argc == 3 && str_eq(argv[2], "probe"))
 		return print_probe(store, err);
 	if (argc == 3 && str_eq(argv[2], "sweep"))

@@ -159,7 +159,7 @@ static void test_plain_tree(void **state)
 		{ "./", S_IFDIR | 0751 },
 		{ "./usr/", S_IFDIR | 0755 },
 		{ "./usr/su", S_IFREG | 04755, "binary" },
-		{ "usr//locked", S_IFREG | 0000, "secret", .xattr = "user.mime", .value = "text" },
+		{ "usr//locked", S_IFREG | 0400, "secret", .xattr = "user.mime", .value = "text" },
 		{ "./bin", S_IFLNK | 0777, "usr" },
 		{ "./usr/again", S_IFREG | 04755, .hardlink = "./usr/su" },
 		{ "./run/initctl", S_IFIFO | 0620 },
@@ -182,7 +182,7 @@ static void test_plain_tree(void **state)
 	assert_int_equal(stat_of(box, "root/usr/su").st_mode & 07777, 04755);
 	assert_int_equal(stat_of(box, "root/usr/su").st_nlink, 2);
 	assert_int_equal(stat_of(box, "root/usr/su").st_ino, stat_of(box, "root/usr/again").st_ino);
-	assert_int_equal(stat_of(box, "root/usr/locked").st_mode & 07777, 0);
+	assert_int_equal(stat_of(box, "root/usr/locked").st_mode & 07777, 0400);
 	assert_int_equal(stat_of(box, "root/usr/ro").st_mode & 07777, 0555);
 	assert_content(box, "root/usr/\xff\xfe", "bytes");
 	st = stat_of(box, "root/usr/F\xc5\x91tan\xc3\xbas\xc3\xadtv\xc3\xa1ny");
@@ -206,6 +206,8 @@ static void test_plain_tree(void **state)
 	assert_int_equal(result.entries, ARRAY_SIZE(items));
 	assert_int_equal(result.bytes, 6 + 6 + 5 + 5 + 1);
 	assert_int_equal(strlen(result.digest), 64);
+	assert_int_equal(
+	        fchmodat(box->fd, "root/usr/ro", 0755, 0), 0); /* so that we can remove it without root */
 }
 
 /* Each of these must fail, must say why, and must not touch what is outside. */

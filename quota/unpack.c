@@ -10,8 +10,9 @@
  *
  * A directory is never replaced by something else, so one that was opened stays the one at its path.
  *
- * Order matters for each object: data, owner (clears setuid and capabilities), mode, attributes, time.
- * Directories get their time at the end, when nothing is made in them any more.
+ * Order matters for each object: data, owner (clears setuid and capabilities), attributes (an unprivileged
+ * extractor may set them only while it can write), mode, time. Directories get their time at the end, when
+ * nothing is made in them any more.
  */
 #include "quota/unpack.h"
 
@@ -24,12 +25,14 @@
 #include "base/cleanup.h"
 #include "base/path.h"
 
-#define UNPACK_PATH_MAX    4095
-#define UNPACK_TIMES_MAX   (64 * 1024 * 1024) /* bytes of remembered directories */
-#define UNPACK_PARENT_MODE 0755
+#define UNPACK_PATH_MAX        4095
+#define UNPACK_DIRECTORIES_MAX (64 * 1024 * 1024) /* bytes of remembered directories */
+#define UNPACK_PARENT_MODE     0755
 
-struct unpack_time {
+struct unpack_directory {
 	struct timespec mtime;
+	mode_t mode;
+	size_t nth; /* of several entries for one directory the last counts */
 	char *path;
 };
 
@@ -37,9 +40,9 @@ void unpack_done(struct unpack *u)
 {
 	cleanup_closep(&u->parent_fd);
 	free(u->parent_path);
-	for (size_t i = 0; i < u->n_times; i++)
-		free(u->times[i].path);
-	free(u->times);
+	for (size_t i = 0; i < u->n_directories; i++)
+		free(u->directories[i].path);
+	free(u->directories);
 	*u = UNPACK_INIT(-1);
 }
 
@@ -303,66 +306,97 @@ int unpack_hardlink(struct unpack *u, const char *path, const char *target, stru
 	return 0;
 }
 
-int unpack_apply(int fd, const char *path, const struct unpack_meta *meta, struct ct_error *err)
+int unpack_own(int fd, const char *path, const struct unpack_meta *meta, struct ct_error *err)
 {
 	if (fchown(fd, meta->uid, meta->gid) < 0)
 		return unpack_error(path, -errno, "set the owner of", err);
 
-	if (fchmod(fd, meta->mode & 07777) < 0)
-		return unpack_error(path, -errno, "set the mode of", err);
-
 	return 0;
 }
 
-static int remember_time(struct unpack *u, const char *path, const struct timespec *mtime)
+static int remember_directory(struct unpack *u, const char *path, const struct unpack_meta *meta)
 {
-	u->times_bytes += sizeof(*u->times) + strlen(path) + 1;
-	if (u->times_bytes > UNPACK_TIMES_MAX)
+	u->directories_bytes += sizeof(*u->directories) + strlen(path) + 1;
+	if (u->directories_bytes > UNPACK_DIRECTORIES_MAX)
 		return -E2BIG;
 
-	if (u->n_times == u->times_size) {
-		size_t size = u->times_size ? 2 * u->times_size : 256;
-		struct unpack_time *times = reallocarray(u->times, size, sizeof(*times));
+	if (u->n_directories == u->directories_size) {
+		size_t size = u->directories_size ? 2 * u->directories_size : 256;
+		struct unpack_directory *directories =
+		        reallocarray(u->directories, size, sizeof(*directories));
 
-		if (!times)
+		if (!directories)
 			return -ENOMEM;
-		u->times = times;
-		u->times_size = size;
+		u->directories = directories;
+		u->directories_size = size;
 	}
 
-	u->times[u->n_times] = (struct unpack_time){ .mtime = *mtime, .path = strdup(path) };
-	if (!u->times[u->n_times].path)
+	u->directories[u->n_directories] = (struct unpack_directory){
+		.mtime = meta->mtime,
+		.mode = meta->mode,
+		.nth = u->n_directories,
+		.path = strdup(path),
+	};
+	if (!u->directories[u->n_directories].path)
 		return -ENOMEM;
 
-	u->n_times++;
+	u->n_directories++;
 	return 0;
 }
 
-int unpack_time(
-        struct unpack *u, int fd, const char *path, const struct unpack_meta *meta, struct ct_error *err)
+static int set_mode_and_time(
+        int fd, const char *path, mode_t mode, const struct timespec *mtime, struct ct_error *err)
 {
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, meta->mtime };
-	int r;
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, *mtime };
 
-	if (S_ISDIR(meta->mode)) {
-		r = remember_time(u, path, &meta->mtime);
-		return r < 0 ? unpack_error(path, r, "remember the time of the directory", err) : 0;
-	}
+	if (fchmod(fd, mode & 07777) < 0)
+		return unpack_error(path, -errno, "set the mode of", err);
 
 	return futimens(fd, times) < 0 ? unpack_error(path, -errno, "set the time of", err) : 0;
 }
 
+int unpack_seal(
+        struct unpack *u, int fd, const char *path, const struct unpack_meta *meta, struct ct_error *err)
+{
+	int r;
+
+	if (!S_ISDIR(meta->mode))
+		return set_mode_and_time(fd, path, meta->mode, &meta->mtime, err);
+
+	r = remember_directory(u, path, meta);
+	return r < 0 ? unpack_error(path, r, "remember the directory", err) : 0;
+}
+
+/* What lies in a directory before it, the last entry for it before the others. */
+static int compare_directories(const void *a, const void *b)
+{
+	const struct unpack_directory *x = a, *y = b;
+	int r = strcmp(y->path, x->path);
+
+	return r != 0 ? r : (x->nth < y->nth) - (x->nth > y->nth);
+}
+
 int unpack_finish(struct unpack *u, struct ct_error *err)
 {
-	for (size_t i = 0; i < u->n_times; i++) {
-		const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, u->times[i].mtime };
+	int r;
+
+	if (u->n_directories > 1)
+		qsort(u->directories, u->n_directories, sizeof(*u->directories), compare_directories);
+
+	for (size_t i = 0; i < u->n_directories; i++) {
+		const struct unpack_directory *d = &u->directories[i];
 		_cleanup_close_ int fd = -1;
 
-		fd = open_beneath(u->root_fd, u->times[i].path, O_RDONLY | O_DIRECTORY, 0);
+		if (i > 0 && str_eq(d->path, d[-1].path))
+			continue;
+
+		fd = open_beneath(u->root_fd, d->path, O_RDONLY | O_DIRECTORY, 0);
 		if (fd < 0)
-			return unpack_error(u->times[i].path, fd, "open the directory", err);
-		if (futimens(fd, times) < 0)
-			return unpack_error(u->times[i].path, -errno, "set the time of", err);
+			return unpack_error(d->path, fd, "open the directory", err);
+
+		r = set_mode_and_time(fd, d->path, d->mode, &d->mtime, err);
+		if (r < 0)
+			return r;
 	}
 
 	return 0;

@@ -11,14 +11,14 @@
 #include "base/error.h"
 #include "base/str.h"
 
-struct unpack_time;
+struct unpack_directory;
 
 struct unpack {
 	int root_fd;
-	int parent_fd;             /* the directory the last object went into, */
-	char *parent_path;         /* and its path */
-	struct unpack_time *times; /* of directories, to be set when all is written */
-	size_t n_times, times_size, times_bytes;
+	int parent_fd;                        /* the directory the last object went into, */
+	char *parent_path;                    /* and its path */
+	struct unpack_directory *directories; /* whose mode and time are set when all is written */
+	size_t n_directories, directories_size, directories_bytes;
 };
 
 #define UNPACK_INIT(fd) ((struct unpack){ .root_fd = (fd), .parent_fd = -1 })
@@ -44,12 +44,12 @@ int unpack_symlink(struct unpack *u, const char *path, const char *target, const
         struct ct_error *err);
 int unpack_hardlink(struct unpack *u, const char *path, const char *target, struct ct_error *err);
 
-/* Owner, then mode (chown clears setuid). Attributes come after, then unpack_finish for the time. */
-int unpack_apply(int fd, const char *path, const struct unpack_meta *meta, struct ct_error *err);
-int unpack_time(
+/* The owner first, then the attributes (the caller), then mode and time. */
+int unpack_own(int fd, const char *path, const struct unpack_meta *meta, struct ct_error *err);
+int unpack_seal(
         struct unpack *u, int fd, const char *path, const struct unpack_meta *meta, struct ct_error *err);
 
-/* The times of the directories. */
+/* The modes and times of the directories. */
 int unpack_finish(struct unpack *u, struct ct_error *err);
 
 /* `cannot WHAT "PATH": REASON`, the path escaped. Returns code. */
