@@ -168,6 +168,38 @@ static void test_too_many(void **state)
 			close(fds[i]);
 }
 
+/* Nothing to do is nothing done: neither for calls that wait, nor for idle connections, nor for those that
+ * are not let in. */
+static void test_no_spinning(void **state)
+{
+	struct front *f = *state;
+	const struct http_config config = { .max_connections = 4 };
+	unsigned turns = 0;
+	int fds[50];
+
+	restart(f, &config);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = client_connect(f);
+		if (i == 0)
+			send_text(f, fds[i], "GET /v1/keep HTTP/1.1\r\nHost: c\r\n\r\n");
+		if (i == 1)
+			send_text(f, fds[i],
+			        "PUT /v1/things/x HTTP/1.1\r\nHost: c\r\nContent-Length: 5\r\n\r\n{");
+	}
+	front_run(f, 0);
+
+	for (uint64_t end = now_monotonic_usec() + 300 * USEC_PER_MSEC; now_monotonic_usec() < end; turns++)
+		assert_true(sd_event_run(f->event, 50 * USEC_PER_MSEC) >= 0);
+	assert_true(turns < 30);
+
+	assert_non_null(kept);
+	call_reply(kept, 200, json_object());
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	front_run(f, 0);
+	expect(f, 200, "GET", "/v1/things/web", NULL, "name");
+}
+
 /* Without the database's page cache, which grows to its bound as the audit table does. */
 static size_t heap_in_use(struct front *f)
 {
@@ -415,6 +447,7 @@ int main(void)
 		TEST(test_slow_clients),
 		TEST(test_idle),
 		TEST(test_too_many),
+		TEST(test_no_spinning),
 		TEST(test_random_bodies),
 		TEST(test_ten_thousand_bad_requests),
 		TEST(test_noise),
