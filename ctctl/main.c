@@ -86,8 +86,8 @@ static void fill_standard_fds(void)
 {
 	for (int fd = 0; fd <= 2; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
-			(void)open("/dev/null", O_RDWR); /* the lowest free one, which is fd; without
-			                                    /dev/null it stays closed */
+			(void)open("/dev/null", O_RDWR | O_CLOEXEC); /* the lowest free one, which is fd;
+			                                    without /dev/null it stays closed */
 }
 
 int main(int argc, char **argv)

@@ -120,8 +120,9 @@ static void test_commands(void **state)
 
 		char *words[2] = { 0 };
 		_cleanup_free_ char *name = strdup((*c)->name);
-		words[0] = strtok(name, " ");
-		words[1] = strtok(NULL, " ");
+		char *rest = name;
+		words[0] = strsep(&rest, " ");
+		words[1] = rest;
 		int used = 0;
 		assert_ptr_equal(command_find(words[1] ? 2 : 1, words, &used, NULL), *c);
 		assert_int_equal(used, words[1] ? 2 : 1);
