@@ -89,7 +89,8 @@ teardown()
 }
 
 @test "signals are forwarded" {
-	ctctl exec ex -- sh -c 'trap "echo got; exit 5" TERM; while :; do sleep 0.1; done' >"$BATS_TEST_TMPDIR/out" 3>&- &
+	# the program itself, so that the signal meets it
+	"$(ctd_program ctctl)" exec ex -- sh -c 'trap "echo got; exit 5" TERM; while :; do sleep 0.1; done' >"$BATS_TEST_TMPDIR/out" 3>&- &
 	pid=$!
 	sleep 1
 	kill -TERM "$pid"
