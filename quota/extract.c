@@ -306,6 +306,13 @@ static int extract_entry(struct extraction *x, struct archive_entry *entry, stru
 	if (r < 0)
 		return r;
 
+	/* Data that comes with anything but a file is read and thrown away. It is not free. */
+	if (!S_ISREG(archive_entry_filetype(entry)) || archive_entry_hardlink(entry)) {
+		r = charge(x, path, archive_entry_size_is_set(entry) ? archive_entry_size(entry) : 0, err);
+		if (r < 0)
+			return r;
+	}
+
 	if (archive_entry_hardlink(entry))
 		return extract_hardlink(x, entry, path, err);
 

@@ -28,7 +28,8 @@ struct extract_result {
 };
 
 /* Reads a tar (any compression libarchive knows) from archive_fd into the empty directory root_fd. On failure
- * the tree is partly there; the caller removes it. */
+ * the tree is partly there; the caller removes it. Nothing is synced; the time is the caller's to bound (a
+ * decompressor can be kept busy by a small file). */
 int extract_archive(int archive_fd, int root_fd, const struct extract_options *options,
         struct extract_result *ret, struct ct_error *err);
 

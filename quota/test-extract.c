@@ -348,6 +348,66 @@ static void test_bounds(void **state)
 	assert_non_null(strstr(err.text, "64G"));
 }
 
+/* A header alone, as libarchive would not write it. */
+static void raw_header(
+        char block[static 512], const char *name, char type, const char *size, const char *link)
+{
+	unsigned int sum = 0;
+
+	memset(block, 0, 512);
+	(void)snprintf(block, 100, "%s", name);
+	(void)snprintf(block + 100, 8, "%07o", 0644);
+	(void)snprintf(block + 108, 8, "%07o", (unsigned)geteuid());
+	(void)snprintf(block + 116, 8, "%07o", (unsigned)getegid());
+	(void)snprintf(block + 124, 12, "%s", size);
+	(void)snprintf(block + 136, 12, "%011o", 1);
+	block[156] = type;
+	(void)snprintf(block + 157, 100, "%s", link);
+	memcpy(block + 257, "ustar\00000", 8);
+	memset(block + 148, ' ', 8);
+	for (size_t i = 0; i < 512; i++)
+		sum += (unsigned char)block[i];
+	(void)snprintf(block + 148, 8, "%06o", sum);
+}
+
+/* Whatever comes with a huge size, refusing it must not take the time to read it all, nor the memory to hold
+ * it. */
+static void test_bombs(void **state)
+{
+	static const struct {
+		char type;
+		const char *size, *link;
+		bool fine; /* no data by definition, whatever the header says, or skipped as far as there is
+		              any */
+	} cases[] = {
+		{ '0', "77777777777", "" }, /* 8 GiB */
+		{ '1', "77777777777", "a", .fine = true }, { '5', "77777777777", "", .fine = true },
+		{ 'x', "77777777777", "" },                                           /* a pax header */
+		{ 'g', "77777777777", "" }, { 'L', "77777777777", "" },               /* a long name */
+		{ 'K', "77777777777", "" }, { 'V', "77777777777", "", .fine = true }, /* a volume's label */
+		{ 'Z', "77777777777", "" },                                           /* what nobody knows */
+	};
+	const struct extract_options options = { .max_bytes = 1 << 20 };
+	struct box *box = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_close_ int fd = memfd_create("test", MFD_CLOEXEC), root = root_of(box);
+		struct extract_result result;
+		struct ct_error err = { 0 };
+		char blocks[2][512];
+
+		raw_header(blocks[0], "a", '0', "00000000000", "");
+		raw_header(blocks[1], "b", cases[i].type, cases[i].size, cases[i].link);
+		assert_int_equal(write_all(fd, blocks, sizeof(blocks)), 0);
+		assert_int_equal(ftruncate(fd, (8LL << 30) + 4096), 0); /* zeros, that cost nothing to have */
+		assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+		if (extract_archive(fd, root, &options, &result, &err) == 0 && !cases[i].fine)
+			fail_msg("type %c is accepted", cases[i].type);
+		if (lseek(fd, 0, SEEK_CUR) > 64 << 20)
+			fail_msg("type %c is read to %lld", cases[i].type, (long long)lseek(fd, 0, SEEK_CUR));
+	}
+}
+
 static void test_skip_devices(void **state)
 {
 	static const struct item items[] = {
@@ -570,6 +630,7 @@ int main(void)
 		BOX_TEST(test_names_with_control_bytes_are_escaped),
 		BOX_TEST(test_replacing),
 		BOX_TEST(test_bounds),
+		BOX_TEST(test_bombs),
 		BOX_TEST(test_skip_devices),
 		BOX_TEST(test_no_archive),
 		BOX_TEST(test_cut_short),
