@@ -249,6 +249,8 @@ int store_commit(struct store *store, struct ct_error *err)
 		return r;
 	}
 
+	/* Single statements outside of transactions are not durable. If this fails they are, and slower. */
+	(void)set_level(store, false, NULL);
 	return store->sync_at_commit ? sync_log(store, err) : 0;
 }
 

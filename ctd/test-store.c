@@ -518,6 +518,12 @@ static void test_transactions(void **state)
 	assert_int_equal(store_commit(f->store, &err), 0);
 	assert_int_equal(store_commit(f->store, &err), 0);
 
+	/* after a durable one single statements are not synced */
+	assert_int_equal(store_begin(f->store, true, &err), 0);
+	assert_true(f->store->full);
+	assert_int_equal(store_commit(f->store, &err), 0);
+	assert_false(f->store->full);
+
 	/* what is not committed when the store is closed has not happened */
 	assert_int_equal(store_begin(f->store, true, &err), 0);
 	assert_int_equal(store_meta_set(f->store, "k", "lost", &err), 0);
