@@ -1,0 +1,78 @@
+#!/usr/bin/env bats
+# A full disk: errors that say so, nothing left, and what runs runs on.
+load lib
+
+setup_file()
+{
+	truncate -s 96M "$CTD_TEST_DIR/disk"
+	mkfs.ext4 -q -m 0 "$CTD_TEST_DIR/disk"
+	mkdir -p "$CTD_TEST_DIR/small"
+	mount -o loop "$CTD_TEST_DIR/disk" "$CTD_TEST_DIR/small"
+	export CTD_ALL_TESTS=$CTD_TEST_DIR
+	CTD_TEST_DIR=$CTD_TEST_DIR/small ctd_setup
+	tiny_template
+	ctctl create runs --template tiny --start
+}
+
+teardown_file()
+{
+	rm -f "$CTD_ALL_TESTS/small/filler"
+	CTD_TEST_DIR=$CTD_ALL_TESTS/small ctd_teardown
+	umount "$CTD_ALL_TESTS/small"
+}
+
+fill()
+{
+	dd if=/dev/zero of="$CTD_ALL_TESTS/small/filler" bs=64k 2>/dev/null || true
+	dd if=/dev/zero of="$CTD_ALL_TESTS/small/filler" bs=512 oflag=append conv=notrunc 2>/dev/null || true
+	sync
+}
+
+drain()
+{
+	rm -f "$CTD_ALL_TESTS/small/filler"
+	sync
+}
+
+@test "create and template build on a full disk" {
+	before=$(find "$CTD_STATE/fs" -mindepth 2 -maxdepth 2 | sort)
+	fill
+	run ctctl template build tiny --name other
+	template=$status
+	for i in $(seq 300); do
+		run ctctl create "full$i" --template tiny
+		[ "$status" -eq 0 ] || break
+	done
+	create=$status said=$output
+	[ "$(ctctl exec runs -- hostname)" = runs ]
+	drain
+	[ "$template" -ne 0 ]
+	[ "$create" -ne 0 ]
+	echo "$said" >&2
+	[[ "$said" == *[Nn]"o space"* ]]
+	ctctl list -q | grep '^full' | xargs -r -n 50 "$(ctd_program ctctl)" destroy
+	settled() { [ "$(find "$CTD_STATE/fs" -mindepth 2 -maxdepth 2 | sort)" = "$before" ]; }
+	wait_for 15 settled
+	ctctl fsck
+}
+
+@test "ctd lives through a full disk and works again after it" {
+	fill
+	ctctl list -q >/dev/null
+	ctctl stop runs --timeout 5 || true
+	drain
+	stopped() { ctctl stop runs --timeout 5 && [ "$(ctctl show runs --json | jq -r .state)" = stopped ]; }
+	wait_for 15 stopped
+	ctctl start runs
+	[ "$(ctctl exec runs -- hostname)" = runs ]
+	ctctl fsck
+}
+
+@test "ctd starts on a full disk" {
+	fill
+	ctd_kill
+	ctd_start
+	[ "$(ctctl exec runs -- hostname)" = runs ]
+	drain
+	ctctl fsck
+}
