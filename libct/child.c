@@ -135,8 +135,8 @@ int child_load_seccomp(const struct ct_seccomp_program *program, struct ct_error
 	struct sock_fprog fprog = { .len = program->count, .filter = program->filter };
 
 	/* Without no_new_privs, or su and sudo would not work inside: CAP_SYS_ADMIN in the own user namespace
-	 * does. SPEC_ALLOW: a filter does not turn speculative store bypass off for all the container runs, which
-	 * kernels from 5.16 do not by default either. */
+	 * does. SPEC_ALLOW: a filter does not turn speculative store bypass off for all the container runs,
+	 * which kernels from 5.16 do not by default either. */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &fprog) == 0)
 		return 0;
 
