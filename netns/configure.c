@@ -23,6 +23,7 @@ struct configuration {
 	const struct net_port_spec *spec;
 	struct link_info link;
 	uint32_t mtu;
+	int bridge;                       /* of NET_MODE_BRIDGE */
 	int uplink4, uplink6;             /* where to answer for the addresses; 0: nowhere */
 	bool again;                       /* the port has been configured before */
 	struct scan_keys wanted, stale;   /* elements */
@@ -67,7 +68,7 @@ static int find_uplinks(struct configuration *c, struct ct_error *err)
 {
 	int r;
 
-	if (!c->spec->proxy_neighbours)
+	if (!c->spec->proxy_neighbours || c->spec->mode == NET_MODE_BRIDGE)
 		return 0;
 	r = route_uplink(&c->net->route, &c->net->batch, AF_INET, &c->uplink4);
 	if (r == 0)
@@ -78,6 +79,26 @@ static int find_uplinks(struct configuration *c, struct ct_error *err)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENODEV,
 		        "there is no uplink (no default route) on which to answer for the addresses");
 
+	return 0;
+}
+
+static int find_bridge(struct configuration *c, struct ct_error *err)
+{
+	struct link_info bridge;
+	int r;
+
+	if (c->spec->mode != NET_MODE_BRIDGE)
+		return 0;
+	r = link_get(&c->net->route, &c->net->batch, c->spec->bridge, 0, &bridge, err);
+	if (r == -ENODEV)
+		return ct_error_kind_set(
+		        err, CT_ERROR_NOT_FOUND, r, "there is no bridge \"%s\"", c->spec->bridge);
+	if (r < 0)
+		return r;
+
+	c->bridge = bridge.index;
+	if (!c->spec->mtu && bridge.mtu >= 1280)
+		c->mtu = bridge.mtu;
 	return 0;
 }
 
@@ -143,18 +164,19 @@ static void put_inside_addresses(struct configuration *c)
 {
 	struct nl_batch *b = &c->net->batch;
 
-	for (size_t i = 0; i < c->stale_routes.n; i++) {
-		struct ip_addr inside = inside_of(&c->stale_routes.objects[i].address);
-
-		address_remove(b, c->link.peer_index, &inside);
-	}
 	for (size_t i = 0; i < c->spec->n_addresses; i++) {
-		struct ip_addr inside = inside_of(&c->spec->addresses[i]);
+		struct ip_addr inside = c->bridge ? c->spec->addresses[i] : inside_of(&c->spec->addresses[i]);
 
 		address_add(b, c->link.peer_index, &inside);
 		if (c->again && inside.family == AF_INET6)
 			nl_tolerate(
 			        b, EACCES); /* the tenant has switched IPv6 off, which is its own affair */
+	}
+	/* last, because with the last IPv4 address the kernel takes the routes away */
+	for (size_t i = 0; i < c->stale_routes.n; i++) {
+		struct ip_addr inside = inside_of(&c->stale_routes.objects[i].address);
+
+		address_remove(b, c->link.peer_index, &inside);
 	}
 }
 
@@ -178,18 +200,25 @@ static int configure_inside(struct configuration *c, int netns_fd, struct ct_err
 {
 	_cleanup_nl_sock_ struct nl_sock inside = NL_SOCK_INIT;
 	struct nl_batch *b = &c->net->batch;
+	struct link_info link;
+	bool fresh;
 	int r;
 
 	r = net_open_inside(c->net, netns_fd, &inside, err);
 	if (r < 0)
 		return r;
+	r = c->again ? link_get(&inside, b, NULL, c->link.peer_index, &link, err) : 0;
+	if (r < 0)
+		return r;
 
+	/* a MAC is set once: it flushes what the guest knows of its neighbours */
+	fresh = !c->again || memcmp(link.mac, c->spec->mac, sizeof(link.mac)) != 0;
 	nl_batch_reset(b);
 	link_change(b, &(struct link_change){ .index = c->link.peer_index,
 	                       .up = true,
 	                       .mtu = c->mtu,
-	                       .mac = c->again ? NULL : c->spec->mac });
-	if (!c->again)
+	                       .mac = fresh ? c->spec->mac : NULL });
+	if (fresh)
 		put_inside_link_local(c);
 	put_inside_addresses(c);
 	put_inside_gateway(c, &c->spec->gateway4);
@@ -249,12 +278,38 @@ static void put_routes(struct configuration *c)
 	}
 }
 
+/* The host side of a port of a bridge has a MAC of its own, high enough that the bridge never takes it for
+ * its own. */
+static int join_bridge(struct configuration *c, struct ct_error *err)
+{
+	struct nl_batch *b = &c->net->batch;
+	uint8_t mac[6];
+
+	memcpy(mac, c->spec->mac, sizeof(mac));
+	mac[0] = 0xfe;
+	nl_batch_reset(b);
+	link_change(b, &(struct link_change){ .index = c->link.index,
+	                       .up = true,
+	                       .mtu = c->mtu,
+	                       .mac = mac,
+	                       .master = c->link.master == c->bridge ? 0 : c->bridge });
+	link_bridge_port(b, c->link.index, c->spec->isolated, c->spec->mac);
+	return nl_transact(&c->net->route, b, c->spec->host_name, err);
+}
+
 static int configure_host_side(struct configuration *c, struct ct_error *err)
 {
 	struct nl_batch *b = &c->net->batch;
 
+	if (c->bridge)
+		return join_bridge(c, err);
+
 	nl_batch_reset(b);
-	link_change(b, &(struct link_change){ .index = c->link.index, .up = true, .mtu = c->mtu });
+	link_change(b, &(struct link_change){ .index = c->link.index,
+	                       .up = true,
+	                       .mtu = c->mtu,
+	                       .mac = c->link.master ? net_gateway_mac : NULL,
+	                       .master = c->link.master ? -1 : 0 });
 	for (size_t i = 0; i < c->stale_routes.n; i++) {
 		const struct ip_addr *a = &c->stale_routes.objects[i].address;
 
@@ -289,6 +344,9 @@ int net_port_configure(
 	c.again = r > 0;
 
 	r = find_mtu(&c, err);
+	if (r < 0)
+		return r;
+	r = find_bridge(&c, err);
 	if (r < 0)
 		return r;
 	r = find_uplinks(&c, err);

@@ -34,12 +34,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINK      NFT_PAYLOAD_LL_HEADER
-#define NETWORK   NFT_PAYLOAD_NETWORK_HEADER
-#define TRANSPORT NFT_PAYLOAD_TRANSPORT_HEADER
+#include "netns/match.h"
 
-/* Sets that never change. */
-enum { PLAIN6 = 20, ERRORS_AND_ECHO6, ROUTER_TYPES4, SERVER_PORTS };
 static const uint8_t plain6[] = { IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP, IPPROTO_ESP, IPPROTO_GRE,
 	IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_UDPLITE, 115 /* L2TP */ };
 static const uint8_t errors_and_echo6[] = { 1, 2, 3, 4, 128, 129 };
@@ -72,45 +68,6 @@ static void add_sets(const struct nft_place *p)
 	        router_types4, ARRAY_SIZE(router_types4));
 	add_constant_set(p, &(struct nft_set){ "server-ports", SERVER_PORTS, NFT_TYPE_SERVICE, 2, 0 }, ports,
 	        ARRAY_SIZE(ports));
-}
-
-static void lookup(struct nl_batch *b, enum port_set set, bool inverted)
-{
-	nft_lookup(b, port_sets[set].name, port_sets[set].id, R(0), inverted);
-}
-
-/* R0..5: the port and a MAC out of the frame. */
-static void load_port(struct nl_batch *b, uint32_t base, uint32_t mac_offset)
-{
-	nft_meta(b, NFT_META_IIFNAME, R(0));
-	nft_payload(b, base, mac_offset, 6, R(4));
-}
-
-static void match_u8(struct nl_batch *b, uint32_t base, uint32_t offset, uint32_t op, uint8_t value)
-{
-	nft_payload(b, base, offset, 1, R(0));
-	nft_cmp_u8(b, R(0), op, value);
-}
-
-static void match_be16(struct nl_batch *b, uint32_t base, uint32_t offset, uint32_t op, uint16_t value)
-{
-	nft_payload(b, base, offset, 2, R(0));
-	nft_cmp_be16(b, R(0), op, value);
-}
-
-static void match_masked16(struct nl_batch *b, uint32_t offset, uint16_t mask, uint32_t op, uint16_t value)
-{
-	uint16_t be = htons(mask);
-
-	nft_payload(b, NETWORK, offset, 2, R(0));
-	nft_mask(b, R(0), &be, sizeof(be));
-	nft_cmp_be16(b, R(0), op, value);
-}
-
-static void match_set8(struct nl_batch *b, uint32_t offset, const char *set, uint32_t id)
-{
-	nft_payload(b, NETWORK, offset, 1, R(0));
-	nft_lookup(b, set, id, R(0), false);
 }
 
 static void match_to_gateway(struct nl_batch *b, uint32_t op)
@@ -182,14 +139,6 @@ static void add_echo6(const struct nft_place *p, const char *chain)
 		swap_addresses(b, 8, 16);
 		set_bytes(b, TRANSPORT, 0, reply, 2, &icmp_sum);
 		turn_around(b);
-	}
-}
-
-static void add_go(const struct nft_place *p, const char *chain, const char *to)
-{
-	RULE(p, chain)
-	{
-		nft_verdict(p->b, NFT_GOTO, to);
 	}
 }
 
@@ -332,31 +281,39 @@ static void add_own6(const struct nft_place *p)
 		match_to_gateway(b, NFT_CMP_NEQ);
 		nft_verdict(b, NFT_GOTO, "refuse");
 	}
-	RULE(p, "own6")
+	add_echo6(p, "own6");
+	add_go(p, "own6", "content6");
+}
+
+/* What may be in a packet that comes from the right place. */
+static void add_content6(const struct nft_place *p)
+{
+	struct nl_batch *b = p->b;
+
+	RULE(p, "content6")
 	{
 		match_set8(b, 6, "plain6", PLAIN6);
 		nft_verdict(b, NFT_GOTO, "pass");
 	}
-	RULE(p, "own6")
+	RULE(p, "content6")
 	{
 		match_u8(b, NETWORK, 6, NFT_CMP_EQ, IPPROTO_UDP);
 		nft_payload(b, NETWORK, 40, 2, R(0));
 		nft_lookup(b, "server-ports", SERVER_PORTS, R(0), true);
 		nft_verdict(b, NFT_GOTO, "pass");
 	}
-	add_echo6(p, "own6");
-	RULE(p, "own6")
+	RULE(p, "content6")
 	{
 		match_u8(b, NETWORK, 6, NFT_CMP_EQ, IPPROTO_ICMPV6);
 		match_set8(b, 40, "errors-and-echo6", ERRORS_AND_ECHO6);
 		nft_verdict(b, NFT_GOTO, "pass");
 	}
-	RULE(p, "own6")
+	RULE(p, "content6")
 	{
 		match_u8(b, NETWORK, 6, NFT_CMP_EQ, IPPROTO_FRAGMENT);
 		nft_verdict(b, NFT_GOTO, "fragment6");
 	}
-	add_go(p, "own6", "refuse");
+	add_go(p, "content6", "refuse");
 }
 
 static void match_later_fragment(struct nl_batch *b, uint32_t op)
@@ -549,6 +506,12 @@ static void add_guard(const struct nft_place *p)
 	}
 	RULE(p, "guard")
 	{
+		nft_meta(b, NFT_META_IIFNAME, R(0));
+		lookup(b, PORT_BRIDGED, false);
+		nft_verdict(b, NFT_GOTO, "bridged");
+	}
+	RULE(p, "guard")
+	{
 		match_be16(b, LINK, 12, NFT_CMP_EQ, 0x86dd);
 		nft_verdict(b, NFT_GOTO, "ip6");
 	}
@@ -563,7 +526,8 @@ static void add_guard(const struct nft_place *p)
 void guard_add_table(const struct nft_place *p)
 {
 	static const char *const chains[] = { "refuse", "pass", "toward", "solicit", "fragment6", "own6",
-		"other6", "ip6", "own4", "ip4", "arp", "guard" };
+		"content6", "bridged-own6", "bridged6", "bridged-arp", "bridged", "other6", "ip6", "own4",
+		"ip4", "arp", "guard" };
 
 	nft_table_add(p);
 	add_sets(p);
@@ -575,6 +539,7 @@ void guard_add_table(const struct nft_place *p)
 	add_ends(p);
 	add_solicit(p);
 	add_fragment6(p);
+	add_content6(p);
 	add_own6(p);
 	add_other6(p);
 	add_source6(p, PORT_SOURCE6, 128);
@@ -585,6 +550,7 @@ void guard_add_table(const struct nft_place *p)
 	add_own4(p);
 	add_ip4(p);
 	add_arp(p);
+	guard_add_bridged(p);
 	add_guard(p);
 }
 

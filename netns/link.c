@@ -107,6 +107,76 @@ void link_change(struct nl_batch *b, const struct link_change *change)
 		nl_put_u32(b, IFLA_MTU, change->mtu);
 	if (change->mac)
 		nl_put(b, IFLA_ADDRESS, change->mac, 6);
+	if (change->master)
+		nl_put_u32(b, IFLA_MASTER, change->master < 0 ? 0 : (uint32_t)change->master);
+}
+
+void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_t mac[static 6])
+{
+	struct ifinfomsg header = { .ifi_family = AF_BRIDGE, .ifi_index = index };
+	struct ndmsg entry = {
+		.ndm_family = AF_BRIDGE, .ndm_ifindex = index, .ndm_state = NUD_NOARP, .ndm_flags = NTF_MASTER
+	};
+	size_t nest;
+
+	nl_message(b, "set up the port of the bridge", RTM_SETLINK, 0, &header, sizeof(header));
+	nest = nl_nest(b, IFLA_PROTINFO);
+	nl_put_u8(b, IFLA_BRPORT_LEARNING, 0);
+	nl_put_u8(b, IFLA_BRPORT_UNICAST_FLOOD, 0);
+	nl_put_u8(b, IFLA_BRPORT_GUARD, 1);
+	nl_put_u8(b, IFLA_BRPORT_PROTECT, 1);
+	nl_put_u8(b, IFLA_BRPORT_ISOLATED, isolated);
+	nl_nest_end(b, nest);
+
+	nl_message(b, "tell the bridge the port's address", RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE,
+	        &entry, sizeof(entry));
+	nl_put(b, NDA_LLADDR, mac, 6);
+}
+
+static void begin_link(struct nl_batch *b, const char *what, const char *name)
+{
+	struct ifinfomsg header = { .ifi_family = AF_UNSPEC };
+
+	nl_message(b, what, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
+	nl_put_str(b, IFLA_IFNAME, name);
+}
+
+void link_add_bridge(struct nl_batch *b, const char *name, uint32_t mtu)
+{
+	size_t info;
+
+	begin_link(b, "make the bridge", name);
+	if (mtu)
+		nl_put_u32(b, IFLA_MTU, mtu);
+	info = nl_nest(b, IFLA_LINKINFO);
+	nl_put_str(b, IFLA_INFO_KIND, "bridge");
+	nl_nest_end(b, info);
+}
+
+void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan)
+{
+	size_t info, data;
+
+	begin_link(b, "make the VLAN's sub-interface", name);
+	nl_put_u32(b, IFLA_LINK, (uint32_t)below);
+	info = nl_nest(b, IFLA_LINKINFO);
+	nl_put_str(b, IFLA_INFO_KIND, "vlan");
+	data = nl_nest(b, IFLA_INFO_DATA);
+	nl_put_u16(b, IFLA_VLAN_ID, vlan);
+	nl_nest_end(b, data);
+	nl_nest_end(b, info);
+}
+
+static uint16_t read_vlan(const struct nlattr *linkinfo)
+{
+	const struct nlattr *info[IFLA_INFO_MAX + 1], *data[IFLA_VLAN_MAX + 1];
+
+	nl_parse_nested(info, IFLA_INFO_MAX, linkinfo);
+	if (!info[IFLA_INFO_KIND] || strcmp(mnl_attr_get_str(info[IFLA_INFO_KIND]), "vlan") != 0 ||
+	        !info[IFLA_INFO_DATA])
+		return 0;
+	nl_parse_nested(data, IFLA_VLAN_MAX, info[IFLA_INFO_DATA]);
+	return data[IFLA_VLAN_ID] ? mnl_attr_get_u16(data[IFLA_VLAN_ID]) : 0;
 }
 
 static int read_link(const struct nlmsghdr *nlh, void *userdata)
@@ -120,6 +190,12 @@ static int read_link(const struct nlmsghdr *nlh, void *userdata)
 	nl_parse_message(attr, IFLA_MAX, nlh, sizeof(*header));
 	info->index = header->ifi_index;
 	info->up = header->ifi_flags & IFF_UP;
+	if (attr[IFLA_LINKINFO])
+		info->vlan = read_vlan(attr[IFLA_LINKINFO]);
+	if (attr[IFLA_MASTER])
+		info->master = (int)mnl_attr_get_u32(attr[IFLA_MASTER]);
+	if (attr[IFLA_ADDRESS] && mnl_attr_get_payload_len(attr[IFLA_ADDRESS]) == sizeof(info->mac))
+		memcpy(info->mac, mnl_attr_get_payload(attr[IFLA_ADDRESS]), sizeof(info->mac));
 	if (attr[IFLA_MTU])
 		info->mtu = mnl_attr_get_u32(attr[IFLA_MTU]);
 	if (attr[IFLA_OPERSTATE])
@@ -247,6 +323,39 @@ void proxy_remove(struct nl_batch *b, int index, const struct ip_addr *a)
 	        b, "stop to answer for an address on the uplink", RTM_DELNEIGH, 0, &header, sizeof(header));
 	nl_tolerate(b, ENOENT);
 	nl_put_ip(b, NDA_DST, a);
+}
+
+struct port_count {
+	const char *prefix;
+	unsigned n;
+};
+
+static int count_port(const struct nlmsghdr *nlh, void *userdata)
+{
+	const struct nlattr *attr[IFLA_MAX + 1];
+	struct port_count *count = userdata;
+
+	nl_parse_message(attr, IFLA_MAX, nlh, sizeof(struct ifinfomsg));
+	if (attr[IFLA_IFNAME] &&
+	        strncmp(mnl_attr_get_str(attr[IFLA_IFNAME]), count->prefix, strlen(count->prefix)) == 0)
+		count->n++;
+	return 0;
+}
+
+int link_count_ports(struct nl_sock *sock, struct nl_batch *b, int master, const char *prefix, unsigned *ret,
+        struct ct_error *err)
+{
+	struct ifinfomsg header = { .ifi_family = AF_UNSPEC };
+	struct port_count count = { .prefix = prefix };
+	int r;
+
+	nl_batch_reset(b);
+	nl_message(b, "list the ports of a bridge", RTM_GETLINK, NLM_F_DUMP, &header, sizeof(header));
+	nl_put_u32(b, IFLA_MASTER, (uint32_t)master);
+	nl_put_u32(b, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	r = nl_query(sock, b, count_port, &count, err);
+	*ret = count.n;
+	return r;
 }
 
 static int read_uplink(const struct nlmsghdr *nlh, void *userdata)

@@ -21,18 +21,30 @@ struct link_change {
 	bool up;
 	uint32_t mtu;       /* 0: leave */
 	const uint8_t *mac; /* NULL: leave */
+	int master;         /* index of a bridge; 0: leave; -1: none */
 };
 void link_change(struct nl_batch *b, const struct link_change *change);
 
 struct link_info {
-	int index, peer_index;
+	int index, peer_index, master;
+	uint8_t mac[6];
 	bool up;
-	bool carrier; /* seen by the kernel's transmit side too */
-	bool shaped;  /* has a token bucket at its root */
+	bool carrier;  /* seen by the kernel's transmit side too */
+	uint16_t vlan; /* of a VLAN's sub-interface */
+	bool shaped;   /* has a token bucket at its root */
 	uint32_t mtu;
 };
 /* By name, or by index if name is NULL. -ENODEV if there is none, without touching err. */
 int link_get(struct nl_sock *sock, struct nl_batch *b, const char *name, int index, struct link_info *ret,
+        struct ct_error *err);
+
+/* A port of a bridge: only what is told is known of it, and nothing unknown is sent to it. */
+void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_t mac[static 6]);
+void link_add_bridge(struct nl_batch *b, const char *name, uint32_t mtu);
+void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan);
+
+/* Links below a master whose name begins so. */
+int link_count_ports(struct nl_sock *sock, struct nl_batch *b, int master, const char *prefix, unsigned *ret,
         struct ct_error *err);
 
 void address_add(

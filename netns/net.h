@@ -33,6 +33,8 @@ enum net_mode {
 	NET_MODE_NONE,   /* only lo */
 	NET_MODE_NAT,    /* private addresses behind masquerade */
 	NET_MODE_ROUTED, /* its own addresses, a host route each */
+	NET_MODE_BRIDGE, /* a port of a bridge: with an uplink, with a VLAN of one, or with nothing (private)
+	                  */
 };
 
 /* What is common to all ports. */
@@ -67,6 +69,8 @@ struct net_port_spec {
 	struct ip_addr gateway4, gateway6; /* on the host side, link-local (169.254.1.1, fe80::1) or the first
 	                                      of the range; family 0: none */
 	uint32_t mtu;                      /* 0: of the uplink, at most 1500 */
+	char bridge[IFNAMSIZ]; /* of NET_MODE_BRIDGE; the addresses then have the prefix of the segment */
+	bool isolated;         /* of NET_MODE_BRIDGE: not to be seen by other isolated ports of the bridge */
 	bool proxy_neighbours; /* answer ARP and NDP for the addresses on the uplink (when the segment does
 	                          not route them here) */
 };
@@ -122,6 +126,26 @@ struct net_limits {
  */
 int net_port_limit(struct net_context *net, const char *host_name, const struct net_limits *limits,
         struct ct_error *err);
+
+/* Tells the segment of the uplink (proxy_neighbours), or of the bridge, where the port's addresses are now:
+ * gratuitous ARP, unsolicited neighbour advertisements. net_port_configure does it by itself; again after a
+ * move. */
+int net_port_announce(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
+
+/* A bridge of ours, for NET_MODE_BRIDGE; one that is there already by other means can be named in a port as
+ * well. The host has no address on it. It lives until it is removed. */
+struct net_bridge_spec {
+	uint32_t number;       /* with the tag it makes the name: net_bridge_name */
+	char uplink[IFNAMSIZ]; /* what it is joined to: "" nothing (a private network) */
+	uint16_t vlan; /* 1 to 4094: joined to that VLAN of the uplink, by a sub-interface of ours; 0: to the
+	                  uplink itself */
+	uint32_t mtu;  /* 0: of the uplink, or 1500 */
+};
+void net_bridge_name(char out[static IFNAMSIZ], const char *tag, uint32_t number);
+/* Idempotent; uplink and vlan of one that is there cannot be changed (-EEXIST). */
+int net_bridge_add(struct net_context *net, const struct net_bridge_spec *spec, struct ct_error *err);
+/* No error if it is not there; -EBUSY while ports are on it. */
+int net_bridge_remove(struct net_context *net, uint32_t number, struct ct_error *err);
 
 /* Speed of a port, in bits per second, counted in Ethernet frames (without preamble and checksum); 0:
  * unlimited. */

@@ -29,6 +29,7 @@ enum port_set {
 	PORT_BLOCK64, /* source6_key, masked */
 	PORT_BLOCK56,
 	PORT_BLOCK48,
+	PORT_BRIDGED,  /* name; of ports of a bridge */
 	PORT_SENT,     /* name; counts what leaves the container */
 	PORT_RECEIVED, /* name; counts what goes to it */
 	PORT_REFUSED,  /* name; counts what was dropped */
@@ -43,6 +44,7 @@ enum port_set {
 	PORT_CLASS,    /* a map to the class at the uplink: see shape.c */
 	PORT_SETS,
 };
+#define PORT_FIRST_NAME     PORT_BRIDGED /* from here on the key is the name */
 #define PORT_FIRST_OPTIONAL PORT_PACKETS_OUT
 #define PORT_FIRST_INET     PORT_CONNECTIONS
 #define PORT_LIMITS_END     PORT_CLASS

@@ -45,6 +45,15 @@ struct ip_addr inside_of(const struct ip_addr *a)
 	return inside;
 }
 
+struct ip_addr spec_address(const struct net_port_spec *spec, size_t i)
+{
+	struct ip_addr a = spec->addresses[i];
+
+	if (spec->mode == NET_MODE_BRIDGE)
+		a.prefix = ip_full_prefix(&a);
+	return a;
+}
+
 int spec_check(const struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
 {
 	char text[IP_ADDR_STRLEN];
@@ -54,8 +63,12 @@ int spec_check(const struct net_context *net, const struct net_port_spec *spec, 
 	r = spec_check_name(net, spec->host_name, err);
 	if (r < 0)
 		return r;
-	if (spec->mode != NET_MODE_NAT && spec->mode != NET_MODE_ROUTED)
-		return ct_error_field(err, "mode", "a port must be of mode nat or routed");
+	if (spec->mode != NET_MODE_NAT && spec->mode != NET_MODE_ROUTED && spec->mode != NET_MODE_BRIDGE)
+		return ct_error_field(err, "mode", "a port must be of mode nat, routed or bridge");
+	if ((spec->mode == NET_MODE_BRIDGE) != (spec->bridge[0] != 0))
+		return ct_error_field(err, "bridge", "a port of mode bridge, and no other, needs a bridge");
+	if (spec->mode == NET_MODE_BRIDGE && spec->proxy_neighbours)
+		return ct_error_field(err, "proxy_neighbours", "a port of a bridge answers for itself");
 	if ((spec->mac[0] & 3) != 2)
 		return ct_error_field(err, "mac", "the MAC must be unicast and locally administered");
 	if (spec->n_addresses > NET_ADDRESSES_MAX)
@@ -64,7 +77,7 @@ int spec_check(const struct net_context *net, const struct net_port_spec *spec, 
 		return ct_error_field(err, "mtu", "the MTU must be 1280 to 65535");
 
 	for (size_t i = 0; i < spec->n_addresses; i++) {
-		const struct ip_addr *a = &spec->addresses[i];
+		const struct ip_addr single = spec_address(spec, i), *a = &single;
 
 		if (port_set_of(a) == PORT_SETS)
 			return ct_error_field(err, "addresses",
@@ -96,7 +109,7 @@ static struct scan_key make_key(enum port_set set, const struct net_port_spec *s
 
 	memcpy(port.name, spec->host_name, sizeof(port.name));
 	memcpy(port.mac, spec->mac, sizeof(spec->mac));
-	memcpy(key.bytes, &port, set >= PORT_SENT ? sizeof(port.name) : sizeof(port));
+	memcpy(key.bytes, &port, set >= PORT_FIRST_NAME ? sizeof(port.name) : sizeof(port));
 	if (a)
 		memcpy(key.bytes + sizeof(port), a->bytes, ip_len(a));
 	return key;
@@ -121,6 +134,21 @@ static int push_address(struct scan_keys *keys, const struct net_port_spec *spec
 	return r;
 }
 
+/* Of a bridge: that it is one, and its link-local address, with which it speaks to its neighbours. */
+static int bridged_keys(const struct net_port_spec *spec, struct scan_keys *ret)
+{
+	struct scan_key key = make_key(PORT_BRIDGED, spec, NULL);
+	struct ip_addr local;
+	int r;
+
+	r = set_keys_push(ret, &key);
+	if (r < 0)
+		return r;
+
+	net_link_local(&local, spec->mac);
+	return push_address(ret, spec, &local);
+}
+
 int spec_keys(const struct net_port_spec *spec, struct scan_keys *ret)
 {
 	static const enum port_set fixed[] = { PORT_MAC, PORT_SENT, PORT_RECEIVED, PORT_REFUSED };
@@ -134,10 +162,12 @@ int spec_keys(const struct net_port_spec *spec, struct scan_keys *ret)
 			return r;
 	}
 	for (size_t i = 0; i < spec->n_addresses; i++) {
-		r = push_address(ret, spec, &spec->addresses[i]);
+		struct ip_addr a = spec_address(spec, i);
+
+		r = push_address(ret, spec, &a);
 		if (r < 0)
 			return r;
 	}
 
-	return 0;
+	return spec->mode == NET_MODE_BRIDGE ? bridged_keys(spec, ret) : 0;
 }

@@ -13,5 +13,9 @@ struct ip_addr network_of(const struct ip_addr *a);
  * the anycast of its routers. */
 struct ip_addr inside_of(const struct ip_addr *a);
 
+/* The ith of the addresses that the port may use: in a bridge the prefix says how large the segment is, not
+ * what the port has. */
+struct ip_addr spec_address(const struct net_port_spec *spec, size_t i);
+
 /* Every element that a configured port has. */
 int spec_keys(const struct net_port_spec *spec, struct scan_keys *ret);

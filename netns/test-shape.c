@@ -172,37 +172,39 @@ static void is_about(uint64_t have, uint64_t want, const char *what)
 
 static void towards_the_container(void **state)
 {
+	uint64_t most = speed(outside, c.netns, "198.51.100.1"); /* of this machine */
 	static const uint64_t rates[] = { 1 * M, 5 * M, 20 * M };
 
 	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
 		shape(&c, &(struct net_rates){ .in = rates[i] });
 		is_about(datagram_speed(outside, c.netns, "198.51.100.1"), rates[i], "in");
 	}
-	for (uint64_t rate = 50 * M; rate <= 800 * M; rate *= 4) {
+	for (uint64_t rate = 50 * M; rate <= 800 * M && 2 * rate < most; rate *= 4) {
 		shape(&c, &(struct net_rates){ .in = rate });
 		is_about(speed(outside, c.netns, "198.51.100.1"), rate, "in");
 		is_about(speed(other.netns, c.netns, "198.51.100.1"), rate, "in, from a neighbour");
 	}
 	shape(&c, &(struct net_rates){ 0 });
-	assert_true(speed(outside, c.netns, "198.51.100.1") > 300 * M);
+	assert_true(speed(outside, c.netns, "198.51.100.1") > 3 * 20 * M);
 }
 
 static void out_of_the_host(void **state)
 {
+	uint64_t most = speed(c.netns, outside, "192.0.2.2"); /* of this machine */
 	static const uint64_t rates[] = { 1 * M, 5 * M, 20 * M };
 
 	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
 		shape(&c, &(struct net_rates){ .out = rates[i] });
 		is_about(datagram_speed(c.netns, outside, "192.0.2.2"), rates[i], "out");
 	}
-	for (uint64_t rate = 50 * M; rate <= 800 * M; rate *= 4) {
+	for (uint64_t rate = 50 * M; rate <= 800 * M && 2 * rate < most; rate *= 4) {
 		shape(&c, &(struct net_rates){ .out = rate });
 		is_about(speed(c.netns, outside, "192.0.2.2"), rate, "out");
 	}
-	assert_true(speed(other.netns, outside, "192.0.2.2") > 300 * M);
-	assert_true(speed(c.netns, other.netns, "198.51.100.2") > 300 * M);
+	assert_true(speed(other.netns, outside, "192.0.2.2") > 3 * 20 * M);
+	assert_true(speed(c.netns, other.netns, "198.51.100.2") > 3 * 20 * M);
 	shape(&c, &(struct net_rates){ 0 });
-	assert_true(speed(c.netns, outside, "192.0.2.2") > 300 * M);
+	assert_true(speed(c.netns, outside, "192.0.2.2") > 3 * 20 * M);
 }
 
 /* 40 Mbit/s in all; 10 are guaranteed to one, 20 to the other, and what is over is shared. */

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Bridges of ours: a segment for containers, by itself, on an uplink, or on a VLAN of one.
+ *
+ * A VLAN is one sub-interface and one bridge, shared by all containers on it. The host takes no part: no
+ * address, no link-local address, no spanning tree. Names: b<tag><number> for the bridge and w<tag><number>
+ * for the sub-interface, so that they are never taken for a port.
+ */
+#include "netns/context.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "netns/link.h"
+
+static void make_name(char out[static IFNAMSIZ], char letter, const char *tag, uint32_t number)
+{
+	net_port_name(out, tag, number, 0); /* v<tag><number>.0 */
+	out[0] = letter;
+	out[strlen(out) - 2] = '\0';
+}
+
+void net_bridge_name(char out[static IFNAMSIZ], const char *tag, uint32_t number)
+{
+	make_name(out, 'b', tag, number);
+}
+
+static int check_spec(const struct net_bridge_spec *spec, struct ct_error *err)
+{
+	if (spec->vlan > 4094)
+		return ct_error_field(err, "vlan", "a VLAN has an id of 1 to 4094");
+	if (spec->vlan && !spec->uplink[0])
+		return ct_error_field(err, "uplink", "a VLAN needs the uplink that carries it");
+	if (spec->mtu != 0 && (spec->mtu < 1280 || spec->mtu > 65535))
+		return ct_error_field(err, "mtu", "the MTU must be 1280 to 65535");
+
+	return 0;
+}
+
+static int find(struct net_context *net, const char *name, struct link_info *ret, struct ct_error *err)
+{
+	int r;
+
+	r = link_get(&net->route, &net->batch, name, 0, ret, err);
+	if (r == -ENODEV)
+		return ct_error_set(err, r, "network", "there is no link \"%s\"", name);
+
+	return r;
+}
+
+static int run(struct net_context *net, const char *name, struct ct_error *err)
+{
+	return nl_transact(&net->route, &net->batch, name, err);
+}
+
+/* The link that joins the bridge to the outside: the uplink itself, or its VLAN. Made if it is not there. */
+static int join_link(struct net_context *net, const struct net_bridge_spec *spec, struct link_info *ret,
+        struct ct_error *err)
+{
+	char name[IFNAMSIZ];
+	struct link_info uplink;
+	int r;
+
+	r = find(net, spec->uplink, &uplink, err);
+	if (r < 0)
+		return r;
+	if (!spec->vlan) {
+		*ret = uplink;
+		return 0;
+	}
+
+	make_name(name, 'w', net->tag, spec->number);
+	r = link_get(&net->route, &net->batch, name, 0, ret, err);
+	if (r == 0 && (ret->peer_index != uplink.index || ret->vlan != spec->vlan))
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EEXIST,
+		        "the link \"%s\" is there already with another VLAN or uplink", name);
+	if (r != -ENODEV)
+		return r;
+
+	nl_batch_reset(&net->batch);
+	link_add_vlan(&net->batch, name, uplink.index, spec->vlan);
+	link_make_link_local(&net->batch, name, 0, false);
+	r = run(net, name, err);
+	if (r < 0)
+		return r;
+
+	return find(net, name, ret, err);
+}
+
+static int make_bridge(
+        struct net_context *net, const char *name, uint32_t mtu, struct link_info *ret, struct ct_error *err)
+{
+	int r;
+
+	r = link_get(&net->route, &net->batch, name, 0, ret, err);
+	if (r != -ENODEV)
+		return r;
+
+	nl_batch_reset(&net->batch);
+	link_add_bridge(&net->batch, name, mtu);
+	link_make_link_local(&net->batch, name, 0, false);
+	r = run(net, name, err);
+	if (r < 0)
+		return r;
+
+	return find(net, name, ret, err);
+}
+
+int net_bridge_add(struct net_context *net, const struct net_bridge_spec *spec, struct ct_error *err)
+{
+	char name[IFNAMSIZ];
+	struct link_info bridge, join = { 0 };
+	int r;
+
+	r = check_spec(spec, err);
+	if (r < 0)
+		return r;
+	if (spec->uplink[0]) {
+		r = join_link(net, spec, &join, err);
+		if (r < 0)
+			return r;
+	}
+
+	net_bridge_name(name, net->tag, spec->number);
+	r = make_bridge(net, name, spec->mtu ? spec->mtu : join.mtu, &bridge, err);
+	if (r < 0)
+		return r;
+	if (join.master && join.master != bridge.index)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EEXIST,
+		        "the link \"%s\" belongs to another bridge", spec->uplink);
+
+	nl_batch_reset(&net->batch);
+	if (join.index)
+		link_change(&net->batch,
+		        &(struct link_change){
+		                .index = join.index, .up = true, .master = join.master ? 0 : bridge.index });
+	link_change(&net->batch, &(struct link_change){ .index = bridge.index, .up = true });
+	return run(net, name, err);
+}
+
+int net_bridge_remove(struct net_context *net, uint32_t number, struct ct_error *err)
+{
+	char name[IFNAMSIZ], vlan[IFNAMSIZ];
+	struct link_info bridge;
+	unsigned n;
+	int r;
+
+	net_bridge_name(name, net->tag, number);
+	make_name(vlan, 'w', net->tag, number);
+	r = link_get(&net->route, &net->batch, name, 0, &bridge, err);
+	if (r == 0) {
+		r = link_count_ports(&net->route, &net->batch, bridge.index, net->prefix, &n, err);
+		if (r < 0)
+			return r;
+		if (n > 0)
+			return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
+			        "the bridge \"%s\" has %u ports in use", name, n);
+	}
+	if (r < 0 && r != -ENODEV)
+		return r;
+
+	nl_batch_reset(&net->batch);
+	link_delete(&net->batch, name);
+	link_delete(&net->batch, vlan);
+	return run(net, name, err);
+}
