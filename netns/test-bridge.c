@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Ports of bridges: who sees what of whom on one segment. */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "netns/context.h"
+#include "netns/link.h"
+#include "netns/test-support.h"
+
+#define MARK "a mark that nobody else sends"
+
+static struct net_context *net;
+static int outside;
+static char bridge[IFNAMSIZ];
+static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+static const uint8_t all_nodes_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
+static const uint8_t foreign_mac[6] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
+
+static int begin(void **state)
+{
+	struct net_host_spec spec = { .enable_forwarding = true };
+	struct ct_error err = { 0 };
+
+	outside = world_outside();
+	if (net_context_new(TEST_TAG, &net, &err) < 0 || net_host_apply(net, &spec, &err) < 0)
+		fail_msg("%s", err.text);
+	net_bridge_name(bridge, TEST_TAG, 7);
+	assert_string_equal(bridge, "btest7");
+	return 0;
+}
+
+static int end(void **state)
+{
+	assert_int_equal(net_host_remove(net, NULL), 0);
+	net_context_free(net);
+	close(outside);
+	return 0;
+}
+
+static void add_bridge(const struct net_bridge_spec *spec)
+{
+	struct ct_error err = { 0 };
+
+	if (net_bridge_add(net, spec, &err) < 0)
+		fail_msg("bridge: %s", err.text);
+}
+
+static void member_begin(struct container *c, uint32_t number, bool isolated, const char *a4, const char *a6)
+{
+	struct ct_error err = { 0 };
+
+	*c = (struct container){ .netns = world_namespace() };
+	c->spec = (struct net_port_spec){ .guest_name = "eth0",
+		.mode = NET_MODE_BRIDGE,
+		.addresses = c->addresses,
+		.n_addresses = 2,
+		.isolated = isolated };
+	c->addresses[0] = ip(a4);
+	c->addresses[1] = ip(a6);
+	memcpy(c->spec.bridge, bridge, sizeof(bridge));
+	net_port_name(c->spec.host_name, TEST_TAG, number, 0);
+	net_port_mac(c->spec.mac, TEST_TAG, number, 0);
+	if (net_port_create(net, c->spec.host_name, "eth0", c->netns, &err) < 0 ||
+	        net_port_configure(net, &c->spec, c->netns, &err) < 0)
+		fail_msg("%s", err.text);
+	(void)poll(NULL, 0, 50); /* see container_begin */
+}
+
+static bool reaches(int from_ns, int to_ns, const char *to)
+{
+	struct ip_addr a = ip(to);
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(7000) };
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(7000) };
+	bool is4 = a.family == AF_INET;
+	struct sockaddr *address = is4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
+	socklen_t len = is4 ? sizeof(v4) : sizeof(v6);
+	int sender = socket_open(from_ns, a.family, SOCK_DGRAM, 0),
+	    receiver = socket_open(to_ns, a.family, SOCK_DGRAM, 0);
+	struct pollfd waiting = { .fd = receiver, .events = POLLIN };
+	bool arrived;
+
+	memcpy(is4 ? (void *)&v4.sin_addr : (void *)&v6.sin6_addr, a.bytes, ip_len(&a));
+	assert_int_equal(bind(receiver, address, len), 0);
+	(void)sendto(sender, "x", 1, 0, address, len);
+	arrived = poll(&waiting, 1, 400) > 0;
+	close(sender);
+	close(receiver);
+	return arrived;
+}
+
+static void members_reach_each_other_and_only_each_other(void **state)
+{
+	struct container a, b;
+	struct ct_error err = { 0 };
+
+	add_bridge(&(struct net_bridge_spec){ .number = 7 });
+	add_bridge(&(struct net_bridge_spec){ .number = 7 }); /* again */
+	member_begin(&a, 1, false, "10.5.0.1/24", "fd05::1/64");
+	member_begin(&b, 2, false, "10.5.0.2/24", "fd05::2/64");
+	assert_true(reaches(a.netns, b.netns, "10.5.0.2"));
+	assert_true(reaches(b.netns, a.netns, "10.5.0.1"));
+	assert_true(reaches(a.netns, b.netns, "fd05::2"));
+	assert_true(reaches(b.netns, a.netns, "fd05::1"));
+
+	assert_int_equal(net_bridge_remove(net, 7, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "2 ports"));
+	container_end(net, &a);
+	container_end(net, &b);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+	assert_int_equal(if_nametoindex(bridge), 0);
+}
+
+static void isolated_members_do_not(void **state)
+{
+	struct container a, b, c;
+
+	add_bridge(&(struct net_bridge_spec){ .number = 7 });
+	member_begin(&a, 1, true, "10.5.0.1/24", "fd05::1/64");
+	member_begin(&b, 2, true, "10.5.0.2/24", "fd05::2/64");
+	member_begin(&c, 3, false, "10.5.0.3/24", "fd05::3/64");
+	assert_false(reaches(a.netns, b.netns, "10.5.0.2"));
+	assert_false(reaches(b.netns, a.netns, "fd05::1"));
+	assert_true(reaches(a.netns, c.netns, "10.5.0.3"));
+	assert_true(reaches(c.netns, b.netns, "fd05::2"));
+	container_end(net, &a);
+	container_end(net, &b);
+	container_end(net, &c);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
+static void uplink_is_shared(void **state)
+{
+	struct container a;
+	struct ct_error err = { 0 };
+
+	add_bridge(&(struct net_bridge_spec){ .number = 7, .uplink = "up0" });
+	member_begin(&a, 1, false, "192.0.2.77/24", "2001:db8:ff::77/64");
+	assert_true(reaches(a.netns, outside, "192.0.2.2"));
+	assert_true(reaches(outside, a.netns, "2001:db8:ff::77"));
+	assert_int_equal(net_bridge_add(net, &(struct net_bridge_spec){ .number = 8, .uplink = "up0" }, &err),
+	        -EEXIST);
+	assert_int_equal(net_bridge_remove(net, 8, NULL), 0);
+	container_end(net, &a);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
+/* Another end of the tagged link: a sub-interface outside. */
+static int vlan_outside(uint16_t vlan)
+{
+	static struct nl_batch b;
+	struct nl_sock sock;
+	struct link_info link;
+	int r;
+
+	world_enter(outside);
+	assert_int_equal(nl_open(NETLINK_ROUTE, &sock), 0);
+	assert_int_equal(link_get(&sock, &b, "out0", 0, &link, NULL), 0);
+	nl_batch_reset(&b);
+	link_add_vlan(&b, "tagged", link.index, vlan);
+	r = nl_transact(&sock, &b, "tagged", NULL);
+	if (r == 0) {
+		struct ip_addr a4 = ip("10.6.0.1/24"), a6 = ip("fd06::1/64");
+
+		assert_int_equal(link_get(&sock, &b, "tagged", 0, &link, NULL), 0);
+		nl_batch_reset(&b);
+		link_change(&b, &(struct link_change){ .index = link.index, .up = true });
+		address_add(&b, link.index, &a4);
+		address_add(&b, link.index, &a6);
+		assert_int_equal(nl_transact(&sock, &b, "tagged", NULL), 0);
+	}
+	nl_batch_done(&b);
+	nl_close(&sock);
+	world_leave();
+	return r;
+}
+
+static void vlan_leads_to_its_own_segment(void **state)
+{
+	struct container a;
+	struct ct_error err = { 0 };
+
+	if (vlan_outside(42) == -EOPNOTSUPP) {
+		/* the host must say so, and leave nothing */
+		assert_int_equal(
+		        net_bridge_add(net,
+		                &(struct net_bridge_spec){ .number = 7, .uplink = "up0", .vlan = 42 }, &err),
+		        -EOPNOTSUPP);
+		assert_int_equal(if_nametoindex(bridge), 0);
+		return;
+	}
+
+	add_bridge(&(struct net_bridge_spec){ .number = 7, .uplink = "up0", .vlan = 42 });
+	add_bridge(&(struct net_bridge_spec){ .number = 7, .uplink = "up0", .vlan = 42 });
+	assert_int_equal(net_bridge_add(net,
+	                         &(struct net_bridge_spec){ .number = 7, .uplink = "up0", .vlan = 43 }, &err),
+	        -EEXIST);
+	member_begin(&a, 1, false, "10.6.0.2/24", "fd06::2/64");
+	assert_true(reaches(a.netns, outside, "10.6.0.1"));
+	assert_true(reaches(outside, a.netns, "10.6.0.2"));
+	assert_true(reaches(a.netns, outside, "fd06::1"));
+	container_end(net, &a);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+	assert_int_equal(if_nametoindex("wtest7"), 0);
+}
+
+/* Spoofing */
+
+static struct container attacker, victim;
+static struct ip_addr own4, own6, local6, victim4, victim6;
+
+static void arp(struct frame *f, uint16_t op, const uint8_t ether_mac[6], const uint8_t mac[6],
+        struct ip_addr sender, struct ip_addr target)
+{
+	frame_ether(f, broadcast, ether_mac, 0x0806);
+	frame_arp(f, op, mac, sender, broadcast, target);
+	frame_add(f, MARK, strlen(MARK));
+}
+
+static void arp_request(struct frame *f)
+{
+	arp(f, 1, attacker.spec.mac, attacker.spec.mac, own4, victim4);
+}
+
+static void arp_gratuitous(struct frame *f)
+{
+	arp(f, 1, attacker.spec.mac, attacker.spec.mac, own4, own4);
+}
+
+static void arp_probe(struct frame *f)
+{
+	arp(f, 1, attacker.spec.mac, attacker.spec.mac, ip("0.0.0.0"), own4);
+}
+
+static void arp_probe_of_victim(struct frame *f)
+{
+	arp(f, 1, attacker.spec.mac, attacker.spec.mac, ip("0.0.0.0"), victim4);
+}
+
+static void arp_as_another(struct frame *f)
+{
+	arp(f, 2, attacker.spec.mac, attacker.spec.mac, ip("10.5.0.99"), victim4);
+}
+
+static void arp_other_mac(struct frame *f)
+{
+	arp(f, 1, attacker.spec.mac, foreign_mac, own4, victim4);
+}
+
+static void discovery(struct frame *f, uint8_t type, struct ip_addr from, struct ip_addr target, size_t bare,
+        uint8_t option, const uint8_t *mac)
+{
+	size_t at;
+
+	frame_ether(f, all_nodes_mac, attacker.spec.mac, 0x86dd);
+	at = f->len;
+	frame_ip6(f, from, ip("ff02::1"), IPPROTO_ICMPV6, 255, bare + (mac ? 8 : 0));
+	frame_u8(f, type);
+	frame_add(f, "\0\0\0\x60\0\0\0", 7);
+	if (bare == 24)
+		frame_add(f, target.bytes, 16);
+	if (mac) {
+		frame_u8(f, option);
+		frame_u8(f, 1);
+		frame_add(f, mac, 6);
+	}
+	frame_sum6(f, at, at + 40, IPPROTO_ICMPV6, 2);
+}
+
+static void solicits(struct frame *f)
+{
+	discovery(f, 135, own6, victim6, 24, 1, attacker.spec.mac);
+}
+
+static void solicits_locally(struct frame *f)
+{
+	discovery(f, 135, local6, victim6, 24, 1, attacker.spec.mac);
+}
+
+static void detects_duplicates(struct frame *f)
+{
+	discovery(f, 135, ip("::"), own6, 24, 0, NULL);
+}
+
+static void solicits_routers(struct frame *f)
+{
+	discovery(f, 133, local6, own6, 8, 1, attacker.spec.mac);
+}
+
+static void advertises(struct frame *f)
+{
+	discovery(f, 136, own6, own6, 24, 2, attacker.spec.mac);
+}
+
+static void blocks_victims_detection(struct frame *f)
+{
+	discovery(f, 135, ip("::"), victim6, 24, 0, NULL);
+}
+
+static void solicits_with_other_mac(struct frame *f)
+{
+	discovery(f, 135, own6, victim6, 24, 1, foreign_mac);
+}
+
+static void advertises_victim(struct frame *f)
+{
+	discovery(f, 136, own6, victim6, 24, 2, attacker.spec.mac);
+}
+
+static void advertises_other_mac(struct frame *f)
+{
+	discovery(f, 136, own6, own6, 24, 2, foreign_mac);
+}
+
+static void advertises_a_router(struct frame *f)
+{
+	discovery(f, 134, local6, own6, 24, 1, attacker.spec.mac);
+}
+
+static void redirects(struct frame *f)
+{
+	discovery(f, 137, local6, own6, 24, 2, attacker.spec.mac);
+}
+
+static void report(struct frame *f, const char *options, uint8_t type)
+{
+	size_t at;
+
+	frame_ether(f, all_nodes_mac, attacker.spec.mac, 0x86dd);
+	at = f->len;
+	frame_ip6(f, local6, ip("ff02::16"), IPPROTO_HOPOPTS, 1, 8 + 28);
+	frame_add(f, options, 8);
+	frame_u8(f, type);
+	frame_add(f, "\0\0\0\0\0\0\x01\x04\0\0\0", 11);
+	frame_add(f, ip("ff02::1:ff00:1").bytes, 16);
+	frame_sum6(f, at, at + 48, IPPROTO_ICMPV6, 2);
+}
+
+static void reports_groups(struct frame *f)
+{
+	report(f, "\x3a\0\x05\x02\0\0\x01\0", 143);
+}
+
+static void hides_advertisement_behind_alert(struct frame *f)
+{
+	report(f, "\x3a\0\x05\x02\0\0\x01\0", 136);
+}
+
+static void hides_options_behind_alert(struct frame *f)
+{
+	report(f, "\x3c\0\x05\x02\0\0\x01\0", 143);
+}
+
+static void datagram(struct frame *f, const uint8_t to_mac[6], const uint8_t mac[6], struct ip_addr from,
+        struct ip_addr to, uint16_t port)
+{
+	frame_ether(f, to_mac, mac, 0x0800);
+	frame_ip4(f, from, to, IPPROTO_UDP, 0, 8 + strlen(MARK));
+	frame_udp(f, port, 68, MARK);
+}
+
+static void sends(struct frame *f)
+{
+	datagram(f, victim.spec.mac, attacker.spec.mac, own4, victim4, 1234);
+}
+
+static void broadcasts(struct frame *f)
+{
+	datagram(f, broadcast, attacker.spec.mac, own4, ip("10.5.0.255"), 1234);
+}
+
+static void serves_dhcp(struct frame *f)
+{
+	datagram(f, broadcast, attacker.spec.mac, own4, ip("255.255.255.255"), 67);
+}
+
+static void sends_as_another(struct frame *f)
+{
+	datagram(f, victim.spec.mac, attacker.spec.mac, ip("10.5.0.99"), victim4, 1234);
+}
+
+static void sends_from_other_mac(struct frame *f)
+{
+	datagram(f, victim.spec.mac, foreign_mac, own4, victim4, 1234);
+}
+
+static void tags(struct frame *f)
+{
+	struct frame inner;
+
+	datagram(&inner, victim.spec.mac, attacker.spec.mac, own4, victim4, 1234);
+	frame_ether(f, victim.spec.mac, attacker.spec.mac, 0x8100);
+	frame_u16(f, 0);
+	frame_add(f, inner.data + 12, inner.len - 12);
+}
+
+static void speaks_spanning_tree(struct frame *f)
+{
+	static const uint8_t bridges[6] = { 0x01, 0x80, 0xc2, 0, 0, 0 };
+
+	frame_ether(f, bridges, attacker.spec.mac, 38);
+	frame_add(f, "\x42\x42\x03" MARK, 3 + strlen(MARK));
+}
+
+/* What is cut off behind the next header's number. */
+static void cut_ip6(struct frame *f)
+{
+	frame_ether(f, victim.spec.mac, attacker.spec.mac, 0x86dd);
+	frame_add(f, "\x60\0\0\0\0\x10\x06\x40", 8);
+}
+
+static const struct {
+	const char *name;
+	void (*make)(struct frame *f);
+	bool passes;
+} frames[] = {
+	{ "datagram", sends, true },
+	{ "broadcast", broadcasts, true },
+	{ "ARP request", arp_request, true },
+	{ "gratuitous ARP", arp_gratuitous, true },
+	{ "ARP probe", arp_probe, true },
+	{ "solicitation", solicits, true },
+	{ "solicitation from the link-local address", solicits_locally, true },
+	{ "duplicate detection", detects_duplicates, true },
+	{ "router solicitation", solicits_routers, true },
+	{ "advertisement", advertises, true },
+	{ "multicast report", reports_groups, true },
+	{ "ARP probe of another's", arp_probe_of_victim, false },
+	{ "ARP as another", arp_as_another, false },
+	{ "ARP with another MAC", arp_other_mac, false },
+	{ "duplicate detection of another's", blocks_victims_detection, false },
+	{ "solicitation with another MAC", solicits_with_other_mac, false },
+	{ "advertisement of another's", advertises_victim, false },
+	{ "advertisement of another MAC", advertises_other_mac, false },
+	{ "router advertisement", advertises_a_router, false },
+	{ "redirect", redirects, false },
+	{ "advertisement behind an alert", hides_advertisement_behind_alert, false },
+	{ "options behind an alert", hides_options_behind_alert, false },
+	{ "DHCP server", serves_dhcp, false },
+	{ "foreign address", sends_as_another, false },
+	{ "foreign MAC", sends_from_other_mac, false },
+	{ "priority tag", tags, false },
+	{ "spanning tree", speaks_spanning_tree, false },
+	{ "IPv6 cut short", cut_ip6, false },
+};
+
+static void only_honest_frames_pass(void **state)
+{
+	int raw_attacker, raw_victim;
+
+	own4 = ip("10.5.0.1");
+	own6 = ip("fd05::1");
+	victim4 = ip("10.5.0.2");
+	victim6 = ip("fd05::2");
+	add_bridge(&(struct net_bridge_spec){ .number = 7 });
+	member_begin(&attacker, 1, false, "10.5.0.1/24", "fd05::1/64");
+	member_begin(&victim, 2, false, "10.5.0.2/24", "fd05::2/64");
+	net_link_local(&local6, attacker.spec.mac);
+	raw_attacker = raw_open(attacker.netns, "eth0");
+	raw_victim = raw_open(victim.netns, "eth0");
+	(void)poll(NULL, 0, 100); /* for reports of the kernel's own */
+
+	for (size_t i = 0; i < ARRAY_SIZE(frames); i++) {
+		struct frame f;
+		bool reached;
+
+		(void)raw_wait(raw_victim, "\x01never", 6, 0, NULL, 0);
+		frames[i].make(&f);
+		frame_send(raw_attacker, &f);
+		/* the whole frame behind the MACs is its mark */
+		reached = raw_wait(raw_victim, f.data + 6, f.len - 6, frames[i].passes ? 1000 : 20, NULL, 0) >
+		          0;
+		if (reached != frames[i].passes)
+			fail_msg("%s: %s", frames[i].name, reached ? "was seen" : "was not seen");
+	}
+
+	close(raw_attacker);
+	close(raw_victim);
+	container_end(net, &attacker);
+	container_end(net, &victim);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
+static void nonsense_is_refused(void **state)
+{
+	struct ct_error err = { 0 };
+
+	assert_int_equal(
+	        net_bridge_add(net, &(struct net_bridge_spec){ .number = 7, .vlan = 5 }, &err), -EINVAL);
+	assert_string_equal(err.field, "uplink");
+	assert_int_equal(
+	        net_bridge_add(
+	                net, &(struct net_bridge_spec){ .number = 7, .uplink = "up0", .vlan = 4095 }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "vlan");
+	assert_int_equal(
+	        net_bridge_add(net, &(struct net_bridge_spec){ .number = 7, .uplink = "nosuch" }, &err),
+	        -ENODEV);
+	assert_non_null(strstr(err.text, "nosuch"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(members_reach_each_other_and_only_each_other),
+		cmocka_unit_test(isolated_members_do_not),
+		cmocka_unit_test(only_honest_frames_pass),
+		cmocka_unit_test(nonsense_is_refused),
+		cmocka_unit_test(vlan_leads_to_its_own_segment),
+		cmocka_unit_test(uplink_is_shared),
+	};
+
+	world_begin();
+	return cmocka_run_group_tests(tests, begin, end);
+}
