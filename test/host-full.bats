@@ -52,7 +52,7 @@ drain()
 	[[ "$said" == *[Nn]"o space"* ]]
 	ctctl list -q | grep '^full' | xargs -r -n 50 "$(ctd_program ctctl)" destroy
 	settled() { [ "$(find "$CTD_STATE/fs" -mindepth 2 -maxdepth 2 | sort)" = "$before" ]; }
-	wait_for 15 settled
+	wait_for 15 settled || { diff <(echo "$before") <(find "$CTD_STATE/fs" -mindepth 2 -maxdepth 2 | sort) && false; }
 	ctctl fsck
 }
 
