@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "quota/overlay.h"
+#include "quota/project.h"
 #include "quota/store.h"
 
 static const char *const driver_names[] = {
@@ -38,6 +39,11 @@ int disk_driver_from_name(const char *name, enum disk_driver *ret)
 	}
 
 	return -EINVAL;
+}
+
+bool disk_store_has_project_quota(const struct disk_store *store)
+{
+	return project_quota_enforced(store->fd);
 }
 
 static const struct disk_driver_ops *ops_of(enum disk_driver driver)

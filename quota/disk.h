@@ -84,6 +84,9 @@ struct disk_probe {
 };
 int disk_probe(struct disk_store *store, struct disk_probe *ret, struct ct_error *err);
 
+/* The one of its questions that each disk asks; one system call, while a probe mounts an overlay. */
+bool disk_store_has_project_quota(const struct disk_store *store);
+
 /* Names below containers/, templates/, trash/, tmp/, for fsck. A positive return stops and is returned. */
 int disk_store_each(struct disk_store *store, const char *kind, int (*each)(const char *name, void *userdata),
         void *userdata, struct ct_error *err);

@@ -48,7 +48,7 @@ static unsigned int quota_flags(int fd)
 	return quotactl_fd(fd, Q_XGETQSTATV, 0, &statv) < 0 ? 0 : statv.qs_flags;
 }
 
-int project_quota_enforced(int fd)
+bool project_quota_enforced(int fd)
 {
 	const unsigned int want = FS_QUOTA_PDQ_ACCT | FS_QUOTA_PDQ_ENFD;
 

@@ -17,8 +17,8 @@ struct project_state {
 	struct project_limits limits;
 };
 
-/* 1: accounted and enforced, 0: not. */
-int project_quota_enforced(int fd);
+/* Accounted and enforced, right now. */
+bool project_quota_enforced(int fd);
 
 /* What is missing on the file system of fd, and what to do about it; "" if nothing is. */
 void project_quota_remedy(int fd, const char *store_path, char *buf, size_t size);
