@@ -48,8 +48,9 @@ struct ct_id_extent {
 int ct_userns_new(
         uint32_t owner_uid, const struct ct_id_extent *extents, size_t n_extents, struct ct_error *err);
 
-/* Budgets of a user namespace, the files of /proc/sys/user seen from inside (namespaces(7)): each of its users may have so many.
- * Those that the kernel does not know are passed over. Only CAP_SYS_RESOURCE inside may change them afterwards. */
+/* Budgets of a user namespace, the files of /proc/sys/user seen from inside (namespaces(7)): each of its
+ * users may have so many. Those that the kernel does not know are passed over. Only CAP_SYS_RESOURCE inside
+ * may change them afterwards. */
 struct ct_user_limit {
 	const char *name; /* max_inotify_watches, ... */
 	int64_t value;    /* >= 0 */

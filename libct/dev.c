@@ -94,17 +94,17 @@ static int bind_mount(int dev_fd, int source_fd, const char *name, struct ct_err
 	return target < 0 ? target : mount_on_fd(source_fd, target, name, err);
 }
 
-static int build_pts(const struct ct_spec *spec, int dev_fd, struct ct_error *err)
+static int make_pts(const struct ct_spec *spec, struct ct_error *err)
 {
 	char max[16];
 
 	(void)snprintf(max, sizeof(max), "%u", spec->max_ptys ? spec->max_ptys : 1024);
 	const char *const options[] = { "mode", "0620", "ptmxmode", "0666", "gid", "5", "max", max, NULL };
 
-	return mount_new_at(dev_fd, "pts", "devpts", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
+	return mount_new("devpts", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
 }
 
-static int build_memory(const struct ct_spec *spec, int dev_fd, struct ct_error *err)
+static int make_shm(const struct ct_spec *spec, struct ct_error *err)
 {
 	char size[24];
 
@@ -112,22 +112,50 @@ static int build_memory(const struct ct_spec *spec, int dev_fd, struct ct_error 
 	        (unsigned long long)(spec->shm_bytes ? spec->shm_bytes : 64ULL << 20));
 	const char *const options[] = { "size", size, "mode", "1777", NULL };
 
-	_cleanup_close_ int shm =
-	        mount_new_at(dev_fd, "shm", "tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
-	if (shm < 0)
-		return shm;
+	return mount_new("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
+}
 
-	_cleanup_close_ int mqueue = mount_new_at(dev_fd, "mqueue", "mqueue", NULL,
-	        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
-	return mqueue < 0 ? mqueue : 0;
+int dev_make_mounts(const struct ct_spec *spec, struct mounts *m, struct ct_error *err)
+{
+	m->pts_fd = make_pts(spec, err);
+	if (m->pts_fd < 0)
+		return m->pts_fd;
+
+	m->shm_fd = make_shm(spec, err);
+	if (m->shm_fd < 0)
+		return m->shm_fd;
+
+	m->mqueue_fd =
+	        mount_new("mqueue", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
+	return m->mqueue_fd < 0 ? m->mqueue_fd : 0;
+}
+
+static int attach_in_dev(int dev_fd, const char *name, int mount_fd, struct ct_error *err)
+{
+	_cleanup_close_ int target = mount_target(dev_fd, name, err);
+
+	return target < 0 ? target : mount_on_fd(mount_fd, target, name, err);
+}
+
+static int attach_mounts(int dev_fd, struct mounts *m, struct ct_error *err)
+{
+	int r = attach_in_dev(dev_fd, "pts", m->pts_fd, err);
+	if (r < 0)
+		return r;
+
+	r = attach_in_dev(dev_fd, "shm", m->shm_fd, err);
+	if (r < 0)
+		return r;
+
+	return attach_in_dev(dev_fd, "mqueue", m->mqueue_fd, err);
 }
 
 /* A clone of the slave end, by its fd. */
-static int build_console(int dev_fd, int pts_fd, struct mounts *m, struct ct_error *err)
+static int build_console(int dev_fd, struct mounts *m, struct ct_error *err)
 {
 	_cleanup_close_ int source = -1;
 
-	int r = child_open_pty(pts_fd, "ptmx", &m->console_master, &m->console_slave, err);
+	int r = child_open_pty(m->pts_fd, "ptmx", &m->console_master, &m->console_slave, err);
 	if (r < 0)
 		return r;
 
@@ -142,7 +170,6 @@ static int build_console(int dev_fd, int pts_fd, struct mounts *m, struct ct_err
 
 int dev_build(const struct ct_spec *spec, int dev_fd, struct mounts *m, struct ct_error *err)
 {
-	_cleanup_close_ int pts = -1;
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
@@ -158,10 +185,6 @@ int dev_build(const struct ct_spec *spec, int dev_fd, struct mounts *m, struct c
 			        err, r, "dev", "cannot make \"/dev/%s\": %s", links[i].name, sys_reason(r));
 		}
 
-	pts = build_pts(spec, dev_fd, err);
-	if (pts < 0)
-		return pts;
-
-	r = build_memory(spec, dev_fd, err);
-	return r < 0 || !spec->console ? r : build_console(dev_fd, pts, m, err);
+	r = attach_mounts(dev_fd, m, err);
+	return r < 0 || !spec->console ? r : build_console(dev_fd, m, err);
 }

@@ -2,10 +2,13 @@
 /*
  * Masks: the golden list of what a container does not see in its /proc and /sys.
  *
- * Most of what is dangerous there is closed by ownership already: core_pattern, sysrq-trigger, uevent_helper,
- * modprobe belong to the host's root, who is nobody inside. The list adds what the kernel shows to everybody
- * and a neighbour or the host would not want shown (kernel addresses, keys, timers, the host's command line,
- * the files behind loop devices, energy counters, firmware), and closes some of the former twice.
+ * Most of what is dangerous there is closed by ownership already: core_pattern, modprobe, uevent_helper,
+ * kmsg, timer_list, irq belong to the host's root, who is nobody inside, and so do debugfs and tracefs, which
+ * nobody can mount there. The list is what the kernel shows to everybody and a neighbour or the host would
+ * not want shown: kernel addresses, keys, the host's command line and swap files, the files behind loop
+ * devices, energy counters, firmware, names of disks. Two whose misuse would be the end are closed twice.
+ *
+ * /proc/kmsg is not among them: a log daemon that reads the null device in its place spins.
  *
  * A file is covered by the host's null device, which dev.c has looked at, a directory by an empty read-only
  * tmpfs. The targets are named relative to the working directory, which is a procfs or sysfs that has just
@@ -28,19 +31,17 @@
 static const char *const proc_files[] = {
 	"cmdline",
 	"kallsyms",
-	"kcore",
+	"kcore", /* twice */
 	"key-users",
 	"keys",
-	"kmsg",
 	"latency_stats",
 	"sched_debug",
 	"swaps",
-	"sysrq-trigger",
-	"timer_list",
+	"sysrq-trigger", /* twice */
 	NULL,
 };
 
-static const char *const proc_directories[] = { "acpi", "asound", "scsi", NULL };
+static const char *const proc_directories[] = { "scsi", NULL };
 
 static const char *const sys_files[] = { "kernel/notes", "kernel/vmcoreinfo", NULL };
 
@@ -50,10 +51,6 @@ static const char *const sys_directories[] = {
 	"devices/virtual/powercap",
 	"firmware",
 	"hypervisor",
-	"kernel/boot_params",
-	"kernel/debug",
-	"kernel/slab",
-	"kernel/tracing",
 	NULL,
 };
 

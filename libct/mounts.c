@@ -258,17 +258,24 @@ int mounts_take_tree(const struct mounts *m, struct ct_error *err)
 	return fd;
 }
 
-static int build_cgroup(const struct mounts *m, struct ct_error *err)
+int mounts_make_open(const struct ct_spec *spec, struct mounts *m, struct ct_error *err)
 {
-	_cleanup_close_ int target = -1, cgroup = -1;
+	int r = dev_make_mounts(spec, m, err);
+	if (r < 0)
+		return r;
 
-	target = open_beneath(m->root_fd, "sys/fs/cgroup", O_PATH | O_DIRECTORY, 0);
+	m->cgroup_fd = mount_new("cgroup2", NULL, API_ATTR, err);
+	return m->cgroup_fd < 0 ? m->cgroup_fd : 0;
+}
+
+static int attach_cgroup(const struct mounts *m, struct ct_error *err)
+{
+	_cleanup_close_ int target = open_beneath(m->root_fd, "sys/fs/cgroup", O_PATH | O_DIRECTORY, 0);
+
 	if (target < 0)
 		return ct_error_set(err, target, "mount", "this kernel's sysfs has no \"fs/cgroup\": %s",
 		        sys_reason(target));
-
-	cgroup = mount_new("cgroup2", NULL, API_ATTR, err);
-	return cgroup < 0 ? cgroup : mount_on_fd(cgroup, target, "/sys/fs/cgroup", err);
+	return mount_on_fd(m->cgroup_fd, target, "/sys/fs/cgroup", err);
 }
 
 int mounts_build_open(const struct ct_spec *spec, int mntns_fd, struct mounts *m, struct ct_error *err)
@@ -290,5 +297,5 @@ int mounts_build_open(const struct ct_spec *spec, int mntns_fd, struct mounts *m
 		        err, dev, "mount", "cannot open the container's \"/dev\": %s", sys_reason(dev));
 
 	int r = dev_build(spec, dev, m, err);
-	return r < 0 ? r : build_cgroup(m, err);
+	return r < 0 ? r : attach_cgroup(m, err);
 }

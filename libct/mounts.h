@@ -13,12 +13,17 @@ struct mounts {
 	int root_fd;                 /* directory of the new root */
 	int node_fds[DEV_NODES_MAX]; /* detached mounts of the host's device nodes, taken while the host is
 	                                still in sight */
-	int console_master, console_slave; /* -1: no console */
+	int pts_fd, shm_fd, mqueue_fd, cgroup_fd; /* detached mounts that are attached last */
+	int console_master, console_slave;        /* -1: no console */
 };
 #define MOUNTS_INIT                                                                                          \
 	((struct mounts){                                                                                    \
 	        .root_fd = -1,                                                                               \
 	        .node_fds = { -1, -1, -1, -1, -1, -1, -1, -1 },                                              \
+	        .pts_fd = -1,                                                                                \
+	        .shm_fd = -1,                                                                                \
+	        .mqueue_fd = -1,                                                                             \
+	        .cgroup_fd = -1,                                                                             \
 	        .console_master = -1,                                                                        \
 	        .console_slave = -1,                                                                         \
 	})
@@ -42,11 +47,14 @@ int mounts_build_locked(const struct ct_spec *spec, int root_mount_fd, const int
         struct ct_error *err);
 /* A detached copy of what was built, as an fd. */
 int mounts_take_tree(const struct mounts *m, struct ct_error *err);
-/* Enters the mount namespace that was made of it and mounts the rest, which is the tenant's to change. */
+/* Makes the filesystems that come last, while the tree is being locked. */
+int mounts_make_open(const struct ct_spec *spec, struct mounts *m, struct ct_error *err);
+/* Enters the mount namespace that was made of the tree and attaches them: the tenant's to change. */
 int mounts_build_open(const struct ct_spec *spec, int mntns_fd, struct mounts *m, struct ct_error *err);
 
-/* dev.c: clones the host's device nodes; fills a new /dev; opens init's standard streams. */
+/* dev.c: clones the host's device nodes; makes devpts, shm and mqueue; fills a new /dev with all of that. */
 int dev_take_nodes(struct mounts *m, struct ct_error *err);
+int dev_make_mounts(const struct ct_spec *spec, struct mounts *m, struct ct_error *err);
 int dev_build(const struct ct_spec *spec, int dev_fd, struct mounts *m, struct ct_error *err);
 
 /* mask.c: covers what a tenant has no business with in its /proc and /sys. Changes the working directory. */

@@ -103,6 +103,10 @@ static int build_mounts(struct start *s, struct mounts *m, struct ct_error *err)
 		return ct_error_set(err, r, "mount", "cannot hand over the mounts: %s", sys_reason(r));
 	tree = fd_close(tree);
 
+	r = mounts_make_open(s->spec, m, err);
+	if (r < 0)
+		return r;
+
 	warm_up(s->spec, m);
 	r = s->spec->unconfined ? 0 : child_load_seccomp(&s->spec->seccomp, err);
 	if (r < 0)

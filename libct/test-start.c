@@ -279,7 +279,7 @@ static void mounts_cannot_be_undone(void **state)
 static void masked_paths_are_empty(void **state)
 {
 	static const char *const files[] = { "/proc/cmdline", "/proc/kcore", "/proc/kallsyms", "/proc/keys",
-		"/proc/timer_list", "/proc/sysrq-trigger", "/proc/kmsg", "/proc/swaps", "/sys/kernel/notes" };
+		"/proc/sysrq-trigger", "/proc/swaps", "/sys/kernel/notes" };
 	static const char *const hosts[] = { "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
 		"/proc/sys/kernel/sysrq", "/proc/sys/vm/drop_caches", "/proc/sys/fs/file-max",
 		"/sys/kernel/uevent_helper", "/sys/kernel/mm/ksm/run", "/proc/irq/default_smp_affinity",
