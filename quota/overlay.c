@@ -160,6 +160,10 @@ static int errand_do(struct errand *errand)
 	pid_t pid;
 	int r;
 
+	/* What stands if the child is killed before it can say anything (the kernel's OOM killer). */
+	errand->result = -ECHILD;
+	errand->step = "wait for a process, which was killed";
+
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &before);
 	pid = clone(errand_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES, errand);
