@@ -39,12 +39,34 @@ const struct config_row config_rows[] = {
 	{ "ip", "net", CONFIG_ADDRESS, "ADDR", "address of the first interface; repeatable" },
 	{ "dns", "dns", CONFIG_LIST, "ADDR", "resolver inside (default: the host's); repeatable" },
 	{ "cpus", "cpus", CONFIG_STRING, "N", "CPU time, in CPUs; may be a fraction" },
-	{ "cpu-weight", "cpu_weight", CONFIG_INT, "W", "share of a busy CPU, 1 to 10000" },
+	{ "cpu-weight", "cpu_weight", CONFIG_INT, "W", "share of a busy CPU, 1 to 10000 (default 100)" },
+	{ "cpu-burst", "cpu_burst", CONFIG_STRING, "TIME", "CPU time that may be saved up, such as 50ms" },
+	{ "cpuset", "cpuset", CONFIG_STRING, "LIST", "CPUs to run on, such as 0-3,8; or auto" },
+	{ "numa", "numa", CONFIG_STRING, "LIST", "memory nodes to use; or auto" },
 	{ "memory", "memory", CONFIG_SIZE, "SIZE", "memory limit" },
-	{ "swap", "swap", CONFIG_SIZE, "SIZE", "swap limit" },
+	{ "swap", "swap", CONFIG_SIZE, "SIZE", "swap limit (default: as much as memory)" },
+	{ "memory-guarantee", "memory_guarantee", CONFIG_SIZE, "SIZE", "memory that is not taken away" },
+	{ "oom-group", "oom_group", CONFIG_BOOL, NULL, "lack of memory ends all of it, not one process" },
+	{ "io-weight", "io_weight", CONFIG_INT, "W", "share of a busy disk, 1 to 10000 (default 100)" },
+	{ "read-bps", "read_bps", CONFIG_SIZE, "SIZE", "bytes read in a second" },
+	{ "write-bps", "write_bps", CONFIG_SIZE, "SIZE", "bytes written in a second" },
+	{ "read-iops", "read_iops", CONFIG_INT, "N", "reads in a second" },
+	{ "write-iops", "write_iops", CONFIG_INT, "N", "writes in a second" },
+	{ "io", "io", CONFIG_DEVICE, "DEVICE[,KEY=VALUE...]",
+	        "the same for one disk: read_bps, write_bps, read_iops, write_iops; repeatable" },
 	{ "disk", "disk", CONFIG_SIZE, "SIZE", "size of the root filesystem" },
 	{ "inodes", "inodes", CONFIG_INT, "N", "number of files" },
+	{ "storage", "storage", CONFIG_STRING, "DRIVER", "dir or image; fixed when it is created" },
 	{ "processes", "processes", CONFIG_INT, "N", "number of processes and threads" },
+	{ "cgroups", "cgroups", CONFIG_INT, "N", "number of control groups inside" },
+	{ "cgroup-depth", "cgroup_depth", CONFIG_INT, "N", "how deep they may be nested" },
+	{ "ptys", "ptys", CONFIG_INT, "N", "number of pseudo terminals" },
+	{ "shm", "shm", CONFIG_SIZE, "SIZE", "size of /dev/shm" },
+	{ "run", "run", CONFIG_SIZE, "SIZE", "size of /run" },
+	{ "open-files", "open_files", CONFIG_INT, "N", "open files of a process" },
+	{ "inotify-instances", "inotify_instances", CONFIG_INT, "N", "inotify instances of a user" },
+	{ "inotify-watches", "inotify_watches", CONFIG_INT, "N", "inotify watches of a user" },
+	{ "namespaces", "namespaces", CONFIG_INT, "N", "namespaces of each kind of a user" },
 	{ 0 },
 };
 
@@ -121,6 +143,7 @@ static int scalar_from_text(
 	case CONFIG_LIST:
 	case CONFIG_KEYS:
 	case CONFIG_NET:
+	case CONFIG_DEVICE:
 	case CONFIG_ADDRESS: return -EINVAL;
 	}
 
@@ -253,6 +276,52 @@ static int append_net(json_t *array, const char *value, struct ct_error *err)
 	return json_array_append(array, net) < 0 ? -ENOMEM : 0;
 }
 
+/* DEVICE[,key=value...]: sizes stay text, the daemon reads them; operations are numbers. */
+static int device_add_pair(json_t *device, char *pair, struct ct_error *err)
+{
+	char *equals = strchr(pair, '=');
+	uint64_t n = 0;
+
+	if (!equals || equals == pair)
+		return ct_error_field(err, "io",
+		        "--io: \"%s\" is not KEY=VALUE; the keys are read_bps, write_bps, read_iops and write_iops",
+		        pair);
+
+	*equals++ = '\0';
+	for (char *p = pair; *p; p++)
+		if (*p == '-')
+			*p = '_';
+	json_t *value = str_has_suffix(pair, "_iops") && parse_u64(equals, &n) == 0 && n <= INT64_MAX
+	                        ? json_integer((json_int_t)n)
+	                        : json_string(equals);
+
+	return json_object_set_new(device, pair, value) < 0 ? -ENOMEM : 0;
+}
+
+static int append_device(json_t *array, const char *value, struct ct_error *err)
+{
+	_cleanup_free_ char *copy = strdup(value);
+	_cleanup_json_ json_t *device = json_object();
+	char *state = NULL;
+
+	char *word = copy ? strtok_r(copy, ",", &state) : NULL;
+	if (!array || !device || !copy)
+		return -ENOMEM;
+	if (!word || word[0] != '/')
+		return ct_error_field(
+		        err, "io", "--io: \"%s\" does not begin with a device such as /dev/sda", value);
+
+	if (json_object_set_new(device, "device", json_string(word)) < 0)
+		return -ENOMEM;
+	while ((word = strtok_r(NULL, ",", &state))) {
+		int r = device_add_pair(device, word, err);
+		if (r < 0)
+			return r;
+	}
+
+	return json_array_append(array, device) < 0 ? -ENOMEM : 0;
+}
+
 /* A list as key=A,B gives it. */
 static int append_split(json_t *array, const char *value, const char *option, struct ct_error *err)
 {
@@ -298,6 +367,7 @@ int config_apply_option(
 	case CONFIG_ADDRESS: return append_string(array_at(config, place_of(row)), value, row->option, err);
 	case CONFIG_KEYS: return append_keys(array_at(config, row->key), value, err);
 	case CONFIG_NET: return append_net(array_at(config, row->key), value, err);
+	case CONFIG_DEVICE: return append_device(array_at(config, row->key), value, err);
 	}
 	return -EINVAL;
 }
@@ -347,7 +417,7 @@ int config_apply_assignment(json_t *config, const char *assignment, struct ct_er
 
 	if (row->kind == CONFIG_LIST || row->kind == CONFIG_ADDRESS)
 		return append_split(array_at(config, place_of(row)), value, row->option, err);
-	if (row->kind == CONFIG_KEYS || row->kind == CONFIG_NET)
+	if (row->kind == CONFIG_KEYS || row->kind == CONFIG_NET || row->kind == CONFIG_DEVICE)
 		return config_apply_option(config, row, value, false, err);
 
 	return apply_scalar(config, row, value, err);

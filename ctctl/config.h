@@ -16,6 +16,7 @@ enum config_kind {
 	CONFIG_LIST,    /* an array of strings; the option is repeated, key=A,B */
 	CONFIG_KEYS,    /* an array of SSH public keys; the option takes a file, - or a key */
 	CONFIG_NET,     /* an array of objects: MODE[,key=value...] */
+	CONFIG_DEVICE,  /* an array of objects: DEVICE[,key=value...] */
 	CONFIG_ADDRESS, /* .ip of the first object of net */
 };
 

@@ -220,14 +220,23 @@ unchanged='[ "$before" = "$(stty -g)" ] && echo restored'
 	[[ $output == *word*end* ]]
 }
 
+# Makes $DIR/program, which does something on a signal, and says by $DIR/ready that it waits for it.
+program_on() {
+	printf 'trap "%s" %s\ntouch "%s"\nwhile :; do sleep 0.05; done\n' "$2" "$1" "$DIR/ready" >"$DIR/program"
+	when_ready="while [ ! -e '$DIR/ready' ]; do sleep 0.05; done"
+}
+
 @test "a change of the window's size arrives" {
-	on_terminal "$settings"'; tty=$(tty); (sleep 0.5; stty -F "$tty" rows 40 cols 120) & "$CTCTL" exec c sh -c "trap \"stty size; exit\" WINCH; while :; do sleep 0.05; done"; '"$unchanged"
-	[[ $output == *'40 120'* ]]
+	program_on WINCH 'stty size; exit'
+	on_terminal "$settings; tty=\$(tty); ($when_ready; stty -F \$tty rows 40 cols 120) & \"\$CTCTL\" exec c sh '$DIR/program'; $unchanged"
+	output_is $'40 120\nrestored'
 }
 
 @test "keys are bytes for the program: its terminal makes the signals" {
-	on_terminal '(sleep 0.5; printf "\003") | script -qec "\"$CTCTL\" exec -t c sh -c \"trap \\\"echo interrupted; exit 4\\\" INT; while :; do sleep 0.05; done\"" /dev/null'
+	program_on INT 'echo interrupted; exit 4'
+	on_terminal "($when_ready; printf '\003') | script -qec '\"\$CTCTL\" exec -t c sh $DIR/program' /dev/null"
 	[[ $output == *interrupted* ]]
+	[ "$status" = 4 ]
 }
 
 @test "the terminal is put back however it ends" {
