@@ -34,6 +34,8 @@ const struct api_route api_routes[] = {
 	        api_container_console_resize },
 	{ "GET", "/v1/containers/{name}/log", "containerLog", false, api_container_log },
 
+	{ "GET", "/v1/stats", "statsList", false, api_stats_list },
+
 	{ "GET", "/v1/execs/{id}", "execShow", false, api_exec_show },
 	{ "POST", "/v1/execs/{id}/signal", "execSignal", true, api_exec_signal },
 

@@ -100,6 +100,16 @@ static int read_storage(const struct key *key, const char *value, struct conf *c
 	return disk_driver_from_name(value, &conf->storage);
 }
 
+static int read_bytes(const struct key *key, const char *value, struct conf *conf)
+{
+	return parse_size(value, place(key, conf));
+}
+
+static int read_ratio(const struct key *key, const char *value, struct conf *conf)
+{
+	return parse_milli(value, place(key, conf));
+}
+
 #define AT(member) offsetof(struct conf, member)
 
 static const struct key keys[] = {
@@ -116,6 +126,12 @@ static const struct key keys[] = {
 	{ "storage", 0, read_storage, 0, 0, "dir or image" },
 	{ "autostart-parallel", AT(autostart_parallel), read_number, 1, 64, "a number from 1 to 64" },
 	{ "pool-size", AT(pool_size), read_number, 0, 32, "a number from 0 to 32" },
+	{ "memory-reserved", AT(memory_reserved), read_bytes, 0, 0, "a size such as 512M" },
+	{ "memory-overcommit", AT(memory_overcommit_milli), read_ratio, 0, 0,
+	        "a number of times such as 1.5, or 0 for no counting" },
+	{ "cpu-overcommit", AT(cpu_overcommit_milli), read_ratio, 0, 0,
+	        "a number of times such as 4, or 0 for no counting" },
+	{ "idle-memory", AT(idle_memory), read_flag, 0, 0, "yes or no" },
 	{ "stop-timeout", AT(stop_timeout_sec), read_number, 1, 86400, "seconds from 1 to 86400" },
 };
 
@@ -127,6 +143,7 @@ void conf_init(struct conf *conf)
 		.autostart_parallel = 4,
 		.pool_size = 8,
 		.stop_timeout_sec = 60,
+		.memory_reserved = 256ULL << 20,
 	};
 	(void)ip_parse_network("10.77.0.0/16", &conf->nat_network); /* constants */
 	(void)ip_parse_network("fd77:c7d::/64", &conf->nat_network6);

@@ -31,12 +31,16 @@ struct conf {
 	struct ip_addr nat_network6;      /* and IPv6 */
 	struct ip_addr dns[CONF_DNS_MAX]; /* for guests; none: the host's own that are reachable */
 	unsigned n_dns;
-	bool nat_peers, routed_peers; /* may containers reach each other */
-	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */
-	enum disk_driver storage;     /* default driver */
-	uint32_t autostart_parallel;  /* how many start at once after a boot */
-	uint32_t pool_size;           /* prepared namespaces */
-	uint32_t stop_timeout_sec;    /* default of containers */
+	bool nat_peers, routed_peers;     /* may containers reach each other */
+	bool proxy_neighbours;            /* answer ARP and NDP for routed addresses on the uplink */
+	enum disk_driver storage;         /* default driver */
+	uint32_t autostart_parallel;      /* how many start at once after a boot */
+	uint32_t pool_size;               /* prepared namespaces */
+	uint32_t stop_timeout_sec;        /* default of containers */
+	uint64_t memory_reserved;         /* bytes that the host keeps for itself */
+	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */
+	uint64_t cpu_overcommit_milli;
+	bool idle_memory; /* reclaim what nobody touches: ctd/idle.c */
 };
 
 /* Defaults, then the file (absent is fine unless it was named), then what the command line said. -EINVAL with

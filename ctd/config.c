@@ -14,21 +14,14 @@
 
 #include "base/json.h"
 #include "base/unit.h"
+#include "ctd/config-key.h"
 
-struct key {
-	const char *name;
-	size_t offset, has_offset; /* has_offset 0: none */
-	int (*read)(const struct key *key, const json_t *value, struct config *config, struct ct_error *err);
-	uint64_t min, max;
-	bool live;
-};
-
-static void *place(const struct key *key, struct config *config)
+static void *place(const struct config_key *key, struct config *config)
 {
 	return (char *)config + key->offset;
 }
 
-static int read_string(const char *field, const json_t *value, const char **ret, struct ct_error *err)
+int config_read_string(const char *field, const json_t *value, const char **ret, struct ct_error *err)
 {
 	const char *s = json_string_value(value);
 
@@ -41,7 +34,7 @@ static int read_string(const char *field, const json_t *value, const char **ret,
 	return 0;
 }
 
-static int read_bool(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+int config_read_bool(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	bool *target = place(key, config);
 
@@ -54,7 +47,7 @@ static int read_bool(const struct key *key, const json_t *value, struct config *
 	return ct_error_field(err, key->name, "%s must be yes or no", key->name);
 }
 
-static int read_u32(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_u32(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	uint64_t number = 0;
 	int r = -EINVAL;
@@ -87,13 +80,13 @@ static bool is_label(const char *s, size_t len)
 }
 
 static int read_hostname(
-        const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	const char *s = NULL;
 	size_t len;
 	int r;
 
-	r = read_string(key->name, value, &s, err);
+	r = config_read_string(key->name, value, &s, err);
 	if (r < 0)
 		return r;
 
@@ -136,7 +129,7 @@ static bool is_ssh_key(const char *s)
 }
 
 static int read_ssh_keys(
-        const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	const json_t *item;
 	size_t i;
@@ -148,7 +141,7 @@ static int read_ssh_keys(
 	json_array_foreach(value, i, item)
 	{
 		const char *s = NULL;
-		int r = read_string(key->name, item, &s, err);
+		int r = config_read_string(key->name, item, &s, err);
 
 		if (r < 0)
 			return r;
@@ -175,7 +168,7 @@ static int read_addresses(const char *field, const json_t *value, struct ip_addr
 	json_array_foreach(value, i, item)
 	{
 		const char *s = NULL;
-		int r = read_string(field, item, &s, err);
+		int r = config_read_string(field, item, &s, err);
 
 		if (r < 0)
 			return r;
@@ -186,7 +179,7 @@ static int read_addresses(const char *field, const json_t *value, struct ip_addr
 	return 0;
 }
 
-static int read_dns(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_dns(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	return read_addresses(key->name, value, config->dns, CONFIG_DNS_MAX, &config->n_dns, err);
 }
@@ -261,7 +254,7 @@ static int read_net(const json_t *value, unsigned index, struct config_net *net,
 	return check_net(net, err);
 }
 
-static int read_nets(const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_nets(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	const json_t *item;
 	size_t i;
@@ -287,19 +280,19 @@ static int read_nets(const struct key *key, const json_t *value, struct config *
 
 /* Ours (ctd/pending.h); only its type is of interest here. */
 static int read_pending(
-        const struct key *key, const json_t *value, struct config *config, struct ct_error *err)
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	return json_is_object(value) ? 0 : ct_error_field(err, key->name, "%s must be an object", key->name);
 }
 
 #define AT(member) offsetof(struct config, member)
 
-static const struct key keys[] = {
+static const struct config_key keys[] = {
 	{ "hostname", AT(hostname), 0, read_hostname, 0, 0, true },
-	{ "autostart", AT(autostart), 0, read_bool, 0, 0, true },
+	{ "autostart", AT(autostart), 0, config_read_bool, 0, 0, true },
 	{ "autostart_order", AT(autostart_order), 0, read_u32, 0, 9999, true },
-	{ "disabled", AT(disabled), 0, read_bool, 0, 0, true },
-	{ "nesting", AT(nesting), 0, read_bool, 0, 0, false },
+	{ "disabled", AT(disabled), 0, config_read_bool, 0, 0, true },
+	{ "nesting", AT(nesting), 0, config_read_bool, 0, 0, false },
 	{ "stop_timeout", AT(stop_timeout_sec), AT(has_stop_timeout), read_u32, 0, 86400, true },
 	{ "ssh_keys", AT(ssh_keys), 0, read_ssh_keys, 0, 0, true },
 	{ "net", AT(nets), 0, read_nets, 0, 0, false },
@@ -307,17 +300,20 @@ static const struct key keys[] = {
 	{ CONFIG_PENDING, 0, 0, read_pending, 0, 0, false },
 };
 
-static const struct key *key_find(const char *name)
+static const struct config_key *key_find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (str_eq(keys[i].name, name))
 			return &keys[i];
+	for (const struct config_key *key = config_limit_keys; key->name; key++)
+		if (str_eq(key->name, name))
+			return key;
 	return NULL;
 }
 
 bool config_key_is_live(const char *name)
 {
-	const struct key *key = key_find(name);
+	const struct config_key *key = key_find(name);
 
 	return key && key->live;
 }
@@ -327,6 +323,7 @@ void config_done(struct config *config)
 	for (unsigned i = 0; i < config->n_ssh_keys; i++)
 		free(config->ssh_keys[i]);
 	config->n_ssh_keys = 0;
+	limits_done(&config->limits);
 }
 
 static int config_read_keys(const json_t *object, struct config *config, struct ct_error *err)
@@ -336,7 +333,7 @@ static int config_read_keys(const json_t *object, struct config *config, struct 
 
 	json_object_foreach((json_t *)object, name, value)
 	{
-		const struct key *key = key_find(name);
+		const struct config_key *key = key_find(name);
 		int r;
 
 		if (!key)
@@ -360,6 +357,8 @@ int config_from_json(const json_t *object, struct config *ret, struct ct_error *
 		return ct_error_field(err, "config", "config must be an object");
 
 	r = config_read_keys(object, ret, err);
+	if (r >= 0)
+		r = limits_check_together(&ret->limits, err);
 	if (r < 0) {
 		config_done(ret);
 		return r;

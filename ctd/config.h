@@ -16,6 +16,7 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "ctd/limits.h"
 #include "netns/net.h"
 
 #define CONFIG_NETS_MAX 8
@@ -46,6 +47,7 @@ struct config {
 	unsigned n_nets;
 	struct ip_addr dns[CONFIG_DNS_MAX];
 	unsigned n_dns;
+	struct limits limits;
 };
 
 void config_done(struct config *config);

@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/manager.h"
+#include "ctd/resources.h"
 
 static const char *const state_names[] = {
 	[CONTAINER_STOPPED] = "stopped",
@@ -83,6 +84,7 @@ void container_free(struct container *c)
 	if (!c)
 		return;
 	(void)sd_event_source_disable_unref(c->restart_timer); /* always NULL */
+	resources_free(c->resources);
 	(void)fd_close(c->cgroup_fd);
 	(void)fd_close(c->console_fd);
 	(void)fd_close(c->pidfd);

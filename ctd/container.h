@@ -19,6 +19,7 @@
 
 struct manager;
 struct job;
+struct resources;
 
 enum container_state {
 	CONTAINER_STOPPED,
@@ -40,6 +41,7 @@ struct container {
 	enum container_state state;
 	struct run_row run; /* as last written; state in it may lag behind .state */
 	int cgroup_fd;      /* while it runs, else -1 */
+	struct resources *resources; /* limits and use of what runs (resources.h), else NULL */
 	int pidfd;          /* of its init, while it runs, else -1 */
 	int console_fd; /* a duplicate of its console's master: keeps the console alive if the keeper dies;
 	                   never read here */

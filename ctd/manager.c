@@ -94,6 +94,8 @@ static int open_state(struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = disk_store_open(fs, &m->disks, err);
 	if (r >= 0)
+		node_probe(&m->node, disk_store_fd(m->disks));
+	if (r >= 0)
 		r = load_tag(m, err);
 	if (r >= 0 && m->conf.id_start == 0)
 		r = ids_claim(m->store, m->tag, m->conf.state_dir, &m->conf.id_start, err);

@@ -19,6 +19,7 @@
 #include "ctd/http.h"
 #include "ctd/job.h"
 #include "ctd/keeper-client.h"
+#include "ctd/node.h"
 #include "ctd/pool.h"
 #include "ctd/store.h"
 #include "libct/ct.h"
@@ -38,6 +39,8 @@ struct manager {
 	struct net_probe net_probe;
 	struct ct_host host;
 	struct cgroup_root cgroup;
+	struct node node;
+	uint64_t guarantees; /* as written above the containers: node_guarantees_apply */
 	struct keeper_client *keeper;
 	struct ct_seccomp_program seccomp[2]; /* by enum ct_seccomp_profile */
 	struct pool pool;

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "ctd/manager.h"
+#include "ctd/resources.h"
 
 #define QUIET_USEC  30000
 #define SETTLE_USEC 200000
@@ -87,6 +88,8 @@ static int item_make(struct pool *pool, bool with_link, struct pool_item *ret, s
 		        "all %u id ranges of this node are in use", CONF_NUMBERS_MAX);
 
 	r = ct_shell_new(manager_base_id(pool->manager, item.slot), &item.shell, err);
+	if (r >= 0)
+		r = limits_user_defaults(item.shell.userns_fd, err);
 	if (r >= 0)
 		r = item.idmap_fd = ct_idmap_userns_new(manager_base_id(pool->manager, item.slot), err);
 	if (r >= 0 && with_link)

@@ -30,6 +30,7 @@
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/ports.h"
+#include "ctd/resources.h"
 #include "ctd/verbs.h"
 
 #define STARTING_PATIENCE_USEC (15 * USEC_PER_SEC)
@@ -185,6 +186,7 @@ static void found_running(struct container *c, const struct keeper_process *proc
 		c->console_fd = TAKE_FD(reply.console_fd);
 	}
 	open_cgroup(c);
+	limits_take_over(c);
 
 	c->run.pid = process->pid;
 	c->run.start_time = process->start_time;

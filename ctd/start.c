@@ -26,6 +26,7 @@
 #include "ctd/operate.h"
 #include "ctd/pending.h"
 #include "ctd/ports.h"
+#include "ctd/resources.h"
 #include "ctd/template.h"
 
 #define OPEN_FILES_MAX 524288
@@ -54,6 +55,8 @@ DEFINE_CLEANUP(struct start *, start_free);
 
 static int check(struct container *c, struct ct_error *err)
 {
+	int r;
+
 	if (c->config.disabled)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EPERM,
 		        "\"%s\" is disabled by an administrator (ctctl set %s disabled=no)", c->row.name,
@@ -64,7 +67,12 @@ static int check(struct container *c, struct ct_error *err)
 	if (!c->manager->keeper)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ENOTCONN,
 		        "cannot start \"%s\": there is no ct-keeper (see ctd's log)", c->row.name);
-	return 0;
+	r = limits_check(c->manager, &c->config, err);
+	if (r >= 0)
+		r = node_admit(c->manager, c, &c->config.limits, err);
+	if (r < 0)
+		(void)ct_error_prefix(err, "cannot start \"%s\"", c->row.name);
+	return r;
 }
 
 static int load_template(struct start *s, struct ct_error *err)
@@ -148,6 +156,8 @@ static int make_cgroup(struct start *s, struct ct_error *err)
 	container_cgroup_name(c, name);
 	r = c->cgroup_fd = ct_cgroup_new(c->manager->cgroup.fd, name, err);
 	if (r >= 0)
+		r = limits_apply_new(c, err);
+	if (r >= 0)
 		r = ct_cgroup_set_devices(c->cgroup_fd, NULL, 0, err);
 	if (r >= 0)
 		r = ct_cgroup_delegate(c->cgroup_fd, s->item.shell.base_id, s->item.shell.base_id, err);
@@ -173,8 +183,10 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 	struct manager *m = c->manager;
 	static const char *const base_env[] = { "container=ctd",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL };
+	const struct limits *l = &c->config.limits;
+	const uint64_t files = l->open_files.given ? l->open_files.value : open_files_limit();
 	const struct ct_rlimit rlimits[] = {
-		{ RLIMIT_NOFILE, 1024, open_files_limit() },
+		{ RLIMIT_NOFILE, files < 1024 ? files : 1024, files },
 		{ RLIMIT_CORE, 0, UINT64_MAX },
 		{ RLIMIT_MEMLOCK, 8 << 20, 8 << 20 },
 	};
@@ -195,6 +207,9 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 		.boottime_offset_sec = -(int64_t)(now_boottime_usec() / USEC_PER_SEC),
 		.monotonic_offset_sec = -(int64_t)(now_monotonic_usec() / USEC_PER_SEC),
 		.set_clocks = m->host.time_namespace,
+		.shm_bytes = l->shm.value, /* zero where it is not given: the library's default */
+		.run_bytes = l->run.value,
+		.max_ptys = (uint32_t)l->ptys.value,
 		.console = true,
 	};
 	char key[40];
@@ -205,9 +220,12 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 
 static int prepare(struct start *s, struct ct_error *err)
 {
+	struct container *c = s->container;
 	int r;
 
-	r = mount_disk(s, err);
+	r = limits_want_user(&c->config.limits) ? limits_apply_user(c, s->item.shell.userns_fd, err) : 0;
+	if (r >= 0)
+		r = mount_disk(s, err);
 	if (r >= 0)
 		r = edit_guest(s, err);
 	if (r >= 0)

@@ -18,6 +18,7 @@
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/ports.h"
+#include "ctd/resources.h"
 
 #define PATIENCE_USEC (30 * USEC_PER_SEC)
 
@@ -48,6 +49,8 @@ static int remove_cgroup(struct container *c, struct ct_error *err)
 
 static void release(struct container *c)
 {
+	resources_free(c->resources);
+	c->resources = NULL;
 	c->cgroup_fd = fd_close(c->cgroup_fd);
 	c->pidfd = fd_close(c->pidfd);
 	c->console_fd = fd_close(c->console_fd);
@@ -56,6 +59,7 @@ static void release(struct container *c)
 	c->run.slot = 0;
 	c->run.pid = -1;
 	container_set_state(c, CONTAINER_STOPPED);
+	node_guarantees_apply(c->manager);
 }
 
 static void report(struct teardown *t, int result, const struct ct_error *error)

@@ -20,6 +20,7 @@
 #include "ctd/operate.h"
 #include "ctd/pending.h"
 #include "ctd/ports.h"
+#include "ctd/resources.h"
 #include "ctd/sweeper.h"
 #include "ctd/verbs.h"
 
@@ -81,8 +82,18 @@ static int find_template(struct manager *m, const char *name, struct container_r
 	return row->template_name ? 0 : ct_error_set(err, -ENOMEM, "create", "out of memory");
 }
 
+/* What a disk is made as, it stays, whatever the node's default will be. */
+static int pin_storage(const struct manager *m, json_t *config)
+{
+	if (m->conf.storage == DISK_DRIVER_DIR || json_object_get(config, "storage"))
+		return 0;
+	return json_object_set_new(config, "storage", json_string(disk_driver_name(m->conf.storage))) < 0
+	               ? -ENOMEM
+	               : 0;
+}
+
 /* The configuration as it is stored: checked, with what the first start has to write. */
-static int make_config(const struct request *in, char **ret, struct ct_error *err)
+static int make_config(struct manager *m, const struct request *in, char **ret, struct ct_error *err)
 {
 	_cleanup_json_ json_t *config = in->config ? json_deep_copy(in->config) : json_object();
 	_cleanup_free_ char *hash = NULL;
@@ -97,10 +108,17 @@ static int make_config(const struct request *in, char **ret, struct ct_error *er
 	if (r >= 0)
 		r = pending_add(config, hash, json_array_size(json_object_get(config, "ssh_keys")) > 0, err);
 	if (r >= 0)
+		r = pin_storage(m, config);
+	if (r >= 0)
 		r = config_from_json(config, &parsed, err);
 	if (r < 0)
 		return r;
+	r = limits_check(m, &parsed, err);
+	if (r >= 0)
+		r = limits_check_disk(m, &parsed, err);
 	config_done(&parsed);
+	if (r < 0)
+		return r;
 
 	*ret = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS);
 	return *ret ? 0 : ct_error_set(err, -ENOMEM, "create", "out of memory");
@@ -123,7 +141,7 @@ static int make_row(
 	if (r >= 0)
 		r = new_ctid(row->ctid, err);
 	if (r >= 0)
-		r = make_config(in, &row->config, err);
+		r = make_config(m, in, &row->config, err);
 	if (r >= 0)
 		r = find_template(m, in->template, row, err);
 	row->epoch = 1;
@@ -145,6 +163,8 @@ static int record(struct manager *m, struct container_row *row, struct container
 		r = container_new(m, row, &c, err);
 	if (r >= 0)
 		r = ports_lease(c, &c->config, err);
+	if (r >= 0)
+		r = disks_lease(c, err);
 	if (r >= 0)
 		r = store_commit(m->store, err);
 	else

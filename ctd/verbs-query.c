@@ -9,6 +9,7 @@
 #include "ctd/api.h"
 #include "ctd/job-wait.h"
 #include "ctd/manager.h"
+#include "ctd/resources.h"
 #include "ctd/verbs.h"
 
 static int reply_buffer(struct call *call, struct strbuf *b, struct ct_error *err)
@@ -62,6 +63,41 @@ int api_container_show(struct manager *m, struct call *call, struct ct_error *er
 	if (r < 0)
 		return r;
 	container_print(c, &b);
+	b.len--; /* the last brace */
+	(void)strbuf_puts(&b, ",\"resources\":{");
+	resources_print(c, &b, true);
+	(void)strbuf_puts(&b, "}}");
+	return reply_buffer(call, &b, err);
+}
+
+/* One line of the table of all: read from what is kept open, written straight to the buffer. */
+static void print_stats(struct container *c, struct strbuf *b)
+{
+	(void)strbuf_printf(b, "{\"ctid\":\"%s\",\"state\":\"%s\",\"name\":", c->row.ctid,
+	        container_state_name(c->state));
+	(void)strbuf_json_string(b, c->row.name);
+	(void)strbuf_puts(b, ",\"resources\":{");
+	resources_print(c, b, false);
+	(void)strbuf_puts(b, "}}");
+}
+
+int api_stats_list(struct manager *m, struct call *call, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+	struct container *c, *next;
+	bool first = true;
+
+	(void)strbuf_printf(&b, "{\"time_usec\":%llu,\"cpus\":%u,\"memory\":%llu,\"containers\":[",
+	        (unsigned long long)now_monotonic_usec(), m->node.n_cpus, (unsigned long long)m->node.memory);
+	HASH_ITER(hh_name, m->containers.by_name, c, next)
+	{
+		if (!container_has_init(c))
+			continue;
+		(void)strbuf_puts(&b, first ? "" : ",");
+		print_stats(c, &b);
+		first = false;
+	}
+	(void)strbuf_puts(&b, "]}");
 	return reply_buffer(call, &b, err);
 }
 

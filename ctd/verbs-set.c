@@ -21,6 +21,7 @@
 #include "ctd/manager.h"
 #include "ctd/pending.h"
 #include "ctd/ports.h"
+#include "ctd/resources.h"
 #include "ctd/verbs.h"
 
 static bool is_running(const struct container *c)
@@ -167,10 +168,14 @@ static int change(struct job *job, const json_t *old, const json_t *patch, const
 	}
 
 	r = store_config(c, merged, net, &job->error);
-	if (r >= 0 && running) {
-		r = apply_live(c, patch, password_hash, &job->error);
-		if (r < 0) /* the record as it was: nothing was promised */
-			(void)container_update(c, NULL, old, true, NULL);
+	if (r < 0)
+		return r;
+	r = running ? apply_live(c, patch, password_hash, &job->error) : 0;
+	if (r >= 0)
+		r = limits_apply_change(c, patch, running, &job->error);
+	if (r < 0) { /* the record as it was, and the kernel with it: nothing was promised */
+		(void)container_update(c, NULL, old, true, NULL);
+		(void)limits_apply_change(c, patch, running, NULL);
 	}
 	return r;
 }
@@ -181,8 +186,9 @@ static int stored_config(const struct container *c, json_t **ret, struct ct_erro
 	return json_parse(c->row.config, strlen(c->row.config), ret, err);
 }
 
-static int check_change(
-        const struct container *c, const json_t *old, const json_t *patch, struct ct_error *err)
+/* *ret_memory: how much memory it may use then; UINT64_MAX: any. */
+static int check_change(struct container *c, const json_t *old, const json_t *patch, uint64_t *ret_memory,
+        struct ct_error *err)
 {
 	_cleanup_json_ json_t *merged = config_merge(old, patch);
 	struct config parsed;
@@ -191,12 +197,16 @@ static int check_change(
 	if (!merged)
 		return ct_error_set(err, -ENOMEM, "set", "out of memory");
 	r = config_from_json(merged, &parsed, err);
-	if (r >= 0)
-		config_done(&parsed);
+	if (r < 0)
+		return r;
+	r = limits_check_change(c, &parsed, patch, err);
+	*ret_memory = parsed.limits.memory.given ? parsed.limits.memory.value : UINT64_MAX;
+	config_done(&parsed);
 	return r;
 }
 
-static int run_set(struct job *job)
+/* Whatever could speak against it has been asked. 1: done. */
+static int act(struct job *job, bool dry_run)
 {
 	struct container *c = job->container;
 	const json_t *patch = json_object_get(job->params, "config");
@@ -208,9 +218,7 @@ static int run_set(struct job *job)
 	if (r < 0)
 		return r;
 	changes = list_changes(old, patch, hash, is_running(c));
-	r = check_change(c, old, patch, &job->error);
-	if (r >= 0 && !json_is_true(json_object_get(job->params, "dry_run")))
-		r = change(job, old, patch, hash);
+	r = dry_run ? 0 : change(job, old, patch, hash);
 	if (r < 0)
 		return r;
 
@@ -218,6 +226,39 @@ static int run_set(struct job *job)
 	if (job->result)
 		(void)json_object_set(job->result, "changes", changes); /* a shorter answer without memory */
 	return 1;
+}
+
+static void on_room(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0)
+		job->error = *error;
+	else
+		result = act(job, false);
+	job_finish(job, result < 0 ? result : 0);
+}
+
+static int run_set(struct job *job)
+{
+	struct container *c = job->container;
+	const json_t *patch = json_object_get(job->params, "config");
+	bool dry_run = json_is_true(json_object_get(job->params, "dry_run"));
+	_cleanup_json_ json_t *old = NULL;
+	uint64_t memory = UINT64_MAX;
+	int r;
+
+	r = stored_config(c, &old, &job->error);
+	if (r >= 0)
+		r = check_change(c, old, patch, &memory, &job->error);
+	if (r < 0)
+		return r;
+	if (!dry_run && is_running(c) && json_object_get(patch, "memory")) {
+		r = limits_reclaim(c, memory, on_room, job, &job->error);
+		if (r != 1)
+			return r;
+	}
+	return act(job, dry_run);
 }
 
 static void free_set(struct job *job)
