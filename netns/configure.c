@@ -11,8 +11,12 @@
 #include "netns/port.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "base/fd.h"
 
 #include "netns/link.h"
 #include "netns/scan.h"
@@ -64,6 +68,34 @@ static int find_mtu(struct configuration *c, struct ct_error *err)
 	return 0;
 }
 
+static bool has_family(const struct net_port_spec *spec, int family)
+{
+	for (size_t i = 0; i < spec->n_addresses; i++) {
+		if (spec->addresses[i].family == family)
+			return true;
+	}
+
+	return false;
+}
+
+/* IPv4 answers for a listed address as soon as it forwards; IPv6 wants to be told. */
+static int answer_solicitations(int index)
+{
+	char path[64 + IFNAMSIZ], name[IFNAMSIZ];
+	uint64_t value;
+	int r;
+
+	if (!if_indextoname((unsigned)index, name))
+		return -errno;
+
+	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/proxy_ndp", name);
+	r = read_u64_at(AT_FDCWD, path, &value);
+	if (r < 0 || value != 0)
+		return r;
+
+	return write_file_at(AT_FDCWD, path, "1");
+}
+
 static int find_uplinks(struct configuration *c, struct ct_error *err)
 {
 	int r;
@@ -75,6 +107,13 @@ static int find_uplinks(struct configuration *c, struct ct_error *err)
 		r = route_uplink(&c->net->route, &c->net->batch, AF_INET6, &c->uplink6);
 	if (r < 0)
 		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
+	if (c->uplink6 && has_family(c->spec, AF_INET6)) {
+		r = answer_solicitations(c->uplink6);
+		if (r < 0)
+			return ct_error_set(err, r, "network",
+			        "cannot turn on answers to neighbour solicitations on the uplink: %s",
+			        strerror(-r));
+	}
 	if (!c->uplink4 && !c->uplink6)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENODEV,
 		        "there is no uplink (no default route) on which to answer for the addresses");
@@ -183,11 +222,7 @@ static void put_inside_addresses(struct configuration *c)
 static void put_inside_gateway(struct configuration *c, const struct ip_addr *gateway)
 {
 	struct nl_batch *b = &c->net->batch;
-	bool needed = false;
-
-	for (size_t i = 0; i < c->spec->n_addresses; i++)
-		needed = needed || c->spec->addresses[i].family == gateway->family;
-	if (gateway->family == 0 || !needed)
+	if (gateway->family == 0 || !has_family(c->spec, gateway->family))
 		return;
 
 	route_add(
@@ -367,8 +402,13 @@ int net_port_configure(
 	r = configure_inside(&c, netns_fd, err);
 	if (r < 0)
 		return r;
+	r = configure_host_side(&c, err);
+	if (r < 0)
+		return r;
 
-	return configure_host_side(&c, err);
+	(void)net_port_announce(
+	        net, spec, NULL); /* a courtesy: without it the segment finds out a little later */
+	return 0;
 }
 
 int port_unroute(struct net_context *net, const struct net_port_spec *spec, bool delete_link, int index,

@@ -262,6 +262,74 @@ static void addresses_change_live(void **state)
 	container_end(net, &c);
 }
 
+/* On the uplink's segment the host announces the addresses and answers for them; without being asked to, it
+ * does neither. */
+static void uplink_is_told_and_answered(void **state)
+{
+	static const uint8_t out_mac[6] = { 0x02, 0xdd, 0, 0, 0, 1 },
+	                     broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	static const uint8_t solicited_mac[6] = { 0x33, 0x33, 0xff, 0, 0, 0x55 };
+	struct container c = { .netns = world_namespace() };
+	int raw = raw_open(outside, "out0");
+	struct ct_error err = { 0 };
+	uint8_t seen[128];
+	struct frame f;
+	size_t at;
+
+	c.spec = (struct net_port_spec){ .guest_name = "eth0",
+		.mode = NET_MODE_ROUTED,
+		.addresses = c.addresses,
+		.n_addresses = 2,
+		.gateway4 = ip("169.254.1.1"),
+		.gateway6 = ip("fe80::1"),
+		.proxy_neighbours = true };
+	c.addresses[0] = ip("192.0.2.55");
+	c.addresses[1] = ip("2001:db8:ff::55");
+	net_port_name(c.spec.host_name, TEST_TAG, 20, 0);
+	net_port_mac(c.spec.mac, TEST_TAG, 20, 0);
+	if (net_port_create(net, c.spec.host_name, "eth0", c.netns, &err) < 0 ||
+	        net_port_configure(net, &c.spec, c.netns, &err) < 0)
+		fail_msg("%s", err.text);
+
+	assert_int_equal(raw_wait(raw, c.addresses[0].bytes, 4, 1000, seen, sizeof(seen)), 42);
+	assert_memory_equal(
+	        seen + 28, c.addresses[0].bytes, 4); /* the sender's and the target's: gratuitous */
+	assert_memory_equal(seen + 38, c.addresses[0].bytes, 4);
+	assert_int_equal(raw_wait(raw, c.addresses[1].bytes, 16, 1000, seen, sizeof(seen)), 86);
+	assert_int_equal(seen[54], 136);
+	memcpy(f.data, seen, 86);
+	f.len = 86;
+	frame_sum6(&f, 14, 54, IPPROTO_ICMPV6, 2);
+	assert_memory_equal(f.data + 56, seen + 56, 2);
+
+	frame_ether(&f, broadcast, out_mac, 0x0806);
+	frame_arp(&f, 1, out_mac, ip("192.0.2.200"), broadcast, c.addresses[0]);
+	frame_send(raw, &f);
+	assert_true(raw_wait(raw, c.addresses[0].bytes, 4, 2000, seen, sizeof(seen)) >= 42);
+	assert_int_equal(seen[21], 2);
+
+	frame_ether(&f, solicited_mac, out_mac, 0x86dd);
+	at = f.len;
+	frame_ip6(&f, ip("2001:db8:ff::200"), ip("ff02::1:ff00:55"), IPPROTO_ICMPV6, 255, 32);
+	frame_add(&f, "\x87\0\0\0\0\0\0\0", 8);
+	frame_add(&f, c.addresses[1].bytes, 16);
+	frame_u8(&f, 1);
+	frame_u8(&f, 1);
+	frame_add(&f, out_mac, 6);
+	frame_sum6(&f, at, at + 40, IPPROTO_ICMPV6, 2);
+	frame_send(raw, &f);
+	assert_true(raw_wait(raw, c.addresses[1].bytes, 16, 2000, seen, sizeof(seen)) >= 78);
+	assert_int_equal(seen[54], 136);
+
+	/* released, it is nobody's */
+	container_end(net, &c);
+	frame_ether(&f, broadcast, out_mac, 0x0806);
+	frame_arp(&f, 1, out_mac, ip("192.0.2.200"), broadcast, c.addresses[0]);
+	frame_send(raw, &f);
+	assert_int_equal(raw_wait(raw, c.addresses[0].bytes, 4, 1200, seen, sizeof(seen)), 0);
+	close(raw);
+}
+
 static void nothing_is_left(void **state)
 {
 	unsigned counts[3] = { 0 };
@@ -290,6 +358,7 @@ int main(void)
 		cmocka_unit_test(nat_reaches_under_the_hosts_address),
 		cmocka_unit_test(only_listed_services_of_the_host_answer),
 		cmocka_unit_test(peers_are_as_specified),
+		cmocka_unit_test(uplink_is_told_and_answered),
 		cmocka_unit_test(nothing_is_left),
 		cmocka_unit_test(addresses_change_live),
 	};
