@@ -8,9 +8,12 @@
 #include "netns/context.h"
 
 #include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "netns/bridge.h"
 #include "netns/link.h"
 
 static void make_name(char out[static IFNAMSIZ], char letter, const char *tag, uint32_t number)
@@ -163,4 +166,56 @@ int net_bridge_remove(struct net_context *net, uint32_t number, struct ct_error 
 	link_delete(&net->batch, name);
 	link_delete(&net->batch, vlan);
 	return run(net, name, err);
+}
+
+/* A handful at a time. */
+struct names {
+	const char *tag;
+	char names[64][IFNAMSIZ];
+	size_t n;
+};
+
+/* Names begin with b<tag> or w<tag>. */
+static int collect(const struct nlmsghdr *nlh, void *userdata)
+{
+	const struct nlattr *attr[IFLA_MAX + 1];
+	struct names *names = userdata;
+	const char *name;
+
+	nl_parse_message(attr, IFLA_MAX, nlh, sizeof(struct ifinfomsg));
+	if (!attr[IFLA_IFNAME])
+		return 0;
+	name = mnl_attr_get_str(attr[IFLA_IFNAME]);
+	if ((name[0] != 'b' && name[0] != 'w') || strncmp(name + 1, names->tag, NET_TAG_LEN) != 0 ||
+	        strlen(name) >= IFNAMSIZ || names->n == ARRAY_SIZE(names->names))
+		return 0;
+
+	memcpy(names->names[names->n++], name, strlen(name) + 1);
+	return 0;
+}
+
+int bridge_remove_all(struct net_context *net, struct ct_error *err)
+{
+	struct ifinfomsg header = { .ifi_family = AF_UNSPEC };
+	struct names names;
+	int r;
+
+	do {
+		names = (struct names){ .tag = net->tag };
+		nl_batch_reset(&net->batch);
+		nl_message(&net->batch, "list links", RTM_GETLINK, NLM_F_DUMP, &header, sizeof(header));
+		nl_put_u32(&net->batch, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+		r = nl_query(&net->route, &net->batch, collect, &names, err);
+		if (r < 0)
+			return r;
+
+		nl_batch_reset(&net->batch);
+		for (size_t i = 0; i < names.n; i++)
+			link_delete(&net->batch, names.names[i]);
+		r = run(net, NULL, err);
+		if (r < 0)
+			return r;
+	} while (names.n == ARRAY_SIZE(names.names));
+
+	return 0;
 }

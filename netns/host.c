@@ -12,6 +12,7 @@
  *
  * A change is one transaction: the kernel evaluates each packet by the old rules or by the new ones.
  */
+#include "netns/bridge.h"
 #include "netns/guard.h"
 #include "netns/link.h"
 #include "netns/port.h"
@@ -478,7 +479,7 @@ static int remove_links(struct net_context *net, struct ct_error *err)
 			return r;
 	}
 
-	return 0;
+	return bridge_remove_all(net, err);
 }
 
 int net_host_remove(struct net_context *net, struct ct_error *err)

@@ -37,20 +37,22 @@ static int begin(void **state)
 	return 0;
 }
 
-static int end(void **state)
-{
-	assert_int_equal(net_host_remove(net, NULL), 0);
-	net_context_free(net);
-	close(outside);
-	return 0;
-}
-
 static void add_bridge(const struct net_bridge_spec *spec)
 {
 	struct ct_error err = { 0 };
 
 	if (net_bridge_add(net, spec, &err) < 0)
 		fail_msg("bridge: %s", err.text);
+}
+
+static int end(void **state)
+{
+	add_bridge(&(struct net_bridge_spec){ .number = 7 });
+	assert_int_equal(net_host_remove(net, NULL), 0);
+	assert_int_equal(if_nametoindex(bridge), 0);
+	net_context_free(net);
+	close(outside);
+	return 0;
 }
 
 static void member_begin(struct container *c, uint32_t number, bool isolated, const char *a4, const char *a6)

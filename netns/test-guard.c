@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "netns/context.h"
+#include "netns/link.h"
 #include "netns/test-support.h"
 
 static struct net_context *net;
@@ -706,6 +707,57 @@ static void without_a_container_nothing_passes(void **state)
 	close(c.netns);
 }
 
+/* A VLAN device inside: its tag does not lie in the frame but beside it, and a priority tag (id 0) would be
+ * stripped by the host. */
+static void tags_beside_the_frame_are_seen(void **state)
+{
+	static const uint16_t ids[] = { 0, 5 };
+	static struct nl_batch b;
+	struct nl_sock sock;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		struct net_counters before = counters(&attacker), after;
+		struct link_info link;
+		struct frame f;
+		int r, raw;
+
+		world_enter(attacker.netns);
+		assert_int_equal(nl_open(NETLINK_ROUTE, &sock), 0);
+		assert_int_equal(link_get(&sock, &b, "eth0", 0, &link, NULL), 0);
+		nl_batch_reset(&b);
+		link_add_vlan(&b, "tagged", link.index, ids[i]);
+		r = nl_transact(&sock, &b, "tagged", NULL);
+		if (r == -EOPNOTSUPP) { /* this kernel has no VLANs; the lab's has */
+			world_leave();
+			nl_close(&sock);
+			break;
+		}
+		assert_int_equal(r, 0);
+		assert_int_equal(link_get(&sock, &b, "tagged", 0, &link, NULL), 0);
+		nl_batch_reset(&b);
+		link_make_link_local(&b, "tagged", 0, false);
+		link_change(&b, &(struct link_change){ .index = link.index, .up = true });
+		assert_int_equal(nl_transact(&sock, &b, "tagged", NULL), 0);
+		world_leave();
+
+		raw = raw_open(attacker.netns, "tagged");
+		drain();
+		good4(&f);
+		frame_send(raw, &f);
+		assert_int_equal(raw_wait(raw_victim, MARK, strlen(MARK), 100, NULL, 0), 0);
+		after = counters(&attacker);
+		assert_int_equal(after.out_packets, before.out_packets);
+		assert_true(after.out_dropped > before.out_dropped);
+		close(raw);
+
+		nl_batch_reset(&b);
+		link_delete(&b, "tagged");
+		assert_int_equal(nl_transact(&sock, &b, "tagged", NULL), 0);
+		nl_close(&sock);
+	}
+	nl_batch_done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -716,6 +768,7 @@ int main(void)
 		cmocka_unit_test(gateway_can_be_pinged),
 		cmocka_unit_test(duplicate_detection_is_not_answered),
 		cmocka_unit_test(without_a_container_nothing_passes),
+		cmocka_unit_test(tags_beside_the_frame_are_seen),
 	};
 
 	world_begin();
