@@ -36,6 +36,7 @@ struct contender {
 	const char *who;
 	/* Argument vectors of the verbs; NULL: has none (counted as nothing). */
 	const char *const *argv[VERB_ALL];
+	const char *const *prepare; /* before each round, not timed; may be NULL */
 	struct samples samples[VERB_N];
 	bool usable;
 };
@@ -89,8 +90,8 @@ static int first_once(const char *ctctl, const char *name, struct samples *s)
 {
 	const char *const create[] = { ctctl, "create", name, "--template", "first", NULL },
 	                  *const start[] = { ctctl, "start", name, NULL };
-	const char *const log[] = { ctctl, "log", name, NULL }, *const destroy[] = { ctctl, "destroy", name,
-		"--force", NULL };
+	const char *const log[] = { ctctl, "--socket", getenv("CTD_SOCKET") ?: "", "log", name, NULL },
+	                  *const destroy[] = { ctctl, "destroy", name, "--force", NULL };
 	_cleanup_free_ char *text = NULL;
 	uint64_t begin, first_nsec = 0;
 	const char *found;
@@ -110,6 +111,8 @@ static int contender_once(struct contender *c)
 {
 	uint64_t all = 0;
 
+	if (c->prepare && measure_run(c->prepare) < 0)
+		return -EIO;
 	for (int v = 0; v < VERB_ALL; v++) {
 		int64_t usec;
 
@@ -189,6 +192,10 @@ int main(int argc, char **argv)
 	ctctl = argv[optind];
 	program = argv[optind + 1];
 	bundle = argv[optind + 2];
+	_cleanup_free_ char *tree = str_printf("%s/rootfs", bundle), *copy = str_printf("%s/lxc", bundle);
+
+	if (!tree || !copy)
+		return EXIT_FAILURE;
 
 	struct contender contenders[] = {
 		{ "ctctl", { ARGV(ctctl, "create", "b", "--template", "first"), ARGV(ctctl, "start", "b"),
@@ -209,7 +216,8 @@ int main(int argc, char **argv)
 		                ARGV("lxc-start", "-n", "ctdbench"),
 		                ARGV("lxc-attach", "-n", "ctdbench", "--", "/true"),
 		                ARGV("lxc-stop", "-k", "-n", "ctdbench"),
-		                ARGV("lxc-destroy", "-n", "ctdbench") } },
+		                ARGV("lxc-destroy", "-n", "ctdbench") },
+		        .prepare = ARGV("cp", "-a", tree, copy) /* lxc-destroy removes it */ },
 	};
 
 	probe(contenders, ARRAY_SIZE(contenders));

@@ -14,7 +14,8 @@ shift
 dir=$CTD_TEST_DIR/bench
 mkdir -p "$dir/state" "$dir/run" "$dir/bundle/rootfs"
 chmod 755 "$dir" "$dir/bundle" "$dir/bundle/rootfs"
-"$build/ctd/ctd" --state "$dir/state" --runtime "$dir/run" --foreground 2>"$dir/log" &
+# Its own view of the mounts: below, the peers get another one.
+unshare --mount "$build/ctd/ctd" --state "$dir/state" --runtime "$dir/run" --foreground 2>"$dir/log" &
 export CTD_SOCKET=$dir/run/ctd.sock
 ctctl=$build/ctctl/ctctl
 for _ in $(seq 100); do "$ctctl" version >/dev/null 2>&1 && break; sleep 0.05; done
@@ -36,8 +37,9 @@ sqlite3 "$dir/state/ctd.db" "INSERT INTO template_image VALUES ('$digest', '{\"d
 if command -v crun >/dev/null; then
 	(cd "$dir/bundle" && crun spec && sed -i 's/"terminal": true/"terminal": false/; s/"sh"/"\/first"/' config.json)
 fi
-mkdir -p /run
-printf 'lxc.rootfs.path = dir:%s\nlxc.init.cmd = /first\nlxc.net.0.type = empty\nlxc.uts.name = bench\n' "$root" >/run/ctd-bench-lxc.conf
+# On a hybrid host crun and runc work with cgroup v1 alone.
+! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
+printf 'lxc.rootfs.path = dir:%s\nlxc.init.cmd = /first\nlxc.net.0.type = empty\nlxc.uts.name = bench\n' "$dir/bundle/lxc" >/run/ctd-bench-lxc.conf
 "$build/bench/lifecycle" "$@" "$ctctl" "$build/bench/first" "$dir/bundle"
 
 rss() { awk '/^Rss(Anon|File|Shmem):/ { s += $2 } /^RssAnon:/ { a = $2 } END { print s " KiB resident, " a " KiB of its own" }' "/proc/$1/status"; }

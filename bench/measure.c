@@ -40,9 +40,12 @@ uint32_t samples_percentile(struct samples *s, unsigned p)
 int64_t measure_run(const char *const argv[])
 {
 	uint64_t begin = now_monotonic_usec();
-	_cleanup_close_ int pidfd = process_spawn(argv, NULL, NULL);
+	struct process_options options = PROCESS_OPTIONS_INIT;
+	_cleanup_close_ int pidfd = -1;
 	int status;
 
+	options.env = (const char *const *)environ;
+	pidfd = process_spawn(argv, &options, NULL);
 	if (pidfd < 0)
 		return pidfd;
 	status = process_wait(pidfd, 60 * USEC_PER_SEC);
