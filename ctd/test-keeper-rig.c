@@ -209,21 +209,6 @@ int rig_exec(struct rig *rig, struct box *box, const char *key, const char *scri
 	        rig, keeper_client_exec(rig->client, key, &spec, keeper_reply_store, reply, &error), reply);
 }
 
-void rig_box_done(struct rig *rig, struct box *box, const char *key)
-{
-	struct keeper_process process;
-
-	if (box->cgroup_fd >= 0)
-		(void)ct_cgroup_kill(box->cgroup_fd, NULL); /* empty it may be */
-	if (rig_find(rig, key, &process)) {
-		if (process.state != KEEPER_PROCESS_EXITED)
-			(void)rig_await_exit(rig, key);
-		assert_int_equal(rig_forget(rig, key), 0);
-	}
-	box->init.pidfd = fd_close(box->init.pidfd);
-	box_done(&rig->fixture, box);
-}
-
 struct awaited {
 	const char *key;
 	struct keeper_process process;
@@ -252,6 +237,33 @@ struct keeper_process rig_await_exit(struct rig *rig, const char *key)
 	if (!rig_run_until(rig, has_exited, &awaited, PATIENCE))
 		fail_msg("no exit of %s", key);
 	return awaited.process;
+}
+
+/* Events that nobody has waited for must not be taken for those of the next process with that key. */
+static void drop_exits(struct rig *rig, const char *key)
+{
+	struct awaited awaited = { .key = key };
+
+	while (sd_event_run(rig->event, 0) > 0)
+		;
+	while (has_exited(rig, &awaited))
+		;
+}
+
+void rig_box_done(struct rig *rig, struct box *box, const char *key)
+{
+	struct keeper_process process;
+
+	if (box->cgroup_fd >= 0)
+		(void)ct_cgroup_kill(box->cgroup_fd, NULL); /* empty it may be */
+	if (rig_find(rig, key, &process)) {
+		if (process.state != KEEPER_PROCESS_EXITED)
+			(void)rig_await_exit(rig, key);
+		assert_int_equal(rig_forget(rig, key), 0);
+	}
+	drop_exits(rig, key);
+	box->init.pidfd = fd_close(box->init.pidfd);
+	box_done(&rig->fixture, box);
 }
 
 size_t rig_count(struct rig *rig)
