@@ -100,7 +100,7 @@ static const char *const processes[] = {
 	"setgroups32", "setitimer", "setpgid", "setpriority", "setregid", "setregid32", "setresgid", "setresgid32",
 	"setresuid", "setresuid32", "setreuid", "setreuid32", "setrlimit", "setsid", "setuid", "setuid32", "sigaction",
 	"sigaltstack", "signal", "sigpending", "sigprocmask", "sigreturn", "sigsuspend", "tgkill", "times", "tkill",
-	"ugetrlimit", "uprobe", "uretprobe", "vfork", "wait4", "waitid", "waitpid", NULL,
+	"ugetrlimit", "vfork", "wait4", "waitid", "waitpid", NULL,
 };
 
 static const char *const sockets_and_ipc[] = {
@@ -150,6 +150,28 @@ const struct policy_group policy_groups[] = {
 	{ POLICY_SETSOCKOPT, 0, BOTH, NAMES("setsockopt") },
 	{ POLICY_IOCTL, 0, BOTH, NAMES("ioctl") },
 	{ 0 },
+};
+
+const struct policy_number policy_new_calls[] = {
+	{ "cachestat", 451 },
+	{ "fchmodat2", 452 },
+	{ "map_shadow_stack", 453 },
+	{ "futex_wake", 454 },
+	{ "futex_wait", 455 },
+	{ "futex_requeue", 456 },
+	{ "statmount", 457 },
+	{ "listmount", 458 },
+	{ "lsm_get_self_attr", 459 },
+	{ "lsm_list_modules", 461 },
+	{ "mseal", 462 },
+	{ "setxattrat", 463 },
+	{ "getxattrat", 464 },
+	{ "listxattrat", 465 },
+	{ "removexattrat", 466 },
+	{ "open_tree_attr", 467 },
+	{ "file_getattr", 468 },
+	{ "file_setattr", 469 },
+	{ NULL, 0 },
 };
 
 /* AF_PACKET: dhcp clients, arping, tcpdump, in the container's own network namespace. */

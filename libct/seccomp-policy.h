@@ -27,6 +27,14 @@ struct policy_group {
  * ENOSYS. */
 extern const struct policy_group policy_groups[];
 
+/* Calls that libseccomp 2.5.4 does not know. From 424 on, a call has the same number on every architecture.
+ * Ends with name == NULL. */
+struct policy_number {
+	const char *name;
+	int number;
+};
+extern const struct policy_number policy_new_calls[];
+
 /* What a socket may be. Each list is ended by -1. */
 extern const int policy_plain_families[]; /* any type and protocol */
 extern const int

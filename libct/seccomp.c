@@ -257,6 +257,20 @@ static size_t make_ranges(const struct answer *answers, struct range *ranges)
 	return n;
 }
 
+/* Negative: the architecture has no such call. */
+static int number_of(uint32_t arch, const char *name)
+{
+	int nr = seccomp_syscall_resolve_name_arch(arch, name);
+
+	if (nr != __NR_SCMP_ERROR)
+		return nr;
+
+	for (const struct policy_number *p = policy_new_calls; p->name; p++)
+		if (strcmp(p->name, name) == 0)
+			return p->number;
+	return -1;
+}
+
 /* -EEXIST: the policy contradicts itself. */
 static int fill_answers(struct answer *answers, enum ct_seccomp_profile profile, uint32_t arch)
 {
@@ -265,9 +279,8 @@ static int fill_answers(struct answer *answers, enum ct_seccomp_profile profile,
 			continue;
 
 		for (const char *const *name = g->names; *name; name++) {
-			int nr = seccomp_syscall_resolve_name_arch(arch, *name);
-			if (nr < 0 ||
-			        nr >= SYSCALLS_MAX) /* not of this architecture, or newer than the library */
+			int nr = number_of(arch, *name);
+			if (nr < 0 || nr >= SYSCALLS_MAX)
 				continue;
 			if (answers[nr].action != 0)
 				return -EEXIST;

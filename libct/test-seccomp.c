@@ -244,6 +244,16 @@ static void unknown_calls_are_missing(void **state)
 	assert_int_equal(ask(SYSTEM, seccomp_arch_native(), 0x3fffffff, NULL), ENOSYS);
 }
 
+/* Also by a library that is older than the calls. */
+static void new_calls_are_known(void **state)
+{
+	static const int numbers[] = { 452, 457, 462, 463, 469 };
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		assert_int_equal(ask(SYSTEM, seccomp_arch_native(), numbers[i], NULL), OK);
+	assert_int_equal(ask(SYSTEM, seccomp_arch_native(), 460, NULL), ENOSYS); /* lsm_set_self_attr */
+}
+
 static void a_wrong_profile_is_refused(void **state)
 {
 	struct ct_seccomp_program p = { 0 };
@@ -293,6 +303,7 @@ int main(void)
 		cmocka_unit_test(foreign_calls),
 #endif
 		cmocka_unit_test(unknown_calls_are_missing),
+		cmocka_unit_test(new_calls_are_known),
 		cmocka_unit_test(a_wrong_profile_is_refused),
 		cmocka_unit_test(the_kernel_takes_it),
 	};

@@ -368,6 +368,33 @@ static void sockets_are_confined(void **state)
 	expect(s, "tcp-nodelay", "ok");
 }
 
+/* With the nesting profile a tenant makes containers of his own. */
+static void nesting_is_possible(void **state)
+{
+	struct ct_seccomp_program program = { 0 }, kept = fixture.seccomp;
+
+	assert_int_equal(ct_seccomp_compile(CT_SECCOMP_NESTING, &program, &err), 0);
+	fixture.seccomp = spec.seccomp = program;
+	spec.nesting = true;
+	int r = box_start(&box, &spec, &err);
+	if (r == 0)
+		r = box_run(&fixture, &box, ARGV("/probe", "syscalls"), output, sizeof(output), &err);
+	static char mounts[8192];
+	if (r == 0)
+		r = box_run(&fixture, &box, ARGV("/probe", "mounts"), mounts, sizeof(mounts), &err);
+	fixture.seccomp = kept;
+	ct_seccomp_program_done(&program);
+
+	assert_int_equal(r, 0);
+	expect(output, "unshare-user", "ok");
+	expect(output, "unshare-pid", "ok");
+	expect(output, "bpf", "EPERM");
+	expect(mounts, "second-proc", "ok");
+	expect(mounts, "second-sysfs", "ok");
+	expect(mounts, "umount:/proc", "EINVAL");
+	expect(mounts, "remount-dev", "EPERM");
+}
+
 static void devices_do_not_open(void **state)
 {
 	int lower = fixture_add_lower(&fixture, "lower-nodes");
@@ -494,6 +521,20 @@ static int count_fds(void)
 		n++;
 	(void)closedir(d);
 	return n;
+}
+
+static void a_probe_of_the_host_leaves_nothing(void **state)
+{
+	struct ct_host host;
+	char name[256];
+	int fds = count_fds();
+
+	assert_int_equal(ct_host_probe(&host, &err), 0);
+	assert_int_equal(count_fds(), fds);
+	assert_true(host.seccomp && host.openat2 && host.cgroup_v2);
+	(void)snprintf(name, sizeof(name), "%s/ct-probe-%d", host.cgroup_mount, (int)getpid());
+	assert_int_equal(access(name, F_OK), -1);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), -1);
 }
 
 static void failed_start(const char *const *argv, int code, const char *word)
@@ -647,9 +688,11 @@ int main(int argc, char **argv)
 		TEST(masked_paths_are_empty),
 		TEST(syscalls_are_confined),
 		TEST(sockets_are_confined),
+		TEST(nesting_is_possible),
 		TEST(devices_do_not_open),
 		TEST(linked_targets_are_refused),
 		TEST(binds_stay_inside),
+		TEST(a_probe_of_the_host_leaves_nothing),
 		TEST(a_missing_init_is_named),
 		TEST(a_directory_is_no_init),
 		TEST(a_used_root_is_refused_or_works),
