@@ -114,7 +114,7 @@ static void take_data(struct worker *worker, const char *data, size_t len)
 {
 	const char *end;
 
-	while (len > 0) {
+	while (len > 0 && worker->error.code >= 0) { /* after an error nothing counts any more */
 		end = memchr(data, '\n', len);
 		if (worker->line.len + len > LINE_MAX_BYTES &&
 		        (!end || worker->line.len + (size_t)(end - data) > LINE_MAX_BYTES)) {
