@@ -21,6 +21,7 @@ struct keeper_call {
 /* A packet that the socket had no room for; its fds are duplicates. */
 struct keeper_outgoing {
 	struct keeper_outgoing *next;
+	uint32_t serial;
 	char *data;
 	size_t len;
 	struct keeper_fds fds;

@@ -24,6 +24,9 @@
 #include "base/fd.h"
 #include "ctd/keeper-client-internal.h"
 
+/* Requests that wait for room in the socket: a keeper that has stopped must not fill our memory. */
+#define OUTGOING_MAX 512u
+
 static void outgoing_free(struct keeper_outgoing *out)
 {
 	for (size_t i = 0; i < out->fds.n; i++)
@@ -85,9 +88,11 @@ static void fail_all(struct keeper_client *client, int code, const char *why)
 }
 
 /* Sends or keeps for later. */
-static int push(struct keeper_client *client, const struct strbuf *packet, const struct keeper_fds *fds)
+static int push(struct keeper_client *client, uint32_t serial, const struct strbuf *packet,
+        const struct keeper_fds *fds)
 {
 	struct keeper_outgoing *out, **at;
+	size_t n = 0;
 	int r = -EAGAIN;
 
 	if (!client->outgoing)
@@ -95,9 +100,15 @@ static int push(struct keeper_client *client, const struct strbuf *packet, const
 	if (r != -EAGAIN)
 		return r;
 
+	for (at = &client->outgoing; *at; at = &(*at)->next)
+		n++;
+	if (n >= OUTGOING_MAX)
+		return -EBUSY;
+
 	out = calloc(1, sizeof(*out));
 	if (!out)
 		return -ENOMEM;
+	out->serial = serial;
 	out->data = malloc(packet->len);
 	if (!out->data) {
 		outgoing_free(out);
@@ -116,10 +127,21 @@ static int push(struct keeper_client *client, const struct strbuf *packet, const
 		out->fds.fds[out->fds.n++] = copy;
 	}
 
-	for (at = &client->outgoing; *at; at = &(*at)->next)
-		;
 	*at = out;
 	return sd_event_source_set_io_events(client->io, EPOLLIN | EPOLLOUT);
+}
+
+/* Takes back what has not been sent: nobody wants it any more. */
+static void withdraw(struct keeper_client *client, uint32_t serial)
+{
+	for (struct keeper_outgoing **at = &client->outgoing; *at; at = &(*at)->next)
+		if ((*at)->serial == serial) {
+			struct keeper_outgoing *out = *at;
+
+			*at = out->next;
+			outgoing_free(out);
+			return;
+		}
 }
 
 static void flush(struct keeper_client *client)
@@ -169,7 +191,7 @@ int keeper_client_call(
 	if (packet.len > KEEPER_MESSAGE_MAX)
 		return -E2BIG;
 
-	r = push(client, &packet, args->fds);
+	r = push(client, header.serial, &packet, args->fds);
 	if (r < 0) {
 		if (r == -EPIPE || r == -ECONNRESET)
 			lose(client, r);
@@ -301,8 +323,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 	while (call && call->deadline_usec > usec)
 		call = call->next;
-	if (call)
+	if (call) {
+		withdraw(client, call->serial);
 		fail(client, call, -ETIMEDOUT, "the keeper did not answer in time");
+	}
 	rearm_timer(client); /* and at once again if there are more */
 	return 0;
 }

@@ -13,9 +13,10 @@
  * - The function returns 0 once the request is on its way (fds and data in it are then no longer needed: they
  * are borrowed for the call only), or a negative errno, and then the callback is never called.
  * - After 0 the callback is called exactly once, from the event loop (or from keeper_client_wait), never from
- * inside the call: with the keeper's answer, with -ETIMEDOUT after the deadline, with -ECONNRESET when the
- * connection broke, with -ECANCELED out of keeper_client_free. After the last three it is not known whether
- * the keeper did it: ask with LIST.
+ *   inside the call: with the keeper's answer, with -ETIMEDOUT after the deadline, with -ECONNRESET when the
+ *   connection broke, with -ECANCELED out of keeper_client_free. After the last three it is not known whether
+ *   the keeper did it: ask with LIST.
+ * - A keeper that is busy is waited for: requests queue up here, in order. Beyond 512 of them: -EBUSY.
  * - Any request can be made synchronously, for use before the loop runs:
  *       _cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
  *       r = keeper_client_list(c, keeper_reply_store, &reply);

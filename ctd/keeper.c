@@ -10,6 +10,7 @@
  * host, and in the way of every clone); what it needs of an event loop fits below.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -34,6 +35,7 @@ int keeper_init(struct keeper *k, struct ct_error *err)
 		.epoll_fd = -1,
 		.lock_fd = -1,
 		.dir_fd = -1,
+		.spare_fd = -1,
 		.listener = { KEEPER_SOURCE_LISTENER, -1 },
 		.next_connection_id = 1,
 		.started_usec = now_realtime_usec(),
@@ -43,6 +45,7 @@ int keeper_init(struct keeper *k, struct ct_error *err)
 	if (!k->packet)
 		return ct_error_set(err, -ENOMEM, "keeper", "out of memory");
 
+	k->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (k->epoll_fd < 0)
 		return ct_error_set(err, -errno, "keeper", "cannot make an epoll: %s", strerror(errno));
@@ -75,6 +78,7 @@ void keeper_done(struct keeper *k)
 	k->dir_fd = fd_close(k->dir_fd);
 	k->lock_fd = fd_close(k->lock_fd);
 	k->epoll_fd = fd_close(k->epoll_fd);
+	k->spare_fd = fd_close(k->spare_fd);
 	free(k->runtime_dir);
 	free(k->packet);
 }
@@ -357,14 +361,26 @@ static void connection_on_event(struct keeper *k, struct keeper_connection *c, u
 		m.fds[i] = fd_close(m.fds[i]);
 }
 
+/* Without a free fd a connection could not be accepted, stayed in the queue, and woke us again and again: one
+ * is kept for the purpose of turning it away. */
+static void turn_away(struct keeper *k)
+{
+	k->spare_fd = fd_close(k->spare_fd);
+	(void)fd_close(accept4(k->listener.fd, NULL, NULL, SOCK_CLOEXEC)); /* always -1 */
+	k->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void listener_on_event(struct keeper *k)
 {
 	_cleanup_close_ int fd = accept4(k->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct ucred peer;
 	size_t n = 0;
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			turn_away(k);
 		return;
+	}
 
 	for (struct keeper_connection *c = k->connections; c; c = c->next)
 		n++;
@@ -375,8 +391,8 @@ static void listener_on_event(struct keeper *k)
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){ SEND_BUFFER }, sizeof(int)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ SEND_BUFFER }, sizeof(int));
 
-	(void)keeper_connection_add(k, TAKE_FD(fd), k->next_connection_id++,
-	        false); /* on failure it is closed, and tries again */
+	(void)keeper_connection_add(
+	        k, TAKE_FD(fd), k->next_connection_id++, false); /* on failure it is closed */
 }
 
 static void on_event(struct keeper *k, struct keeper_source *source, uint32_t events)

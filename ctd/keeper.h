@@ -70,6 +70,7 @@ struct keeper_child {
 
 struct keeper {
 	int epoll_fd, lock_fd, dir_fd;
+	int spare_fd; /* see turn_away */
 	struct keeper_source listener;
 	struct keeper_connection *connections;
 	struct keeper_child *children[KEEPER_BUCKETS];

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -326,6 +327,75 @@ static void test_busy_keeper(void **state)
 	close(spec.root_fd);
 }
 
+/* A request that waited here until its deadline is not sent any more. */
+static void test_withdrawn(void **state)
+{
+	static char name[60000];
+	pid_t keeper = keeper_client_hello(rig.client)->pid;
+	const struct ct_spec spec = {
+		.argv = (const char *const[]){ "/x", NULL },
+		.hostname = name,
+		.root_fd = -1,
+		.userns_fd = -1,
+		.netns_fd = -1,
+		.cgroup_fd = -1,
+	};
+	int starts[10][2] = { 0 }, killed[2] = { 0 };
+	struct keeper_process process;
+	struct box box;
+
+	assert_int_equal(rig_start(&rig, &box, "c/lives", "sleep 1000", false, NULL), 0);
+	memset(name, 'h', sizeof(name) - 1);
+	assert_int_equal(kill(keeper, SIGSTOP), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+		assert_int_equal(
+		        keeper_client_start(rig.client, "c/none", &spec, count_call, starts[i], NULL), 0);
+	assert_int_equal(keeper_client_signal(rig.client, "c/lives", SIGKILL, count_call, killed), 0);
+	assert_true(rig_run_until(&rig, is_counted, killed, 8 * USEC_PER_SEC));
+	assert_int_equal(killed[1], -ETIMEDOUT);
+
+	assert_int_equal(kill(keeper, SIGCONT), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+		assert_true(rig_run_until(&rig, is_counted, starts[i], 8 * USEC_PER_SEC));
+	assert_true(rig_find(&rig, "c/lives", &process));
+	assert_int_equal(process.state, KEEPER_PROCESS_RUNNING);
+	rig_box_done(&rig, &box, "c/lives");
+}
+
+static void test_queue_is_bounded(void **state)
+{
+	pid_t keeper = keeper_client_hello(rig.client)->pid;
+	int sent = 0, r = 0, counts[2] = { 0 };
+
+	assert_int_equal(kill(keeper, SIGSTOP), 0);
+	for (; sent < 100000 && r == 0; sent++)
+		r = keeper_client_list(rig.client, sent == 0 ? count_call : NULL, counts);
+	assert_int_equal(r, -EBUSY);
+	assert_int_equal(kill(keeper, SIGCONT), 0);
+	assert_true(rig_run_until(&rig, is_counted, counts, 8 * USEC_PER_SEC));
+	assert_int_equal(counts[1], 0);
+	assert_int_equal(rig_count(&rig), 0);
+}
+
+/* Out of files: those who come are turned away, and it does not spin. */
+static void test_no_files_left(void **state)
+{
+	pid_t keeper = keeper_client_hello(rig.client)->pid;
+	struct packet p = sound_packet(KEEPER_HELLO);
+	struct rlimit old, few = { .rlim_cur = rig_count_fds(keeper), .rlim_max = 0 };
+	_cleanup_close_ int first = -1, later = -1;
+
+	assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, NULL, &old), 0);
+	few.rlim_max = old.rlim_max;
+	assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, &few, NULL), 0);
+	first = connect_blocking();
+	assert_int_equal(answer_to(first, &p, sizeof(p)), 1);
+	assert_int_equal(rig_count(&rig), 0);
+	assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, &old, NULL), 0);
+	later = connect_blocking();
+	assert_int_equal(answer_to(later, &p, sizeof(p)), 0);
+}
+
 static bool is_lost(struct rig *r, void *arg)
 {
 	return r->lost != 0;
@@ -401,6 +471,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_one_keeper_a_directory),
 		cmocka_unit_test(test_deadline_of_a_call),
 		cmocka_unit_test(test_busy_keeper),
+		cmocka_unit_test(test_withdrawn),
+		cmocka_unit_test(test_queue_is_bounded),
+		cmocka_unit_test(test_no_files_left),
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_free_cancels),
 		cmocka_unit_test(test_bad_keys),
