@@ -18,28 +18,36 @@ static uint64_t be64(const struct nlattr *attr)
 	return attr ? be64toh(mnl_attr_get_u64(attr)) : 0;
 }
 
+/* An element of a set of counters: its name (16 bytes, or NULL) and its values. */
+static const char *read_element(const struct nlattr *attr, struct counter *ret)
+{
+	const struct nlattr *element[NFTA_SET_ELEM_MAX + 1], *key[NFTA_DATA_MAX + 1],
+	        *expr[NFTA_EXPR_MAX + 1], *data[NFTA_COUNTER_MAX + 1];
+
+	nl_parse_nested(element, NFTA_SET_ELEM_MAX, attr);
+	if (!element[NFTA_SET_ELEM_KEY] || !element[NFTA_SET_ELEM_EXPR])
+		return NULL;
+	nl_parse_nested(key, NFTA_DATA_MAX, element[NFTA_SET_ELEM_KEY]);
+	nl_parse_nested(expr, NFTA_EXPR_MAX, element[NFTA_SET_ELEM_EXPR]);
+	if (!key[NFTA_DATA_VALUE] || mnl_attr_get_payload_len(key[NFTA_DATA_VALUE]) < IFNAMSIZ ||
+	        !expr[NFTA_EXPR_DATA])
+		return NULL;
+
+	nl_parse_nested(data, NFTA_COUNTER_MAX, expr[NFTA_EXPR_DATA]);
+	ret->bytes = be64(data[NFTA_COUNTER_BYTES]);
+	ret->packets = be64(data[NFTA_COUNTER_PACKETS]);
+	return mnl_attr_get_payload(key[NFTA_DATA_VALUE]);
+}
+
 static int read_counter(const struct nlmsghdr *nlh, void *userdata)
 {
-	const struct nlattr *list[NFTA_SET_ELEM_LIST_MAX + 1], *element[NFTA_SET_ELEM_MAX + 1],
-	        *expr[NFTA_EXPR_MAX + 1], *data[NFTA_COUNTER_MAX + 1], *attr;
-	struct counter *counter = userdata;
+	const struct nlattr *list[NFTA_SET_ELEM_LIST_MAX + 1], *attr;
 
 	nl_parse_message(list, NFTA_SET_ELEM_LIST_MAX, nlh, sizeof(struct nfgenmsg));
 	if (!list[NFTA_SET_ELEM_LIST_ELEMENTS])
 		return 0;
-	mnl_attr_for_each_nested(attr, list[NFTA_SET_ELEM_LIST_ELEMENTS])
-	{
-		nl_parse_nested(element, NFTA_SET_ELEM_MAX, attr);
-		if (!element[NFTA_SET_ELEM_EXPR])
-			continue;
-		nl_parse_nested(expr, NFTA_EXPR_MAX, element[NFTA_SET_ELEM_EXPR]);
-		if (!expr[NFTA_EXPR_DATA])
-			continue;
-		nl_parse_nested(data, NFTA_COUNTER_MAX, expr[NFTA_EXPR_DATA]);
-		counter->bytes = be64(data[NFTA_COUNTER_BYTES]);
-		counter->packets = be64(data[NFTA_COUNTER_PACKETS]);
-	}
-
+	mnl_attr_for_each_nested(attr, list[NFTA_SET_ELEM_LIST_ELEMENTS])(void)
+	        read_element(attr, userdata); /* the one that was asked for */
 	return 0;
 }
 
@@ -91,5 +99,105 @@ int net_port_counters(
 		.out_bytes = sent.bytes,
 		.out_packets = sent.packets,
 		.out_dropped = refused.packets };
+	return 0;
+}
+
+struct row {
+	char name[IFNAMSIZ];
+	enum port_set set;
+	struct counter counter;
+};
+
+struct rows {
+	enum port_set set; /* being read */
+	struct row *rows;
+	size_t n, max;
+};
+
+static void rows_done(struct rows *rows)
+{
+	free(rows->rows);
+}
+
+static int read_rows(const struct nlmsghdr *nlh, void *userdata)
+{
+	const struct nlattr *list[NFTA_SET_ELEM_LIST_MAX + 1], *attr;
+	struct rows *rows = userdata;
+
+	nl_parse_message(list, NFTA_SET_ELEM_LIST_MAX, nlh, sizeof(struct nfgenmsg));
+	if (!list[NFTA_SET_ELEM_LIST_ELEMENTS])
+		return 0;
+	mnl_attr_for_each_nested(attr, list[NFTA_SET_ELEM_LIST_ELEMENTS])
+	{
+		struct row row = { .set = rows->set };
+		const char *name = read_element(attr, &row.counter);
+
+		if (!name)
+			continue;
+		if (rows->n == rows->max) {
+			size_t max = rows->max ? 2 * rows->max : 256;
+			struct row *grown = reallocarray(rows->rows, max, sizeof(*grown));
+
+			if (!grown)
+				return -ENOMEM;
+			rows->rows = grown;
+			rows->max = max;
+		}
+		memcpy(row.name, name, sizeof(row.name) - 1);
+		rows->rows[rows->n++] = row;
+	}
+
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct row *)a)->name, ((const struct row *)b)->name);
+}
+
+static void add_row(struct net_counters *counters, const struct row *row)
+{
+	if (row->set == PORT_SENT) {
+		counters->out_bytes = row->counter.bytes;
+		counters->out_packets = row->counter.packets;
+	} else if (row->set == PORT_RECEIVED) {
+		counters->in_bytes = row->counter.bytes;
+		counters->in_packets = row->counter.packets;
+	} else {
+		counters->out_dropped = row->counter.packets;
+	}
+}
+
+int net_counters_dump(struct net_context *net,
+        int (*each)(const char *host_name, const struct net_counters *counters, void *userdata),
+        void *userdata, struct ct_error *err)
+{
+	CLEANUP(rows_done) struct rows rows = { 0 };
+	struct nft_place p = guard_place(net);
+	int r;
+
+	for (rows.set = PORT_SENT; rows.set <= PORT_REFUSED; rows.set++) {
+		nl_batch_reset(&net->batch);
+		nft_message(&p, "read the counters", NFT_MSG_GETSETELEM, NLM_F_DUMP);
+		nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_TABLE, p.table);
+		nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_SET, port_sets[rows.set].name);
+		r = nl_query(&net->nft, &net->batch, read_rows, &rows, err);
+		if (r < 0)
+			return r;
+	}
+
+	if (rows.n > 0)
+		qsort(rows.rows, rows.n, sizeof(*rows.rows), by_name);
+	for (size_t i = 0; i < rows.n;) {
+		struct net_counters counters = { 0 };
+		const char *name = rows.rows[i].name;
+
+		for (; i < rows.n && strcmp(rows.rows[i].name, name) == 0; i++)
+			add_row(&counters, &rows.rows[i]);
+		r = each(name, &counters, userdata);
+		if (r != 0)
+			return r;
+	}
+
 	return 0;
 }

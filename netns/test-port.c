@@ -351,6 +351,59 @@ static void nothing_is_left(void **state)
 	assert_int_equal(counts[NET_OBJECT_FILTER], 0);
 }
 
+struct totals {
+	unsigned ports;
+	char last[IFNAMSIZ];
+	struct net_counters counters;
+};
+
+static int add_up(const char *host_name, const struct net_counters *counters, void *userdata)
+{
+	struct totals *totals = userdata;
+
+	assert_true(strcmp(host_name, totals->last) > 0);
+	memcpy(totals->last, host_name, strlen(host_name) + 1);
+	totals->ports++;
+	totals->counters.in_packets += counters->in_packets;
+	totals->counters.out_packets += counters->out_packets;
+	totals->counters.out_bytes += counters->out_bytes;
+	return 0;
+}
+
+/* Ten datagrams of 32 bytes; what the tenant deletes inside resets nothing. */
+static void counters_outlive_the_link(void **state)
+{
+	struct net_counters before, after;
+	struct totals totals = { 0 };
+	struct container c, d;
+	struct ct_error err = { 0 };
+
+	container_begin(net, &c, 30, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.30", NULL });
+	container_begin(net, &d, 31, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.31", NULL });
+	assert_int_equal(net_port_counters(net, c.spec.host_name, &before, &err), 0);
+	for (unsigned i = 0; i < 10; i++)
+		assert_true(reaches(c.netns, "198.51.100.30", outside, "192.0.2.2", 7400, NULL));
+	assert_int_equal(net_port_counters(net, c.spec.host_name, &after, &err), 0);
+	assert_int_equal(after.out_packets - before.out_packets, 10);
+	assert_int_equal(after.out_bytes - before.out_bytes, 10 * 32);
+	assert_true(after.in_packets - before.in_packets >= 10);
+
+	world_enter(c.netns);
+	assert_int_equal(system("ip link delete eth0"), 0);
+	world_leave();
+	assert_int_equal(net_port_counters(net, c.spec.host_name, &before, &err), 0);
+	assert_int_equal(before.out_packets, after.out_packets);
+	assert_int_equal(net_port_configure(net, &c.spec, c.netns, &err), -ENODEV);
+
+	assert_int_equal(net_counters_dump(net, add_up, &totals, &err), 0);
+	assert_int_equal(totals.ports, 2);
+	assert_true(totals.counters.out_packets >= 10);
+	container_end(net, &c);
+	container_end(net, &d);
+	assert_int_equal(net_port_counters(net, c.spec.host_name, &before, &err), -ENOENT);
+	assert_int_equal(err.kind, CT_ERROR_NOT_FOUND);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -358,6 +411,7 @@ int main(void)
 		cmocka_unit_test(nat_reaches_under_the_hosts_address),
 		cmocka_unit_test(only_listed_services_of_the_host_answer),
 		cmocka_unit_test(peers_are_as_specified),
+		cmocka_unit_test(counters_outlive_the_link),
 		cmocka_unit_test(uplink_is_told_and_answered),
 		cmocka_unit_test(nothing_is_left),
 		cmocka_unit_test(addresses_change_live),
