@@ -109,14 +109,23 @@ static int take_failure(const struct status_message *m, struct ct_error *err)
 	return code;
 }
 
+static int killed(struct ct_error *err)
+{
+	return ct_error_set(
+	        err, -ECANCELED, "start", "the process was killed before it could execute its program");
+}
+
 /* The child waits for its mounts, or for its end. */
 static int lock_tree(struct ct_process *process, int tree_fd, struct ct_error *err)
 {
 	_cleanup_close_ int mntns = lock_mounts(tree_fd, process->pidfd, err);
 
 	int r = mntns < 0 ? mntns : status_send_go(process->status_fd, mntns);
+	if (r == -ESRCH || r == -EPIPE || r == -ECONNRESET)
+		return killed(err);
+
 	if (r < 0)
-		(void)pidfd_send_signal(process->pidfd, SIGKILL, NULL, 0); /* it may be dead already */
+		(void)pidfd_send_signal(process->pidfd, SIGKILL, NULL, 0); /* it may be dead by now */
 	if (r < 0 && mntns >= 0)
 		return ct_error_set(err, r, "mount", "cannot hand over a mount namespace: %s", sys_reason(r));
 	return r;
@@ -165,9 +174,7 @@ int ct_start_result(struct ct_process *process, struct ct_error *err)
 		if (n == 0 && process->ready)
 			return finish(process, 1);
 		if (n == 0)
-			return finish(process,
-			        ct_error_set(err, -ECANCELED, "start",
-			                "the process was killed before it could execute its program"));
+			return finish(process, killed(err));
 
 		int r = take_message(process, &m, fd, err);
 		if (r < 0)

@@ -1,87 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Commands in running containers, friendly and hostile ones. Needs root.
- *
- *      test-libct-exec PROBE
- */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* Commands in running containers, friendly and hostile ones. Needs root. */
+#include "libct/test-case.h"
 
-#include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "libct/test-fixture.h"
-
-#define ARGV(...) ((const char *const[]){ __VA_ARGS__, NULL })
-
-static struct fixture fixture;
-static struct box box;
-static struct ct_error err;
-static char output[1 << 20];
-
-static int set_up(void **state)
-{
-	struct ct_spec spec;
-
-	err = (struct ct_error){ 0 };
-	if (box_prepare(&fixture, &box, &spec, &err) < 0 || box_start(&box, &spec, &err) < 0) {
-		print_error("%s: %s\n", err.step, err.text);
-		box_done(&fixture, &box);
-		return -1;
-	}
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	box_done(&fixture, &box);
-	return 0;
-}
-
-static const char *inside(const char *const *argv)
-{
-	if (box_run(&fixture, &box, argv, output, sizeof(output), &err) < 0)
-		fail_msg("%s: %s", err.step, err.text);
-	return output;
-}
-
-static void expect(const char *text, const char *name, const char *value)
-{
-	if (!has_line(text, name, value))
-		fail_msg("no line \"%s %s\" in:\n%s", name, value, text);
-}
-
-static int count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(d))
-		n++;
-	(void)closedir(d);
-	return n;
-}
 
 /* Runs a prepared specification to its end; the exit status or a negative errno. */
-static int run(const struct ct_exec_spec *spec)
+static int run(const struct ct_exec_spec *cmd)
 {
 	struct ct_process p = CT_PROCESS_INIT;
 
-	int r = ct_exec(spec, &p, &err);
+	int r = ct_exec(cmd, &p, &err);
 	if (r == 0)
 		r = process_result(&p, FIXTURE_TIMEOUT, &err);
 	if (p.pidfd >= 0) {
@@ -93,12 +32,12 @@ static int run(const struct ct_exec_spec *spec)
 }
 
 /* The same on a terminal, with what it printed. */
-static int run_on_terminal(struct ct_exec_spec *spec)
+static int run_on_terminal(struct ct_exec_spec *cmd)
 {
 	struct ct_process p = CT_PROCESS_INIT;
 
-	spec->tty = true;
-	int r = ct_exec(spec, &p, &err);
+	cmd->tty = true;
+	int r = ct_exec(cmd, &p, &err);
 	if (r == 0)
 		r = process_result(&p, FIXTURE_TIMEOUT, &err);
 	if (r < 0)
@@ -142,37 +81,37 @@ static void it_has_three_fds(void **state)
 
 static void exit_status_comes_through(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "42"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "42"));
 
-	assert_int_equal(run(&spec), 42);
-	spec.argv = ARGV("probe", "exit", "7"); /* by PATH */
-	assert_int_equal(run(&spec), 7);
+	assert_int_equal(run(&cmd), 42);
+	cmd.argv = ARGV("probe", "exit", "7"); /* by PATH */
+	assert_int_equal(run(&cmd), 7);
 }
 
 static void what_is_missing_is_named(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/no/such"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/no/such"));
 
-	assert_int_equal(run(&spec), -ENOENT);
+	assert_int_equal(run(&cmd), -ENOENT);
 	assert_non_null(strstr(err.text, "/no/such"));
-	spec.argv = ARGV("nosuch");
-	assert_int_equal(run(&spec), -ENOENT);
-	spec.argv = ARGV("/probe", "status");
-	spec.cwd = "/no/dir";
-	assert_int_equal(run(&spec), -ENOENT);
+	cmd.argv = ARGV("nosuch");
+	assert_int_equal(run(&cmd), -ENOENT);
+	cmd.argv = ARGV("/probe", "status");
+	cmd.cwd = "/no/dir";
+	assert_int_equal(run(&cmd), -ENOENT);
 	assert_string_equal(err.step, "cwd");
 }
 
 static void a_user_is_a_user(void **state)
 {
 	const uint32_t groups[] = { 4, 27 };
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "status"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "status"));
 
-	spec.uid = 1000;
-	spec.gid = 100;
-	spec.groups = groups;
-	spec.n_groups = 2;
-	assert_int_equal(run_on_terminal(&spec), 0);
+	cmd.uid = 1000;
+	cmd.gid = 100;
+	cmd.groups = groups;
+	cmd.n_groups = 2;
+	assert_int_equal(run_on_terminal(&cmd), 0);
 	expect(output, "uid", "1000 1000 gid 100 100 groups 2");
 	expect(output, "umask", "0022 signals 0 cwd / tty yes session 1");
 	assert_non_null(strstr(output, "CapEff:\t0000000000000000"));
@@ -183,30 +122,30 @@ static void a_user_is_a_user(void **state)
 static void setuid_programs_work(void **state)
 {
 	expect(inside(ARGV("/probe", "install", "/su", "4755")), "install", "ok");
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/su", "status"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/su", "status"));
 
-	spec.uid = spec.gid = 1000;
-	assert_int_equal(run_on_terminal(&spec), 0);
+	cmd.uid = cmd.gid = 1000;
+	assert_int_equal(run_on_terminal(&cmd), 0);
 	expect(output, "uid", "1000 0 gid 1000 1000 groups 0");
 	assert_null(strstr(output, "CapEff:\t0000000000000000"));
 }
 
 static void a_terminal_is_the_containers(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "fds"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "fds"));
 
-	assert_int_equal(run_on_terminal(&spec), 0);
+	assert_int_equal(run_on_terminal(&cmd), 0);
 	expect(output, "fd", "0 /dev/pts/0");
 	assert_null(strstr(output, "fd 3"));
 
-	spec.argv = ARGV("/probe", "window");
-	spec.rows = 50;
-	spec.columns = 132;
-	assert_int_equal(run_on_terminal(&spec), 0);
+	cmd.argv = ARGV("/probe", "window");
+	cmd.rows = 50;
+	cmd.columns = 132;
+	assert_int_equal(run_on_terminal(&cmd), 0);
 	expect(output, "window", "50 132");
 
-	spec.argv = ARGV("/probe", "terminal");
-	assert_int_equal(run_on_terminal(&spec), 0);
+	cmd.argv = ARGV("/probe", "terminal");
+	assert_int_equal(run_on_terminal(&cmd), 0);
 	expect(output, "tiocsti", "EPERM");
 	expect(output, "tiocsti-high-bits", "EPERM");
 	expect(output, "tioclinux", "EPERM");
@@ -229,9 +168,9 @@ static void cgroup_of(pid_t pid, char *text, size_t size)
 
 static void start_sleeper(struct ct_process *p)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "sleep", "100"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "sleep", "100"));
 
-	assert_int_equal(ct_exec(&spec, p, &err), 0);
+	assert_int_equal(ct_exec(&cmd, p, &err), 0);
 	assert_int_equal(process_result(p, FIXTURE_TIMEOUT, &err), 0);
 }
 
@@ -289,11 +228,11 @@ static void a_busy_cgroup_has_a_leaf(void **state)
 
 static void a_thousand_leak_nothing(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "3"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "3"));
 	int fds = count_fds();
 
 	for (int i = 0; i < 1000; i++)
-		assert_int_equal(run(&spec), 3);
+		assert_int_equal(run(&cmd), 3);
 
 	assert_int_equal(count_fds(), fds);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), 0); /* init only, and it runs */
@@ -313,11 +252,11 @@ static void start_attacker(struct attacker *a, const char *const *argv)
 	int pair[2];
 
 	assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, argv);
-	spec.stdio[1] = pair[1];
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, argv);
+	cmd.stdio[1] = pair[1];
 	a->process = CT_PROCESS_INIT;
 	a->fd = pair[0];
-	assert_int_equal(ct_exec(&spec, &a->process, &err), 0);
+	assert_int_equal(ct_exec(&cmd, &a->process, &err), 0);
 	fd_close(pair[1]);
 	assert_int_equal(process_result(&a->process, FIXTURE_TIMEOUT, &err), 0);
 }
@@ -333,13 +272,13 @@ static void end_attacker(struct attacker *a)
 /* Whoever joins cannot be traced, opened or robbed of fds before it runs the tenant's program. */
 static void joiners_cannot_be_robbed(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
 	struct attacker robber;
 	uint64_t end = now_monotonic_usec() + 3 * USEC_PER_SEC;
 
 	start_attacker(&robber, ARGV("/probe", "rob", "3"));
 	while (now_monotonic_usec() < end)
-		(void)run(&spec); /* may fail: what is stopped or killed does not matter here */
+		(void)run(&cmd); /* may fail: what is stopped or killed does not matter here */
 	end_attacker(&robber);
 
 	assert_non_null(strstr(output, "seen ")); /* or the attack has not taken place */
@@ -349,7 +288,7 @@ static void joiners_cannot_be_robbed(void **state)
 /* A joiner that is stopped keeps nobody waiting and is gone when it is killed. */
 static void stopped_joiners_do_no_harm(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
 	struct ct_process processes[300];
 	struct attacker stopper;
 	uint64_t longest = 0;
@@ -359,7 +298,7 @@ static void stopped_joiners_do_no_harm(void **state)
 	for (int i = 0; i < 300; i++) {
 		uint64_t start = now_monotonic_usec();
 		processes[i] = CT_PROCESS_INIT;
-		assert_int_equal(ct_exec(&spec, &processes[i], &err), 0);
+		assert_int_equal(ct_exec(&cmd, &processes[i], &err), 0);
 		uint64_t took = now_monotonic_usec() - start;
 		longest = took > longest ? took : longest;
 		(void)usleep(2000);
@@ -385,61 +324,61 @@ static void stopped_joiners_do_no_harm(void **state)
 /* Runs a verb of the probe with our own standard error for all streams: nothing inside is opened. */
 static void tamper(const char *const *argv)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, argv);
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, argv);
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	spec.stdio[0] = spec.stdio[1] = spec.stdio[2] = null;
-	assert_int_equal(run(&spec), 0);
+	cmd.stdio[0] = cmd.stdio[1] = cmd.stdio[2] = null;
+	assert_int_equal(run(&cmd), 0);
 }
 
 /* The tenant's /dev is his: neither a file nor a fifo there is taken for what it is named. */
 static void a_false_dev_is_refused(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
 
-	assert_int_equal(run(&spec), 0);
+	assert_int_equal(run(&cmd), 0);
 	tamper(ARGV("/probe", "umount", "/dev/null"));
-	assert_int_equal(run(&spec), -ENODEV);
+	assert_int_equal(run(&cmd), -ENODEV);
 	assert_non_null(strstr(err.text, "/dev/null"));
 	tamper(ARGV("/probe", "fifo", "/dev/null"));
-	assert_int_equal(run(&spec), -ENODEV);
+	assert_int_equal(run(&cmd), -ENODEV);
 }
 
 static void a_false_ptmx_is_refused(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
 
-	spec.tty = true;
+	cmd.tty = true;
 	tamper(ARGV("/probe", "umount", "/dev/pts"));
-	assert_int_equal(run(&spec), -ENOENT);
+	assert_int_equal(run(&cmd), -ENOENT);
 	tamper(ARGV("/probe", "write", "/dev/pts/ptmx", "x"));
-	assert_int_equal(run(&spec), -ENOTTY);
+	assert_int_equal(run(&cmd), -ENOTTY);
 	tamper(ARGV("/probe", "fifo", "/dev/pts/ptmx"));
-	assert_int_equal(run(&spec), -ENOTTY);
+	assert_int_equal(run(&cmd), -ENOTTY);
 }
 
 /* A directory of the host is not to be had through a working directory. */
 static void cwd_is_inside(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
 	static const char *const tries[] = { "/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/7",
 		"/proc/self/fd/8", "/proc/self/fd/9" };
 
 	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
-		spec.cwd = tries[i];
-		assert_true(run(&spec) < 0);
+		cmd.cwd = tries[i];
+		assert_true(run(&cmd) < 0);
 		assert_string_equal(err.step, "cwd");
 	}
 }
 
 static void a_dead_container_is_named(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "0"));
 	struct ct_process p = CT_PROCESS_INIT;
 
 	assert_int_equal(ct_cgroup_kill(box.cgroup_fd, &err), 0);
 	assert_int_equal(process_join(box.init.pidfd, FIXTURE_TIMEOUT), 128 + SIGKILL);
-	assert_true(ct_exec(&spec, &p, &err) < 0);
+	assert_true(ct_exec(&cmd, &p, &err) < 0);
 	assert_non_null(strstr(err.text, "exited"));
 	assert_int_equal(p.pidfd, -1);
 	box.init.pidfd = fd_close(box.init.pidfd);
@@ -448,11 +387,11 @@ static void a_dead_container_is_named(void **state)
 /* In a frozen container a command waits with it, and nobody else does. */
 static void a_frozen_container_keeps_nobody(void **state)
 {
-	struct ct_exec_spec spec = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "5"));
+	struct ct_exec_spec cmd = box_exec_spec(&fixture, &box, ARGV("/probe", "exit", "5"));
 	struct ct_process p = CT_PROCESS_INIT;
 
 	assert_int_equal(ct_cgroup_freeze(box.cgroup_fd, true, FIXTURE_TIMEOUT, &err), 0);
-	assert_int_equal(ct_exec(&spec, &p, &err), 0);
+	assert_int_equal(ct_exec(&cmd, &p, &err), 0);
 	(void)usleep(20000);
 	assert_int_equal(ct_start_result(&p, &err), 0);
 	assert_int_equal(ct_cgroup_freeze(box.cgroup_fd, false, FIXTURE_TIMEOUT, &err), 0);
@@ -463,37 +402,25 @@ static void a_frozen_container_keeps_nobody(void **state)
 
 int main(int argc, char **argv)
 {
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(it_is_confined_as_init),
-		TEST(it_has_three_fds),
-		TEST(exit_status_comes_through),
-		TEST(what_is_missing_is_named),
-		TEST(a_user_is_a_user),
-		TEST(setuid_programs_work),
-		TEST(a_terminal_is_the_containers),
-		TEST(it_is_in_the_cgroup),
-		TEST(a_busy_cgroup_has_a_leaf),
-		TEST(a_thousand_leak_nothing),
-		TEST(joiners_cannot_be_robbed),
-		TEST(stopped_joiners_do_no_harm),
-		TEST(a_false_dev_is_refused),
-		TEST(a_false_ptmx_is_refused),
-		TEST(cwd_is_inside),
-		TEST(a_dead_container_is_named),
-		TEST(a_frozen_container_keeps_nobody),
+		TEST_RUNNING(it_is_confined_as_init),
+		TEST_RUNNING(it_has_three_fds),
+		TEST_RUNNING(exit_status_comes_through),
+		TEST_RUNNING(what_is_missing_is_named),
+		TEST_RUNNING(a_user_is_a_user),
+		TEST_RUNNING(setuid_programs_work),
+		TEST_RUNNING(a_terminal_is_the_containers),
+		TEST_RUNNING(it_is_in_the_cgroup),
+		TEST_RUNNING(a_busy_cgroup_has_a_leaf),
+		TEST_RUNNING(a_thousand_leak_nothing),
+		TEST_RUNNING(joiners_cannot_be_robbed),
+		TEST_RUNNING(stopped_joiners_do_no_harm),
+		TEST_RUNNING(a_false_dev_is_refused),
+		TEST_RUNNING(a_false_ptmx_is_refused),
+		TEST_RUNNING(cwd_is_inside),
+		TEST_RUNNING(a_dead_container_is_named),
+		TEST_RUNNING(a_frozen_container_keeps_nobody),
 	};
 
-	if (argc != 2) {
-		(void)fprintf(stderr, "usage: %s PROBE\n", argv[0]);
-		return 2;
-	}
-
-	int r = fixture_init(&fixture, argv[1]);
-	if (r != 0)
-		return r;
-
-	r = cmocka_run_group_tests_name("libct-exec", tests, NULL, NULL);
-	fixture_done(&fixture);
-	return r;
+	return RUN(argc, argv, tests);
 }
