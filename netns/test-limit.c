@@ -116,7 +116,7 @@ static unsigned connections(
 	unsigned arrived;
 
 	for (unsigned i = 0; i < n; i++) {
-		int a = udp(from_ns, from, 0);
+				int a = udp(from_ns, from, (uint16_t)(20000 + i)); /* never the same twice */
 
 		(void)sendto(a, "x", 1, 0, (struct sockaddr *)&in, sizeof(in));
 		close(a);
