@@ -16,6 +16,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -123,6 +124,7 @@ static int tool_run(const char *const argv[], int fd, char **ret_output, struct 
 	options.stdout_fd = options.stderr_fd = output;
 	options.keep_fds = &fd;
 	options.n_keep = 1;
+	options.death_signal = SIGKILL; /* nothing goes on writing to a file that was given up */
 	pidfd = process_spawn(argv, &options, NULL);
 	if (pidfd < 0)
 		return ct_error_set(err, pidfd, "image",

@@ -379,18 +379,35 @@ static int grow_online(int image, int loop, uint64_t file_size, struct ct_error 
 	return 0;
 }
 
-/* Mounts a new image once: it must be possible, and the kernel notes in the superblock what of it is overhead
- * (since 5.18). */
-static int image_try(int image, struct ct_error *err)
+/* Mounts a resized image once: it must be possible, and the kernel notes in the superblock what of it is
+ * overhead (since 5.18). resize2fs gives new numbers to inodes that it moves; overlayfs has the old ones in
+ * the index below work/, which goes: all that it loses is which files of the template were hard links to one
+ * that was changed. */
+static int image_settle(int image, struct ct_error *err)
 {
-	_cleanup_close_ int loop = -1, mount_fd = -1;
+	_cleanup_close_ int loop = -1, mount_fd = -1, root = -1;
+	int r;
 
 	loop = loop_attach(image, "ctd resize", err);
 	if (loop < 0)
 		return loop;
 
 	mount_fd = device_mount(loop, err);
-	return mount_fd < 0 ? mount_fd : 0;
+	if (mount_fd < 0)
+		return mount_fd;
+
+	root = mount_root(mount_fd, err);
+	if (root < 0)
+		return root;
+
+	r = remove_tree_at(root, "work");
+	if (r == 0 && mkdirat(root, "work", 0700) < 0)
+		r = -errno;
+	if (r < 0)
+		return ct_error_set(err, r, "resize", "cannot empty the work directory in the disk image: %s",
+		        strerror(-r));
+
+	return 0;
 }
 
 /* Checked, resized and renamed over as a copy: at no instant is there less than a whole image. */
@@ -410,7 +427,7 @@ static int image_rewrite(
 
 	r = ext4_resize_file(copy, file_size, err);
 	if (r == 0)
-		r = image_try(copy, err);
+		r = image_settle(copy, err);
 	if (r == 0)
 		r = image_note_sold(
 		        copy, &(struct image_sold){ .bytes = spec->bytes, .inodes = spec->inodes }, err);

@@ -364,6 +364,38 @@ static void test_shrink(void **state)
 	assert_int_equal(close(root), 0);
 }
 
+/* The tenant's directories lie in all block groups; those of the last ones get other inodes. */
+static void test_shrink_moves_inodes(void **state)
+{
+	struct disk_spec spec = plain;
+	struct test_store *t = *state;
+	struct ct_error err = { 0 };
+	char name[32];
+	int root;
+
+	for (unsigned int i = 0; i < 8; i++) {
+		spec.bytes = (500 + i) * MIB;
+		created(t, &spec);
+		root = mounted(t, &spec);
+		for (unsigned int k = 0; k < 20; k++) {
+			(void)snprintf(name, sizeof(name), "d%u/e/f", k);
+			test_write(root, name, "x", 0600);
+		}
+		test_write(root, "etc/hostname", "changed\n", 0644);
+		assert_int_equal(close(root), 0);
+		assert_detached();
+
+		spec.bytes = 100 * MIB;
+		if (disk_resize(t->store, &spec, &err) < 0)
+			fail_msg("%s", err.text);
+		root = mounted(t, &spec);
+		assert_int_equal(faccessat(root, "d19/e/f", F_OK, 0), 0);
+		assert_int_equal(faccessat(root, "etc/motd", F_OK, 0), 0); /* of the template */
+		assert_int_equal(close(root), 0);
+		assert_int_equal(disk_discard(t->store, &spec, NULL), 0);
+	}
+}
+
 static void test_refusals(void **state)
 {
 	struct disk_spec spec = plain;
@@ -409,6 +441,7 @@ int main(void)
 		STORE_TEST(test_usage_stopped_and_running),
 		STORE_TEST(test_grow),
 		STORE_TEST(test_shrink),
+		STORE_TEST(test_shrink_moves_inodes),
 		STORE_TEST(test_refusals),
 	};
 

@@ -51,6 +51,7 @@ int test_store_setup(void **state)
 
 	test_write(
 	        disk_store_fd(t->store), "templates/" TEST_DIGEST "/root/etc/hostname", "template\n", 0644);
+	test_write(disk_store_fd(t->store), "templates/" TEST_DIGEST "/root/etc/motd", "hello\n", 0644);
 	*state = t;
 	return 0;
 }
