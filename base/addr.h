@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 struct ip_addr {
-	int family;       /* AF_INET, AF_INET6; 0: none */
+	int family;        /* AF_INET, AF_INET6; 0: none */
 	uint8_t bytes[16]; /* network order; 4 or 16 of them */
-	uint8_t prefix;   /* 0..32 or 0..128; of an address without /N: 32 or 128 */
+	uint8_t prefix;    /* 0..32 or 0..128; of an address without /N: 32 or 128 */
 };
 
 #define IP_ADDR_STRLEN (INET6_ADDRSTRLEN + 4)
@@ -34,7 +34,7 @@ static inline uint8_t ip_full_prefix(const struct ip_addr *a)
 	return a->family == AF_INET ? 32 : 128;
 }
 
-bool ip_equal(const struct ip_addr *a, const struct ip_addr *b);    /* family, bytes and prefix */
+bool ip_equal(const struct ip_addr *a, const struct ip_addr *b);      /* family, bytes and prefix */
 bool ip_contains(const struct ip_addr *net, const struct ip_addr *a); /* a's whole prefix lies within net */
 bool ip_overlaps(const struct ip_addr *a, const struct ip_addr *b);
 /* The nth address of a network (n = 0: the network's own), prefix full. -ERANGE when outside. */

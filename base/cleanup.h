@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Ownership that is visible where a thing is declared: CLEANUP(fn) on the declaration, TAKE_* to hand over. */
+/* Ownership that is visible where a thing is declared: CLEANUP(fn) on the declaration, TAKE_* to hand over.
+ */
 #pragma once
 
 #include <dirent.h>
@@ -26,15 +27,16 @@ static inline void cleanup_freep(void *p)
 static inline void cleanup_closep(int *fd)
 {
 	if (*fd >= 0)
-		(void)close(*fd); /* nothing to be done about a failed close of what we only read or have synced */
+		(void)close(*fd); /* nothing to be done about a failed close of what we only read or have
+		                     synced */
 }
 
 DEFINE_CLEANUP(FILE *, fclose);
 DEFINE_CLEANUP(DIR *, closedir);
 
-#define _cleanup_free_  CLEANUP(cleanup_freep)
-#define _cleanup_close_ CLEANUP(cleanup_closep)
-#define _cleanup_fclose_ CLEANUP(fclosep)
+#define _cleanup_free_     CLEANUP(cleanup_freep)
+#define _cleanup_close_    CLEANUP(cleanup_closep)
+#define _cleanup_fclose_   CLEANUP(fclosep)
 #define _cleanup_closedir_ CLEANUP(closedirp)
 
 #define TAKE(value, null)                                                                                    \

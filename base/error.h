@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* ct_error: a failure with a sentence for an operator.
  *
- * A plain value of fixed size: no allocation, good after fork, crosses a socket in one write. The place that fails fills it;
- * at most one caller adds context. The negative errno that goes with it is the function's return value and, so that the value
- * can travel alone, is kept in .code as well. Every function that takes one accepts NULL.
+ * A plain value of fixed size: no allocation, good after fork, crosses a socket in one write. The place that
+ * fails fills it; at most one caller adds context. The negative errno that goes with it is the function's
+ * return value and, so that the value can travel alone, is kept in .code as well. Every function that takes
+ * one accepts NULL.
  */
 #pragma once
 
@@ -30,23 +31,23 @@ struct ct_error {
 /* Fills *err (kind by errno: see ct_error_kind_of) and returns code, so that a caller can write
  * `return ct_error_set(err, -EINVAL, "mount", "cannot mount \"%s\"", path);`. code must be negative. */
 int ct_error_set(struct ct_error *err, int code, const char *step, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+        __attribute__((format(printf, 4, 5)));
 int ct_error_setv(struct ct_error *err, int code, const char *step, const char *format, va_list ap)
-	__attribute__((format(printf, 4, 0)));
+        __attribute__((format(printf, 4, 0)));
 
 /* The same with an explicit kind. */
 int ct_error_kind_set(struct ct_error *err, enum ct_error_kind kind, int code, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+        __attribute__((format(printf, 4, 5)));
 
 /* A field of a request that was not accepted: kind USAGE, code -EINVAL, returned. */
 int ct_error_field(struct ct_error *err, const char *field, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 
 /* Puts `PREFIX: ` before the text that is there (nothing if no error is set); returns err's code or 0. */
 int ct_error_prefix(struct ct_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The kind that an errno stands for when nobody said better: ENOENT NOT_FOUND, EEXIST/EBUSY STATE, EPERM/EACCES PERMISSION,
- * ENOSPC/EDQUOT/EOPNOTSUPP REFUSED, EINVAL USAGE, else FAILED. */
+/* The kind that an errno stands for when nobody said better: ENOENT NOT_FOUND, EEXIST/EBUSY STATE,
+ * EPERM/EACCES PERMISSION, ENOSPC/EDQUOT/EOPNOTSUPP REFUSED, EINVAL USAGE, else FAILED. */
 enum ct_error_kind ct_error_kind_of(int code);
 
 /* Stable words for kinds, as the API prints them: failed usage not-found state refused permission. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The log of a daemon: one line a message to stderr, with the <N> prefix that the journal understands when stderr is not a terminal.
- * Libraries do not use it. */
+/* The log of a daemon: one line a message to stderr, with the <N> prefix that the journal understands when
+ * stderr is not a terminal. Libraries do not use it. */
 #pragma once
 
 enum log_level {

@@ -6,10 +6,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The one way into a tenant's tree: openat2 with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS (Linux 5.6). Symbolic links are followed but
- * cannot leave rootfd. O_CLOEXEC and O_NOCTTY are added. Returns an fd; -EAGAIN races are retried. */
+/* The one way into a tenant's tree: openat2 with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS (Linux 5.6).
+ * Symbolic links are followed but cannot leave rootfd. O_CLOEXEC and O_NOCTTY are added. Returns an fd;
+ * -EAGAIN races are retried. */
 int open_in_root(int rootfd, const char *path, int flags, mode_t mode);
-/* The same for our own trees: no symlink at all, nothing above the directory (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS). */
+/* The same for our own trees: no symlink at all, nothing above the directory (RESOLVE_BENEATH |
+ * RESOLVE_NO_SYMLINKS). */
 int open_beneath(int dirfd, const char *path, int flags, mode_t mode);
 
 /* mkdir -p below rootfd without following anything out of it; returns an fd of the last directory. */
@@ -21,6 +23,6 @@ int open_or_mkdir(int dirfd, const char *path, mode_t mode);
 /* Writes a file aside (name.XXXX), fsyncs if durable, renames it over path. */
 int replace_file_at(int dirfd, const char *path, const void *data, size_t len, mode_t mode, bool durable);
 
-/* Removes a tree below dirfd without following links and without crossing mounts, iteratively, whatever its depth;
- * -ENOENT is success. May take long: for workers, not for the event loop. */
+/* Removes a tree below dirfd without following links and without crossing mounts, iteratively, whatever its
+ * depth; -ENOENT is success. May take long: for workers, not for the event loop. */
 int remove_tree_at(int dirfd, const char *path);

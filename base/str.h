@@ -11,14 +11,15 @@
 #include "base/cleanup.h"
 
 /* A growing, always NUL-terminated buffer. Initialise with STRBUF_INIT, free with strbuf_done.
- * An allocation failure is remembered in .error (-ENOMEM); later appends do nothing, so one check at the end is enough. */
+ * An allocation failure is remembered in .error (-ENOMEM); later appends do nothing, so one check at the end
+ * is enough. */
 struct strbuf {
 	char *data;
 	size_t len, size;
 	int error;
 };
 
-#define STRBUF_INIT ((struct strbuf){ 0 })
+#define STRBUF_INIT      ((struct strbuf){ 0 })
 #define _cleanup_strbuf_ CLEANUP(strbuf_done)
 
 void strbuf_done(struct strbuf *b);
@@ -30,7 +31,8 @@ int strbuf_printf(struct strbuf *b, const char *format, ...) __attribute__((form
 int strbuf_vprintf(struct strbuf *b, const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
 /* Appends s as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
 int strbuf_json_string(struct strbuf *b, const char *s);
-/* Hands the buffer over (never NULL unless .error is set, which is returned through ret_error if not NULL). */
+/* Hands the buffer over (never NULL unless .error is set, which is returned through ret_error if not NULL).
+ */
 char *strbuf_take(struct strbuf *b);
 
 /* printf into new memory; NULL: out of memory. */
@@ -57,8 +59,8 @@ int parse_i64(const char *s, int64_t *ret);
 /* yes no true false on off 1 0 */
 int parse_bool(const char *s, bool *ret);
 
-/* Copies src to dst of size bytes with control characters and invalid UTF-8 as \xNN, so that it may go to a terminal or a log;
- * cut short if it does not fit, always terminated. Returns dst. */
+/* Copies src to dst of size bytes with control characters and invalid UTF-8 as \xNN, so that it may go to a
+ * terminal or a log; cut short if it does not fit, always terminated. Returns dst. */
 char *str_escape_to(char *dst, size_t size, const char *src, size_t len);
 /* True if s has no byte below 0x20 and no 0x7f. */
 bool str_is_printable(const char *s);

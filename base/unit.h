@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What people type for sizes, rates and times, and how we print them. All strict: no sign, no space, no unknown suffix. */
+/* What people type for sizes, rates and times, and how we print them. All strict: no sign, no space, no
+ * unknown suffix. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes: plain number, or number with K M G T P (powers of 1024; an "iB" or "B" may follow); one decimal point is allowed
- * before a suffix (1.5G). -EINVAL, -ERANGE. */
+/* Bytes: plain number, or number with K M G T P (powers of 1024; an "iB" or "B" may follow); one decimal
+ * point is allowed before a suffix (1.5G). -EINVAL, -ERANGE. */
 int parse_size(const char *s, uint64_t *ret_bytes);
 
 /* Bits per second: plain number, or k/K M G T (powers of 1000) with an optional "bit", "bit/s" or "bps". */

@@ -26,7 +26,7 @@ static const char usage[] =
         "  --config FILE    configuration (default " DEFAULT_CONFIG ", which may be missing)\n"
         "  --state DIR      database, templates, disks (default /var/lib/ctd)\n"
         "  --runtime DIR    sockets (default /run/ctd)\n"
-        "  --socket PATH    API socket (default RUNTIME/ctd.sock)\n"
+        "  --socket PATH    where the API is served (default RUNTIME/ctd.sock)\n"
         "  --recipes DIR    template recipes\n"
         "  --foreground     do not detach; log to standard error\n"
         "  --debug          log more\n"
