@@ -49,9 +49,21 @@ static _Noreturn void sleep_for_ever(const uint64_t *mask)
 		        SYS_rt_sigsuspend, mask, sizeof(*mask)); /* with all signals blocked: until SIGKILL */
 }
 
+struct sleeper {
+	uint64_t unblocked;
+	pid_t parent;
+};
+
+/* It has a copy of the caller's fds: were it to outlive the caller, the caller's listening sockets would too.
+ */
 static int sleeper_main(void *arg)
 {
-	sleep_for_ever(arg);
+	const struct sleeper *sleeper = arg;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* of a valid signal */
+	if (getppid() != sleeper->parent)
+		return 0;
+	sleep_for_ever(&sleeper->unblocked);
 }
 
 static int write_id_maps(pid_t pid, const struct userns_job *job)
@@ -149,15 +161,16 @@ static int userns_helper(void *arg)
 {
 	struct userns_job *job = arg;
 	_Alignas(16) char stack[4096];
-	uint64_t nothing_unblocked = ~0ULL;
+	struct sleeper sleeper = { .unblocked = ~0ULL, .parent = getpid() };
 
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0 || sys_setresuid(job->owner_uid) < 0)
 		return ct_error_set(job->err, sys_error(), "userns",
 		        "cannot become user %u: %s (CAP_SETUID and CAP_SETPCAP are needed)", job->owner_uid,
 		        strerrordesc_np(errno));
 
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* again: it is forgotten with a change of credentials */
 	int flags = CLONE_VM | CLONE_NEWUSER | (job->with_netns ? CLONE_NEWNET : 0);
-	pid_t pid = clone(sleeper_main, stack + sizeof(stack), flags, &nothing_unblocked);
+	pid_t pid = clone(sleeper_main, stack + sizeof(stack), flags, &sleeper);
 	if (pid < 0)
 		return fail_clone(job, sys_error());
 
