@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -55,12 +56,17 @@ static void read_reason(int pipe_fd, char *text, size_t size)
 
 int keeper_spawn(const char *binary, const char *runtime_dir, struct ct_error *err)
 {
-	const char *const argv[] = { binary, "--runtime", runtime_dir, NULL };
+	/* It is started in "/". */
+	_cleanup_free_ char *program = realpath(binary, NULL), *dir = realpath(runtime_dir, NULL);
+	const char *const argv[] = { program, "--runtime", dir, NULL };
 	struct process_options options = PROCESS_OPTIONS_INIT;
 	_cleanup_close_ int pidfd = -1, reason = -1, said = -1;
 	char text[600];
 	int fds[2], r;
 
+	if (!program || !dir)
+		return ct_error_set(err, -errno, "keeper", "cannot use \"%s\": %s",
+		        program ? runtime_dir : binary, strerror(errno));
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return ct_error_set(err, -errno, "keeper", "cannot make a pipe: %s", strerror(errno));
 	reason = fds[0];

@@ -73,7 +73,11 @@ int rig_init(struct rig *rig, const char *binary)
 	_cleanup_close_ int lower = -1;
 	int r;
 
-	*rig = (struct rig){ .binary = binary };
+	*rig = (struct rig){ .binary = realpath(binary, NULL) };
+	if (!rig->binary) {
+		fprintf(stderr, "no \"%s\"\n", binary);
+		return 1;
+	}
 	if (access(BUSYBOX, X_OK) < 0) {
 		printf("1..0 # SKIP no static " BUSYBOX " (Debian: busybox-static)\n");
 		return 77;
@@ -85,6 +89,7 @@ int rig_init(struct rig *rig, const char *binary)
 	lower = openat(rig->fixture.dir_fd, "lower", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (name_applets(lower) < 0) {
 		fprintf(stderr, "cannot make the containers' root\n");
+		fixture_done(&rig->fixture);
 		return 1;
 	}
 
@@ -92,6 +97,7 @@ int rig_init(struct rig *rig, const char *binary)
 	if (mkdir(rig->runtime, 0700) < 0 || sd_event_new(&rig->event) < 0 ||
 	        rig_open(rig) != KEEPER_CLIENT_SPAWNED) {
 		fprintf(stderr, "cannot start the keeper\n");
+		fixture_done(&rig->fixture);
 		return 1;
 	}
 	return 0;
@@ -111,6 +117,7 @@ void rig_done(struct rig *rig)
 	keeper_client_free(rig->client);
 	sd_event_unref(rig->event);
 	fixture_done(&rig->fixture);
+	free(rig->binary);
 }
 
 int rig_open(struct rig *rig)

@@ -14,7 +14,7 @@
 
 struct rig {
 	struct fixture fixture;
-	const char *binary; /* ct-keeper to test */
+	char *binary; /* ct-keeper to test */
 	char runtime[96];
 	sd_event *event;
 	struct keeper_client *client;
