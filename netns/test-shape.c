@@ -163,11 +163,24 @@ static void shape(struct container *container, const struct net_rates *rates)
 		fail_msg("shape: %s", err.text);
 }
 
-static void is_about(uint64_t have, uint64_t want, const char *what)
+static bool is_about(uint64_t have, uint64_t want, const char *what)
 {
 	print_message("%s %.1f Mbit/s: %.2f\n", what, (double)want / M, (double)have / M);
-	if (have < want * 97 / 100 || have > want * 103 / 100)
+	if (have > want * 103 / 100)
 		fail_msg("%s: %.2f Mbit/s instead of %.1f", what, (double)have / M, (double)want / M);
+
+	return have >= want * 97 / 100;
+}
+
+/* Never more than was sold. Less it may be when the machine has other things to do: then once more. */
+static void expect(uint64_t (*speed_of)(int from_ns, int to_ns, const char *to), int from_ns, int to_ns,
+        const char *to, uint64_t want, const char *what)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		if (is_about(speed_of(from_ns, to_ns, to), want, what))
+			return;
+	}
+	fail_msg("%s: less than %.1f Mbit/s", what, (double)want / M);
 }
 
 static void towards_the_container(void **state)
@@ -177,12 +190,12 @@ static void towards_the_container(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
 		shape(&c, &(struct net_rates){ .in = rates[i] });
-		is_about(datagram_speed(outside, c.netns, "198.51.100.1"), rates[i], "in");
+		expect(datagram_speed, outside, c.netns, "198.51.100.1", rates[i], "in");
 	}
 	for (uint64_t rate = 50 * M; rate <= 800 * M && 2 * rate < most; rate *= 4) {
 		shape(&c, &(struct net_rates){ .in = rate });
-		is_about(speed(outside, c.netns, "198.51.100.1"), rate, "in");
-		is_about(speed(other.netns, c.netns, "198.51.100.1"), rate, "in, from a neighbour");
+		expect(speed, outside, c.netns, "198.51.100.1", rate, "in");
+		expect(speed, other.netns, c.netns, "198.51.100.1", rate, "in, from a neighbour");
 	}
 	shape(&c, &(struct net_rates){ 0 });
 	assert_true(speed(outside, c.netns, "198.51.100.1") > 3 * 20 * M);
@@ -195,11 +208,11 @@ static void out_of_the_host(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
 		shape(&c, &(struct net_rates){ .out = rates[i] });
-		is_about(datagram_speed(c.netns, outside, "192.0.2.2"), rates[i], "out");
+		expect(datagram_speed, c.netns, outside, "192.0.2.2", rates[i], "out");
 	}
 	for (uint64_t rate = 50 * M; rate <= 800 * M && 2 * rate < most; rate *= 4) {
 		shape(&c, &(struct net_rates){ .out = rate });
-		is_about(speed(c.netns, outside, "192.0.2.2"), rate, "out");
+		expect(speed, c.netns, outside, "192.0.2.2", rate, "out");
 	}
 	assert_true(speed(other.netns, outside, "192.0.2.2") > 3 * 20 * M);
 	assert_true(speed(c.netns, other.netns, "198.51.100.2") > 3 * 20 * M);
@@ -216,14 +229,18 @@ static void guarantees_hold_when_the_uplink_is_full(void **state)
 	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
 	shape(&c, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 10 * M });
 	shape(&other, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 20 * M });
-	is_about(speed(c.netns, outside, "192.0.2.2"), 40 * M, "alone");
+	expect(speed, c.netns, outside, "192.0.2.2", 40 * M, "alone");
 
 	flow_begin(&flows[0], c.netns, outside, "192.0.2.2", 9101);
 	flow_begin(&flows[1], other.netns, outside, "192.0.2.2", 9102);
-	measure(flows, 2, rates);
-	is_about(rates[0] + rates[1], 40 * M, "both");
-	assert_true(rates[0] > 10 * M * 95 / 100);
-	assert_true(rates[1] > 20 * M * 95 / 100);
+	for (unsigned i = 0; i < 4; i++) {
+		flows[0].bytes = flows[1].bytes = 0;
+		measure(flows, 2, rates);
+		if (is_about(rates[0] + rates[1], 40 * M, "both") && rates[0] > 10 * M * 95 / 100 &&
+		        rates[1] > 20 * M * 95 / 100)
+			break;
+		assert_true(i < 3);
+	}
 	flow_end(&flows[0]);
 	flow_end(&flows[1]);
 
