@@ -241,6 +241,10 @@ int mounts_build_locked(const struct ct_spec *spec, int root_mount_fd, const int
 	if (r < 0)
 		return r;
 
+	r = spec->nesting ? 0 : boot_id_build(m->root_fd, err);
+	if (r < 0)
+		return r;
+
 	r = build_run(spec, m, err);
 	return r < 0 ? r : binds_build(spec, bind_fds, m->root_fd, err);
 }
@@ -297,5 +301,9 @@ int mounts_build_open(const struct ct_spec *spec, int mntns_fd, struct mounts *m
 		        err, dev, "mount", "cannot open the container's \"/dev\": %s", sys_reason(dev));
 
 	int r = dev_build(spec, dev, m, err);
+	if (r < 0)
+		return r;
+
+	r = spec->nesting ? boot_id_build(m->root_fd, err) : 0;
 	return r < 0 ? r : attach_cgroup(m, err);
 }

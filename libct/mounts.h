@@ -61,6 +61,9 @@ int dev_build(const struct ct_spec *spec, int dev_fd, struct mounts *m, struct c
 int mask_proc(int proc_fd, struct ct_error *err);
 int mask_sys(int sys_fd, struct ct_error *err);
 
+/* boot-id.c: a boot id of its own, after /proc and /dev. */
+int boot_id_build(int root_fd, struct ct_error *err);
+
 /* binds.c */
 int binds_build(const struct ct_spec *spec, const int *bind_fds, int root_fd, struct ct_error *err);
 

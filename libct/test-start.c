@@ -147,6 +147,26 @@ static void cgroup_is_its_own_root(void **state)
 	expect(inside(ARGV("/probe", "write", "/sys/fs/cgroup/cgroup.freeze", "1")), "write", "EACCES");
 }
 
+/* Each start is a boot. */
+static void boot_id_is_its_own(void **state)
+{
+	static const char *const cat[] = { "/probe", "cat", "/proc/sys/kernel/random/boot_id", NULL };
+	_cleanup_free_ char *hosts = NULL;
+	char first[64];
+
+	assert_int_equal(read_file_at(AT_FDCWD, cat[2], 64, &hosts, NULL), 0);
+	must_start();
+	(void)snprintf(first, sizeof(first), "%.63s", inside(cat));
+	assert_int_equal(strlen(first), 37);
+	assert_string_equal(inside(cat), first);
+	assert_string_not_equal(first, hosts);
+
+	box_done(&fixture, &box);
+	assert_int_equal(box_prepare(&fixture, &box, &spec, &err), 0);
+	must_start();
+	assert_string_not_equal(inside(cat), first);
+}
+
 static void clocks_are_offset(void **state)
 {
 	long long monotonic = 0, boottime = 0, after_m = 0, after_b = 0;
@@ -265,6 +285,7 @@ int main(int argc, char **argv)
 		TEST(namespaces_are_its_own),
 		TEST(ids_and_name_are_mapped),
 		TEST(cgroup_is_its_own_root),
+		TEST(boot_id_is_its_own),
 		TEST(clocks_are_offset),
 		TEST(linked_targets_are_refused),
 		TEST(binds_stay_inside),
