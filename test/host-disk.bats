@@ -45,7 +45,7 @@ whole_and_removable() {
 	"$TOOL" "$STORE" run "$SPEC" sh -c 'echo x >written && rm written'
 	"$TOOL" "$STORE" discard "$SPEC"
 	"$TOOL" "$STORE" sweep
-	[ -z "$(ls -A "$STORE/containers" "$STORE/trash" "$STORE/tmp" | grep -v -e ':$' -e '^$')" ]
+	[ -z "$(find "$STORE/containers" "$STORE/trash" "$STORE/tmp" -mindepth 1)" ]
 }
 
 # create_killed STEP: at each STEPth point.
@@ -96,7 +96,7 @@ create_killed() {
 		mkdir -p "$STORE/trash/a/b/c" "$STORE/tmp/d"
 		killed_at "$call" "$k" sweep
 		"$TOOL" "$STORE" sweep
-		[ -z "$(ls -A "$STORE/trash" "$STORE/tmp" | grep -v -e ':$' -e '^$')" ]
+		[ -z "$(find "$STORE/trash" "$STORE/tmp" -mindepth 1)" ]
 	done <"$BATS_TEST_TMPDIR/points"
 }
 
