@@ -356,23 +356,30 @@ static void listen_now(struct run *run, int said_fd)
 		hear_data(&run->listener, data, (size_t)n);
 }
 
-/* Until the sandbox has ended. The extractor ends first if it fails, or when it has seen the archive's end.
- */
-static int attend(struct run *run, int said_fd, struct ct_error *err)
+#define LAST_WORDS_MSEC 3000
+
+/* Until the sandbox has ended, with what it ended. The extractor may end first: well, when it has seen the
+ * archive's end, or not. If there was no archive because mmdebstrap has failed, that one is about to end as
+ * well, and has more to say; else it waits for somebody to read, and is not waited for. */
+static int attend(struct run *run, int said_fd, int *ret_status, struct ct_error *err)
 {
 	struct extract_result extracted;
+	struct ct_error failure = { 0 };
 	struct pollfd fds[] = {
 		{ .fd = run->sandbox.pidfd, .events = POLLIN },
 		{ .fd = worker_stop_fd(), .events = POLLIN },
 		{ .fd = said_fd, .events = POLLIN },
 		{ .fd = run->extractor.pidfd, .events = POLLIN },
 	};
-	int r;
+	int r, extract_result = 0;
 
-	for (;;) {
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+	while (!fds[0].revents) {
+		r = poll(fds, ARRAY_SIZE(fds), extract_result < 0 ? LAST_WORDS_MSEC : -1);
+		if (r < 0 && errno != EINTR)
 			return ct_error_set(
 			        err, -errno, "bootstrap", "cannot wait for mmdebstrap: %s", strerror(errno));
+		if (r == 0)
+			break;
 		if (fds[2].revents)
 			listen_now(run, said_fd);
 		if (fds[2].revents & (POLLHUP | POLLERR))
@@ -381,15 +388,18 @@ static int attend(struct run *run, int said_fd, struct ct_error *err)
 		if (r < 0)
 			return r;
 		if (fds[3].revents) {
-			r = extractor_wait(&run->extractor, &extracted, err);
-			if (r < 0)
-				return r;
+			extract_result = extractor_wait(&run->extractor, &extracted, &failure);
 			fds[3].fd = -1;
+			fds[3].revents = 0;
 		}
-		if (fds[0].revents)
-			break;
 	}
 	listen_now(run, said_fd);
+	*ret_status = fds[0].revents ? sandbox_wait(&run->sandbox) : 0;
+	if (extract_result < 0 && *ret_status == 0) {
+		if (err)
+			*err = failure;
+		return extract_result;
+	}
 	return 0;
 }
 
@@ -413,14 +423,13 @@ static int run_mmdebstrap(struct run *run, struct ct_error *err)
 {
 	struct extract_result extracted;
 	_cleanup_close_ int said_fd = -1;
-	int r, status;
+	int r, status = 0;
 
 	r = start(run, &said_fd, err);
 	if (r >= 0)
-		r = attend(run, said_fd, err);
+		r = attend(run, said_fd, &status, err);
 	if (r < 0)
 		return r;
-	status = sandbox_wait(&run->sandbox);
 	if (status != 0)
 		return explain_failure(run, status, err);
 	return run->extractor.pidfd >= 0 ? extractor_wait(&run->extractor, &extracted, err) : 0;

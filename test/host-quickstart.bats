@@ -1,0 +1,91 @@
+#!/usr/bin/env bats
+# ./quickstart, in directories of its own, with the template that needs no network: from a build to a command over SSH, twice, and away.
+load lib
+
+setup_file()
+{
+	lib_require_isolation
+	export QUICK=${CTD_TEST_DIR:-/var/tmp}/quick
+	mkdir -p "$QUICK"
+	chmod 755 "$QUICK"
+	ip address add 192.0.2.1/32 dev lo # an address to be reached from
+}
+
+teardown_file()
+{
+	quick --cleanup
+	rm -rf -- "$QUICK"
+	ip address del 192.0.2.1/32 dev lo
+}
+
+quick() # [OPTION...]
+{
+	[ -f "$CTD_BUILD/build.ninja" ] || skip "no build directory"
+	# bats waits for whoever holds its descriptors 3 and up
+	timeout 120 "$CTD_TREE/quickstart" --no-install --build "$CTD_BUILD" --state "$QUICK/state" --runtime "$QUICK/run" "$@" 3>&- 4>&- 5>&-
+}
+
+here() # ctctl to the instance of quickstart
+{
+	"$CTD_BUILD/ctctl/ctctl" --socket "$QUICK/run/ctd.sock" "$@"
+}
+
+@test "one command ends with a login over SSH, and says how long each step took" {
+	run quick --template tiny
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ "$output" == *"ctd tiny"*" on quickstart, up "* ]]
+	[[ "$output" == *" s  start ctd"* ]]
+	[[ "$output" == *" s  wait until sshd answers"* ]]
+	[ "$(sed -n '/^Try next:/,$p' <<<"$output" | grep -c '^    ')" = 3 ]
+	[ "$(here show quickstart --json | jq -r .state)" = running ]
+}
+
+@test "the commands that it proposes work" {
+	command=$(quick --template tiny | sed -n 's/^    \(ssh .*\)/\1/p')
+	# shellcheck disable=SC2086 # words
+	[ "$(${command/ssh /ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null } hostname)" = quickstart ]
+	command=$(quick --template tiny | sed -n 's/^    \(.* create web .*\)/\1/p')
+	bash -c "$command"
+	[ "$(here show web --json | jq -r .state)" = running ]
+	here destroy web --force
+}
+
+@test "again, it reuses what is there" {
+	ctid=$(here show quickstart --json | jq -r .ctid)
+	pid=$(cat "$QUICK/run/ctd.pid")
+	run quick --template tiny
+	[ "$status" -eq 0 ]
+	[[ "$output" != *"start ctd"* && "$output" != *"build the template"* ]]
+	[ "$(here show quickstart --json | jq -r .ctid)" = "$ctid" ]
+	[ "$(cat "$QUICK/run/ctd.pid")" = "$pid" ]
+}
+
+@test "what is missing is made again: a stopped container, a dead ctd, a lost key" {
+	here stop quickstart
+	kill -9 "$(cat "$QUICK/run/ctd.pid")"
+	run quick --template tiny
+	[ "$status" -eq 0 ]
+	[[ "$output" == *"start ctd"*"start the container"* ]]
+	rm "$QUICK/state/quickstart/key"
+	run quick --template tiny
+	[ "$status" -eq 0 ]
+	[[ "$output" == *"whose key is lost"* ]]
+}
+
+@test "an unknown option or template is refused with what there is" {
+	run quick --what
+	[ "$status" -eq 2 ]
+	run quick --template nosuch
+	[ "$status" -eq 1 ]
+	[[ "$output" == *debian*tiny*ubuntu* ]]
+}
+
+@test "--cleanup leaves nothing" {
+	cgroup=$(here version --json | jq -r .cgroup)
+	run quick --cleanup
+	[ "$status" -eq 0 ]
+	[ -z "$(ls -A "$QUICK")" ]
+	[ ! -e "$(cgroup_mount)$cgroup" ]
+	[ -z "$(lib_processes_of ctd)$(lib_processes_of ct-keeper)" ]
+}
