@@ -47,7 +47,7 @@ static int find_private(
 	for (uint32_t i = 0; i < PRIVATE_TRIES; i++) {
 		if (ip_nth(network, (uint64_t)c->row.number + 1 + i, ret) < 0)
 			break;
-		if (store_address_owner(store, ip_format(ret, text, sizeof(text)), owner) == 0 ||
+		if (store_address_owner(store, "", ip_format(ret, text, sizeof(text)), owner) == 0 ||
 		        str_eq(owner, c->row.ctid))
 			return 0;
 	}

@@ -3,7 +3,7 @@
 -- What must be unique is unique here, by constraint, not by a check in code. What is acknowledged of create, set, destroy is committed with
 -- synchronous=FULL; intents and run states with synchronous=NORMAL: they need to survive ctd, not the power.
 -- Times are microseconds since 1970 UTC. user_version is the version of this schema, which is the newest;
--- store.c has the steps that bring older ones here.
+-- store-versions.c has the steps that bring older ones here.
 
 -- One row a key: instance tag, where the id range of this instance starts, when the host booted last (boot_id).
 CREATE TABLE meta (
@@ -56,19 +56,76 @@ CREATE TABLE run (
 	wanted     INTEGER NOT NULL DEFAULT 0 -- 1: was running when the host went down, for autostart=last-state
 ) STRICT, WITHOUT ROWID;
 
--- Addresses: exactly one owner.
+-- Addresses and blocks: exactly one owner, no overlaps. scope is where they must be unique: '' among the routes of this host, else a segment's
+-- name. address is canonical text, with /N only when it is not a single one; first and last are their bounds as text that sorts as they do (store-versions.c has the functions that make them).
 CREATE TABLE address (
-	address TEXT PRIMARY KEY,             -- canonical text, with /N only when it is not a single address
+	scope   TEXT NOT NULL,
+	address TEXT NOT NULL,
+	first   TEXT NOT NULL,
+	last    TEXT NOT NULL,
 	ctid    TEXT NOT NULL REFERENCES container (ctid) ON DELETE CASCADE,
-	device  TEXT NOT NULL                 -- eth0 ...
+	device  TEXT NOT NULL,
+	PRIMARY KEY (scope, first)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX address_ctid ON address (ctid);
+CREATE TRIGGER address_overlap BEFORE INSERT ON address
+WHEN EXISTS (SELECT 1 FROM (SELECT last FROM address WHERE scope = NEW.scope AND first <= NEW.last ORDER BY first DESC LIMIT 1)
+	WHERE last >= NEW.first)
+BEGIN
+	SELECT RAISE(ABORT, 'overlap');
+END;
+
+-- Ports of the host that lead to a container, one by one; protocol is 6 (TCP) or 17 (UDP), address '' is any of the host's.
+CREATE TABLE publish (
+	protocol INTEGER NOT NULL,
+	address  TEXT NOT NULL,
+	port     INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+	ctid     TEXT NOT NULL REFERENCES container (ctid) ON DELETE CASCADE,
+	PRIMARY KEY (protocol, address, port)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX publish_ctid ON publish (ctid);
+
+-- Named networks. config is JSON, see ctd/network.h; number makes the names of links.
+CREATE TABLE network (
+	name    TEXT PRIMARY KEY,
+	number  INTEGER NOT NULL UNIQUE CHECK (number >= 1),
+	config  TEXT NOT NULL,
+	created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What has gone through an interface of a container since it was created: sums, and what the host's counters said when they were last added,
+-- in the run that slot and boot_id name.
+CREATE TABLE traffic (
+	ctid        TEXT NOT NULL REFERENCES container (ctid) ON DELETE CASCADE,
+	device      TEXT NOT NULL,
+	in_bytes    INTEGER NOT NULL,
+	in_packets  INTEGER NOT NULL,
+	out_bytes   INTEGER NOT NULL,
+	out_packets INTEGER NOT NULL,
+	out_dropped INTEGER NOT NULL,
+	boot_id     TEXT NOT NULL,
+	slot        INTEGER NOT NULL,
+	seen_in_bytes    INTEGER NOT NULL,
+	seen_in_packets  INTEGER NOT NULL,
+	seen_out_bytes   INTEGER NOT NULL,
+	seen_out_packets INTEGER NOT NULL,
+	seen_out_dropped INTEGER NOT NULL,
+	PRIMARY KEY (ctid, device)
+) STRICT, WITHOUT ROWID;
 
 -- Project ids on the file system of the store: exactly one owner, whether the container is complete or not.
 CREATE TABLE project (
 	id   INTEGER PRIMARY KEY CHECK (id >= 1),
 	ctid TEXT NOT NULL UNIQUE REFERENCES container (ctid) ON DELETE CASCADE
 ) STRICT;
+
+-- Plans: named sets of limits. config is JSON; containers name their plan in their own config and have its values there, so that what a
+-- container has can be read from its row alone.
+CREATE TABLE plan (
+	name    TEXT PRIMARY KEY,
+	config  TEXT NOT NULL,
+	created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Jobs: one verb being carried out, recorded before it acts. A row with finished NULL at start of ctd is undone or finished by its verb's replay.
 -- ctid has no foreign key: the record of a destroy outlives its container.

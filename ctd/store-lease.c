@@ -15,7 +15,9 @@ static int address_insert(
         struct store *store, const char *ctid, const struct address_row *row, struct ct_error *err)
 {
 	_cleanup_query_ struct query q =
-	        query_start(store, "INSERT INTO address (address, ctid, device) VALUES (?, ?, ?)");
+	        query_start(store, "INSERT INTO address (scope, address, first, last, ctid, device)"
+	                           " VALUES (?1, ?2, ip_first(?2), ip_last(?2), ?3, ?4)");
+	query_bind_text(&q, row->scope ? row->scope : "");
 	query_bind_text(&q, row->address);
 	query_bind_text(&q, ctid);
 	query_bind_text(&q, row->device);
@@ -24,19 +26,26 @@ static int address_insert(
 	return r < 0 ? r : 0;
 }
 
-static int address_taken(struct store *store, const char *address, struct ct_error *err)
+static int address_taken(struct store *store, const struct address_row *row, struct ct_error *err)
 {
 	_cleanup_query_ struct query q = query_start(store,
-	        "SELECT c.name FROM address a JOIN container c ON c.ctid = a.ctid WHERE a.address = ?");
-	query_bind_text(&q, address);
+	        "SELECT c.name, a.address FROM address a JOIN container c ON c.ctid = a.ctid"
+	        " WHERE a.scope = ?1 AND a.first <= ip_last(?2) AND a.last >= ip_first(?2) LIMIT 1");
+	query_bind_text(&q, row->scope ? row->scope : "");
+	query_bind_text(&q, row->address);
 
 	int r = query_next(&q, err);
 	if (r < 0)
 		return r;
 
-	const char *owner = r > 0 ? query_text(&q, 0) : NULL;
-	(void)ct_error_set(err, -EEXIST, "store", "the address %s belongs to the container \"%s\"", address,
-	        owner ? owner : "?");
+	const char *owner = r > 0 ? query_text(&q, 0) : NULL, *theirs = r > 0 ? query_text(&q, 1) : NULL;
+	if (!theirs || str_eq(theirs, row->address))
+		(void)ct_error_set(err, -EEXIST, "store", "the address %s belongs to the container \"%s\"",
+		        row->address, owner ? owner : "?");
+	else
+		(void)ct_error_set(err, -EEXIST, "store",
+		        "the address %s overlaps %s, which belongs to the container \"%s\"", row->address,
+		        theirs, owner);
 	if (err)
 		(void)snprintf(err->field, sizeof(err->field), "address");
 	return -EEXIST;
@@ -61,7 +70,7 @@ static int addresses_replace(
 	for (size_t i = 0; i < n; i++) {
 		r = address_insert(store, ctid, &rows[i], err);
 		if (r == -EEXIST)
-			return address_taken(store, rows[i].address, err);
+			return address_taken(store, &rows[i], err);
 		if (r == -ENOENT)
 			return ct_error_set(err, r, "store", "there is no container %s", ctid);
 		if (r < 0)
@@ -100,7 +109,8 @@ int store_addresses_set(
 int store_address_each(struct store *store, int (*each)(const struct address_row *row, void *userdata),
         void *userdata, struct ct_error *err)
 {
-	_cleanup_query_ struct query q = query_start(store, "SELECT address, ctid, device FROM address");
+	_cleanup_query_ struct query q =
+	        query_start(store, "SELECT address, ctid, device, scope FROM address");
 	int r;
 
 	while ((r = query_next(&q, err)) > 0) {
@@ -108,6 +118,7 @@ int store_address_each(struct store *store, int (*each)(const struct address_row
 			.address = query_text(&q, 0),
 			.ctid = query_text(&q, 1),
 			.device = query_text(&q, 2),
+			.scope = query_text(&q, 3),
 		};
 
 		r = query_check(&q, err);
@@ -122,14 +133,19 @@ int store_address_each(struct store *store, int (*each)(const struct address_row
 	return r;
 }
 
-int store_address_owner(struct store *store, const char *address, char ret_ctid[33])
+int store_address_owner(struct store *store, const char *scope, const char *address, char ret_ctid[33])
 {
-	_cleanup_query_ struct query q = query_start(store, "SELECT ctid FROM address WHERE address = ?");
+	_cleanup_query_ struct query q = query_start(store,
+	        "SELECT ctid, last >= ip_first(?2) FROM address WHERE scope = ?1 AND first <= ip_last(?2)"
+	        " ORDER BY first DESC LIMIT 1");
+	query_bind_text(&q, scope);
 	query_bind_text(&q, address);
 
 	int r = query_next(&q, NULL);
 	if (r <= 0)
 		return r;
+	if (query_int(&q, 1) == 0)
+		return 0;
 
 	query_copy(&q, 0, ret_ctid, 33);
 	r = query_check(&q, NULL);

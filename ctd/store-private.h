@@ -22,7 +22,7 @@
 #include "base/error.h"
 #include "ctd/store.h"
 
-#define STORE_STATEMENTS  96
+#define STORE_STATEMENTS  112
 #define STORE_LOG_RESERVE (4 * 1024 * 1024) /* also the journal_size_limit */
 
 struct statement {
@@ -88,6 +88,12 @@ int store_error(struct store *store, int result, struct ct_error *err);
 
 /* Frees *p and puts a copy there. */
 int store_strdup(char **p, const char *value);
+
+/* Makes functions known that statements use: ip_first, ip_last. */
+int store_functions(struct store *store, struct ct_error *err);
+/* The steps from version 1 to the newest, for store_migrate. */
+extern const char *const store_steps[];
+extern const size_t store_n_steps;
 
 /* schema.sql, built in. */
 extern const char store_schema[];

@@ -230,6 +230,8 @@ int store_error(struct store *store, int result, struct ct_error *err)
 	case SQLITE_CONSTRAINT:
 		if (extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY)
 			return error_taken(store, err);
+		if (extended == SQLITE_CONSTRAINT_TRIGGER)
+			return ct_error_set(err, -EEXIST, "store", "a part of it belongs to another already");
 		if (extended == SQLITE_CONSTRAINT_FOREIGNKEY)
 			return ct_error_set(err, -ENOENT, "store",
 			        "what this record refers to does not exist, or is still referred to");

@@ -137,7 +137,9 @@ int store_open(const char *path, struct store **ret, struct ct_error *err)
 		return r;
 
 	/* A statement for each later version, in order: the first brings version 1 to 2. */
-	r = store_migrate(store, store_schema, NULL, 0, err);
+	r = store_functions(store, err);
+	if (r >= 0)
+		r = store_migrate(store, store_schema, store_steps, store_n_steps, err);
 	if (r < 0)
 		return r;
 

@@ -71,21 +71,68 @@ int store_run_put(struct store *store, const struct run_row *row, struct ct_erro
 int store_run_each(struct store *store, int (*each)(const struct run_row *row, void *userdata),
         void *userdata, struct ct_error *err);
 
-/* Replaces the set of addresses of a container; -EEXIST names the address and its owner. */
+/* Replaces the set of addresses of a container; -EEXIST names the address and its owner. Blocks are leased
+ * whole and may not overlap within a scope. */
 struct address_row {
 	const char *address, *ctid, *device;
+	const char *scope; /* NULL: as "", the routes of this host */
 };
 int store_addresses_set(struct store *store, const char *ctid, const struct address_row *rows, size_t n,
         struct ct_error *err);
 int store_address_each(struct store *store, int (*each)(const struct address_row *row, void *userdata),
         void *userdata, struct ct_error *err);
-/* 1 taken (owner's ctid copied), 0 free. */
-int store_address_owner(struct store *store, const char *address, char ret_ctid[33]);
+/* 1 taken, also in part (owner's ctid copied), 0 free. */
+int store_address_owner(struct store *store, const char *scope, const char *address, char ret_ctid[33]);
+
+/* Replaces the set of published ports of a container; -EEXIST names the port and its owner. */
+struct publish_row {
+	uint8_t protocol;
+	const char *address; /* "": any of the host's */
+	uint16_t port;
+};
+int store_publish_set(struct store *store, const char *ctid, const struct publish_row *rows, size_t n,
+        struct ct_error *err);
+
+struct network_row {
+	const char *name, *config;
+	uint32_t number;
+	uint64_t created_usec;
+};
+/* With the smallest free number (returned). -EEXIST. */
+int store_network_insert(struct store *store, struct network_row *row, struct ct_error *err);
+int store_network_delete(struct store *store, const char *name, struct ct_error *err);
+int store_network_each(struct store *store, int (*each)(const struct network_row *row, void *userdata),
+        void *userdata, struct ct_error *err);
+
+struct traffic_counts {
+	uint64_t in_bytes, in_packets, out_bytes, out_packets, out_dropped;
+};
+struct traffic_row {
+	const char *ctid, *device, *boot_id;
+	uint32_t slot;
+	struct traffic_counts total, seen;
+};
+int store_traffic_put(struct store *store, const struct traffic_row *row, struct ct_error *err);
+int store_traffic_each(struct store *store, int (*each)(const struct traffic_row *row, void *userdata),
+        void *userdata, struct ct_error *err);
 
 /* The smallest free id >= first; the container must exist. */
 int store_project_lease(
         struct store *store, const char *ctid, uint32_t first, uint32_t *ret_id, struct ct_error *err);
 int store_project_get(struct store *store, const char *ctid, uint32_t *ret_id); /* -ENOENT */
+
+struct plan_row {
+	char *name, *config; /* JSON text */
+	uint64_t created_usec;
+};
+void plan_row_done(struct plan_row *row);
+int store_plan_insert(struct store *store, const struct plan_row *row, struct ct_error *err); /* -EEXIST */
+int store_plan_update(struct store *store, const struct plan_row *row, struct ct_error *err); /* the config */
+int store_plan_delete(struct store *store, const char *name, struct ct_error *err);           /* -ENOENT */
+int store_plan_get(
+        struct store *store, const char *name, struct plan_row *ret, struct ct_error *err); /* -ENOENT */
+int store_plan_each(struct store *store, int (*each)(const struct plan_row *row, void *userdata),
+        void *userdata, struct ct_error *err);
 
 struct template_row {
 	char *name; /* NULL: an image without a name (kept because containers use it) */

@@ -222,12 +222,12 @@ static void test_addresses(void **state)
 	assert_non_null(strstr(err.text, "10.0.0.2 belongs to the container \"a\""));
 
 	/* nothing of the refused set was kept, inside a transaction neither, and that transaction goes on */
-	assert_int_equal(store_address_owner(f->store, "10.0.0.3", owner), 0);
+	assert_int_equal(store_address_owner(f->store, "", "10.0.0.3", owner), 0);
 	assert_int_equal(store_begin(f->store, true, NULL), 0);
 	assert_int_equal(store_addresses_set(f->store, ctid_of(2), clash, 2, &err), -EEXIST);
 	assert_int_equal(store_addresses_set(f->store, ctid_of(2), clash, 1, &err), 0);
 	assert_int_equal(store_commit(f->store, &err), 0);
-	assert_int_equal(store_address_owner(f->store, "10.0.0.3", owner), 1);
+	assert_int_equal(store_address_owner(f->store, "", "10.0.0.3", owner), 1);
 	assert_string_equal(owner, ctid_of(2));
 
 	assert_int_equal(store_addresses_set(f->store, ctid_of(9), clash, 1, &err), -EEXIST);
@@ -236,7 +236,104 @@ static void test_addresses(void **state)
 	assert_int_equal(store_address_each(f->store, count_addresses, &n, NULL), 0);
 	assert_int_equal(n, 1);
 	assert_int_equal(store_container_delete(f->store, ctid_of(2), NULL), 0);
-	assert_int_equal(store_address_owner(f->store, "10.0.0.3", owner), 0);
+	assert_int_equal(store_address_owner(f->store, "", "10.0.0.3", owner), 0);
+}
+
+static void test_blocks(void **state)
+{
+	struct fixture *f = *state;
+	struct ct_error err = { 0 };
+	char owner[33];
+	const struct address_row block[] = { { "203.0.113.8/29", NULL, "eth0", NULL },
+		{ "2001:db8:1::/64", NULL, "eth0", NULL } };
+	const struct address_row inside[] = { { "203.0.113.15", NULL, "eth0", "" } };
+	const struct address_row around[] = { { "2001:db8::/48", NULL, "eth0", "" } };
+	const struct address_row beside[] = { { "203.0.113.7", NULL, "eth0", "" },
+		{ "203.0.113.16/28", NULL, "eth0", "" }, { "2001:db8:1:1::/64", NULL, "eth0", "" },
+		{ "203.0.113.9", NULL, "eth1", "segment" } };
+
+	put_template(f->store, "tiny", DIGEST_A);
+	assert_int_equal(put_container(f->store, 1, "a", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 2, "b", NULL, NULL), 0);
+	assert_int_equal(store_addresses_set(f->store, ctid_of(1), block, 2, &err), 0);
+	assert_int_equal(store_addresses_set(f->store, ctid_of(2), inside, 1, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "overlaps 203.0.113.8/29, which belongs to the container \"a\""));
+	assert_int_equal(store_address_owner(f->store, "", "203.0.113.15", owner), 1);
+	assert_int_equal(store_address_owner(f->store, "", "203.0.113.16", owner), 0);
+	assert_int_equal(store_addresses_set(f->store, ctid_of(2), beside, 4, &err), 0);
+	assert_int_equal(store_addresses_set(f->store, ctid_of(1), NULL, 0, &err), 0);
+	assert_int_equal(store_addresses_set(f->store, ctid_of(1), around, 1, &err), 0);
+}
+
+static void test_publish(void **state)
+{
+	struct fixture *f = *state;
+	struct ct_error err = { 0 };
+	const struct publish_row web[] = { { 6, "", 80 }, { 6, "", 443 } };
+	const struct publish_row beside[] = { { 17, "", 443 }, { 6, "192.0.2.1", 443 } };
+	const struct publish_row clash[] = { { 6, "", 81 }, { 6, "", 443 } };
+
+	put_template(f->store, "tiny", DIGEST_A);
+	assert_int_equal(put_container(f->store, 1, "a", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 2, "b", NULL, NULL), 0);
+	assert_int_equal(store_publish_set(f->store, ctid_of(1), web, 2, &err), 0);
+	assert_int_equal(store_publish_set(f->store, ctid_of(1), web, 2, &err), 0);
+	assert_int_equal(store_publish_set(f->store, ctid_of(2), beside, 2, &err), 0);
+	assert_int_equal(store_publish_set(f->store, ctid_of(2), clash, 2, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "port 443/tcp is published by the container \"a\""));
+	assert_int_equal(store_container_delete(f->store, ctid_of(1), NULL), 0);
+	assert_int_equal(store_publish_set(f->store, ctid_of(2), clash, 2, &err), 0);
+}
+
+static int count_networks(const struct network_row *row, void *userdata)
+{
+	*(uint32_t *)userdata += row->number;
+	return 0;
+}
+
+static void test_networks(void **state)
+{
+	struct fixture *f = *state;
+	struct ct_error err = { 0 };
+	struct network_row a = { "a", "{}", 0, 1 }, b = { "b", "{}", 0, 1 }, c = { "c", "{}", 0, 1 };
+	uint32_t sum = 0;
+
+	assert_int_equal(store_network_insert(f->store, &a, &err), 0);
+	assert_int_equal(store_network_insert(f->store, &b, &err), 0);
+	assert_int_equal(b.number, 2);
+	assert_int_equal(store_network_insert(f->store, &a, &err), -EEXIST);
+	assert_int_equal(store_network_delete(f->store, "a", &err), 0);
+	assert_int_equal(store_network_insert(f->store, &c, &err), 0);
+	assert_int_equal(c.number, 1);
+	assert_int_equal(store_network_each(f->store, count_networks, &sum, NULL), 0);
+	assert_int_equal(sum, 3);
+}
+
+static int read_traffic(const struct traffic_row *row, void *userdata)
+{
+	struct traffic_row *seen = userdata;
+
+	seen->slot = row->slot;
+	seen->total = row->total;
+	seen->seen = row->seen;
+	return 0;
+}
+
+static void test_traffic(void **state)
+{
+	struct fixture *f = *state;
+	struct traffic_row row = { ctid_of(1), "eth0", "boot", 3, { 1, 2, 3, 4, 5 }, { 6, 7, 8, 9, 10 } },
+	                   seen = { 0 };
+
+	put_template(f->store, "tiny", DIGEST_A);
+	assert_int_equal(put_container(f->store, 1, "a", NULL, NULL), 0);
+	assert_int_equal(store_traffic_put(f->store, &row, NULL), 0);
+	row.total.in_bytes = 1ULL << 62;
+	assert_int_equal(store_traffic_put(f->store, &row, NULL), 0);
+	assert_int_equal(store_traffic_each(f->store, read_traffic, &seen, NULL), 0);
+	assert_memory_equal(&seen.total, &row.total, sizeof(row.total));
+	assert_memory_equal(&seen.seen, &row.seen, sizeof(row.seen));
+	assert_int_equal(seen.slot, 3);
 }
 
 static void test_projects(void **state)
@@ -541,6 +638,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_numbers_are_dense, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_run, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_blocks, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_publish, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_networks, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_traffic, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_projects, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_templates, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_jobs, store_setup, store_teardown),
