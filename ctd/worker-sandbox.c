@@ -23,7 +23,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -80,12 +79,13 @@ static void hide(const char *path)
 }
 
 /* The resolver's configuration is often a link into /run, which is hidden. */
-static char *read_resolver(char path[static PATH_MAX])
+static char *read_resolver(char **ret_path)
 {
 	char *text = NULL;
 
-	if (!realpath("/etc/resolv.conf", path) || !str_has_prefix(path, "/run/") ||
-	        read_file_at(AT_FDCWD, path, 65536, &text, NULL) < 0)
+	*ret_path = realpath("/etc/resolv.conf", NULL);
+	if (!*ret_path || !str_has_prefix(*ret_path, "/run/") ||
+	        read_file_at(AT_FDCWD, *ret_path, 65536, &text, NULL) < 0)
 		return NULL;
 	return text;
 }
@@ -138,8 +138,8 @@ static int clone_tree(int dir_fd, const char *path)
 /* tmp_tree: a detached mount of the build's directory. */
 static void set_up_mounts(const struct sandbox_spec *spec, int tmp_tree)
 {
-	char resolver_path[PATH_MAX], target[128];
-	_cleanup_free_ char *resolver = NULL;
+	_cleanup_free_ char *resolver = NULL, *resolver_path = NULL;
+	char target[128];
 	int bind_fds[BINDS_MAX];
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
@@ -148,7 +148,7 @@ static void set_up_mounts(const struct sandbox_spec *spec, int tmp_tree)
 		if ((bind_fds[i] = clone_tree(AT_FDCWD, spec->binds[i].source)) < 0)
 			die("cannot bind \"%s\"", spec->binds[i].source);
 
-	resolver = read_resolver(resolver_path);
+	resolver = read_resolver(&resolver_path);
 	for (size_t i = 0; i < ARRAY_SIZE(hidden); i++)
 		hide(hidden[i]);
 	if (resolver)
