@@ -147,7 +147,7 @@ static int find_uplinks(struct net_context *net, struct uplinks *ret, struct ct_
 }
 
 static void put_class(struct nl_batch *b, int index, uint32_t parent, uint32_t handle, uint64_t rate,
-        uint64_t ceil, uint32_t burst)
+        uint64_t ceil, uint32_t burst, uint16_t flag)
 {
 	struct tcmsg header = {
 		.tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = parent, .tcm_handle = handle
@@ -158,8 +158,8 @@ static void put_class(struct nl_batch *b, int index, uint32_t parent, uint32_t h
 		.buffer = (uint32_t)(ticks / rate > UINT32_MAX ? UINT32_MAX : ticks / rate),
 		.cbuffer = (uint32_t)(ticks / ceil),
 		.quantum = ceil < 100000000 ? FRAME : 40 * FRAME };
-	size_t options = begin_object(b, "set the rate out of the host", RTM_NEWTCLASS,
-	        NLM_F_CREATE | NLM_F_REPLACE, &header, "htb");
+	size_t options = begin_object(
+	        b, "set the rate out of the host", RTM_NEWTCLASS, NLM_F_CREATE | flag, &header, "htb");
 
 	nl_put(b, TCA_HTB_PARMS, &opt, sizeof(opt));
 	if (rate / 8 > UINT32_MAX)
@@ -197,19 +197,15 @@ static int set_up_uplink(struct net_context *net, int index, struct ct_error *er
 	nl_put(b, TCA_HTB_INIT, &glob, sizeof(glob));
 	nl_nest_end(b, options);
 	(void)if_indextoname((unsigned)index, name);
+	nl_tolerate(b, EEXIST);
 	r = nl_transact(&net->route, b, name, err);
-	if (r == 0) {
-		nl_batch_reset(b);
-		put_class(b, index, UPLINK_HANDLE, UPLINK_ALL, RATE_MAX, RATE_MAX, 0);
-		return nl_transact(&net->route, b, name, err);
-	}
-	if (r != -EEXIST)
+	if (r < 0)
 		return r;
 
-	/* ours? then a class of all is there to be looked at */
-	header = (struct tcmsg){ .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_handle = UPLINK_ALL };
+	/* whatever root there is, ours has our handle: elsewhere there is no place for the class of all */
 	nl_batch_reset(b);
-	nl_message(b, "look at the queue", RTM_GETTCLASS, 0, &header, sizeof(header));
+	put_class(b, index, UPLINK_HANDLE, UPLINK_ALL, RATE_MAX, RATE_MAX, 0, NLM_F_EXCL);
+	nl_tolerate(b, EEXIST);
 	r = nl_transact(&net->route, b, name, NULL);
 	if (r < 0)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EEXIST,
@@ -343,7 +339,8 @@ static int shape_out(
 
 	nl_batch_reset(&net->batch);
 	for (size_t i = 0; i < uplinks.n; i++) {
-		put_class(&net->batch, uplinks.indexes[i], UPLINK_ALL, class, rate, rates->out, rates->burst);
+		put_class(&net->batch, uplinks.indexes[i], UPLINK_ALL, class, rate, rates->out, rates->burst,
+		        NLM_F_REPLACE);
 		put_fair_queue(&net->batch, uplinks.indexes[i], class, rates->out);
 	}
 	return nl_transact(&net->route, &net->batch, host_name, err);
@@ -441,7 +438,7 @@ int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *er
 			return r;
 		nl_batch_reset(&net->batch);
 		put_class(&net->batch, uplinks.indexes[i], UPLINK_HANDLE, UPLINK_ALL, rate ? rate : RATE_MAX,
-		        rate ? rate : RATE_MAX, 0);
+		        rate ? rate : RATE_MAX, 0, NLM_F_REPLACE);
 		r = nl_transact(&net->route, &net->batch, "uplink", err);
 		if (r < 0)
 			return r;
