@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "base/str.h"
 #include "base/unit.h"
 #include "quota/overlay.h"
@@ -181,6 +182,15 @@ static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int
 	return TAKE_FD(fd);
 }
 
+static int dir_layers(struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err)
+{
+	int fd = fd_dup_cloexec(dirfd);
+
+	return fd < 0 ? ct_error_set(err, fd, "disk", "cannot open the disk of container %s: %s", spec->ctid,
+	                        strerror(-fd))
+	              : fd;
+}
+
 static int too_small(const struct project_state *state, const struct disk_spec *spec, struct ct_error *err)
 {
 	char used[24], asked[24];
@@ -259,6 +269,7 @@ static int dir_usage(struct disk_store *store, const struct disk_spec *spec, int
 const struct disk_driver_ops disk_dir_ops = {
 	.create = dir_create,
 	.mount = dir_mount,
+	.layers = dir_layers,
 	.resize = dir_resize,
 	.usage = dir_usage,
 	.release = dir_release,

@@ -17,7 +17,10 @@
 #include "base/str.h"
 #include "quota/overlay.h"
 #include "quota/project.h"
+#include "quota/rebase.h"
 #include "quota/store.h"
+
+#define MOVED_NAME "moved" /* in a container's directory: its layers' marks are being written again */
 
 static const char *const driver_names[] = {
 	[DISK_DRIVER_DIR] = "dir",
@@ -137,6 +140,65 @@ int disk_create(struct disk_store *store, const struct disk_spec *spec, struct c
 	return 0;
 }
 
+/* Writes the marks of the upper layer again, as described in rebase.c. Killed in between, the root would be
+ * right and what is below it not: so the work is noted first, and done again by the next mount. */
+static int remark_layers(struct disk_store *store, const struct disk_spec *spec, int dirfd,
+        int idmap_userns_fd, struct ct_error *err)
+{
+	const struct disk_driver_ops *ops = ops_of(spec->driver);
+	_cleanup_close_ int parent = -1, upper = -1, lower = -1, fd = -1;
+	_cleanup_free_ char *lower_path = str_printf("%s/root", spec->template_digest);
+	int r;
+
+	if (!lower_path)
+		return ct_error_set(err, -ENOMEM, "mount", "out of memory");
+
+	parent = ops->layers(store, spec, dirfd, err);
+	if (parent < 0)
+		return parent;
+
+	upper = open_beneath(parent, "upper", O_RDONLY | O_DIRECTORY, 0);
+	lower = open_beneath(store->templates_fd, lower_path, O_RDONLY | O_DIRECTORY, 0);
+	if (upper < 0 || lower < 0) {
+		r = upper < 0 ? upper : lower;
+		return ct_error_set(err, r, "mount", "cannot open the layers of container %s: %s", spec->ctid,
+		        strerror(-r));
+	}
+
+	r = rebase_forget(upper, parent, err);
+	if (r < 0)
+		return r;
+
+	fd = ops->mount(store, spec, dirfd, idmap_userns_fd, err); /* the kernel marks the root */
+	if (fd < 0)
+		return fd;
+
+	(void)close(TAKE_FD(fd)); /* nothing was written */
+	return rebase_mark(upper, lower, err);
+}
+
+static int mount_moved(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
+        struct ct_error *err)
+{
+	_cleanup_close_ int note = -1;
+	int r;
+
+	note = openat(dirfd, MOVED_NAME, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (note < 0 || fsync(dirfd) < 0)
+		return ct_error_set(err, -errno, "mount", "cannot write to the disk of container %s: %s",
+		        spec->ctid, strerror(errno));
+
+	r = remark_layers(store, spec, dirfd, idmap_userns_fd, err);
+	if (r < 0)
+		return r;
+
+	if (syncfs(dirfd) < 0 || unlinkat(dirfd, MOVED_NAME, 0) < 0)
+		return ct_error_set(err, -errno, "mount", "cannot write to the disk of container %s: %s",
+		        spec->ctid, strerror(errno));
+
+	return ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, err);
+}
+
 int disk_mount(
         struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err)
 {
@@ -157,7 +219,13 @@ int disk_mount(
 			return store->view_fd;
 	}
 
-	return ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, err);
+	r = faccessat(dirfd, MOVED_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+	            ? -ESTALE
+	            : ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, err);
+	if (r == -ESTALE)
+		r = mount_moved(store, spec, dirfd, idmap_userns_fd, err);
+
+	return r;
 }
 
 int disk_resize(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err)

@@ -293,6 +293,26 @@ static int image_mount(struct disk_store *store, const struct disk_spec *spec, i
 	return r;
 }
 
+static int image_layers(
+        struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err)
+{
+	_cleanup_close_ int image = -1, loop = -1, mount_fd = -1;
+
+	image = image_open(dirfd, spec->ctid, err);
+	if (image < 0)
+		return image;
+
+	loop = image_device(dirfd, image, spec->ctid, err);
+	if (loop < 0)
+		return loop;
+
+	mount_fd = device_mount(loop, err);
+	if (mount_fd < 0)
+		return mount_fd;
+
+	return mount_root(mount_fd, err);
+}
+
 /* What is in the image now: of the mounted file system if it is, else of the file. */
 static int image_size(int dirfd, int image, struct ext4_size *ret, struct ct_error *err)
 {
@@ -542,6 +562,7 @@ static int image_release(struct disk_store *store, const struct disk_spec *spec,
 const struct disk_driver_ops disk_image_ops = {
 	.create = image_create,
 	.mount = image_mount,
+	.layers = image_layers,
 	.resize = image_resize,
 	.usage = image_usage,
 	.release = image_release,
