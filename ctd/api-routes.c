@@ -45,6 +45,12 @@ const struct api_route api_routes[] = {
 	{ "DELETE", "/v1/templates/{name}", "templateRemove", true, api_template_remove },
 	{ "GET", "/v1/recipes", "recipeList", false, api_recipe_list },
 
+	{ "GET", "/v1/plans", "planList", false, api_plan_list },
+	{ "POST", "/v1/plans", "planCreate", true, api_plan_create },
+	{ "GET", "/v1/plans/{name}", "planShow", false, api_plan_show },
+	{ "PATCH", "/v1/plans/{name}", "planSet", true, api_plan_set },
+	{ "DELETE", "/v1/plans/{name}", "planRemove", true, api_plan_remove },
+
 	{ "GET", "/v1/jobs", "jobList", false, api_job_list, "open" },
 	{ "GET", "/v1/jobs/{id}", "jobShow", false, api_job_show, "wait seen" },
 	{ "DELETE", "/v1/jobs/{id}", "jobCancel", true, api_job_cancel },

@@ -45,6 +45,12 @@ API_HANDLER(api_job_list);
 API_HANDLER(api_job_show);
 API_HANDLER(api_job_cancel);
 
+API_HANDLER(api_plan_list);
+API_HANDLER(api_plan_create);
+API_HANDLER(api_plan_show);
+API_HANDLER(api_plan_set);
+API_HANDLER(api_plan_remove);
+
 API_HANDLER(api_event_list);
 API_HANDLER(api_audit_list);
 API_HANDLER(api_doctor_run);

@@ -268,7 +268,7 @@ const struct config_key config_limit_keys[] = {
 	{ "open_files", AT(open_files), 0, read_count, 256, 1073741816, false },
 	{ "inotify_instances", AT(inotify_instances), 0, read_count, 0, INT32_MAX, true },
 	{ "inotify_watches", AT(inotify_watches), 0, read_count, 0, INT32_MAX, true },
-	{ "namespaces", AT(namespaces), 0, read_count, 0, INT32_MAX, true },
+	{ "namespaces", AT(namespaces), 0, read_count, 0, 1000000, true },
 	{ "disk", AT(disk), 0, read_size, MIB, SIZE_LARGEST, true },
 	{ "inodes", AT(inodes), 0, read_count, 16, 1ULL << 40, true },
 	{ "storage", AT(storage), 0, read_storage, 0, 0, false },

@@ -184,97 +184,17 @@ static int read_dns(const struct config_key *key, const json_t *value, struct co
 	return read_addresses(key->name, value, config->dns, CONFIG_DNS_MAX, &config->n_dns, err);
 }
 
-static const struct {
-	const char *name;
-	enum net_mode mode;
-} net_modes[] = {
-	{ "none", NET_MODE_NONE },
-	{ "nat", NET_MODE_NAT },
-	{ "routed", NET_MODE_ROUTED },
-};
-
-static int net_mode_from_name(const char *name, enum net_mode *ret, struct ct_error *err)
+static int read_plan(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(net_modes); i++)
-		if (str_eq(net_modes[i].name, name)) {
-			*ret = net_modes[i].mode;
-			return 0;
-		}
-	return ct_error_field(err, "net", "\"%s\" is not a network mode: nat, routed or none", name);
-}
+	const char *s = NULL;
+	int r = config_read_string(key->name, value, &s, err);
 
-static int check_net(const struct config_net *net, struct ct_error *err)
-{
-	if (net->mode == NET_MODE_ROUTED && net->n_ips == 0)
-		return ct_error_field(err, "ip", "a routed interface needs its address: --ip ADDRESS");
-	if (net->mode == NET_MODE_NONE && net->n_ips > 0)
-		return ct_error_field(err, "ip", "an interface of mode none takes no address");
-	for (unsigned i = 0; i < net->n_ips; i++)
-		if (net->ips[i].prefix != ip_full_prefix(&net->ips[i]))
-			return ct_error_field(err, "ip", "an address is given without a prefix length");
-	return 0;
-}
-
-static int read_net(const json_t *value, unsigned index, struct config_net *net, struct ct_error *err)
-{
-	struct {
-		const char *mode, *name;
-		json_t *ip;
-	} in = { 0 };
-	static const struct json_field fields[] = {
-		{ "mode", JSON_KIND_STRING, 0, JSON_NO_HAS, true },
-		{ "name", JSON_KIND_STRING, sizeof(char *), JSON_NO_HAS, false },
-		{ "ip", JSON_KIND_ARRAY, 2 * sizeof(char *), JSON_NO_HAS, false },
-		{ NULL },
-	};
-	int r;
-
-	r = json_read(value, fields, &in, err);
 	if (r < 0)
 		return r;
-	r = net_mode_from_name(in.mode, &net->mode, err);
-	if (r < 0)
-		return r;
-
-	if (!in.name)
-		(void)snprintf(net->name, sizeof(net->name), "eth%u", index); /* index < 8: fits */
-	else if (strlen(in.name) >= sizeof(net->name) || !is_label(in.name, strlen(in.name)) ||
-	         str_eq(in.name, "lo"))
-		return ct_error_field(err, "net",
-		        "\"%s\" is not a name for an interface: a-z, 0-9 and hyphens, at most 15 bytes",
-		        in.name);
-	else
-		strncpy(net->name, in.name, sizeof(net->name) - 1);
-
-	if (in.ip) {
-		r = read_addresses("ip", in.ip, net->ips, CONFIG_IPS_MAX, &net->n_ips, err);
-		if (r < 0)
-			return r;
-	}
-	return check_net(net, err);
-}
-
-static int read_nets(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
-{
-	const json_t *item;
-	size_t i;
-
-	if (!json_is_array(value) || json_array_size(value) > CONFIG_NETS_MAX)
-		return ct_error_field(
-		        err, key->name, "net must be a list of at most %d interfaces", CONFIG_NETS_MAX);
-
-	json_array_foreach(value, i, item)
-	{
-		int r = read_net(item, (unsigned)i, &config->nets[i], err);
-
-		if (r < 0)
-			return r;
-		for (size_t j = 0; j < i; j++)
-			if (str_eq(config->nets[j].name, config->nets[i].name))
-				return ct_error_field(
-				        err, "net", "two interfaces are called \"%s\"", config->nets[i].name);
-	}
-	config->n_nets = (unsigned)json_array_size(value);
+	if (!is_label(s, strlen(s)))
+		return ct_error_field(err, key->name, "plan must be the name of a plan (ctctl plan list)");
+	memcpy(config->plan, s, strlen(s) + 1);
 	return 0;
 }
 
@@ -295,8 +215,11 @@ static const struct config_key keys[] = {
 	{ "nesting", AT(nesting), 0, config_read_bool, 0, 0, false },
 	{ "stop_timeout", AT(stop_timeout_sec), AT(has_stop_timeout), read_u32, 0, 86400, true },
 	{ "ssh_keys", AT(ssh_keys), 0, read_ssh_keys, 0, 0, true },
-	{ "net", AT(nets), 0, read_nets, 0, 0, false },
+	{ "net", 0, 0, config_read_nets, 0, 0, true },
+	{ "publish", 0, 0, config_read_publish, 0, 0, true },
+	{ "network_cut", AT(network_cut), 0, config_read_bool, 0, 0, true },
 	{ "dns", AT(dns), 0, read_dns, 0, 0, false },
+	{ "plan", AT(plan), 0, read_plan, 0, 0, true },
 	{ CONFIG_PENDING, 0, 0, read_pending, 0, 0, false },
 };
 
@@ -323,6 +246,12 @@ void config_done(struct config *config)
 	for (unsigned i = 0; i < config->n_ssh_keys; i++)
 		free(config->ssh_keys[i]);
 	config->n_ssh_keys = 0;
+	config_nets_done(config->nets, config->n_nets);
+	config->nets = NULL;
+	config->n_nets = 0;
+	free(config->publish);
+	config->publish = NULL;
+	config->n_publish = 0;
 	limits_done(&config->limits);
 }
 
@@ -359,15 +288,11 @@ int config_from_json(const json_t *object, struct config *ret, struct ct_error *
 	r = config_read_keys(object, ret, err);
 	if (r >= 0)
 		r = limits_check_together(&ret->limits, err);
-	if (r < 0) {
+	if (r >= 0 && json_is_null(json_object_get(object, "net") ?: json_null()))
+		r = config_default_net(ret);
+	if (r < 0)
 		config_done(ret);
-		return r;
-	}
-	if (!json_object_get(object, "net")) {
-		ret->nets[0] = (struct config_net){ .mode = NET_MODE_NAT, .name = "eth0" };
-		ret->n_nets = 1;
-	}
-	return 0;
+	return r;
 }
 
 json_t *config_merge(const json_t *base, const json_t *patch)

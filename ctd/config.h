@@ -16,22 +16,13 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "ctd/config-net.h"
 #include "ctd/limits.h"
-#include "netns/net.h"
 
-#define CONFIG_NETS_MAX 8
-#define CONFIG_IPS_MAX  16
 #define CONFIG_KEYS_MAX 64
 #define CONFIG_DNS_MAX  3
 #define CONFIG_NAME_MAX 63
 #define CONFIG_PENDING  "_pending" /* not for people: see ctd/pending.h */
-
-struct config_net {
-	enum net_mode mode;
-	char name[IFNAMSIZ]; /* inside */
-	struct ip_addr ips[CONFIG_IPS_MAX];
-	unsigned n_ips;
-};
 
 struct config {
 	char hostname[CONFIG_NAME_MAX + 1]; /* "": the container's name */
@@ -43,10 +34,14 @@ struct config {
 	uint32_t stop_timeout_sec;
 	char *ssh_keys[CONFIG_KEYS_MAX]; /* lines of authorized_keys */
 	unsigned n_ssh_keys;
-	struct config_net nets[CONFIG_NETS_MAX]; /* none given: one nat */
+	struct config_net *nets; /* none given: one nat */
 	unsigned n_nets;
+	struct config_publish *publish;
+	unsigned n_publish;
+	bool network_cut; /* no interface passes anything */
 	struct ip_addr dns[CONFIG_DNS_MAX];
 	unsigned n_dns;
+	char plan[CONFIG_NAME_MAX + 1]; /* "": none; its values are among the keys already (plan.h) */
 	struct limits limits;
 };
 

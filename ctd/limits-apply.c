@@ -27,7 +27,9 @@
 #include "ctd/manager.h"
 #include "ctd/resources.h"
 
-#define TEXT_MAX 65536
+#define TEXT_MAX       65536
+#define OWN_NAMESPACES 4
+#define OWN_MOUNTS     96
 
 static int context_init(struct container *c, struct limits_context *x, struct ct_error *err)
 {
@@ -409,13 +411,14 @@ static int write_user(const struct limits *l, int userns_fd, struct ct_error *er
 		{ "max_fanotify_groups", LIMITS_INOTIFY_INSTANCES },
 		{ "max_fanotify_marks", LIMITS_INOTIFY_WATCHES },
 		{ "max_user_namespaces", namespaces },
-		{ "max_pid_namespaces", namespaces },
-		{ "max_uts_namespaces", namespaces },
-		{ "max_ipc_namespaces", namespaces },
-		{ "max_net_namespaces", namespaces },
-		{ "max_mnt_namespaces", namespaces },
-		{ "max_cgroup_namespaces", namespaces },
-		{ "max_time_namespaces", namespaces },
+		/* Its own are counted too, and so is each detached mount while it starts. */
+		{ "max_pid_namespaces", namespaces + OWN_NAMESPACES },
+		{ "max_uts_namespaces", namespaces + OWN_NAMESPACES },
+		{ "max_ipc_namespaces", namespaces + OWN_NAMESPACES },
+		{ "max_net_namespaces", namespaces + OWN_NAMESPACES },
+		{ "max_mnt_namespaces", namespaces + OWN_MOUNTS },
+		{ "max_cgroup_namespaces", namespaces + OWN_NAMESPACES },
+		{ "max_time_namespaces", namespaces + OWN_NAMESPACES },
 	};
 
 	return ct_userns_limit(userns_fd, limits, ARRAY_SIZE(limits), err);

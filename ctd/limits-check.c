@@ -35,15 +35,31 @@ static int refuse(struct ct_error *err, const char *key, const char *format, ...
 	return -EOPNOTSUPP;
 }
 
+/* The key that was given, where several end in one file. */
+static const char *key_of(const struct limit_file *f, const struct limits *l)
+{
+	static const char *const rates[] = {
+		[RATE_READ_BPS] = "read_bps",
+		[RATE_WRITE_BPS] = "write_bps",
+		[RATE_READ_IOPS] = "read_iops",
+		[RATE_WRITE_IOPS] = "write_iops",
+	};
+
+	for (size_t i = 0; i < _RATE_MAX; i++)
+		if (str_eq(f->key, "io") && l->rates[i].given)
+			return rates[i];
+	return f->key;
+}
+
 static int check_file(
         const struct manager *m, const struct limit_file *f, const struct limits *l, struct ct_error *err)
 {
 	if (!f->asked(l) || !f->controller)
 		return 0;
 	if (!limits_has_controller(m->cgroup.controllers, f->controller))
-		return refuse(err, f->key,
+		return refuse(err, key_of(f, l),
 		        "%s cannot be enforced: cgroup v2 of this host has no controller \"%s\" (ctctl doctor says how to change that)",
-		        f->key, f->controller);
+		        key_of(f, l), f->controller);
 	if (str_eq(f->key, "io_weight"))
 		return 0; /* the file depends on how weights are done */
 	if (faccessat(m->cgroup.fd, f->name, F_OK, 0) < 0)
@@ -199,8 +215,8 @@ int limits_check_disk(struct manager *m, const struct config *config, struct ct_
 		        "storage image cannot be used: loop devices or mkfs.ext4 are missing (modprobe loop, apt install e2fsprogs)");
 	if (!image && !probe.project_quota)
 		return refuse(err, key,
-		        "%s cannot be enforced: the %s of the store has no project quota (%s; or use storage image)",
-		        key, probe.filesystem, probe.project_quota_remedy);
+		        "%s cannot be enforced: the %s of the store has no project quota (%s)", key,
+		        probe.filesystem, probe.project_quota_remedy);
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/pending.h"
+#include "ctd/plan.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/sweeper.h"
@@ -95,14 +96,17 @@ static int pin_storage(const struct manager *m, json_t *config)
 /* The configuration as it is stored: checked, with what the first start has to write. */
 static int make_config(struct manager *m, const struct request *in, char **ret, struct ct_error *err)
 {
-	_cleanup_json_ json_t *config = in->config ? json_deep_copy(in->config) : json_object();
+	_cleanup_json_ json_t *given = in->config ? json_deep_copy(in->config) : json_object(),
+	                      *config = NULL;
 	_cleanup_free_ char *hash = NULL;
 	struct config parsed;
 	int r;
 
-	if (!config)
+	if (!given)
 		return ct_error_set(err, -ENOMEM, "create", "out of memory");
-	r = config_check_patch(config, err);
+	r = config_check_patch(given, err);
+	if (r >= 0)
+		r = plan_expand(m, NULL, given, &config, err);
 	if (r >= 0 && in->password)
 		r = guest_hash_password(in->password, &hash, err);
 	if (r >= 0)

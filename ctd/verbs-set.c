@@ -20,6 +20,7 @@
 #include "ctd/guest.h"
 #include "ctd/manager.h"
 #include "ctd/pending.h"
+#include "ctd/plan.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/verbs.h"
@@ -284,7 +285,7 @@ static const struct json_field request_fields[] = {
 
 int api_container_set(struct manager *m, struct call *call, struct ct_error *err)
 {
-	_cleanup_json_ json_t *empty = json_object();
+	_cleanup_json_ json_t *empty = json_object(), *old = NULL, *config = NULL;
 	_cleanup_free_ char *hash = NULL;
 	struct container *c = NULL;
 	struct request in = { 0 };
@@ -295,6 +296,10 @@ int api_container_set(struct manager *m, struct call *call, struct ct_error *err
 		r = config_check_patch(in.config ?: empty, err);
 	if (r >= 0)
 		r = verb_target(m, call, &c, err);
+	if (r >= 0)
+		r = stored_config(c, &old, err);
+	if (r >= 0)
+		r = plan_expand(m, old, in.config ?: empty, &config, err);
 	if (r >= 0 && in.password)
 		r = guest_hash_password(in.password, &hash, err);
 	if (r < 0)
@@ -305,8 +310,7 @@ int api_container_set(struct manager *m, struct call *call, struct ct_error *err
 	                .container = c,
 	                .object = c->row.name,
 	                /* The password is not in it: parameters are recorded. */
-	                .params =
-	                        json_pack("{s:O, s:b}", "config", in.config ?: empty, "dry_run", in.dry_run),
+	                .params = json_pack("{s:O, s:b}", "config", config, "dry_run", in.dry_run),
 	                .call = call,
 	                .data = TAKE_PTR(hash),
 	        },
