@@ -38,6 +38,7 @@ const struct config_row config_rows[] = {
 	        "an interface: nat, routed or none, with ip=ADDR and name=IF; repeatable" },
 	{ "ip", "net", CONFIG_ADDRESS, "ADDR", "address of the first interface; repeatable" },
 	{ "dns", "dns", CONFIG_LIST, "ADDR", "resolver inside (default: the host's); repeatable" },
+	{ "plan", "plan", CONFIG_STRING, "NAME", "a named set of limits (ctctl plan list)" },
 	{ "cpus", "cpus", CONFIG_STRING, "N", "CPU time, in CPUs; may be a fraction" },
 	{ "cpu-weight", "cpu_weight", CONFIG_INT, "W", "share of a busy CPU, 1 to 10000 (default 100)" },
 	{ "cpu-burst", "cpu_burst", CONFIG_STRING, "TIME", "CPU time that may be saved up, such as 50ms" },

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "ctctl/command.h"
 #include "ctctl/properties.h"
+#include "ctctl/resources.h"
 #include "ctctl/table.h"
 
 #define NAME_COLUMN 18
@@ -122,7 +123,13 @@ static int run_show(struct context *ctx, struct ct_error *err)
 	if (r < 0)
 		return r;
 
-	return ctx->json ? print_json(answer, err) : properties_print(answer, show_order, err);
+	if (ctx->json)
+		return print_json(answer, err);
+
+	_cleanup_json_ json_t *resources = json_incref(json_object_get(answer, "resources"));
+	(void)json_object_del(answer, "resources"); /* an older daemon has none */
+	r = properties_print(answer, show_order, err);
+	return r < 0 || !resources ? r : resources_print(resources, err);
 }
 
 const struct command command_show = {
