@@ -230,3 +230,8 @@ void keeper_unlink_socket(struct keeper *k)
 {
 	(void)unlinkat(k->dir_fd, SOCKET_NAME, 0); /* the next keeper removes it if this fails */
 }
+
+bool keeper_has_socket(const struct keeper *k)
+{
+	return faccessat(k->dir_fd, SOCKET_NAME, F_OK, 0) == 0 || errno != ENOENT;
+}

@@ -27,6 +27,9 @@
  * processes; it costs only while it is used. */
 #define SEND_BUFFER (1024 * 1024)
 
+/* How often a keeper without a connection looks whether its socket is still there. */
+#define LONELY_MSEC 5000
+
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 int keeper_init(struct keeper *k, struct ct_error *err)
@@ -237,14 +240,24 @@ static int handle_subscribe(
 	return 0;
 }
 
+/* A process that lives, NULL: none. */
+static const struct keeper_child *find_alive(const struct keeper *k)
+{
+	for (size_t i = 0; i < KEEPER_BUCKETS; i++)
+		for (const struct keeper_child *child = k->children[i]; child; child = child->next)
+			if (keeper_child_is_alive(child))
+				return child;
+
+	return NULL;
+}
+
 static int handle_quit(
         struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err)
 {
-	for (size_t i = 0; i < KEEPER_BUCKETS; i++)
-		for (struct keeper_child *child = k->children[i]; child; child = child->next)
-			if (keeper_child_is_alive(child))
-				return ct_error_set(
-				        err, -EBUSY, "quit", "\"%s\" is running", child->info.key);
+	const struct keeper_child *child = find_alive(k);
+
+	if (child)
+		return ct_error_set(err, -EBUSY, "quit", "\"%s\" is running", child->info.key);
 
 	k->quit = true;
 	return 0;
@@ -453,14 +466,19 @@ static int run_timers(struct keeper *k)
 int keeper_run(struct keeper *k)
 {
 	while (!k->quit) {
+		int timeout = run_timers(k), n;
 		struct epoll_event event;
-		int n;
 
-		n = epoll_wait(k->epoll_fd, &event, 1, run_timers(k));
+		if (timeout < 0 && !k->connections)
+			timeout = LONELY_MSEC;
+
+		n = epoll_wait(k->epoll_fd, &event, 1, timeout);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n > 0)
 			on_event(k, event.data.ptr, event.events);
+		else if (!k->connections && !keeper_has_socket(k) && !find_alive(k))
+			k->quit = true; /* nobody can ever reach it again, and it holds nothing */
 	}
 
 	return 0;

@@ -240,3 +240,5 @@ int keeper_setup(struct keeper *k, const char *runtime_dir, struct ct_error *err
 void keeper_setup_process(void);
 /* Before the end: later nobody could tell that nobody listens. */
 void keeper_unlink_socket(struct keeper *k);
+/* False if the socket has been removed, perhaps with its directory. */
+bool keeper_has_socket(const struct keeper *k);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -242,6 +243,51 @@ static int run_keeper(const char *runtime)
 	return pidfd < 0 ? pidfd : process_wait(pidfd, 10 * USEC_PER_SEC);
 }
 
+/* Runs ct-keeper in the foreground; what it says goes to text. */
+static int run_in_foreground(const char *runtime, char *text, size_t size)
+{
+	struct process_options options = PROCESS_OPTIONS_INIT;
+	_cleanup_close_ int from = -1, to = -1;
+	char number[16];
+	int fds[2], pidfd;
+	ssize_t n;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	from = fds[0];
+	to = fds[1];
+	(void)snprintf(number, sizeof(number), "%d", to);
+	const char *const argv[] = { rig.binary, "--runtime", runtime, "--foreground-fd", number, NULL };
+
+	options.keep_fds = &to;
+	options.n_keep = 1;
+	pidfd = process_spawn(argv, &options, NULL);
+	assert_true(pidfd >= 0);
+	to = fd_close(to);
+	n = read_all(from, text, size - 1);
+	assert_true(n >= 0);
+	text[n] = '\0';
+	return pidfd;
+}
+
+static void test_foreground(void **state)
+{
+	_cleanup_free_ char *dir = str_printf("%s/foreground", rig.fixture.dir);
+	_cleanup_close_ int first = -1, second = -1;
+	char text[600];
+
+	assert_int_equal(mkdir(dir, 0700), 0);
+	first = run_in_foreground(dir, text, sizeof(text));
+	assert_string_equal(text, "ready\n");
+	assert_int_equal(poll(&(struct pollfd){ .fd = first, .events = POLLIN }, 1, 0), 0);
+
+	second = run_in_foreground(dir, text, sizeof(text));
+	assert_non_null(strstr(text, "another keeper"));
+	assert_int_equal(process_wait(second, USEC_PER_SEC), 4);
+
+	assert_int_equal(pidfd_send_signal(first, SIGTERM, NULL, 0), 0);
+	assert_int_equal(process_wait(first, USEC_PER_SEC), 128 + SIGTERM);
+}
+
 static void test_one_keeper_a_directory(void **state)
 {
 	struct keeper_client_config config = {
@@ -259,6 +305,30 @@ static void test_one_keeper_a_directory(void **state)
 	config.binary = "/bin/false";
 	assert_true(keeper_client_open(&config, &client, &error) < 0);
 	assert_non_null(strstr(error.text, "/bin/false"));
+}
+
+/* A keeper whose directory was removed goes when it holds nothing, and not before. */
+static void test_directory_removed(void **state)
+{
+	_cleanup_free_ char *dir = str_printf("%s/lonely", rig.fixture.dir);
+	_cleanup_free_ char *path = str_printf("%s/keeper.sock", dir);
+	const struct keeper_client_ops none = { 0 };
+	const struct keeper_client_config config = {
+		.event = rig.event,
+		.runtime_dir = dir,
+		.binary = rig.binary,
+		.ops = &none,
+	};
+	_cleanup_keeper_client_ struct keeper_client *client = NULL;
+	_cleanup_close_ int pidfd = -1;
+
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(keeper_client_open(&config, &client, NULL), KEEPER_CLIENT_SPAWNED);
+	pidfd = pidfd_open(keeper_client_hello(client)->pid, 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 7000), 0);
+	keeper_client_free(TAKE_PTR(client));
+	assert_int_equal(poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 7000), 1);
 }
 
 static void count_call(struct keeper_reply *reply, void *userdata)
@@ -469,6 +539,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_who_does_not_read),
 		cmocka_unit_test(test_other_users),
 		cmocka_unit_test(test_one_keeper_a_directory),
+		cmocka_unit_test(test_foreground),
+		cmocka_unit_test(test_directory_removed),
 		cmocka_unit_test(test_deadline_of_a_call),
 		cmocka_unit_test(test_busy_keeper),
 		cmocka_unit_test(test_withdrawn),
