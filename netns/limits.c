@@ -2,9 +2,14 @@
 /* Limits: what one tenant may use up of what all share. An element each in the sets of sets.h, found by the
  * rules of guard.c and host.c.
  *
- * Connections are counted by the kernel in a list per port, which it walks at most once per tick for a new
- * connection (nf_conncount); that is why the number is bounded here. A limit in bytes has a bucket of one
- * second, which nf_tables does not let us choose.
+ * Connections are counted by the kernel in a list per port (nf_conncount). For a new connection it walks the
+ * list, once per tick at most, and throws out at most eight dead entries; one that is refused is put into the
+ * list all the same. So a flood makes the list longer than it can be cleaned, without end, and each packet
+ * costs more: at two thousand packets a second a processor is busy with nothing else. Therefore a count never
+ * stands alone: new connections are limited as well, before they are counted, to what the kernel can clean
+ * up.
+ *
+ * A limit in bytes has a bucket of one second, which nf_tables does not let us choose.
  */
 #include "netns/limits.h"
 
@@ -14,7 +19,9 @@
 #include "netns/port.h"
 #include "netns/spec.h"
 
-#define CONNECTIONS_MAX 65535
+#define CONNECTIONS_MAX     65535
+#define COUNTED_NEW_MAX     1000 /* half of eight per tick at 250 Hz */
+#define COUNTED_NEW_DEFAULT 500
 
 int limits_find(struct net_context *net, const char *host_name, struct scan_keys *ret, struct ct_error *err)
 {
@@ -54,7 +61,7 @@ static bool is_wanted(enum port_set set, const struct net_limits *limits)
 	case PORT_PACKETS_OUT: return limits->packets_out || limits->cut;
 	case PORT_PACKETS_IN: return limits->packets_in || limits->cut;
 	case PORT_CONNECTIONS: return limits->connections;
-	case PORT_NEW_CONNECTIONS: return limits->new_connections;
+	case PORT_NEW_CONNECTIONS: return limits->new_connections || limits->connections;
 	case PORT_NO_MAIL: return limits->block_mail;
 	case PORT_INTERNAL: return limits->internal_rate;
 	default: return false; /* not a limit */
@@ -67,6 +74,7 @@ static void put_limit(
 	struct scan_key key = set_key_of_name(set, host_name);
 	struct nft_place p = set_place(net, set);
 	size_t len = port_sets[set].key_len;
+	uint32_t new = limits->new_connections ? limits->new_connections : COUNTED_NEW_DEFAULT;
 	struct nft_elements e;
 
 	if (!is_wanted(set, limits))
@@ -80,9 +88,7 @@ static void put_limit(
 	else if (set == PORT_CONNECTIONS)
 		nft_element_connections(&p, &e, key.bytes, len, limits->connections);
 	else if (set == PORT_NEW_CONNECTIONS)
-		nft_element_over(&p, &e, key.bytes, len,
-		        &(struct nft_limit){
-		                limits->new_connections, burst_of(limits->new_connections), false });
+		nft_element_over(&p, &e, key.bytes, len, &(struct nft_limit){ new, burst_of(new), false });
 	else if (set == PORT_INTERNAL)
 		nft_element_over(
 		        &p, &e, key.bytes, len, &(struct nft_limit){ limits->internal_rate / 8, 0, true });
@@ -103,6 +109,10 @@ int net_port_limit(
 	if (limits->connections > CONNECTIONS_MAX)
 		return ct_error_field(err, "connections", "a port may be limited to at most %d connections",
 		        CONNECTIONS_MAX);
+	if (limits->connections && limits->new_connections > COUNTED_NEW_MAX)
+		return ct_error_field(err, "new_connections",
+		        "where connections are limited, at most %d new ones a second can be allowed",
+		        COUNTED_NEW_MAX);
 	if (limits->internal_rate && limits->internal_rate < 8000)
 		return ct_error_field(err, "internal_rate", "the rate must be at least 8000 bits per second");
 

@@ -121,7 +121,8 @@ struct net_limits {
 	uint32_t packets_out, packets_in; /* per second, a tenth of a second's worth at once */
 	uint32_t connections; /* entries in the host's connection tracking, begun from either side; at most
 	                         65535 */
-	uint32_t new_connections; /* per second, from either side */
+	uint32_t new_connections; /* per second, from either side; with connections at most 1000, and 0 is 500
+	                           */
 	uint64_t internal_rate; /* bits per second of what it sends to the host and to other containers on it
 	                         */
 	bool block_mail;        /* TCP to port 25 is refused */

@@ -116,7 +116,7 @@ static unsigned connections(
 	unsigned arrived;
 
 	for (unsigned i = 0; i < n; i++) {
-				int a = udp(from_ns, from, (uint16_t)(20000 + i)); /* never the same twice */
+		int a = udp(from_ns, from, (uint16_t)(20000 + i)); /* never the same twice */
 
 		(void)sendto(a, "x", 1, 0, (struct sockaddr *)&in, sizeof(in));
 		close(a);
@@ -126,20 +126,29 @@ static unsigned connections(
 	return arrived;
 }
 
+/* Two seconds' worth and the tenth that may come at once, within 5 %. Never more; less if the machine has
+ * other things to do: then again. */
+static void expect_packets(int from_ns, const char *from, int to_ns, const char *to, unsigned per_second)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		unsigned n = flood(from_ns, from, to_ns, to, 2000000);
+
+		assert_true(n <= per_second * 21 / 10 * 105 / 100);
+		if (n >= per_second * 2 * 95 / 100)
+			return;
+	}
+	fail_msg("fewer packets than %u a second", per_second);
+}
+
 static void packets_are_limited_both_ways(void **state)
 {
-	unsigned n;
-
 	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) > 1000);
 	limit(&(struct net_limits){ .packets_out = 1000 });
-	n = flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 2000000);
-	/* two seconds' worth and the tenth that may come at once, within 5 % */
-	assert_in_range(n, 2000 * 95 / 100, 2100 * 105 / 100);
+	expect_packets(c.netns, "198.51.100.1", outside, "192.0.2.2", 1000);
 	assert_true(flood(outside, "192.0.2.2", c.netns, "198.51.100.1", 300000) > 700);
 
 	limit(&(struct net_limits){ .packets_in = 500 });
-	n = flood(outside, "192.0.2.2", c.netns, "198.51.100.1", 2000000);
-	assert_in_range(n, 1000 * 95 / 100, 1050 * 105 / 100);
+	expect_packets(outside, "192.0.2.2", c.netns, "198.51.100.1", 500);
 	limit(&(struct net_limits){ 0 });
 	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) > 1000);
 }
@@ -236,6 +245,10 @@ static void nonsense_is_refused(void **state)
 	        net_port_limit(net, c.spec.host_name, &(struct net_limits){ .internal_rate = 1 }, &err),
 	        -EINVAL);
 	assert_string_equal(err.field, "internal_rate");
+	assert_int_equal(net_port_limit(net, c.spec.host_name,
+	                         &(struct net_limits){ .connections = 1, .new_connections = 1001 }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "new_connections");
 	assert_int_equal(net_port_limit(net, "eth0", &(struct net_limits){ 0 }, &err), -EINVAL);
 }
 
