@@ -45,6 +45,7 @@ struct command {
 	enum operand_kind completes;
 	const struct option_row *options; /* ends with .name == NULL; NULL: only the common ones */
 	bool takes_config;                /* --option for each row of config_rows as well */
+	bool takes_limits;                /* only for those that are limits */
 	bool takes_command; /* what follows the first operand is another program's command line */
 	int (*run)(struct context *ctx, struct ct_error *err);
 };
@@ -80,9 +81,9 @@ const char *suggest(const char *word, const char *(*next)(void *state), void *st
 
 /* Every command, by file. */
 extern const struct command command_create, command_start, command_stop, command_restart, command_kill,
-        command_freeze, command_thaw, command_destroy, command_rename, command_list, command_show, command_top, command_plan_list,
-        command_plan_create, command_plan_show, command_plan_set, command_plan_remove,
-        command_set, command_exec, command_shell, command_console, command_log, command_template_list,
-        command_template_build, command_template_show, command_template_remove, command_template_recipes,
-        command_events, command_audit, command_job_list, command_job_show, command_job_cancel, command_doctor,
-        command_fsck, command_version, command_help;
+        command_freeze, command_thaw, command_destroy, command_rename, command_list, command_show,
+        command_top, command_plan_list, command_plan_create, command_plan_show, command_plan_set,
+        command_plan_remove, command_set, command_exec, command_shell, command_console, command_log,
+        command_template_list, command_template_build, command_template_show, command_template_remove,
+        command_template_recipes, command_events, command_audit, command_job_list, command_job_show,
+        command_job_cancel, command_doctor, command_fsck, command_version, command_help;

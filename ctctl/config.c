@@ -71,6 +71,9 @@ const struct config_row config_rows[] = {
 	{ 0 },
 };
 
+#define N_OTHERS 11 /* rows before the first limit */
+const struct config_row *const config_limits = &config_rows[N_OTHERS];
+
 /* What stands after the mode of --net: keys that are arrays; all others are strings. */
 static const char *const net_lists[] = { "ip", NULL };
 static const char *const net_strings[] = { "name", NULL };

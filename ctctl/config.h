@@ -29,6 +29,8 @@ struct config_row {
 };
 
 extern const struct config_row config_rows[]; /* ends with .option == NULL */
+/* The rows at the end of config_rows that are limits: what a plan may hold. */
+extern const struct config_row *const config_limits;
 
 /* The row of --NAME; *ret_negated: it was written --no-NAME (only of CONFIG_BOOL). NULL: none. */
 const struct config_row *config_find_option(const char *name, bool *ret_negated);

@@ -34,10 +34,16 @@ static void print_rows(const struct option_row *rows)
 		print_option(row->letter, "", row->name, row->metavar, row->help);
 }
 
-static void print_config_rows(void)
+/* The configuration that a command takes as options. */
+static const struct config_row *rows_of(const struct command *command)
+{
+	return command->takes_config ? config_rows : command->takes_limits ? config_limits : NULL;
+}
+
+static void print_config_rows(const struct config_row *row)
 {
 	(void)printf("\nConfiguration:\n");
-	for (const struct config_row *row = config_rows; row->option; row++)
+	for (; row->option; row++)
 		print_option(
 		        0, row->kind == CONFIG_BOOL ? "[no-]" : "", row->option, row->metavar, row->help);
 }
@@ -50,14 +56,14 @@ void help_print_command(const struct command *command)
 	}
 
 	(void)printf("Usage: ctctl %s%s%s%s\n%s.\n", command->name, str_empty(command->operands) ? "" : " ",
-	        command->operands, command->options || command->takes_config ? " [OPTION...]" : "",
+	        command->operands, command->options || rows_of(command) ? " [OPTION...]" : "",
 	        command->summary);
 	if (command->options) {
 		(void)printf("\nOptions:\n");
 		print_rows(command->options);
 	}
-	if (command->takes_config)
-		print_config_rows();
+	if (rows_of(command))
+		print_config_rows(rows_of(command));
 
 	(void)printf("\nOptions of every command:\n");
 	print_rows(common_options);
@@ -115,7 +121,7 @@ static void print_option_names(const struct command *command)
 				(void)printf("-%c\n", row->letter);
 		}
 
-	for (const struct config_row *row = config_rows; command->takes_config && row->option; row++) {
+	for (const struct config_row *row = rows_of(command); row && row->option; row++) {
 		(void)printf("--%s%s\n", row->option, row->metavar ? "=" : "");
 		if (row->kind == CONFIG_BOOL)
 			(void)printf("--no-%s\n", row->option);

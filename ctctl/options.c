@@ -102,9 +102,9 @@ static void scan_add_rows(struct scan *s, const struct option_row *rows, void *v
 	}
 }
 
-static void scan_add_config(struct scan *s)
+static void scan_add_config(struct scan *s, const struct config_row *row)
 {
-	for (const struct config_row *row = config_rows; row->option; row++) {
+	for (; row->option; row++) {
 		scan_add(s, "", row->option, row->metavar != NULL)->config = row;
 		if (row->kind != CONFIG_BOOL)
 			continue;
@@ -314,8 +314,8 @@ int options_parse(struct context *ctx, void *values, json_t *config, struct ct_e
 	scan_init(&s, ctx->command->takes_command ? '-' : 0);
 	scan_add_rows(&s, common_options, &common);
 	scan_add_rows(&s, ctx->command->options, values);
-	if (ctx->command->takes_config)
-		scan_add_config(&s);
+	if (ctx->command->takes_config || ctx->command->takes_limits)
+		scan_add_config(&s, ctx->command->takes_config ? config_rows : config_limits);
 
 	int r = scan_run(&s, ctx, config, &name, err);
 	if (r < 0)

@@ -188,7 +188,7 @@ const struct command command_plan_create = {
 	.summary = "Make a named set of limits",
 	.min_operands = 1,
 	.max_operands = OPERANDS_ANY,
-	.takes_config = true,
+	.takes_limits = true,
 	.run = run_create,
 };
 
@@ -210,7 +210,7 @@ const struct command command_plan_set = {
 	.min_operands = 1,
 	.max_operands = OPERANDS_ANY,
 	.options = set_options,
-	.takes_config = true,
+	.takes_limits = true,
 	.run = run_set,
 };
 

@@ -200,11 +200,40 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 		--cpus 1.5 --cpu-weight 200 --memory 512M --swap 0 --disk 10G --inodes 1000 --processes 99
 	[ "$(requests | tail -n 1 | cut -d' ' -f3- | jq -cS .config)" = \
 		'{"autostart":true,"autostart_order":7,"cpu_weight":200,"cpus":"1.5","disabled":false,"disk":"10G","dns":["1.1.1.1","::1"],"hostname":"h","inodes":1000,"memory":"512M","nesting":true,"processes":99,"stop_timeout":120,"swap":"0"}' ]
+	ctctl create -t t --plan small --cpu-burst 50ms --cpuset 0-3 --numa auto --memory-guarantee 1G --oom-group --io-weight 5 --read-bps 1M \
+		--write-bps 2M --read-iops 3 --write-iops 4 --io /dev/sda,read_bps=1M,write-iops=7 --storage image --cgroups 1 --cgroup-depth 2 --ptys 3 \
+		--shm 64M --run 32M --open-files 1000 --inotify-instances 5 --inotify-watches 6 --namespaces 7
+	[ "$(requests | tail -n 1 | cut -d' ' -f3- | jq -cS .config)" = \
+		'{"cgroup_depth":2,"cgroups":1,"cpu_burst":"50ms","cpuset":"0-3","inotify_instances":5,"inotify_watches":6,"io":[{"device":"/dev/sda","read_bps":"1M","write_iops":7}],"io_weight":5,"memory_guarantee":"1G","namespaces":7,"numa":"auto","oom_group":true,"open_files":1000,"plan":"small","ptys":3,"read_bps":"1M","read_iops":3,"run":"32M","shm":"64M","storage":"image","write_bps":"2M","write_iops":4}' ]
 	# No option is left out of this test and the next two.
 	for option in $(ctctl help --options create | grep -v -- --no-); do
 		option=${option#--} option=${option%=}
 		[[ $option = -? ]] || grep -qE -- "--(no-)?$option" "$BATS_TEST_FILENAME" || { echo "$option is not tested" >&2; return 1; }
 	done
+}
+
+@test "a plan takes limits, lists and shows them, and says who could not follow" {
+	answer 'POST /v1/plans' 201 '{"name":"small","config":{"cpus":"1"},"containers":[]}'
+	ctctl plan create small --cpus 1 memory=1G
+	request_is 'POST /v1/plans {"name":"small","config":{"cpus":"1","memory":"1G"}}'
+	run -2 ctctl plan create small --hostname x
+	[[ "$output" == *'unknown option "--hostname"'* ]]
+	answer 'GET /v1/plans' 200 '{"plans":[{"name":"small","config":{"cpus":"1"},"created":"2026-01-01T00:00:00Z","containers":["a","b"]}]}'
+	run -0 ctctl plan list
+	[[ "${lines[1]}" == small*2*cpus=1 ]]
+	answer 'PATCH /v1/plans/small' 200 '{"name":"small","config":{},"affected":[{"name":"a","config":{"cpus":"2"}},{"name":"b","config":{"cpus":"2"},"error":"no room"}]}'
+	run -5 ctctl plan set small --cpus 2 -n
+	[[ "$output" == *"no room"*"1 of 2 containers"* ]]
+	request_is 'PATCH /v1/plans/small {"config":{"cpus":"2"},"dry_run":true}'
+}
+
+@test "top makes rates of two answers" {
+	answer 'GET /v1/stats' 200 '{"time_usec":5,"cpus":2,"memory":1024,"containers":[{"ctid":"1","state":"running","name":"web1","resources":{"cpu":{"limit":1.5,"used_usec":7},"memory":{"used":1048576,"limit":2097152},"processes":{"used":3}}}]}'
+	run -0 ctctl top -n 1 -d 1
+	[[ "${lines[0]}" == NAME*CPU%*MEMORY* ]]
+	[[ "${lines[1]}" == web1*0.0*1.5*1M*2M*3* ]]
+	run -2 ctctl top --sort size
+	run -2 ctctl top -d 0
 }
 
 @test "--net and --ip make interfaces, whatever their order" {
