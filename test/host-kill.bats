@@ -19,7 +19,7 @@ teardown_file()
 
 teardown()
 {
-	ctd_answers 2>/dev/null || ctd_start
+	ctd_answers >/dev/null 2>&1 || ctd_start
 	ctctl destroy k --force >/dev/null 2>&1 || true
 }
 
@@ -31,6 +31,7 @@ points()
 	strace -f -q -o "$trace" -p "$pid" 3>&- &
 	sleep 0.5
 	"$@" >/dev/null
+	sleep 0.5 # the pool has been refilled: the daemon is at rest
 	kill %% && wait %% 2>/dev/null || true
 	sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$trace" | grep -vE '^(gettid|epoll_wait|epoll_pwait|exit|exit_group|rt_sigprocmask|rt_sigreturn|clock_gettime|restart_syscall|resume)$' |
 		awk '{ print $1, ++n[$1] }' | awk -v step="${CTD_KILL_ALL:+1}" 'BEGIN { if (step == "") step = 9 } NR % step == 0'
@@ -51,7 +52,8 @@ killed_at()
 		wait "$tracer" 2>/dev/null || true
 		return 0
 	fi
-	kill "$tracer" 2>/dev/null || true
+	# A tracer that lets go politely can wait for ever for one that waits for its vforked child.
+	kill -9 "$tracer" 2>/dev/null || true
 	wait "$tracer" 2>/dev/null || true
 	return 1
 }
@@ -71,7 +73,7 @@ try_all()
 	while read -r call k <&4; do
 		$before || { echo "before $verb, killed at $call $k" && return 1; }
 		killed_at "$call" "$k" "$verb" && n=$((n + 1))
-		ctd_answers 2>/dev/null || ctd_start
+		ctd_answers >/dev/null 2>&1 || ctd_start
 		wait_for 15 clean || { echo "$verb killed at $call $k: fsck:" && ctctl fsck; return 1; }
 		again "$verb" || { echo "$verb killed at $call $k: again failed" && return 1; }
 		$check || { echo "$verb killed at $call $k: $check fails" && return 1; }
