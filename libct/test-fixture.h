@@ -67,4 +67,4 @@ void collect_output(int fd, char *output, size_t size);
 /* Whether text has the line "name value". */
 bool has_line(const char *text, const char *name, const char *value);
 
-#define FIXTURE_TIMEOUT (20 * 1000000ULL)
+#define FIXTURE_TIMEOUT (60 * 1000000ULL)
