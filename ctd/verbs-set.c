@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <signal.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -59,6 +59,13 @@ static json_t *list_changes(const json_t *old, const json_t *patch, const char *
 	return changes;
 }
 
+/* What was opened through /proc/PID before this was its init's: the pid cannot have been used again while
+ * init lives. */
+static bool is_alive(const struct container *c)
+{
+	return c->pidfd >= 0 && pidfd_send_signal(c->pidfd, 0, NULL, 0) == 0;
+}
+
 /* The host's one thread enters the container's UTS namespace and comes back. Coming back cannot fail: we hold
  * the fd and the right. */
 static int set_live_hostname(const struct container *c, const char *hostname, struct ct_error *err)
@@ -68,7 +75,7 @@ static int set_live_hostname(const struct container *c, const char *hostname, st
 	int r = 0;
 
 	theirs = ct_process_namespace(c->run.pid, CLONE_NEWUTS);
-	if (own < 0 || theirs < 0)
+	if (own < 0 || theirs < 0 || !is_alive(c))
 		return ct_error_set(
 		        err, -ESRCH, "hostname", "cannot reach the UTS namespace of \"%s\"", c->row.name);
 	if (setns(theirs, CLONE_NEWUTS) < 0)
@@ -84,15 +91,15 @@ static int set_live_hostname(const struct container *c, const char *hostname, st
 
 int container_open_root(const struct container *c, struct ct_error *err)
 {
+	_cleanup_close_ int fd = -1;
 	char path[40];
-	int fd;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", c->run.pid);
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || kill(c->run.pid, 0) < 0)
-		return ct_error_set(err, -ESRCH, "root", "cannot reach the root of \"%s\": %s", c->row.name,
-		        strerror(errno));
-	return fd;
+	if (fd >= 0 && is_alive(c))
+		return TAKE_FD(fd);
+	return ct_error_set(
+	        err, -ESRCH, "root", "cannot reach the root of \"%s\": it has ended", c->row.name);
 }
 
 static int apply_live(
