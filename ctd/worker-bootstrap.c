@@ -32,20 +32,13 @@
 #include "ctd/recipe-tree.h"
 #include "ctd/worker-build.h"
 #include "ctd/worker-extract.h"
+#include "ctd/worker-listener.h"
 #include "ctd/worker-main.h"
 #include "ctd/worker-sandbox.h"
 #include "ctd/worker-sources.h"
 
 #define ARGS_MAX    64
 #define MIRRORS_MAX 4
-#define SAID_MAX    300
-
-/* Its stderr, line by line: stages, and what to say if it fails. */
-struct listener {
-	char line[1024];
-	size_t len;
-	char first_error[SAID_MAX], last_error[SAID_MAX], signature_error[SAID_MAX];
-};
 
 struct run {
 	const struct bootstrap *b;
@@ -61,58 +54,6 @@ struct run {
 	struct extractor extractor;
 	struct listener listener;
 };
-
-/* ---- what mmdebstrap says ---- */
-
-static const struct stage {
-	const char *begin;
-	int percent;
-	const char *text;
-} stages[] = {
-	{ "I: running apt-get update", 5, "reading the lists of packages" },
-	{ "I: downloading packages with apt", 10, "downloading the essential packages" },
-	{ "I: extracting archives", 25, "unpacking the essential packages" },
-	{ "I: installing essential packages", 30, "installing the essential packages" },
-	{ "I: installing remaining packages", 45, "downloading and installing the other packages" },
-	{ "I: cleaning package lists", 75, "cleaning up" },
-	{ "I: creating tarball", 80, "packing and unpacking the new root" },
-};
-
-static void keep(char *where, const char *line)
-{
-	(void)str_escape_to(where, SAID_MAX, line, strlen(line)); /* returns where */
-}
-
-static void hear(struct listener *l, const char *line)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(stages); i++)
-		if (str_has_prefix(line, stages[i].begin))
-			worker_progress(stages[i].percent, "%s", stages[i].text);
-	if (!*l->signature_error &&
-	        (strstr(line, "NO_PUBKEY") || strstr(line, "is not signed") ||
-	                strstr(line, "signatures were invalid") || strstr(line, "GPG error")))
-		keep(l->signature_error,
-		        line + (str_has_prefix(line, "E: ") || str_has_prefix(line, "W: ") ? 3 : 0));
-	if (!str_has_prefix(line, "E: "))
-		return;
-	if (!*l->first_error)
-		keep(l->first_error, line + 3);
-	keep(l->last_error, line + 3);
-}
-
-static void hear_data(struct listener *l, const char *data, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		if (data[i] != '\n' && data[i] != '\r') {
-			if (l->len < sizeof(l->line) - 1)
-				l->line[l->len++] = data[i];
-			continue;
-		}
-		l->line[l->len] = '\0';
-		hear(l, l->line);
-		l->len = 0;
-	}
-}
 
 /* ---- its arguments ---- */
 
@@ -353,7 +294,7 @@ static void listen_now(struct run *run, int said_fd)
 	ssize_t n;
 
 	while ((n = read(said_fd, data, sizeof(data))) > 0)
-		hear_data(&run->listener, data, (size_t)n);
+		listener_hear(&run->listener, data, (size_t)n);
 }
 
 #define LAST_WORDS_MSEC 3000
@@ -403,22 +344,6 @@ static int attend(struct run *run, int said_fd, int *ret_status, struct ct_error
 	return 0;
 }
 
-static int explain_failure(const struct run *run, int status, struct ct_error *err)
-{
-	const struct listener *l = &run->listener;
-
-	if (*l->signature_error)
-		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EKEYREJECTED,
-		        "the archive is not signed by a key of \"%s\": %s", run->sources.keyring,
-		        l->signature_error);
-	if (!*l->first_error)
-		return ct_error_set(err, -EIO, "bootstrap", "mmdebstrap ended with status %d", status);
-	if (str_eq(l->first_error, l->last_error))
-		return ct_error_set(err, -EIO, "bootstrap", "mmdebstrap failed: %s", l->first_error);
-	return ct_error_set(
-	        err, -EIO, "bootstrap", "mmdebstrap failed: %s; %s", l->first_error, l->last_error);
-}
-
 static int run_mmdebstrap(struct run *run, struct ct_error *err)
 {
 	struct extract_result extracted;
@@ -431,7 +356,7 @@ static int run_mmdebstrap(struct run *run, struct ct_error *err)
 	if (r < 0)
 		return r;
 	if (status != 0)
-		return explain_failure(run, status, err);
+		return listener_explain(&run->listener, status, run->sources.keyring, err);
 	return run->extractor.pidfd >= 0 ? extractor_wait(&run->extractor, &extracted, err) : 0;
 }
 

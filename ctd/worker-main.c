@@ -12,6 +12,7 @@
 #include "ctd/worker-main.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -95,6 +96,8 @@ static int prepare(struct ct_error *err)
 
 	(void)setpgid(0, 0); /* fails if it leads one already, as wished */
 	(void)umask(022);
+	/* ctd may be protected from the OOM killer; its workers are the first to go. */
+	(void)write_file_at(AT_FDCWD, "/proc/self/oom_score_adj", "500");
 	(void)setpriority(PRIO_PROCESS, 0, 10);                                             /* a wish */
 	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS_SELF, 0, IOPRIO_BEST_EFFORT_LAST); /* a wish */
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)

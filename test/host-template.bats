@@ -287,6 +287,29 @@ no_builders()
 	world_save
 }
 
+# Times in milliseconds, over the whole of a build, which takes about two seconds.
+@test "a worker that is asked to end, at any moment, leaves nothing; one that is killed leaves no process" {
+	aside=$EXTRA/aside
+	mkdir -p "$aside"/{tmp,templates,trash,containers}
+	request="{\"recipe\":\"ubuntu\",\"suite\":\"noble\",\"mirror\":\"file:$EXTRA/archive\",\"keyring\":\"$EXTRA/key.gpg\"
+		,\"recipes\":\"$EXTRA/recipes\",\"store\":\"$aside\",\"tmp\":\"build-1\",\"base_id\":3758096384}"
+	for ms in 005 020 060 120 250 400 600 800 999; do
+		for signal in TERM KILL; do
+			"$(ctd_program ct-worker)" template-build <<<"$request" >"$EXTRA/said" 3>&- 4>&- &
+			worker=$!
+			sleep "0.$ms"
+			kill "-$signal" "$worker" 2>/dev/null || true
+			status=0
+			wait "$worker" || status=$?
+			wait_for 10 no_builders
+			! findmnt -n -o TARGET | grep -F "$aside" || return 1
+			[ "$signal" = KILL ] || [ "$status" = 0 ] || [ -z "$(ls -A "$aside/tmp")" ]
+			rm -rf "$aside/tmp/build-1"
+		done
+	done
+	rm -rf "$aside" "$EXTRA/said"
+}
+
 @test "a full disk fails the build and leaves nothing" {
 	small=$EXTRA/small
 	mkdir "$small"
