@@ -2,24 +2,19 @@
 /* Counters of ports: elements of the guard's sets, which live as long as the port is ours, whatever the
  * tenant does to its side of the link (deleting it would reset the link's own). What the guard refused is not
  * counted as sent. */
-#include "netns/guard.h"
+#include "netns/counters.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <string.h>
 
-struct counter {
-	uint64_t bytes, packets;
-};
-
 static uint64_t be64(const struct nlattr *attr)
 {
 	return attr ? be64toh(mnl_attr_get_u64(attr)) : 0;
 }
 
-/* An element of a set of counters: its name (16 bytes, or NULL) and its values. */
-static const char *read_element(const struct nlattr *attr, struct counter *ret)
+const char *counter_read(const struct nlattr *attr, struct counter *ret)
 {
 	const struct nlattr *element[NFTA_SET_ELEM_MAX + 1], *key[NFTA_DATA_MAX + 1],
 	        *expr[NFTA_EXPR_MAX + 1], *data[NFTA_COUNTER_MAX + 1];
@@ -39,7 +34,7 @@ static const char *read_element(const struct nlattr *attr, struct counter *ret)
 	return mnl_attr_get_payload(key[NFTA_DATA_VALUE]);
 }
 
-static int read_counter(const struct nlmsghdr *nlh, void *userdata)
+int counter_read_one(const struct nlmsghdr *nlh, void *userdata)
 {
 	const struct nlattr *list[NFTA_SET_ELEM_LIST_MAX + 1], *attr;
 
@@ -47,7 +42,7 @@ static int read_counter(const struct nlmsghdr *nlh, void *userdata)
 	if (!list[NFTA_SET_ELEM_LIST_ELEMENTS])
 		return 0;
 	mnl_attr_for_each_nested(attr, list[NFTA_SET_ELEM_LIST_ELEMENTS])(void)
-	        read_element(attr, userdata); /* the one that was asked for */
+	        counter_read(attr, userdata); /* the one that was asked for */
 	return 0;
 }
 
@@ -68,7 +63,7 @@ static int get_counter(struct net_context *net, enum port_set set, const char *h
 	list = nl_nest(&net->batch, NFTA_SET_ELEM_LIST_ELEMENTS);
 	nft_element(&p, &(struct nft_elements){ 0 }, name, sizeof(name));
 	nl_nest_end(&net->batch, list);
-	r = nl_query(&net->nft, &net->batch, read_counter, ret, NULL);
+	r = nl_query(&net->nft, &net->batch, counter_read_one, ret, NULL);
 	if (r == -ENOENT)
 		return ct_error_set(err, r, "network", "there is no port \"%s\"", host_name);
 	if (r < 0)
@@ -130,7 +125,7 @@ static int read_rows(const struct nlmsghdr *nlh, void *userdata)
 	mnl_attr_for_each_nested(attr, list[NFTA_SET_ELEM_LIST_ELEMENTS])
 	{
 		struct row row = { .set = rows->set };
-		const char *name = read_element(attr, &row.counter);
+		const char *name = counter_read(attr, &row.counter);
 
 		if (!name)
 			continue;

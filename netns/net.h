@@ -191,6 +191,23 @@ int net_publish_remove(
 int net_publish_dump(struct net_context *net, int (*each)(const struct net_publish *publish, void *userdata),
         void *userdata, struct ct_error *err);
 
+/* Classes of traffic by the far end's address, such as domestic and other, each with counters of its own in
+ * every port of mode nat or routed. What is in no class is in net_counters only. Prefixes must not overlap
+ * (-EEXIST). */
+struct net_class {
+	const struct ip_addr *prefixes;
+	size_t n_prefixes;
+};
+#define NET_CLASSES_MAX 4
+/* Replaces them all; n 0: none. The prefixes are changed in several steps when there are thousands: until it
+ * returns, packets may be counted in no class. Counters go on. */
+int net_classes_apply(
+        struct net_context *net, const struct net_class *classes, size_t n, struct ct_error *err);
+/* Of one port in the class with this index; zeros as long as nothing was sent or received. out_dropped is 0.
+ */
+int net_class_counters(struct net_context *net, const char *host_name, unsigned class,
+        struct net_counters *ret, struct ct_error *err);
+
 /* What the kernel has with our tag, for fsck: called once per object; a positive return stops and is
  * returned. */
 enum net_object_kind { NET_OBJECT_LINK, NET_OBJECT_ROUTE, NET_OBJECT_FILTER };

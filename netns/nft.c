@@ -96,6 +96,12 @@ void nft_set_add(const struct nft_place *p, const struct nft_set *set)
 	nl_put_be32(p->b, NFTA_SET_FLAGS, set->flags);
 	nl_put_be32(p->b, NFTA_SET_KEY_TYPE, set->key_type);
 	nl_put_be32(p->b, NFTA_SET_KEY_LEN, set->key_len);
+	if (set->size) {
+		size_t desc = nl_nest(p->b, NFTA_SET_DESC);
+
+		nl_put_be32(p->b, NFTA_SET_DESC_SIZE, set->size);
+		nl_nest_end(p->b, desc);
+	}
 	if (set->flags & NFT_SET_MAP) {
 		nl_put_be32(p->b, NFTA_SET_DATA_TYPE, set->data_type);
 		nl_put_be32(p->b, NFTA_SET_DATA_LEN, set->data_len);
@@ -226,12 +232,11 @@ static bool after_network(const struct ip_addr *network, uint8_t *ret)
 	return !carry;
 }
 
-void nft_element_interval(const struct nft_place *p, struct nft_elements *e, const struct ip_addr *network)
+static void put_interval_end(const struct nft_place *p, struct nft_elements *e, const struct ip_addr *network)
 {
 	uint8_t end[16];
 	size_t element;
 
-	nft_element(p, e, network->bytes, ip_len(network));
 	if (!after_network(network, end))
 		return;
 
@@ -240,6 +245,19 @@ void nft_element_interval(const struct nft_place *p, struct nft_elements *e, con
 	nl_put_be32(p->b, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
 	nl_nest_end(p->b, element);
 	e->n++;
+}
+
+void nft_element_interval(const struct nft_place *p, struct nft_elements *e, const struct ip_addr *network)
+{
+	nft_element(p, e, network->bytes, ip_len(network));
+	put_interval_end(p, e, network);
+}
+
+void nft_element_interval_mapped(const struct nft_place *p, struct nft_elements *e,
+        const struct ip_addr *network, const void *data, size_t data_len)
+{
+	nft_element_mapped(p, e, network->bytes, ip_len(network), data, data_len);
+	put_interval_end(p, e, network);
 }
 
 void nft_elements_end(const struct nft_place *p, struct nft_elements *e)
@@ -453,6 +471,21 @@ void nft_destination_type(struct nl_batch *b, uint32_t reg)
 	nl_put_be32(b, NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
 	nl_put_be32(b, NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
 	nl_put_be32(b, NFTA_FIB_DREG, reg);
+	expr_end(b, e);
+}
+
+void nft_count(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t reg)
+{
+	struct expr e = expr_begin(b, "dynset");
+	size_t counter;
+
+	nl_put_str(b, NFTA_DYNSET_SET_NAME, set);
+	nl_put_be32(b, NFTA_DYNSET_SET_ID, set_id);
+	nl_put_be32(b, NFTA_DYNSET_OP, NFT_DYNSET_OP_ADD);
+	nl_put_be32(b, NFTA_DYNSET_SREG_KEY, reg);
+	counter = nl_nest(b, NFTA_DYNSET_EXPR);
+	nl_put_str(b, NFTA_EXPR_NAME, "counter");
+	nl_nest_end(b, counter);
 	expr_end(b, e);
 }
 

@@ -51,6 +51,7 @@ struct nft_set {
 	uint32_t key_len;
 	uint32_t flags;
 	uint32_t data_type, data_len; /* of a map (NFT_SET_MAP in flags) */
+	uint32_t size;                /* of one that packets add to (NFT_SET_EVAL in flags) */
 };
 
 void nft_set_add(const struct nft_place *p, const struct nft_set *set);
@@ -81,6 +82,8 @@ void nft_element_interval(const struct nft_place *p, struct nft_elements *e, con
 /* Of a map. */
 void nft_element_mapped(const struct nft_place *p, struct nft_elements *e, const void *key, size_t len,
         const void *data, size_t data_len);
+void nft_element_interval_mapped(const struct nft_place *p, struct nft_elements *e,
+        const struct ip_addr *network, const void *data, size_t data_len);
 void nft_elements_end(const struct nft_place *p, struct nft_elements *e);
 
 /* Types as nft(8) numbers them, six bits each in a concatenation: the kernel does not care, but nft prints by
@@ -132,6 +135,8 @@ void nft_lookup(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t r
 void nft_verdict(struct nl_batch *b, int32_t code, const char *chain); /* chain for NFT_JUMP, NFT_GOTO */
 /* The value goes to data_reg. */
 void nft_lookup_map(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t reg, uint32_t data_reg);
+/* Adds the key in the register if it is not there, and counts the packet. */
+void nft_count(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t reg);
 void nft_masquerade(struct nl_batch *b);
 /* To the address and port in the registers; family NFPROTO_IPV4 or NFPROTO_IPV6. */
 void nft_dnat(struct nl_batch *b, uint32_t family, uint32_t address_reg, uint32_t port_reg);

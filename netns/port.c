@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "base/str.h"
+#include "netns/classes.h"
 #include "netns/guard.h"
 #include "netns/limits.h"
 #include "netns/link.h"
@@ -205,6 +206,9 @@ int port_remove_filter(struct net_context *net, const char *host_name, struct ct
 	r = shape_release(net, host_name, err);
 	if (r < 0)
 		return r;
+	r = classes_release(net, host_name, err);
+	if (r < 0)
+		return r;
 	r = remove_elements(net, host_name, err);
 	if (r < 0)
 		return r;
@@ -261,6 +265,9 @@ int net_port_release(
 		return ct_error_set(err, r, "network", "out of memory");
 
 	r = shape_release(net, spec->host_name, err);
+	if (r < 0)
+		return r;
+	r = classes_release(net, spec->host_name, err);
 	if (r < 0)
 		return r;
 	r = limits_find(net, spec->host_name, &keys, err);
