@@ -227,12 +227,19 @@ static int probe_window(int argc, char **argv)
 	return printf("window %u %u\n", size.ws_row, size.ws_col) < 0;
 }
 
+/* All that says how it is confined, in one go, for when it is init. */
+static int probe_audit(int argc, char **argv)
+{
+	return probe_status(0, NULL) | probe_mounts(0, NULL);
+}
+
 static const struct {
 	const char *name;
 	probe_verb *run;
 } verbs[] = {
 	{ "fds", probe_fds },
 	{ "status", probe_status },
+	{ "audit", probe_audit },
 	{ "namespaces", probe_namespaces },
 	{ "environment", probe_environment },
 	{ "files", probe_files },
