@@ -34,6 +34,8 @@ const struct command *const commands[] = {
 	&command_plan_remove,
 	&command_template_list,
 	&command_template_build,
+	&command_template_import,
+	&command_template_export,
 	&command_template_show,
 	&command_template_remove,
 	&command_template_recipes,

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ctctl template: list, build, show, remove, recipes.
+ * ctctl template: list, build, import, export, show, remove, recipes.
  */
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -12,6 +13,7 @@
 #include "ctctl/command.h"
 #include "ctctl/job.h"
 #include "ctctl/properties.h"
+#include "ctctl/spool.h"
 #include "ctctl/table.h"
 
 #define DIGEST_SHOWN 12
@@ -161,10 +163,46 @@ static int print_built(const json_t *job, struct ct_error *err)
 	return finish_output(err);
 }
 
+struct request {
+	const char *path;
+	json_t *body;
+	bool detach;
+};
+
+/* Asks for a job, and waits for it unless detached; *ret is the finished job, NULL: its id was printed. */
+static int run_job(struct context *ctx, const struct request *request, json_t **ret, struct ct_error *err)
+{
+	_cleanup_json_ json_t *job = NULL;
+
+	int r = client_call(&ctx->client, "POST", request->path, request->body, &job, err);
+	if (r < 0)
+		return r;
+
+	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
+	if (str_empty(id))
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -EBADMSG, "the daemon's answer has no job id");
+	if (request->detach && ctx->json)
+		return print_json(job, err);
+	if (request->detach) {
+		(void)puts(id); /* finish_output looks at the stream's state */
+		return finish_output(err);
+	}
+
+	return job_wait(&ctx->client, id, ret, err);
+}
+
+static int show_job(struct context *ctx, const json_t *finished, struct ct_error *err)
+{
+	if (!finished)
+		return 0;
+
+	return ctx->json ? print_json(finished, err) : print_built(finished, err);
+}
+
 static int run_template_build(struct context *ctx, struct ct_error *err)
 {
 	struct build_values v = { 0 };
-	_cleanup_json_ json_t *body = json_object(), *job = NULL, *finished = NULL;
+	_cleanup_json_ json_t *body = json_object(), *finished = NULL;
 
 	if (!body)
 		return -ENOMEM;
@@ -173,28 +211,12 @@ static int run_template_build(struct context *ctx, struct ct_error *err)
 		return r;
 
 	r = build_body(ctx->operands[0], &v, body, err);
+	if (r >= 0)
+		r = run_job(ctx, &(struct request){ "/v1/templates", body, v.detach }, &finished, err);
 	if (r < 0)
 		return r;
 
-	r = client_call(&ctx->client, "POST", "/v1/templates", body, &job, err);
-	if (r < 0)
-		return r;
-
-	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
-	if (str_empty(id))
-		return ct_error_kind_set(err, CT_ERROR_FAILED, -EBADMSG, "the daemon's answer has no job id");
-	if (v.detach && ctx->json)
-		return print_json(job, err);
-	if (v.detach) {
-		(void)puts(id); /* finish_output looks at the stream's state */
-		return finish_output(err);
-	}
-
-	r = job_wait(&ctx->client, id, &finished, err);
-	if (r < 0)
-		return r;
-
-	return ctx->json ? print_json(finished, err) : print_built(finished, err);
+	return show_job(ctx, finished, err);
 }
 
 static int template_path(const char *name, struct strbuf *path)
@@ -202,6 +224,114 @@ static int template_path(const char *name, struct strbuf *path)
 	(void)strbuf_puts(path, "/v1/templates"); /* failures are kept in the buffer */
 
 	return path_add_segment(path, name);
+}
+
+struct import_values {
+	const char *name;
+	const char *recipe;
+	bool detach;
+};
+
+static const struct option_row import_options[] = {
+	{ "name", 'n', OPTION_STRING, "NAME", "what the template is called (default: as the file)",
+	        offsetof(struct import_values, name) },
+	{ "recipe", 'r', OPTION_STRING, "RECIPE", "what the archive is like (default: as it says)",
+	        offsetof(struct import_values, recipe) },
+	{ "detach", 'd', OPTION_FLAG, NULL, "do not wait; prints the id of the job",
+	        offsetof(struct import_values, detach) },
+	{ 0 },
+};
+
+static int call_transfer(struct context *ctx, const char *name, const char *verb, struct request *request,
+        struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+	_cleanup_json_ json_t *finished = NULL;
+
+	int r = template_path(name, &path);
+	if (r >= 0)
+		r = strbuf_printf(&path, "/%s", verb);
+	if (r < 0)
+		return r;
+	request->path = path.data;
+
+	r = run_job(ctx, request, &finished, err);
+	if (r < 0)
+		return r;
+
+	return show_job(ctx, finished, err);
+}
+
+/* debian.tar.zst: debian */
+static char *name_of_file(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *base = slash ? slash + 1 : path;
+
+	return strndup(base, strcspn(base, "."));
+}
+
+static int import_body(const char *file, const struct import_values *v, json_t *body, struct ct_error *err)
+{
+	_cleanup_free_ char *absolute = realpath(file, NULL); /* the daemon has another working directory */
+
+	if (!absolute)
+		return ct_error_field(err, "file", "\"%s\": %m", file);
+	if (json_object_set_new(body, "file", json_string(absolute)) < 0)
+		return ct_error_field(err, "file", "\"%s\" is not UTF-8", absolute);
+	if (v->recipe && json_object_set_new(body, "recipe", json_string(v->recipe)) < 0)
+		return ct_error_field(err, "recipe", "\"%s\" is not UTF-8", v->recipe);
+
+	return 0;
+}
+
+static int run_template_import(struct context *ctx, struct ct_error *err)
+{
+	struct import_values v = { 0 };
+	_cleanup_free_ char *name = NULL, *spooled = NULL;
+	_cleanup_json_ json_t *body = json_object();
+	const char *file;
+
+	if (!body)
+		return -ENOMEM;
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+
+	file = ctx->operands[0];
+	if (str_eq(file, "-")) {
+		if (!v.name || v.detach)
+			return ct_error_field(err, "name",
+			        "standard input has no name and cannot be left behind: give --name, and no --detach");
+		r = spool_stdin(&spooled, err);
+		if (r < 0)
+			return r;
+		file = spooled;
+	}
+	name = v.name ? strdup(v.name) : name_of_file(file);
+	r = name ? import_body(file, &v, body, err) : -ENOMEM;
+	if (r >= 0)
+		r = call_transfer(ctx, name, "import", &(struct request){ NULL, body, v.detach }, err);
+	if (spooled)
+		(void)unlink(spooled); /* it has been read, or nobody wants it */
+	return r;
+}
+
+static int run_template_export(struct context *ctx, struct ct_error *err)
+{
+	_cleanup_free_ char *absolute = NULL;
+	_cleanup_json_ json_t *body = NULL;
+
+	int r = options_parse(ctx, NULL, NULL, err);
+	if (r < 0)
+		return r;
+
+	absolute = absolute_path(ctx->operands[1]);
+	body = absolute ? json_pack("{s:s}", "file", absolute) : NULL;
+	if (!body)
+		return ct_error_field(err, "file", "\"%s\" is not a path in UTF-8", ctx->operands[1]);
+
+	return call_transfer(ctx, ctx->operands[0], "export", &(struct request){ NULL, body, false }, err);
 }
 
 static int run_template_show(struct context *ctx, struct ct_error *err)
@@ -262,6 +392,28 @@ const struct command command_template_build = {
 	.completes = OPERAND_RECIPE,
 	.options = build_options,
 	.run = run_template_build,
+};
+
+const struct command command_template_import = {
+	.name = "template import",
+	.family = "template",
+	.operands = "FILE|-",
+	.summary = "Make a template from an archive of a root filesystem",
+	.min_operands = 1,
+	.max_operands = 1,
+	.options = import_options,
+	.run = run_template_import,
+};
+
+const struct command command_template_export = {
+	.name = "template export",
+	.family = "template",
+	.operands = "TEMPLATE FILE",
+	.summary = "Write a template to an archive",
+	.min_operands = 2,
+	.max_operands = 2,
+	.completes = OPERAND_TEMPLATE,
+	.run = run_template_export,
 };
 
 const struct command command_template_show = {

@@ -79,9 +79,9 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 	run -2 ctctl xyzzy
 	output_is 'ctctl: unknown command "xyzzy"; "ctctl help" lists them'
 	run -2 ctctl template biuld debian
-	output_is 'ctctl: unknown command "template biuld"; there are: list, build, show, remove, recipes'
+	output_is 'ctctl: unknown command "template biuld"; there are: list, build, import, export, show, remove, recipes'
 	run -2 ctctl template
-	output_is 'ctctl: template needs one of: list, build, show, remove, recipes'
+	output_is 'ctctl: template needs one of: list, build, import, export, show, remove, recipes'
 	run -2 ctctl create --templat=x --hostnam y --memroy 1G
 	output_is 'ctctl: unknown option "--memroy"; did you mean --memory?'
 	run -2 ctctl stop --ti web1

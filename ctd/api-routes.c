@@ -43,6 +43,8 @@ const struct api_route api_routes[] = {
 	{ "POST", "/v1/templates", "templateBuild", true, api_template_build },
 	{ "GET", "/v1/templates/{name}", "templateShow", false, api_template_show },
 	{ "DELETE", "/v1/templates/{name}", "templateRemove", true, api_template_remove },
+	{ "POST", "/v1/templates/{name}/import", "templateImport", true, api_template_import },
+	{ "POST", "/v1/templates/{name}/export", "templateExport", true, api_template_export },
 	{ "GET", "/v1/recipes", "recipeList", false, api_recipe_list },
 
 	{ "GET", "/v1/plans", "planList", false, api_plan_list },

@@ -39,6 +39,8 @@ API_HANDLER(api_template_list);
 API_HANDLER(api_template_build);
 API_HANDLER(api_template_show);
 API_HANDLER(api_template_remove);
+API_HANDLER(api_template_import);
+API_HANDLER(api_template_export);
 API_HANDLER(api_recipe_list);
 
 API_HANDLER(api_job_list);

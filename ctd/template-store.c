@@ -27,6 +27,11 @@ void template_tmp_name(int64_t job_id, char ret[static TEMPLATE_TMP_SIZE])
 	(void)snprintf(ret, TEMPLATE_TMP_SIZE, "build-%lld", (long long)job_id); /* fits */
 }
 
+bool template_is_made_by(const struct job *job)
+{
+	return job->type == &verb_template_build || job->type == &verb_template_import;
+}
+
 bool template_tmp_is_open(const struct manager *m, const char *name)
 {
 	char own[TEMPLATE_TMP_SIZE];
@@ -35,7 +40,7 @@ bool template_tmp_is_open(const struct manager *m, const char *name)
 	LIST_FOREACH(job, &m->jobs.open, open_entry)
 	{
 		template_tmp_name(job->row.id, own);
-		if (job->type == &verb_template_build && str_eq(own, name))
+		if (template_is_made_by(job) && str_eq(own, name))
 			return true;
 	}
 	return false;

@@ -9,13 +9,22 @@
 #include "base/error.h"
 #include "ctd/store.h"
 
+struct job;
 struct manager;
 
 /* "build-N": where job N builds below the store's tmp/. */
 #define TEMPLATE_TMP_SIZE 32
 void template_tmp_name(int64_t job_id, char ret[static TEMPLATE_TMP_SIZE]);
+/* Whether it builds or imports one. */
+bool template_is_made_by(const struct job *job);
 /* Whether a name in tmp/ is that of an open job. */
 bool template_tmp_is_open(const struct manager *m, const char *name);
+
+/* The life of such a job (verbs-template.c): run with the verb of the worker, free. */
+int template_make(struct job *job, const char *worker_verb);
+void template_make_free(struct job *job);
+/* One at a time for one name. */
+int template_check_not_made(const struct manager *m, const char *name, struct ct_error *err);
 
 /* A build has ended: its directory tmp/TMP becomes templates/DIGEST (or is left to the sweeper if that is
  * there already), and the name points to it. */

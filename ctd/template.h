@@ -18,5 +18,8 @@ struct template_meta {
 	char **run_masks;             /* systemd units to mask in /run, NULL-ended */
 	int stop_signal; /* of a clean stop, sent to init: SIGRTMIN+3 for systemd, SIGUSR2 for busybox */
 };
+/* In the archive of a template that was exported, at the root of it. */
+#define TEMPLATE_META_FILE ".ctd-template.json"
+
 void template_meta_done(struct template_meta *meta);
 int template_meta_from_json(const char *text, struct template_meta *ret, struct ct_error *err);

@@ -122,12 +122,13 @@ static void build_cancel(struct job *job)
 		worker_cancel(job->data);
 }
 
-static void build_free(struct job *job)
+void template_make_free(struct job *job)
 {
 	worker_free(TAKE_PTR(job->data));
 }
 
-static int build_run(struct job *job)
+/* Gives the worker what it needs to make a template in tmp/. */
+int template_make(struct job *job, const char *verb)
 {
 	static const struct worker_ops ops = { .progress = build_progress, .done = build_done };
 	const struct manager *m = job->manager;
@@ -140,11 +141,11 @@ static int build_run(struct job *job)
 	if (!params || json_object_set_new(params, "recipes", json_string(m->conf.recipe_dir)) < 0 ||
 	        json_object_set_new(params, "store", json_sprintf("%s/fs", m->conf.state_dir)) < 0 ||
 	        json_object_set_new(params, "tmp", json_string(tmp)) < 0 ||
-	        json_object_set_new(params, "base_id", json_integer(manager_base_id(m, 0))) < 0)
+	        (job->type == &verb_template_build &&
+	                json_object_set_new(params, "base_id", json_integer(manager_base_id(m, 0))) < 0))
 		return ct_error_set(&job->error, -ENOMEM, "template", "out of memory");
 
-	r = worker_start(m->event, m->conf.worker, "template-build", TAKE_PTR(params), &ops, job, &worker,
-	        &job->error);
+	r = worker_start(m->event, m->conf.worker, verb, TAKE_PTR(params), &ops, job, &worker, &job->error);
 	if (r < 0)
 		return r;
 	job->data = worker;
@@ -152,18 +153,23 @@ static int build_run(struct job *job)
 	return 0;
 }
 
+static int build_run(struct job *job)
+{
+	return template_make(job, "template-build");
+}
+
 const struct job_type verb_template_build = {
-	.verb = "template-build", .run = build_run, .free = build_free
+	.verb = "template-build", .run = build_run, .free = template_make_free
 };
 
-static int check_not_building(const struct manager *m, const char *name, struct ct_error *err)
+int template_check_not_made(const struct manager *m, const char *name, struct ct_error *err)
 {
 	const struct job *job;
 
 	LIST_FOREACH(job, &m->jobs.open, open_entry)
-	if (job->type == &verb_template_build && str_eq(job->row.object, name))
+	if (template_is_made_by(job) && str_eq(job->row.object, name))
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
-		        "template \"%s\" is being built already, by job %lld", name, (long long)job->row.id);
+		        "template \"%s\" is being made already, by job %lld", name, (long long)job->row.id);
 	return 0;
 }
 
@@ -182,7 +188,7 @@ static int check_request(const struct manager *m, struct request *in, struct ct_
 	if (r >= 0)
 		r = recipe_source_check(&in->source, err);
 	if (r >= 0)
-		r = check_not_building(m, in->name, err);
+		r = template_check_not_made(m, in->name, err);
 	return r;
 }
 

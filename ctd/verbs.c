@@ -17,5 +17,7 @@ const struct job_type *const job_types[] = {
 	&verb_set,
 	&verb_autostart,
 	&verb_template_build,
+	&verb_template_export,
+	&verb_template_import,
 	NULL,
 };

@@ -12,7 +12,8 @@ struct container;
 struct manager;
 
 extern const struct job_type verb_create, verb_start, verb_stop, verb_restart, verb_kill, verb_freeze,
-        verb_thaw, verb_destroy, verb_rename, verb_set, verb_plan_set, verb_autostart, verb_template_build;
+        verb_thaw, verb_destroy, verb_rename, verb_set, verb_plan_set, verb_autostart, verb_template_build,
+        verb_template_export, verb_template_import;
 
 /* A container whose init asked for it is started again; too quick ones after a pause. */
 void verb_reboot(struct container *c);

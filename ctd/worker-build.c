@@ -50,28 +50,40 @@ static const struct json_field fields[] = {
 struct build {
 	struct params in;
 	struct recipe recipe;
-	int tmp_fd, build_fd, root_fd;
+	struct build_dirs dirs;
 };
 
-static int open_dirs(struct build *b, struct ct_error *err)
+int build_dirs_make(const char *store, const char *name, struct build_dirs *dirs, struct ct_error *err)
 {
-	_cleanup_free_ char *path = str_printf("%s/tmp", b->in.store);
+	_cleanup_free_ char *path = str_printf("%s/tmp", store);
 
-	b->tmp_fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-	if (b->tmp_fd < 0)
+	if (recipe_check_name(name, NULL) < 0) /* the same characters: a single plain component */
+		return ct_error_field(err, "tmp", "tmp must be a plain name");
+	dirs->tmp_fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	if (dirs->tmp_fd < 0)
 		return ct_error_set(err, path ? -errno : -ENOMEM, "build", "cannot open \"%s/tmp\": %s",
-		        b->in.store, strerror(errno));
-	if (mkdirat(b->tmp_fd, b->in.tmp, 0700) < 0)
-		return ct_error_set(err, -errno, "build", "cannot make \"%s/tmp/%s\": %s", b->in.store,
-		        b->in.tmp, strerror(errno));
-	b->build_fd = openat(b->tmp_fd, b->in.tmp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (b->build_fd < 0 || mkdirat(b->build_fd, "root", 0755) < 0)
+		        store, strerror(errno));
+	if (mkdirat(dirs->tmp_fd, name, 0700) < 0)
+		return ct_error_set(
+		        err, -errno, "build", "cannot make \"%s/tmp/%s\": %s", store, name, strerror(errno));
+	dirs->build_fd = openat(dirs->tmp_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dirs->build_fd < 0 || mkdirat(dirs->build_fd, "root", 0755) < 0)
 		return ct_error_set(err, -errno, "build", "cannot make a directory for the new root: %s",
 		        strerror(errno));
-	b->root_fd = openat(b->build_fd, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (b->root_fd < 0)
+	dirs->root_fd = openat(dirs->build_fd, "root", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dirs->root_fd < 0)
 		return ct_error_set(err, -errno, "build", "cannot open the new root: %s", strerror(errno));
 	return 0;
+}
+
+void build_dirs_done(struct build_dirs *dirs, const char *name, bool remove)
+{
+	if (remove && dirs->build_fd >= 0)
+		(void)remove_tree_at(dirs->tmp_fd, name); /* else the sweeper does */
+	(void)fd_close(dirs->root_fd);
+	(void)fd_close(dirs->build_fd);
+	(void)fd_close(dirs->tmp_fd);
+	*dirs = BUILD_DIRS_INIT;
 }
 
 static int fill(struct build *b, struct ct_error *err)
@@ -80,8 +92,8 @@ static int fill(struct build *b, struct ct_error *err)
 		.recipe = &b->recipe,
 		.source = b->in.source,
 		.base_id = (uint32_t)b->in.base_id,
-		.build_fd = b->build_fd,
-		.root_fd = b->root_fd,
+		.build_fd = b->dirs.build_fd,
+		.root_fd = b->dirs.root_fd,
 	};
 
 	switch (b->recipe.builder) {
@@ -95,16 +107,17 @@ static int fill(struct build *b, struct ct_error *err)
 	return 0;
 }
 
-static int apply_steps(struct build *b, struct ct_error *err)
+int build_apply_steps(
+        const struct recipe *recipe, const char *recipes, const struct build_dirs *dirs, struct ct_error *err)
 {
-	_cleanup_free_ char *path = str_printf("%s/%s/files", b->in.recipes, b->recipe.name);
+	_cleanup_free_ char *path = str_printf("%s/%s/files", recipes, recipe->name);
 	_cleanup_close_ int files = -1;
 
 	if (!path)
 		return ct_error_set(err, -ENOMEM, "build", "out of memory");
 	files = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* a recipe may have none */
 	worker_progress(90, "adding the recipe's files");
-	return recipe_apply(&b->recipe, files, b->root_fd, err);
+	return recipe_apply(recipe, files, dirs->root_fd, err);
 }
 
 /* The value of KEY="value" in os-release(5); NULL if there is none. */
@@ -123,6 +136,16 @@ static char *os_release_value(const char *text, const char *key)
 	return NULL;
 }
 
+char *build_os_release(const struct build_dirs *dirs, const char *key)
+{
+	_cleanup_close_ int fd = open_in_root(dirs->root_fd, "/etc/os-release", O_RDONLY | O_NONBLOCK, 0);
+	char text[4096];
+	ssize_t n = fd < 0 ? 0 : read_all(fd, text, sizeof(text) - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return os_release_value(text, key);
+}
+
 static json_t *list_json(char *const *words)
 {
 	json_t *array = json_array();
@@ -133,46 +156,42 @@ static json_t *list_json(char *const *words)
 	return array;
 }
 
-static int make_metadata(struct build *b, json_t **ret, struct ct_error *err)
+int build_metadata(
+        const struct recipe *recipe, const struct build_dirs *dirs, json_t **ret, struct ct_error *err)
 {
-	_cleanup_free_ char *os_release = NULL, *id = NULL, *version = NULL, *text = NULL;
-	_cleanup_close_ int fd = open_in_root(b->root_fd, "/etc/os-release", O_RDONLY | O_NONBLOCK, 0);
-	const struct recipe *recipe = &b->recipe;
-	struct template_meta meta = { 0 };
+	_cleanup_free_ char *id = recipe->distribution ? NULL : build_os_release(dirs, "ID");
+	_cleanup_free_ char *version = recipe->release ? NULL : build_os_release(dirs, "VERSION_ID");
 	_cleanup_json_ json_t *object = NULL;
-	char data[4096];
-	ssize_t n = fd < 0 ? 0 : read_all(fd, data, sizeof(data) - 1);
-	int r;
 
-	os_release = strndup(data, n > 0 ? (size_t)n : 0);
-	id = recipe->distribution || !os_release ? NULL : os_release_value(os_release, "ID");
-	version = recipe->release || !os_release ? NULL : os_release_value(os_release, "VERSION_ID");
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "recipe", recipe->name, "distribution", recipe->distribution ?: id ?: "",
 		"release", recipe->release ?: version ?: "", "init", list_json(recipe->init), "env", list_json(recipe->env), "run_masks",
 		list_json(recipe->run_masks), "stop_signal", recipe->stop_signal);
-	text = object ? json_dumps(object, JSON_COMPACT) : NULL;
-	if (!text)
+	if (!object)
 		return ct_error_set(err, -EINVAL, "build",
 		        "cannot make the metadata: /etc/os-release of the new root is not UTF-8");
-
-	r = template_meta_from_json(text, &meta, err);
-	template_meta_done(&meta);
-	if (r >= 0)
-		*ret = json_incref(object);
-	return r;
+	*ret = json_incref(object);
+	return 0;
 }
 
-/* Where there is no init, no container will start: say so now. */
-static int check_init(struct build *b, struct ct_error *err)
+/* As the daemon will read it. Where there is no init, no container will start: say so now. */
+static int check_metadata(const struct build_dirs *dirs, const json_t *metadata, struct ct_error *err)
 {
-	_cleanup_close_ int fd = open_in_root(b->root_fd, b->recipe.init[0], O_PATH, 0);
+	_cleanup_free_ char *text = json_dumps(metadata, JSON_COMPACT);
+	struct template_meta meta = { 0 };
+	_cleanup_close_ int fd = -1;
 	struct stat st;
+	int r;
 
+	r = text ? template_meta_from_json(text, &meta, err)
+	         : ct_error_set(err, -ENOMEM, "build", "out of memory");
+	if (r < 0)
+		return r;
+	fd = open_in_root(dirs->root_fd, meta.init[0], O_PATH, 0);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-		return ct_error_set(err, -ENOENT, "build",
-		        "the new root has no program \"%s\", which the recipe names as init",
-		        b->recipe.init[0]);
-	return 0;
+		r = ct_error_set(err, -ENOENT, "build",
+		        "the new root has no program \"%s\", which shall be its init", meta.init[0]);
+	template_meta_done(&meta);
+	return r;
 }
 
 struct usage {
@@ -204,28 +223,25 @@ static int add_usage(int dir_fd, struct usage *usage, unsigned depth)
 	return r;
 }
 
-static int finish(struct build *b, json_t **ret, struct ct_error *err)
+int build_finish(const struct build_dirs *dirs, json_t *metadata, json_t **ret, struct ct_error *err)
 {
-	_cleanup_json_ json_t *metadata = NULL;
 	struct usage usage = { 0 };
 	char digest[65];
 	int r, fd;
 
-	r = check_init(b, err);
-	if (r >= 0)
-		r = make_metadata(b, &metadata, err);
+	r = check_metadata(dirs, metadata, err);
 	if (r < 0)
 		return r;
 
 	worker_progress(95, "syncing and computing the digest");
-	if (syncfs(b->root_fd) < 0)
+	if (syncfs(dirs->root_fd) < 0)
 		return ct_error_set(err, -errno, "build", "cannot sync the new root: %s", strerror(errno));
-	r = tree_digest(b->root_fd, digest, err);
+	r = tree_digest(dirs->root_fd, digest, err);
 	if (r >= 0)
 		r = worker_check(err);
 	if (r < 0)
 		return r;
-	fd = openat(b->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(dirs->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = fd < 0 ? -errno : add_usage(fd, &usage, 0);
 	if (r < 0)
 		return ct_error_set(err, r, "build", "cannot measure the new root: %s", strerror(-r));
@@ -237,41 +253,38 @@ static int finish(struct build *b, json_t **ret, struct ct_error *err)
 
 static int build(struct build *b, json_t **ret, struct ct_error *err)
 {
+	_cleanup_json_ json_t *metadata = NULL;
 	int r;
 
 	r = recipe_load(b->in.recipes, b->in.recipe, &b->recipe, err);
 	if (r >= 0)
 		r = recipe_source_check(&b->in.source, err);
 	if (r >= 0)
-		r = open_dirs(b, err);
+		r = build_dirs_make(b->in.store, b->in.tmp, &b->dirs, err);
 	if (r >= 0)
 		r = fill(b, err);
 	if (r >= 0)
 		r = worker_check(err);
 	if (r >= 0)
-		r = apply_steps(b, err);
+		r = build_apply_steps(&b->recipe, b->in.recipes, &b->dirs, err);
 	if (r >= 0)
-		r = finish(b, ret, err);
+		r = build_metadata(&b->recipe, &b->dirs, &metadata, err);
+	if (r >= 0)
+		r = build_finish(&b->dirs, metadata, ret, err);
 	return r;
 }
 
 int worker_template_build(const json_t *params, json_t **ret, struct ct_error *err)
 {
-	struct build b = { .tmp_fd = -1, .build_fd = -1, .root_fd = -1 };
+	struct build b = { .dirs = BUILD_DIRS_INIT };
 	int r;
 
 	r = json_read(params, fields, &b.in, err);
 	if (r < 0)
 		return r;
-	if (recipe_check_name(b.in.tmp, NULL) < 0) /* the same characters: a single plain component */
-		return ct_error_field(err, "tmp", "tmp must be a plain name");
 	r = build(&b, ret, err);
-	if (r < 0 && b.build_fd >= 0)
-		(void)remove_tree_at(b.tmp_fd, b.in.tmp); /* else the sweeper does */
 
+	build_dirs_done(&b.dirs, b.in.tmp, r < 0);
 	recipe_done(&b.recipe);
-	(void)fd_close(b.root_fd);
-	(void)fd_close(b.build_fd);
-	(void)fd_close(b.tmp_fd);
 	return r;
 }

@@ -55,9 +55,10 @@ static int keep_fds(int archive_fd, int root_fd, int result_fd)
 	return syscall(SYS_close_range, 5, ~0U, 0) < 0 ? -errno : 0;
 }
 
-__attribute__((noreturn)) static void run(int archive_fd, int root_fd, int result_fd, pid_t parent)
+__attribute__((noreturn)) static void run(
+        int archive_fd, int root_fd, uint64_t max_bytes, int result_fd, pid_t parent)
 {
-	const struct extract_options options = { .skip_devices = true };
+	const struct extract_options options = { .skip_devices = true, .max_bytes = max_bytes };
 	struct answer answer = { 0 };
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent ||
@@ -69,7 +70,8 @@ __attribute__((noreturn)) static void run(int archive_fd, int root_fd, int resul
 	_exit(write_all(4, &answer, sizeof(answer)) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-int extractor_start(int archive_fd, int root_fd, struct extractor *ret, struct ct_error *err)
+int extractor_start(
+        int archive_fd, int root_fd, uint64_t max_bytes, struct extractor *ret, struct ct_error *err)
 {
 	pid_t parent = getpid(), pid;
 	int fds[2], pidfd = -1;
@@ -78,7 +80,7 @@ int extractor_start(int archive_fd, int root_fd, struct extractor *ret, struct c
 		return ct_error_set(err, -errno, "extract", "cannot make a pipe: %s", strerror(errno));
 	pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, &pidfd, 0, 0); /* a fork with a pidfd */
 	if (pid == 0)
-		run(archive_fd, root_fd, fds[1], parent);
+		run(archive_fd, root_fd, max_bytes, fds[1], parent);
 	(void)close(fds[1]);
 	if (pid < 0) {
 		int r = -errno;

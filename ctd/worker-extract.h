@@ -13,8 +13,9 @@ struct extractor {
 };
 #define EXTRACTOR_INIT ((struct extractor){ .pidfd = -1, .result_fd = -1 })
 
-/* Both fds stay the caller's. */
-int extractor_start(int archive_fd, int root_fd, struct extractor *ret, struct ct_error *err);
+/* Both fds stay the caller's. max_bytes: of what comes out, 0: as extract.h says. */
+int extractor_start(
+        int archive_fd, int root_fd, uint64_t max_bytes, struct extractor *ret, struct ct_error *err);
 int extractor_wait(struct extractor *extractor, struct extract_result *ret, struct ct_error *err);
 /* Kills it. */
 void extractor_done(struct extractor *extractor);

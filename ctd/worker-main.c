@@ -37,6 +37,8 @@
 static const struct worker_verb verbs[] = {
 	{ "store-sweep", worker_store_sweep },
 	{ "template-build", worker_template_build },
+	{ "template-export", worker_template_export },
+	{ "template-import", worker_template_import },
 };
 
 /* The signalfd is the one thing that all of the program shares. */
@@ -143,7 +145,8 @@ static int run(const char *name, json_t **ret, struct ct_error *err)
 		return r;
 	}
 	return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
-	        "ct-worker knows store-sweep and template-build, not \"%.40s\"", name);
+	        "ct-worker knows store-sweep, template-build, template-export and template-import, not \"%.40s\"",
+	        name);
 }
 
 int main(int argc, char **argv)
@@ -154,7 +157,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 || str_eq(argv[1], "--help")) {
 		(void)fputs(
-		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: store-sweep, template-build.\n",
+		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: store-sweep, template-build, template-export,\ntemplate-import.\n",
 		        argc == 2 ? stdout : stderr);
 		return argc == 2 ? EXIT_SUCCESS : 2;
 	}

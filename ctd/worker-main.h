@@ -23,4 +23,6 @@ int worker_stop_fd(void);
 int worker_check(struct ct_error *err);
 
 int worker_store_sweep(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_template_export(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_template_import(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_template_build(const json_t *params, json_t **ret, struct ct_error *err);

@@ -208,12 +208,33 @@ static int archive_start(struct archiving *a, int archive_fd, struct ct_error *e
 	return 0;
 }
 
-int archive_tree(int root_fd, int archive_fd, struct ct_error *err)
+static int archive_note(struct archiving *a, const struct archive_note *note, struct ct_error *err)
+{
+	CLEANUP(entry_freep) struct archive_entry *to = archive_entry_new();
+	_cleanup_free_ char *path = str_printf("./%s", note->name);
+	size_t len = strlen(note->text);
+
+	if (!to || !path)
+		return ct_error_set(err, -ENOMEM, "archive", "out of memory");
+	archive_entry_copy_pathname(to, path);
+	archive_entry_set_mode(to, S_IFREG | 0600);
+	archive_entry_set_size(to, (la_int64_t)len);
+
+	if (archive_write_header(a->archive, to) < ARCHIVE_OK ||
+	        archive_write_data(a->archive, note->text, len) < 0)
+		return archive_failed(a->archive, "write the archive", err);
+
+	return 0;
+}
+
+int archive_tree_noted(int root_fd, const struct archive_note *note, int archive_fd, struct ct_error *err)
 {
 	CLEANUP(archiving_done) struct archiving a = { 0 };
 	int r;
 
 	r = archive_start(&a, archive_fd, err);
+	if (r >= 0 && note)
+		r = archive_note(&a, note, err);
 	if (r < 0)
 		return r;
 
@@ -225,4 +246,9 @@ int archive_tree(int root_fd, int archive_fd, struct ct_error *err)
 		return archive_failed(a.archive, "finish the archive", err);
 
 	return 0;
+}
+
+int archive_tree(int root_fd, int archive_fd, struct ct_error *err)
+{
+	return archive_tree_noted(root_fd, NULL, archive_fd, err);
 }

@@ -36,5 +36,11 @@ int extract_archive(int archive_fd, int root_fd, const struct extract_options *o
 /* The other way: a tar (zstd) of a tree with numeric ids and xattrs, without device nodes. */
 int archive_tree(int root_fd, int archive_fd, struct ct_error *err);
 
+/* A file of text that stands before the tree in its archive, at the root of it, and is not in the tree. */
+struct archive_note {
+	const char *name, *text;
+};
+int archive_tree_noted(int root_fd, const struct archive_note *note, int archive_fd, struct ct_error *err);
+
 /* The digest of a tree that is on disk; as in extract_result. */
 int tree_digest(int root_fd, char digest[static 65], struct ct_error *err);

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Files that the daemon shall read and write, by name. */
+#pragma once
+
+#include "base/error.h"
+
+/* Copies standard input to a new file, 0600, in $TMPDIR or /var/tmp; *ret is its path, removed and freed by
+ * the caller. */
+int spool_stdin(char **ret, struct ct_error *err);
+/* The path as seen from the root directory; it need not exist. NULL: out of memory, or we are nowhere. */
+char *absolute_path(const char *path);
