@@ -41,13 +41,12 @@ sweep()
 	[ "$status" -eq 0 ]
 }
 
+# Calls are made to fail only. One that is told a success it has not had, of unshare for one, would go on in the wrong namespace; but a
+# filter or a capability that is not there harms nobody.
 @test "the judge sees a container that is not confined" {
-	# the second filter of seccomp's is the container's; that this run reports it as loaded is strace's doing
 	run strace -f -o /dev/null -e trace=seccomp -e inject=seccomp:retval=0 "$ONCE" "$PROBE"
 	[ "$status" -eq 4 ]
-	run strace -f -o /dev/null -e trace=capset -e inject=capset:retval=0 "$ONCE" "$PROBE"
-	[ "$status" -eq 0 ] # the bounding set has it all the same
-	run strace -f -o /dev/null -e trace=mount -e inject=mount:retval=0 "$ONCE" "$PROBE"
+	run strace -f -o /dev/null -e trace=prctl -e inject=prctl:retval=0 "$ONCE" "$PROBE"
 	[ "$status" -eq 4 ]
 }
 
