@@ -21,6 +21,7 @@
 #include "ctd/autostart.h"
 #include "ctd/events.h"
 #include "ctd/exec.h"
+#include "ctd/idle.h"
 #include "ctd/ids.h"
 #include "ctd/operate.h"
 #include "ctd/recover.h"
@@ -191,6 +192,8 @@ static int manager_open(struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = autostart_new(m, &m->autostart, err);
 	if (r >= 0)
+		r = idle_new(m, &m->idle, err);
+	if (r >= 0)
 		r = open_http(m, err);
 	return r;
 }
@@ -237,6 +240,7 @@ void manager_free(struct manager *m)
 	jobs_abandon(m);
 	events_free(m);
 	autostart_free(m->autostart);
+	idle_free(m->idle);
 	http_free(m->http);
 	attach_free(m->attach);
 	exec_consoles_free(m);

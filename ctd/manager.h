@@ -52,6 +52,7 @@ struct manager {
 	LIST_HEAD(, event_wait) event_waits; /* events.c */
 	struct sweeper *sweeper;
 	struct autostart *autostart;
+	struct idle *idle;
 	sd_event_source *respawn_timer; /* the next attempt to get a keeper back */
 };
 

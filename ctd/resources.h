@@ -38,8 +38,9 @@ struct resources {
 	struct placement placement;
 	int files[_FILE_MAX]; /* -1: not open, -2: this kernel has none */
 	sd_event_source *oom;
-	uint64_t oom_kills;  /* as last told */
-	uint64_t idle_bytes; /* given back by ctd/idle.c since the start */
+	uint64_t oom_kills; /* as last told */
+	/* ctd/idle.c: what was given back, pressure when it was seen last, when to look again. */
+	uint64_t idle_bytes, idle_pressure, idle_seen_usec, idle_next_usec, idle_pause_usec;
 };
 
 /* ---- asking ---- */
