@@ -175,6 +175,33 @@ static enum outcome check_mmdebstrap(const struct host *h, struct finding *f)
 	return check_program("mmdebstrap", "only the tiny template can be built", f);
 }
 
+static enum outcome check_weights(const struct host *h, struct finding *f)
+{
+	char disk[64];
+
+	switch (node_weights(h->manager)) {
+	case NODE_WEIGHTS_COST: SAY(f, "io.cost weighs the disk below the store"); return OUTCOME_OK;
+	case NODE_WEIGHTS_BFQ: SAY(f, "the scheduler bfq weighs the disk below the store"); return OUTCOME_OK;
+	case NODE_WEIGHTS_NONE: break;
+	}
+	SAY(f, "nothing weighs the disk below the store: io_weight is refused");
+	REMEDY(f,
+	        "modprobe bfq; echo bfq > /sys/block/%s/queue/scheduler; or enable io.cost, see ct-limits(7)",
+	        node_disk_name(&h->manager->node, disk));
+	return OUTCOME_WARNING;
+}
+
+static enum outcome check_pressure(const struct host *h, struct finding *f)
+{
+	if (access("/proc/pressure/memory", R_OK) == 0) {
+		SAY(f, "pressure is accounted");
+		return OUTCOME_OK;
+	}
+	SAY(f, "no pressure accounting: time spent waiting is not shown, idle memory not taken back");
+	REMEDY(f, "boot with psi=1");
+	return OUTCOME_WARNING;
+}
+
 static enum outcome check_resource(const struct host *h, struct finding *f)
 {
 	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1) {
@@ -199,6 +226,8 @@ static const struct {
 	{ "store", check_disk },
 	{ "quota", check_quota },
 	{ "image", check_image },
+	{ "weights", check_weights },
+	{ "pressure", check_pressure },
 	{ "filter", check_filter },
 	{ "uplink", check_uplink },
 	{ "mmdebstrap", check_mmdebstrap },

@@ -174,6 +174,25 @@ static int check_room(struct container *c, const struct limit_file *f, const cha
 	        format_size(is, sizeof(is), used), format_size(wanted, sizeof(wanted), max));
 }
 
+/* The kernel does not let a cpuset with tasks become empty again, which would mean "all": all are named. */
+static int all_instead(
+        struct container *c, const struct limit_file *f, struct strbuf *wanted, struct ct_error *err)
+{
+	_cleanup_free_ char *all = NULL;
+	char name[40];
+	int r;
+
+	if (!str_eq(f->controller, "cpuset"))
+		return 0;
+	(void)snprintf(name, sizeof(name), "%s.effective", f->name);
+	r = read_file_at(c->manager->cgroup.fd, name, TEXT_MAX, &all, NULL);
+	if (r < 0)
+		return fail_write(c, f, name, r, err);
+	all[strcspn(all, "\n")] = '\0';
+	strbuf_reset(wanted);
+	return strbuf_puts(wanted, all);
+}
+
 /* 1: it was written, 0: it held that already. */
 static int bring(
         struct container *c, const struct limit_file *f, const struct limits_context *x, struct ct_error *err)
@@ -192,8 +211,10 @@ static int bring(
 		return 0; /* the host has it not, and nobody asked for it */
 	if (r < 0)
 		return fail_write(c, f, wanted.data, r, err);
-	if (is_same(f, is, wanted.data))
-		return 0;
+	if (neutral && *is)
+		r = all_instead(c, f, &wanted, err);
+	if (r < 0 || is_same(f, is, wanted.data))
+		return r;
 
 	r = check_room(c, f, wanted.data, err);
 	if (r >= 0 && str_eq(name, "cpu.max"))
