@@ -125,7 +125,7 @@ cg_of_any() # the one container's cgroup, while no ctd runs
 @test "plans: made, taken, changed with who is affected, and not removed while somebody has them" {
 	ctctl plan create small --cgroups 10 --ptys 20
 	refused 4 "already" plan create small --cgroups 1
-	refused 2 "cannot be in a plan" plan create bad --hostname x
+	refused 2 "cannot be in a plan" plan create bad hostname=x
 	refused 3 "no plan" create p0 --template tiny --plan nothing
 	ctctl create p1 --template tiny --plan small --start
 	ctctl create p2 --template tiny --plan small --ptys 99

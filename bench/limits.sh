@@ -1,0 +1,106 @@
+#!/bin/bash
+# For each limit: what was asked, what was measured, the error. Needs root, a host with the controllers in cgroup v2, project quota below
+# /var/tmp; elsewhere what is refused is printed as refused.
+#	usage: bench/limits.sh BUILD      (in the lab: test/lab/lab exec --build BUILD -- bench/limits.sh '$CTD_BUILD')
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export CTD_BUILD=${1:-${CTD_BUILD:-build}} LAB_FLAVOUR=${LAB_FLAVOUR:-bench}
+# shellcheck source=test/lib.bash
+. test/lib.bash
+
+SECONDS_EACH=${SECONDS_EACH:-15}
+trap 'ctd_teardown >/dev/null 2>&1' EXIT
+ctd_setup "" || exit 1
+tiny_template >/dev/null || exit 1
+CTCTL=$(ctd_program ctctl)
+CG=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)
+
+printf '%-22s %14s %14s %9s\n' LIMIT ASKED MEASURED ERROR
+
+line() # LIMIT ASKED MEASURED
+{
+	awk -v l="$1" -v a="$2" -v m="$3" 'BEGIN { printf "%-22s %14d %14d %+8.2f%%\n", l, a, m, (m - a) / a * 100 }'
+}
+
+# new OPTION...: a container "b", or a line that says why not
+new()
+{
+	local answer
+	ctctl destroy b --force >/dev/null 2>&1
+	if ! answer=$(ctctl create b --template tiny --start --json "$@" 2>&1); then
+		printf '%-22s refused: %s\n' "${1#--}" "${answer#ctctl: }"
+		return 1
+	fi
+	cg=$CG/c-$(jq -r .ctid <<<"$answer")
+}
+
+behind() # SCRIPT
+{
+	"$CTCTL" exec b -- sh -c "$1" </dev/null >/dev/null 2>&1 &
+	sleep 3
+}
+
+number() # FILE KEY, summed over devices
+{
+	awk -v k="$2" '{ for (i = 1; i <= NF; i++) { if ($i == k) n += $(i + 1); if (index($i, k "=") == 1) n += substr($i, length(k) + 2) } }
+		END { printf "%d\n", n }' "$cg/$1"
+}
+
+rate() # FILE KEY
+{
+	local a b from to
+	a=$(number "$1" "$2") from=$(date +%s%6N)
+	sleep "$SECONDS_EACH"
+	b=$(number "$1" "$2") to=$(date +%s%6N)
+	echo $(((b - a) * 1000000 / (to - from)))
+}
+
+for milli in 100 500 1500; do
+	new --cpus "$(awk "BEGIN { print $milli / 1000 }")" || break
+	behind 'while :; do :; done & while :; do :; done'
+	line "cpus (us/s)" $((milli * 1000)) "$(rate cpu.stat usage_usec)"
+done
+
+if new --memory 64M --swap 0; then
+	ctctl exec b -- dd if=/dev/zero of=/dev/null bs=100M count=1 >/dev/null 2>&1
+	line "memory (peak)" $((64 << 20)) "$(cat "$cg/memory.peak")"
+fi
+
+if new --processes 50; then
+	behind 'i=0; while [ $i -lt 100 ]; do sleep 300 & i=$((i+1)); done'
+	line processes 50 "$(cat "$cg/pids.peak" 2>/dev/null || cat "$cg/pids.current")"
+fi
+
+if new --write-bps 4M; then
+	behind 'while :; do dd if=/dev/zero of=/f bs=256k count=200 oflag=direct conv=notrunc; done'
+	line "write_bps direct" $((4 << 20)) "$(rate io.stat wbytes)"
+fi
+if new --write-bps 4M --memory 64M; then
+	behind 'while :; do dd if=/dev/zero of=/f bs=1M count=100; done'
+	sleep 5
+	line "write_bps buffered" $((4 << 20)) "$(rate io.stat wbytes)"
+fi
+if new --read-bps 4M; then
+	ctctl exec b -- dd if=/dev/zero of=/f bs=1M count=40 >/dev/null 2>&1
+	behind 'sync; while :; do dd if=/f of=/dev/null bs=256k iflag=direct; done'
+	line "read_bps direct" $((4 << 20)) "$(rate io.stat rbytes)"
+fi
+if new --write-iops 40; then
+	behind 'while :; do dd if=/dev/zero of=/f bs=4k count=1000 oflag=direct conv=notrunc; done'
+	line write_iops 40 "$(rate io.stat wios)"
+fi
+if new --read-iops 40; then
+	ctctl exec b -- dd if=/dev/zero of=/f bs=1M count=8 >/dev/null 2>&1
+	behind 'sync; while :; do dd if=/f of=/dev/null bs=4k iflag=direct; done'
+	line read_iops 40 "$(rate io.stat rios)"
+fi
+
+if new --disk 64M; then
+	ctctl exec b -- sh -c 'dd if=/dev/zero of=/fill bs=4k; sync' >/dev/null 2>&1
+	line "disk (df)" $((64 << 10)) "$(ctctl exec b -- df -k / | awk 'END { print $2 }')"
+	line "disk (bytes held)" $((64 << 20)) "$(ctctl show b --json | jq .resources.disk.used)"
+fi
+if new --inodes 500; then
+	ctctl exec b -- sh -c 'i=0; while : >/n$i; do i=$((i+1)); done' >/dev/null 2>&1
+	line inodes 500 "$(ctctl show b --json | jq .resources.inodes.used)"
+fi

@@ -1,0 +1,199 @@
+#!/usr/bin/env bats
+# lab: script deadline=900
+# What is sold is what they get: each limit under load, by the kernel's own counters. The machine's clock is slow and uneven, so
+# everything is a ratio over some seconds, beside a neighbour that has no limit.
+load lib
+
+setup_file()
+{
+	ctd_setup
+	tiny_template
+	CTCTL=$(ctd_program ctctl)
+	CG=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)
+	export CTCTL CG
+}
+
+teardown_file()
+{
+	ctd_teardown
+}
+
+teardown()
+{
+	ctctl list --json | lib_names | while read -r name; do ctctl destroy "$name" --force; done
+	wait
+}
+
+# new NAME OPTION...: a container that runs; its cgroup's path is in $CTD_DIR/NAME.cg
+new()
+{
+	local name=$1
+	shift
+	ctctl create "$name" --template tiny --start --json "$@" | jq -r '"'"$CG"'/c-" + .ctid' >"$CTD_DIR/$name.cg"
+	[ -d "$(<"$CTD_DIR/$name.cg")" ]
+}
+
+holds() # NAME FILE: what the kernel has
+{
+	cat "$(<"$CTD_DIR/$1.cg")/$2"
+}
+
+# now COUNTER NAME FILE KEY: sets COUNTER to the number of the key in the cgroup's file (summed over devices), COUNTER_at to the time
+now()
+{
+	local path uptime
+	path=$(<"$CTD_DIR/$2.cg")/$3
+	eval "$1=$(awk -v k="$4" '{ for (i = 1; i <= NF; i++) { if ($i == k) n += $(i + 1); if (index($i, k "=") == 1) n += substr($i, length(k) + 2) } } END { print n + 0 }' "$path")"
+	read -r uptime _ </proc/uptime
+	eval "$1_at=$(((10#${uptime%.*} * 100 + 10#${uptime#*.}) * 10000))"
+}
+
+# rate SECONDS NAME FILE KEY: how much of it in a second
+rate()
+{
+	local a a_at b b_at
+	now a "$2" "$3" "$4"
+	sleep "$1"
+	now b "$2" "$3" "$4"
+	echo $(((b - a) * 1000000 / (b_at - a_at)))
+}
+
+# at_rate WANTED PERCENT SECONDS NAME FILE KEY: it is so, within some percent. A machine whose CPUs are taken away by its own host can
+# only lose time, so what is too little is measured again, up to six times; what is too much fails at once.
+at_rate()
+{
+	local wanted=$1 percent=$2 n measured
+	shift 2
+	for ((n = 0; n < 6; n++)); do
+		measured=$(rate "$@")
+		echo "$measured of $wanted"
+		[ "$measured" -le $((wanted + wanted * percent / 100)) ] || return 1
+		if [ "$measured" -ge $((wanted - wanted * percent / 100)) ]; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+# share_is WANTED PERCENT SECONDS NAME NAME FILE KEY: how many thousandths of the first's the second's use is
+share_is()
+{
+	local n a0 b0 a1 b1 share
+	for ((n = 0; n < 6; n++)); do
+		now a0 "$4" "$6" "$7"
+		now b0 "$5" "$6" "$7"
+		sleep "$3"
+		now a1 "$4" "$6" "$7"
+		now b1 "$5" "$6" "$7"
+		share=$(((b1 - b0) * 1000 / (a1 - a0 + 1)))
+		echo "$share of $1"
+		if [ "$share" -le $(($1 + $1 * $2 / 100)) ] && [ "$share" -ge $(($1 - $1 * $2 / 100)) ]; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+behind() # NAME SCRIPT: runs in the background
+{
+	"$CTCTL" exec "$1" -- sh -c "$2" </dev/null >/dev/null 2>&1 3>&- 4>&- &
+}
+
+seen() # NAME JQ: of its resources
+{
+	ctctl show "$1" --json | jq -r ".resources.$2"
+}
+
+@test "a CPU cap holds within 2 % beside a busy neighbour" {
+	new capped --cpus 0.5
+	new free
+	behind capped 'while :; do :; done'
+	behind free 'while :; do :; done'
+	sleep 3
+	at_rate 500000 2 15 capped cpu.stat usage_usec
+	[ "$(seen capped cpu.hits)" -gt 10 ]
+	[ "$(seen capped cpu.throttled_usec)" -gt 1000000 ]
+	ctctl set capped cpus=0.2
+	at_rate 200000 2 15 capped cpu.stat usage_usec
+}
+
+@test "weights 1:3 share a busy CPU within 10 %" {
+	new light --cpu-weight 100 --cpuset 1
+	new heavy --cpu-weight 300 --cpuset 1
+	behind light 'while :; do :; done'
+	behind heavy 'while :; do :; done'
+	sleep 3
+	share_is 3000 10 15 light heavy cpu.stat usage_usec
+}
+
+@test "bytes a second hold within 5 % for direct I/O, reads and writes" {
+	new io --write-bps 4M --read-bps 4M
+	behind io 'while :; do dd if=/dev/zero of=/f bs=256k count=200 oflag=direct conv=notrunc; done'
+	sleep 3
+	at_rate $((4 << 20)) 5 12 io io.stat wbytes
+	ctctl restart io --timeout 0
+	behind io 'while :; do dd if=/f of=/dev/null bs=256k iflag=direct; done'
+	sleep 3
+	at_rate $((4 << 20)) 5 12 io io.stat rbytes
+}
+
+@test "operations a second hold within 5 % for direct I/O, reads and writes" {
+	new io --write-iops 40 --read-iops 40
+	ctctl exec io -- dd if=/dev/zero of=/f bs=1M count=4 2>/dev/null
+	behind io 'while :; do dd if=/dev/zero of=/f bs=4k count=1000 oflag=direct conv=notrunc; done'
+	sleep 3
+	at_rate 40 5 12 io io.stat wios
+	ctctl restart io --timeout 0
+	behind io 'while :; do dd if=/f of=/dev/null bs=4k iflag=direct; done'
+	sleep 3
+	at_rate 40 5 12 io io.stat rios
+}
+
+@test "buffered writes are charged to who wrote, within 15 %" {
+	new buf --write-bps 4M --memory 64M
+	behind buf 'while :; do dd if=/dev/zero of=/f bs=1M count=100; done'
+	sleep 8
+	at_rate $((4 << 20)) 15 20 buf io.stat wbytes
+}
+
+@test "weights 1:3 share a busy disk within 10 %, by bfq; without a scheduler they are refused" {
+	local disk
+	run ctctl create none --template tiny --io-weight 300
+	[ "$status" -eq 5 ]
+	[[ "$output" == *bfq* ]]
+	disk=$(basename "$(findmnt -no SOURCE /)")
+	modprobe bfq
+	echo bfq >"/sys/block/$disk/queue/scheduler"
+	new light --io-weight 100
+	new heavy --io-weight 300
+	for c in light heavy; do
+		ctctl exec $c -- dd if=/dev/zero of=/f bs=1M count=32 2>/dev/null
+	done
+	sync
+	for c in light light heavy heavy; do
+		behind $c 'while :; do dd if=/f of=/dev/null bs=256k iflag=direct; done'
+	done
+	sleep 3
+	run share_is 3000 10 15 light heavy io.stat rbytes
+	ctctl stop light --timeout 0
+	ctctl stop heavy --timeout 0
+	ctctl destroy light
+	ctctl destroy heavy
+	echo none >"/sys/block/$disk/queue/scheduler"
+	echo "$output"
+	[ "$status" -eq 0 ]
+}
+
+@test "who spends all of inotify, ptys and control groups spends only his own" {
+	new greedy --inotify-instances 20 --ptys 5 --cgroups 4
+	new calm
+	# one of each for every try; what is left for the neighbour is what counts
+	ctctl exec greedy -- sh -c 'i=0; while [ $i -lt 30 ]; do mkdir /sys/fs/cgroup/g$i 2>/dev/null; i=$((i+1)); done' || true
+	[ "$(find "$(<"$CTD_DIR/greedy.cg")" -mindepth 1 -type d | wc -l)" -le 4 ]
+	ctctl exec calm -- mkdir /sys/fs/cgroup/mine
+	[ "$(ctctl exec greedy -- cat /proc/sys/user/max_inotify_instances)" = 20 ]
+	ctctl exec greedy -- sh -c 'i=0; while [ $i -lt 10 ]; do sleep 60 </dev/ptmx & i=$((i+1)); done; sleep 1; ls /dev/pts | wc -l' >"$CTD_DIR/ptys" &
+	sleep 5
+	[ "$(ctctl exec greedy -- sh -c 'ls /dev/pts | grep -c "[0-9]"')" -le 5 ]
+	script -qec "$CTCTL exec calm -- echo works" /dev/null | grep -q works
+}
