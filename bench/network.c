@@ -149,14 +149,14 @@ static void serve(int listener)
 {
 	static char buffer[256 * 1024];
 	static const int on = 1;
-	int fd = accept(listener, NULL, NULL);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	ssize_t n;
 
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	while ((n = recv(fd, buffer, 1, 0)) > 0)
 		(void)send(fd, buffer, 1, 0);
 	close(fd);
-	fd = accept(listener, NULL, NULL);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	while (recv(fd, buffer, sizeof(buffer), 0) > 0)
 		;
 	_exit(0);

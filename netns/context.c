@@ -60,8 +60,8 @@ int net_context_new(const char tag[static NET_TAG_LEN + 1], struct net_context *
 
 	r = nl_open(NETLINK_NETFILTER, &net->nft);
 	if (r < 0)
-		return ct_error_set(err, r, "network",
-		        "cannot open a netfilter netlink socket (is nf_tables there?): %s", strerror(-r));
+		return ct_error_set(err, r, "network", "cannot talk to nf_tables (is it in this kernel?): %s",
+		        strerror(-r));
 
 	*ret = TAKE_PTR(net);
 	return 0;
@@ -89,7 +89,7 @@ int net_open_inside(struct net_context *net, int netns_fd, struct nl_sock *ret, 
 
 	r = nl_open(NETLINK_ROUTE, ret);
 	if (setns(net->home_fd, CLONE_NEWNET) < 0)
-		abort();
+		abort(); /* style-ok: in another network namespace there is no way on */
 	if (r < 0)
 		return ct_error_set(err, r, "network",
 		        "cannot open a netlink socket in the container's network namespace: %s",

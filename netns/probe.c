@@ -24,7 +24,7 @@ static int scratch_namespace(struct net_context *net, int *ret_fd)
 		return -errno;
 	fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (setns(net->home_fd, CLONE_NEWNET) < 0)
-		abort(); /* see context.c */
+		abort(); /* style-ok: as in context.c */
 	if (fd < 0)
 		return -errno;
 

@@ -268,13 +268,16 @@ static void what_was_set_up_by_hand_stays(void **state)
 {
 	struct ct_error err = { 0 };
 
-	assert_int_equal(
-	        system("tc qdisc replace dev up0 root handle 77: tbf rate 1gbit burst 1mb latency 50ms"), 0);
+	assert_int_equal(run((const char *const[]){ "tc", "qdisc", "replace", "dev", "up0", "root", "handle",
+	                             "77:", "tbf", "rate", "1gbit", "burst", "1mb", "latency", "50ms", NULL },
+	                         NULL),
+	        0);
 	assert_int_equal(
 	        net_port_shape(net, c.spec.host_name, &(struct net_rates){ .out = M }, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "up0"));
 	assert_int_equal(err.kind, CT_ERROR_REFUSED);
-	assert_int_equal(system("tc qdisc del dev up0 root"), 0);
+	assert_int_equal(
+	        run((const char *const[]){ "tc", "qdisc", "del", "dev", "up0", "root", NULL }, NULL), 0);
 	shape(&c, &(struct net_rates){ .out = M });
 	shape(&c, &(struct net_rates){ 0 });
 }

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "netns/context.h"
 #include "netns/link.h"
 
@@ -84,6 +85,18 @@ void world_enter(int fd)
 void world_leave(void)
 {
 	assert_int_equal(setns(host_fd, CLONE_NEWNET), 0);
+}
+
+int run(const char *const argv[], char **ret)
+{
+	char *output = NULL;
+	int r = process_run(argv, 10 * USEC_PER_SEC, 65536, &output);
+
+	if (ret)
+		*ret = output;
+	else
+		free(output);
+	return r;
 }
 
 struct ip_addr ip(const char *text)

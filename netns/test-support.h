@@ -26,6 +26,10 @@ int world_outside(void);
 int raw_open(int netns, const char *ifname);
 int socket_open(int netns, int family, int type, int protocol);
 
+/* Runs a program in the current namespace: its exit status, and what it printed if ret is not NULL (to be
+ * freed). */
+int run(const char *const argv[], char **ret);
+
 struct ip_addr ip(const char *text);
 
 struct container {
