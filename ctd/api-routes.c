@@ -36,6 +36,11 @@ const struct api_route api_routes[] = {
 
 	{ "GET", "/v1/stats", "statsList", false, api_stats_list },
 
+	{ "GET", "/v1/networks", "networkList", false, api_network_list },
+	{ "POST", "/v1/networks", "networkCreate", true, api_network_create },
+	{ "GET", "/v1/networks/{name}", "networkShow", false, api_network_show },
+	{ "DELETE", "/v1/networks/{name}", "networkRemove", true, api_network_remove },
+
 	{ "GET", "/v1/execs/{id}", "execShow", false, api_exec_show },
 	{ "POST", "/v1/execs/{id}/signal", "execSignal", true, api_exec_signal },
 

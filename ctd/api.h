@@ -32,6 +32,11 @@ API_HANDLER(api_container_console);
 API_HANDLER(api_container_console_resize);
 API_HANDLER(api_container_log);
 
+API_HANDLER(api_network_list);
+API_HANDLER(api_network_create);
+API_HANDLER(api_network_show);
+API_HANDLER(api_network_remove);
+
 API_HANDLER(api_exec_show);
 API_HANDLER(api_exec_signal);
 

@@ -95,6 +95,47 @@ static int read_dns(const struct key *key, const char *value, struct conf *conf)
 	return copy ? 0 : -ENOMEM;
 }
 
+/* "tcp/53 udp/53"; none: nothing of the host is within reach. */
+static int read_services(const struct key *key, const char *value, struct conf *conf)
+{
+	_cleanup_free_ char *copy = strdup(value);
+	char *next = copy, *word;
+
+	conf->n_services = 0;
+	if (!copy)
+		return -ENOMEM;
+	if (str_eq(value, "none"))
+		return 0;
+	while ((word = strsep(&next, " ,"))) {
+		struct net_service service = { .protocol = IPPROTO_TCP };
+		uint64_t port;
+
+		if (!*word)
+			continue;
+		if (str_has_prefix(word, "udp/"))
+			service.protocol = IPPROTO_UDP;
+		else if (!str_has_prefix(word, "tcp/"))
+			return -EINVAL;
+		if (conf->n_services >= CONF_SERVICES_MAX || parse_u64(word + 4, &port) < 0 || port < 1 ||
+		        port > 65535)
+			return -EINVAL;
+		service.port = (uint16_t)port;
+		conf->services[conf->n_services++] = service;
+	}
+	return 0;
+}
+
+/* 0 is no limit, else as netns/ takes it. */
+static int read_bitrate(const struct key *key, const char *value, struct conf *conf)
+{
+	uint64_t rate;
+
+	if (parse_bitrate(value, &rate) < 0 || (rate != 0 && rate < key->min) || rate > key->max)
+		return -EINVAL;
+	*(uint64_t *)place(key, conf) = rate;
+	return 0;
+}
+
 static int read_storage(const struct key *key, const char *value, struct conf *conf)
 {
 	return disk_driver_from_name(value, &conf->storage);
@@ -122,6 +163,10 @@ static const struct key keys[] = {
 	{ "dns", 0, read_dns, 0, 0, "at most 3 addresses" },
 	{ "nat-peers", AT(nat_peers), read_flag, 0, 0, "yes or no" },
 	{ "routed-peers", AT(routed_peers), read_flag, 0, 0, "yes or no" },
+	{ "services", 0, read_services, 0, 0, "up to 16 of tcp/PORT and udp/PORT, or none" },
+	{ "uplink-rate", AT(uplink_rate), read_bitrate, 8000, 1000000000000ULL,
+	        "a rate such as 1G, or 0 for no limit" },
+	{ "block-mail", AT(block_mail), read_flag, 0, 0, "yes or no" },
 	{ "proxy-neighbours", AT(proxy_neighbours), read_flag, 0, 0, "yes or no" },
 	{ "storage", 0, read_storage, 0, 0, "dir or image" },
 	{ "autostart-parallel", AT(autostart_parallel), read_number, 1, 64, "a number from 1 to 64" },

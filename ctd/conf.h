@@ -7,6 +7,7 @@
 
 #include "base/addr.h"
 #include "base/error.h"
+#include "netns/net.h"
 #include "quota/disk.h"
 
 #define CONF_DNS_MAX      3
@@ -31,13 +32,17 @@ struct conf {
 	struct ip_addr nat_network6;      /* and IPv6 */
 	struct ip_addr dns[CONF_DNS_MAX]; /* for guests; none: the host's own that are reachable */
 	unsigned n_dns;
-	bool nat_peers, routed_peers;     /* may containers reach each other */
-	bool proxy_neighbours;            /* answer ARP and NDP for routed addresses on the uplink */
-	enum disk_driver storage;         /* default driver */
-	uint32_t autostart_parallel;      /* how many start at once after a boot */
-	uint32_t pool_size;               /* prepared namespaces */
-	uint32_t stop_timeout_sec;        /* default of containers */
-	uint64_t memory_reserved;         /* bytes that the host keeps for itself */
+	struct net_service services[CONF_SERVICES_MAX]; /* of the host, within reach of containers */
+	unsigned n_services;
+	uint64_t uplink_rate;         /* bits per second that all containers together may send; 0: no limit */
+	bool block_mail;              /* default of interfaces */
+	bool nat_peers, routed_peers; /* may containers reach each other */
+	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */
+	enum disk_driver storage;     /* default driver */
+	uint32_t autostart_parallel;  /* how many start at once after a boot */
+	uint32_t pool_size;           /* prepared namespaces */
+	uint32_t stop_timeout_sec;    /* default of containers */
+	uint64_t memory_reserved;     /* bytes that the host keeps for itself */
 	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */
 	uint64_t cpu_overcommit_milli;
 	bool idle_memory; /* reclaim what nobody touches: ctd/idle.c */

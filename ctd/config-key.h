@@ -20,3 +20,11 @@ extern const struct config_key config_limit_keys[];
 int config_read_string(const char *field, const json_t *value, const char **ret, struct ct_error *err);
 int config_read_bool(
         const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err);
+
+/* config-net.c */
+int config_read_nets(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err);
+int config_read_publish(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err);
+/* One of mode nat. -ENOMEM. */
+int config_default_net(struct config *config);

@@ -34,7 +34,8 @@ int config_read_string(const char *field, const json_t *value, const char **ret,
 	return 0;
 }
 
-int config_read_bool(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+int config_read_bool(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	bool *target = place(key, config);
 
@@ -47,7 +48,8 @@ int config_read_bool(const struct config_key *key, const json_t *value, struct c
 	return ct_error_field(err, key->name, "%s must be yes or no", key->name);
 }
 
-static int read_u32(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_u32(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	uint64_t number = 0;
 	int r = -EINVAL;
@@ -179,7 +181,8 @@ static int read_addresses(const char *field, const json_t *value, struct ip_addr
 	return 0;
 }
 
-static int read_dns(const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+static int read_dns(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
 {
 	return read_addresses(key->name, value, config->dns, CONFIG_DNS_MAX, &config->n_dns, err);
 }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
+#include "ctd/traffic.h"
 
 static const char *const state_names[] = {
 	[CONTAINER_STOPPED] = "stopped",
@@ -85,6 +86,8 @@ void container_free(struct container *c)
 		return;
 	(void)sd_event_source_disable_unref(c->restart_timer); /* always NULL */
 	resources_free(c->resources);
+	traffic_free(c->traffic);
+	free(c->leases);
 	(void)fd_close(c->cgroup_fd);
 	(void)fd_close(c->console_fd);
 	(void)fd_close(c->pidfd);
@@ -100,6 +103,7 @@ void container_link(struct container *c)
 
 	HASH_ADD_KEYPTR(hh_ctid, all->by_ctid, c->row.ctid, strlen(c->row.ctid), c);
 	HASH_ADD_KEYPTR(hh_name, all->by_name, c->row.name, strlen(c->row.name), c);
+	network_hosts_later(c->manager);
 }
 
 void container_unlink(struct container *c)
@@ -108,6 +112,7 @@ void container_unlink(struct container *c)
 
 	HASH_DELETE(hh_ctid, all->by_ctid, c);
 	HASH_DELETE(hh_name, all->by_name, c);
+	network_hosts_later(c->manager);
 }
 
 struct container *container_by_ctid(struct manager *m, const char *ctid)
@@ -213,6 +218,7 @@ int container_update(
 		return r;
 	}
 
+	network_hosts_later(c->manager);
 	if (name)
 		container_take_name(c, TAKE_PTR(new_name));
 	if (config) {
@@ -271,9 +277,8 @@ static void print_addresses(struct strbuf *b, const struct container *c)
 	bool first = true;
 
 	(void)strbuf_puts(b, ",\"addresses\":[");
-	for (unsigned i = 0; i < 2; i++)
-		if (c->private[i].family)
-			print_address(b, &c->private[i], &first);
+	for (unsigned i = 0; i < c->n_leases; i++)
+		print_address(b, &c->leases[i].address, &first);
 	for (unsigned i = 0; i < c->config.n_nets; i++)
 		for (unsigned j = 0; j < c->config.nets[i].n_ips; j++)
 			print_address(b, &c->config.nets[i].ips[j], &first);
@@ -324,6 +329,7 @@ void container_print(const struct container *c, struct strbuf *b)
 	print_time(b, "created", c->row.created_usec);
 	print_config(b, c);
 	print_addresses(b, c);
+	traffic_print(c, b);
 	(void)strbuf_printf(b, ",\"marks\":[%s%s%s]", c->config.disabled ? "\"disabled\"" : "",
 	        c->config.disabled && c->row.broken ? "," : "", c->row.broken ? "\"broken\"" : "");
 	if (c->row.broken)

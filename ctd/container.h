@@ -20,6 +20,12 @@
 struct manager;
 struct job;
 struct resources;
+struct traffic;
+
+struct lease {
+	char device[IFNAMSIZ];
+	struct ip_addr address;
+};
 
 enum container_state {
 	CONTAINER_STOPPED,
@@ -39,14 +45,15 @@ struct container {
 	struct container_row row;
 	struct config config;
 	enum container_state state;
-	struct run_row run; /* as last written; state in it may lag behind .state */
-	int cgroup_fd;      /* while it runs, else -1 */
+	struct run_row run;          /* as last written; state in it may lag behind .state */
+	int cgroup_fd;               /* while it runs, else -1 */
 	struct resources *resources; /* limits and use of what runs (resources.h), else NULL */
-	int pidfd;          /* of its init, while it runs, else -1 */
+	int pidfd;                   /* of its init, while it runs, else -1 */
 	int console_fd; /* a duplicate of its console's master: keeps the console alive if the keeper dies;
 	                   never read here */
-	struct ip_addr private[2]; /* what mode nat leased for its interface without --ip: IPv4, IPv6; family
-	                              0: none */
+	struct lease *leases; /* addresses that it was given because none were asked for: ports-lease.c */
+	unsigned n_leases;
+	struct traffic *traffic; /* what has gone through its interfaces: traffic.h */
 	struct job *active;
 	struct job_queue queue;
 	void (*on_exit)(struct container *c, int result, const struct ct_error *error,

@@ -183,9 +183,9 @@ static int expect_all(struct net_check *n)
 		r = expect(n, m->pool.items[i].host_name, NULL);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	for (unsigned i = 0; r >= 0 && c->run.slot && i < c->config.n_nets; i++) {
-		if (c->config.nets[i].mode == NET_MODE_NONE)
+		if (!config_net_is_there(&c->config.nets[i]))
 			continue;
-		net_port_name(host_name, m->tag, c->run.slot, i);
+		ports_host_name(c, c->run.slot, i, host_name);
 		r = expect(n, host_name, c);
 	}
 	return r;
@@ -258,6 +258,43 @@ static int check_network(struct fsck *f, struct ct_error *err)
 		free(name);
 	}
 	return r;
+}
+
+static void on_stray_forward(const struct net_publish *publish, void *userdata)
+{
+	struct fsck *f = userdata;
+	bool repaired = f->repair && net_publish_remove(f->manager->net, publish, 1, NULL) == 0;
+	char port[16];
+
+	(void)snprintf(
+	        port, sizeof(port), "%u/%s", publish->port, publish->protocol == IPPROTO_UDP ? "udp" : "tcp");
+	fsck_report(f, "publish", port, repaired, "is forwarded but no running container publishes it so");
+}
+
+static void on_missing_forward(struct container *c, void *userdata)
+{
+	struct fsck *f = userdata;
+
+	if (at_work(c) || !should_run(c))
+		return;
+	fsck_report(f, "publish", c->row.name, f->repair && ports_restore(c, NULL) == 0,
+	        "not all that it publishes is forwarded");
+}
+
+static int check_publish(struct fsck *f, struct ct_error *err)
+{
+	return ports_check_publish(f->manager, on_stray_forward, on_missing_forward, f, err);
+}
+
+/* Bridges that nobody has a port on go here and now: they may just have been left. */
+static int check_bridges(struct fsck *f, struct ct_error *err)
+{
+	int n = segments_sweep(f->manager, err);
+
+	if (n > 0)
+		fsck_report(
+		        f, "bridge", "bridges", false, "%d of ours have no port and cannot be removed", n);
+	return n < 0 ? n : 0;
 }
 
 struct disk_check {
@@ -388,6 +425,8 @@ const struct fsck_check fsck_checks[] = {
 	{ "processes", check_processes },
 	{ "cgroups", check_cgroups },
 	{ "network", check_network },
+	{ "published ports", check_publish },
+	{ "bridges", check_bridges },
 	{ "disks", check_disks },
 	{ "templates", check_templates },
 	{ "leases", check_leases },

@@ -24,8 +24,10 @@
 #include "ctd/idle.h"
 #include "ctd/ids.h"
 #include "ctd/operate.h"
+#include "ctd/ports.h"
 #include "ctd/recover.h"
 #include "ctd/sweeper.h"
+#include "ctd/traffic.h"
 
 static int open_dirs(struct manager *m, struct ct_error *err)
 {
@@ -105,21 +107,19 @@ static int open_state(struct manager *m, struct ct_error *err)
 
 static int open_network(struct manager *m, struct ct_error *err)
 {
-	const struct ip_addr nat[] = { m->conf.nat_network, m->conf.nat_network6 };
-	struct net_host_spec spec = {
-		.nat_networks = nat,
-		.n_nat_networks = m->conf.nat_network6.family ? 2 : 1,
-		.nat_peers = m->conf.nat_peers,
-		.routed_peers = m->conf.routed_peers,
-		.enable_forwarding = true,
-	};
+	struct ct_error error = { 0 };
 	int r;
 
 	r = net_context_new(m->tag, &m->net, err);
 	if (r >= 0)
 		r = net_probe(m->net, &m->net_probe, err);
 	if (r >= 0)
-		r = net_host_apply(m->net, &spec, err);
+		r = networks_load(m, err);
+	if (r >= 0)
+		r = network_host_apply(m, err);
+	/* An uplink that is not there yet must not keep the containers down. */
+	if (r >= 0 && m->conf.uplink_rate && net_uplink_shape(m->net, m->conf.uplink_rate, &error) < 0)
+		log_error("uplink-rate has no effect: %s", error.text);
 	return r;
 }
 
@@ -190,6 +190,8 @@ static int manager_open(struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = recover(m, err);
 	if (r >= 0)
+		r = ports_recover(m, err);
+	if (r >= 0)
 		r = autostart_new(m, &m->autostart, err);
 	if (r >= 0)
 		r = idle_new(m, &m->idle, err);
@@ -249,7 +251,11 @@ void manager_free(struct manager *m)
 	sweeper_free(m->sweeper);
 	if (m->pool.used)
 		pool_done(&m->pool);
+	traffic_done(m);
 	free_containers(m);
+	network_hosts_free(m);
+	segments_free(m);
+	networks_free(m);
 	cgroup_root_done(&m->cgroup);
 	ct_seccomp_program_done(&m->seccomp[CT_SECCOMP_SYSTEM]);
 	ct_seccomp_program_done(&m->seccomp[CT_SECCOMP_NESTING]);

@@ -19,6 +19,7 @@
 #include "ctd/http.h"
 #include "ctd/job.h"
 #include "ctd/keeper-client.h"
+#include "ctd/network.h"
 #include "ctd/node.h"
 #include "ctd/pool.h"
 #include "ctd/store.h"
@@ -40,6 +41,9 @@ struct manager {
 	struct ct_host host;
 	struct cgroup_root cgroup;
 	struct node node;
+	struct network *networks; /* by name: network.h */
+	sd_event_source *segment_sweep, *hosts_timer, *traffic_timer;
+	unsigned segment_tries, traffic_tick;
 	uint64_t guarantees; /* as written above the containers: node_guarantees_apply */
 	struct keeper_client *keeper;
 	struct ct_seccomp_program seccomp[2]; /* by enum ct_seccomp_profile */

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Addresses and ports of containers.
+/* Ports of containers: bringing up, changing, taking down.
  *
- * Addresses are leases in the database: given by people (--ip), or for mode nat taken from the node's private
- * ranges. The private address follows from the container's number where it is free, so that it is the same
- * for life and the search is short. The gateway is link-local on every host side: no address of a range is
- * spent on it, and it is the same wherever the container moves.
+ * What a port is to be follows from the configuration, the leases and the slot alone, so any ctd can say it
+ * again. Order is safety: a port is made with everything dropped; limits (a cut among them) and rates are
+ * set, then it gets its addresses and passes what is on its list; forwards from outside come last. On the way
+ * down the other way round.
+ *
+ * The gateway of modes nat and routed is link-local on every host side: no address of a range is spent on it,
+ * and it is the same wherever the container moves.
+ *
+ * A change of a running container takes a picture of what there was, and goes from there to what the
+ * configuration says now; going back is the same with the pictures exchanged. If ctd dies on the way the
+ * record says where to go: ports_restore takes away what the kernel has too much.
  */
 #include "ctd/ports.h"
 
@@ -12,245 +19,636 @@
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/log.h"
 #include "base/str.h"
 #include "ctd/manager.h"
-
-#define PRIVATE_TRIES 1024
+#include "ctd/traffic.h"
 
 static const struct ip_addr gateway4 = { .family = AF_INET, .bytes = { 169, 254, 1, 1 }, .prefix = 32 };
 static const struct ip_addr gateway6 = {
 	.family = AF_INET6, .bytes = { 0xfe, 0x80, [15] = 1 }, .prefix = 128
 };
 
-/* The interface that gets private addresses: the first of mode nat that has none of its own. NULL: there is
- * none. */
-static const struct config_net *private_net(const struct config *config)
-{
-	for (unsigned i = 0; i < config->n_nets; i++)
-		if (config->nets[i].mode == NET_MODE_NAT && config->nets[i].n_ips == 0)
-			return &config->nets[i];
-	return NULL;
-}
+struct port {
+	struct net_port_spec spec; /* its pointers lead into this struct */
+	struct ip_addr addresses[CONFIG_IPS_MAX + 2];
+	char guest_name[IFNAMSIZ];
+	struct net_limits limits;
+	struct net_rates rates;
+};
 
-static int find_private(
-        struct container *c, const struct ip_addr *network, struct ip_addr *ret, struct ct_error *err)
-{
-	struct store *store = c->manager->store;
-	char text[IP_ADDR_STRLEN], owner[33];
-
-	if (network->family == 0) {
-		*ret = (struct ip_addr){ 0 };
-		return 0;
-	}
-	/* Number 1 gets the second address: the first looks like a gateway to people. */
-	for (uint32_t i = 0; i < PRIVATE_TRIES; i++) {
-		if (ip_nth(network, (uint64_t)c->row.number + 1 + i, ret) < 0)
-			break;
-		if (store_address_owner(store, "", ip_format(ret, text, sizeof(text)), owner) == 0 ||
-		        str_eq(owner, c->row.ctid))
-			return 0;
-	}
-	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
-	        "the private range %s has no free address left; a larger one can be set in ctd.conf (nat-network)",
-	        ip_format(network, text, sizeof(text)));
-}
-
-struct lease_list {
-	struct address_row rows[CONFIG_NETS_MAX * CONFIG_IPS_MAX + 2];
-	char text[CONFIG_NETS_MAX * CONFIG_IPS_MAX + 2][IP_ADDR_STRLEN];
+struct forwards {
+	struct net_publish *list;
 	size_t n;
 };
 
-static void lease_add(
-        struct lease_list *list, const struct container *c, const struct ip_addr *a, const char *device)
+struct ports_snapshot {
+	struct port *ports; /* the pointers of their specs are not valid: port_settle */
+	unsigned n;
+	struct forwards forwards;
+};
+
+/* ---- what a port is to be ---- */
+
+void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ])
 {
-	list->rows[list->n] = (struct address_row){
-		.address = ip_format(a, list->text[list->n], IP_ADDR_STRLEN),
-		.ctid = c->row.ctid,
-		.device = device,
-	};
-	list->n++;
+	net_port_name(ret, c->manager->tag, slot, c->config.nets[i].index);
 }
 
-int ports_lease(struct container *c, const struct config *config, struct ct_error *err)
+static void port_settle(struct port *port)
 {
-	const struct config_net *net = private_net(config);
-	struct ip_addr found[2] = { 0 };
-	struct lease_list list = { .n = 0 };
-	int r;
-
-	if (net) {
-		r = find_private(c, &c->manager->conf.nat_network, &found[0], err);
-		if (r >= 0)
-			r = find_private(c, &c->manager->conf.nat_network6, &found[1], err);
-		if (r < 0)
-			return r;
-		for (unsigned i = 0; i < 2; i++)
-			if (found[i].family)
-				lease_add(&list, c, &found[i], net->name);
-	}
-	for (unsigned i = 0; i < config->n_nets; i++)
-		for (unsigned j = 0; j < config->nets[i].n_ips; j++)
-			lease_add(&list, c, &config->nets[i].ips[j], config->nets[i].name);
-
-	r = store_addresses_set(c->manager->store, c->row.ctid, list.rows, list.n, err);
-	if (r < 0)
-		return r;
-	c->private[0] = found[0];
-	c->private[1] = found[1];
-	return 0;
+	port->spec.guest_name = port->guest_name;
+	port->spec.addresses = port->addresses;
 }
 
-static bool is_configured(const struct config *config, const struct ip_addr *a)
+/* Of a segment, the prefix says how large it is: what was given, or the range's. */
+static void add_address(struct port *port, const struct net_attach *attach, const struct ip_addr *a)
 {
-	for (unsigned i = 0; i < config->n_nets; i++)
-		for (unsigned j = 0; j < config->nets[i].n_ips; j++)
-			if (ip_equal(&config->nets[i].ips[j], a))
-				return true;
+	struct ip_addr *own = &port->addresses[port->spec.n_addresses++];
+
+	*own = *a;
+	if (!*attach->scope || !attach->network || own->prefix != ip_full_prefix(own))
+		return;
+	for (unsigned i = 0; i < attach->network->n_ranges; i++)
+		if (ip_contains(&attach->network->ranges[i], a))
+			own->prefix = attach->network->ranges[i].prefix;
+}
+
+static void fill_addresses(const struct container *c, const struct config_net *net,
+        const struct net_attach *attach, struct port *port)
+{
+	for (unsigned i = 0; i < net->n_ips; i++)
+		add_address(port, attach, &net->ips[i]);
+	for (unsigned i = 0; i < c->n_leases && port->spec.n_addresses < ARRAY_SIZE(port->addresses); i++)
+		if (str_eq(c->leases[i].device, net->name))
+			add_address(port, attach, &c->leases[i].address);
+}
+
+static bool port_has_family(const struct port *port, int family)
+{
+	for (size_t i = 0; i < port->spec.n_addresses; i++)
+		if (port->addresses[i].family == family)
+			return true;
 	return false;
 }
 
-static int load_one(const struct address_row *row, void *userdata)
+/* Default routes by the first interface that can have one; taken says which families have theirs. */
+static void fill_gateways(const struct net_attach *attach, struct port *port, bool taken[2])
 {
-	struct container *c = container_by_ctid(userdata, row->ctid);
-	struct ip_addr a;
+	struct ip_addr *const gateways[2] = { &port->spec.gateway4, &port->spec.gateway6 };
 
-	if (c && ip_parse(row->address, &a) == 0 && !is_configured(&c->config, &a))
-		c->private[a.family == AF_INET6] = a;
-	return 0;
+	for (unsigned f = 0; f < 2; f++) {
+		if (taken[f] || !port_has_family(port, f ? AF_INET6 : AF_INET))
+			continue;
+		if (!*attach->scope)
+			*gateways[f] = f ? gateway6 : gateway4;
+		else
+			*gateways[f] = attach->gateway[f];
+		taken[f] = gateways[f]->family != 0;
+	}
 }
 
-int ports_load(struct manager *m, struct ct_error *err)
+static int fill_mode(
+        const struct manager *m, const struct net_attach *attach, struct port *port, struct ct_error *err)
 {
-	return store_address_each(m->store, load_one, m, err);
+	if (attach->mode == CONFIG_NET_NAT || attach->mode == CONFIG_NET_ROUTED) {
+		port->spec.mode = attach->mode == CONFIG_NET_NAT ? NET_MODE_NAT : NET_MODE_ROUTED;
+		port->spec.proxy_neighbours = attach->mode == CONFIG_NET_ROUTED && m->conf.proxy_neighbours;
+		return 0;
+	}
+	port->spec.mode = NET_MODE_BRIDGE;
+	port->spec.isolated = attach->isolated;
+	return segment_name(m, attach, port->spec.bridge, err);
 }
 
-struct port {
-	struct net_port_spec spec;
-	struct ip_addr addresses[CONFIG_IPS_MAX + 2];
-};
+static void fill_limits(const struct container *c, const struct config_net *net, struct port *port)
+{
+	port->rates = net->rates;
+	port->limits = net->limits;
+	port->limits.cut = c->config.network_cut;
+	if (!net->has_block_mail)
+		port->limits.block_mail = c->manager->conf.block_mail;
+}
 
-static void port_fill(const struct container *c, uint32_t slot, unsigned index, struct port *port)
+static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,
+        struct ct_error *err)
 {
 	const struct manager *m = c->manager;
-	const struct config_net *net = &c->config.nets[index];
-	size_t n = 0;
-
-	memset(port, 0, sizeof(*port));
-	for (unsigned i = 0; i < net->n_ips; i++)
-		port->addresses[n++] = net->ips[i];
-	for (unsigned i = 0; i < 2 && net == private_net(&c->config); i++)
-		if (c->private[i].family)
-			port->addresses[n++] = c->private[i];
-
-	port->spec = (struct net_port_spec){
-		.guest_name = net->name,
-		.mode = net->mode,
-		.addresses = port->addresses,
-		.n_addresses = n,
-		.proxy_neighbours = net->mode == NET_MODE_ROUTED && m->conf.proxy_neighbours,
-	};
-	net_port_name(port->spec.host_name, m->tag, slot, index);
-	net_port_mac(port->spec.mac, m->tag, c->row.number, index);
-	for (size_t i = 0; i < n; i++) {
-		/* Default routes by the first interface that has an address of the family. */
-		if (index == 0 && port->addresses[i].family == AF_INET)
-			port->spec.gateway4 = gateway4;
-		if (index == 0 && port->addresses[i].family == AF_INET6)
-			port->spec.gateway6 = gateway6;
-	}
-}
-
-int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
-{
-	struct manager *m = c->manager;
+	const struct config_net *net = &c->config.nets[i];
+	struct net_attach attach;
 	int r;
 
-	for (unsigned i = 0; i < c->config.n_nets; i++) {
-		struct port port;
+	memset(port, 0, sizeof(*port));
+	r = network_attach(m, net, &attach, err);
+	if (r < 0)
+		return r;
+	memcpy(port->guest_name, net->name, sizeof(port->guest_name));
+	port_settle(port);
+	port->spec.mtu = attach.mtu;
+	ports_host_name(c, slot, i, port->spec.host_name);
+	if (net->has_mac)
+		memcpy(port->spec.mac, net->mac, sizeof(net->mac));
+	else
+		net_port_mac(port->spec.mac, m->tag, c->row.number, net->index);
+	fill_addresses(c, net, &attach, port);
+	fill_gateways(&attach, port, taken);
+	fill_limits(c, net, port);
+	return fill_mode(m, &attach, port, err);
+}
 
-		if (c->config.nets[i].mode == NET_MODE_NONE)
+/* ---- published ports ---- */
+
+/* Where a forward of the family leads: the first address of the container that the host routes to. */
+static bool find_target(const struct container *c, int family, struct ip_addr *ret)
+{
+	for (unsigned i = 0; i < c->config.n_nets; i++) {
+		const struct config_net *net = &c->config.nets[i];
+		struct net_attach attach;
+
+		if (!config_net_is_there(net) || network_attach(c->manager, net, &attach, NULL) < 0 ||
+		        *attach.scope)
 			continue;
-		port_fill(c, item->slot, i, &port);
-		if (i > 0 || !item->has_link) {
-			r = net_port_create(
-			        m->net, port.spec.host_name, port.spec.guest_name, item->shell.netns_fd, err);
-			if (r < 0)
-				return r;
+		for (unsigned k = 0; k < c->n_leases; k++)
+			if (str_eq(c->leases[k].device, net->name) && c->leases[k].address.family == family) {
+				*ret = c->leases[k].address;
+				return true;
+			}
+		for (unsigned k = 0; k < net->n_ips; k++)
+			if (net->ips[k].family == family &&
+			        net->ips[k].prefix == ip_full_prefix(&net->ips[k])) {
+				*ret = net->ips[k];
+				return true;
+			}
+	}
+	return false;
+}
+
+static int forwards_of(const struct container *c, struct forwards *ret, struct ct_error *err)
+{
+	struct ip_addr to[2];
+	const bool has[2] = { find_target(c, AF_INET, &to[0]), find_target(c, AF_INET6, &to[1]) };
+
+	*ret = (struct forwards){ 0 };
+	if (c->config.n_publish == 0)
+		return 0;
+	ret->list = calloc(2 * c->config.n_publish, sizeof(*ret->list));
+	if (!ret->list)
+		return ct_error_set(err, -ENOMEM, "publish", "out of memory");
+	for (unsigned i = 0; i < c->config.n_publish; i++) {
+		const struct config_publish *p = &c->config.publish[i];
+		size_t before = ret->n;
+
+		for (unsigned f = 0; f < 2; f++)
+			if (has[f] && (!p->address.family || p->address.family == (f ? AF_INET6 : AF_INET)))
+				ret->list[ret->n++] = (struct net_publish){ p->protocol, p->address, p->port,
+					p->to_port, p->count, to[f] };
+		if (ret->n == before) {
+			free(ret->list);
+			*ret = (struct forwards){ 0 };
+			return ct_error_field(err, "publish",
+			        "port %u cannot be published: the container has no address of mode nat or routed for it",
+			        p->port);
 		}
-		r = net_port_configure(m->net, &port.spec, item->shell.netns_fd, err);
-		if (r < 0)
-			return r;
 	}
 	return 0;
+}
+
+static bool same_forward(const struct net_publish *a, const struct net_publish *b)
+{
+	return a->protocol == b->protocol && ip_equal(&a->address, &b->address) && a->port == b->port &&
+	       a->to_port == b->to_port && a->count == b->count && ip_equal(&a->to, &b->to);
+}
+
+static bool has_forward(const struct forwards *f, const struct net_publish *one)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (same_forward(&f->list[i], one))
+			return true;
+	return false;
+}
+
+static int publish(struct manager *m, const struct forwards *f, struct ct_error *err)
+{
+	return f->n ? net_publish_add(m->net, f->list, f->n, err) : 0;
+}
+
+/* ---- up and down ---- */
+
+static bool limits_are_none(const struct net_limits *l)
+{
+	static const struct net_limits none;
+
+	return memcmp(l, &none, sizeof(none)) == 0;
+}
+
+/* A port that is made, or was up before (again). */
+static int port_apply(
+        struct manager *m, const struct port *port, int netns_fd, bool again, struct ct_error *err)
+{
+	const char *name = port->spec.host_name;
+	int r = 0;
+
+	if (again || !limits_are_none(&port->limits))
+		r = net_port_limit(m->net, name, &port->limits, err);
+	if (r >= 0 && (again || port->rates.in || port->rates.out))
+		r = net_port_shape(m->net, name, &port->rates, err);
+	if (r >= 0)
+		r = net_port_configure(m->net, &port->spec, netns_fd, err);
+	return r;
+}
+
+static int port_up(
+        struct container *c, unsigned i, struct port *port, int netns_fd, bool has_link, struct ct_error *err)
+{
+	struct manager *m = c->manager;
+	struct net_attach attach;
+	char bridge[IFNAMSIZ];
+	bool again = has_link;
+	int r = 0;
+
+	if (port->spec.mode == NET_MODE_BRIDGE) {
+		r = network_attach(m, &c->config.nets[i], &attach, err);
+		if (r >= 0)
+			r = segment_up(m, &attach, bridge, err);
+	}
+	if (r >= 0 && !has_link)
+		r = net_port_create(m->net, port->spec.host_name, port->spec.guest_name, netns_fd, err);
+	if (r < 0)
+		return r;
+	return port_apply(m, port, netns_fd, again, err);
+}
+
+/* fresh: the link of the pool has never been in use. */
+int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
+{
+	struct forwards forwards = { 0 };
+	bool taken[2] = { false, false };
+	char pooled[IFNAMSIZ];
+	int r = 0;
+
+	net_port_name(pooled, c->manager->tag, item->slot, 0);
+	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
+		struct port port;
+		bool from_pool;
+
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		r = port_fill(c, item->slot, i, taken, &port, err);
+		if (r < 0)
+			return r;
+		from_pool = item->has_link && str_eq(port.spec.host_name, pooled);
+		if (from_pool && port.spec.mode != NET_MODE_BRIDGE)
+			r = port_apply(c->manager, &port, item->shell.netns_fd, false, err);
+		else
+			r = port_up(c, i, &port, item->shell.netns_fd, from_pool, err);
+	}
+	if (r >= 0)
+		r = forwards_of(c, &forwards, err);
+	if (r >= 0)
+		r = publish(c->manager, &forwards, err);
+	free(forwards.list);
+	return r;
+}
+
+static void unpublish(struct container *c)
+{
+	struct forwards forwards = { 0 };
+
+	/* What cannot be taken out now is found at the next start of ctd, and by fsck. */
+	if (c->config.n_publish && forwards_of(c, &forwards, NULL) >= 0 && forwards.n)
+		(void)net_publish_remove(c->manager->net, forwards.list, forwards.n, NULL);
+	free(forwards.list);
 }
 
 void ports_down(struct container *c)
 {
-	for (unsigned i = 0; c->run.slot && i < c->config.n_nets; i++) {
+	bool taken[2] = { false, false }, segment = false;
+
+	if (c->run.slot == 0)
+		return;
+	traffic_settle(c);
+	unpublish(c);
+	for (unsigned i = 0; i < c->config.n_nets; i++) {
 		struct port port;
 
-		if (c->config.nets[i].mode == NET_MODE_NONE)
+		if (!config_net_is_there(&c->config.nets[i]))
 			continue;
-		port_fill(c, c->run.slot, i, &port);
+		(void)port_fill(c, c->run.slot, i, taken, &port, NULL); /* name and addresses are there */
+		ports_host_name(c, c->run.slot, i, port.spec.host_name);
+		segment |= port.spec.mode == NET_MODE_BRIDGE;
 		/* What cannot be taken out now is found by fsck: the tag is in its name. */
 		(void)net_port_release(c->manager->net, &port.spec, false, NULL);
 	}
+	if (segment)
+		segments_sweep_later(c->manager);
+}
+
+/* ---- a running container ---- */
+
+static int open_netns(const struct container *c, struct ct_error *err)
+{
+	int fd = ct_process_namespace(c->run.pid, CLONE_NEWNET);
+
+	return fd < 0 ? ct_error_set(
+	                        err, -ESRCH, "network", "cannot reach the network of \"%s\"", c->row.name)
+	              : fd;
+}
+
+static int all_up(struct container *c, struct ct_error *err)
+{
+	_cleanup_close_ int netns_fd = open_netns(c, err);
+	bool taken[2] = { false, false };
+	int r = netns_fd < 0 ? netns_fd : 0;
+
+	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
+		struct port port;
+
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		r = port_fill(c, c->run.slot, i, taken, &port, err);
+		if (r >= 0)
+			r = port_up(c, i, &port, netns_fd, if_nametoindex(port.spec.host_name) > 0, err);
+	}
+	return r;
+}
+
+void ports_snapshot_free(struct ports_snapshot *snapshot)
+{
+	if (!snapshot)
+		return;
+	free(snapshot->ports);
+	free(snapshot->forwards.list);
+	free(snapshot);
+}
+
+int ports_snapshot(const struct container *c, struct ports_snapshot **ret, struct ct_error *err)
+{
+	struct ports_snapshot *s = calloc(1, sizeof(*s));
+	bool taken[2] = { false, false };
+	int r = 0;
+
+	if (s)
+		s->ports = calloc(c->config.n_nets + 1, sizeof(*s->ports));
+	if (!s || !s->ports) {
+		ports_snapshot_free(s);
+		return ct_error_set(err, -ENOMEM, "network", "out of memory");
+	}
+	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++)
+		if (config_net_is_there(&c->config.nets[i]))
+			r = port_fill(c, c->run.slot, i, taken, &s->ports[s->n++], err);
+	if (r >= 0)
+		r = forwards_of(c, &s->forwards, err);
+	if (r < 0) {
+		ports_snapshot_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* The same link can become what is wanted: it only differs in what net_port_configure and the limits set. */
+static bool same_port(const struct port *a, const struct port *b)
+{
+	return str_eq(a->spec.host_name, b->spec.host_name) && str_eq(a->guest_name, b->guest_name) &&
+	       a->spec.mode == b->spec.mode && str_eq(a->spec.bridge, b->spec.bridge) &&
+	       memcmp(a->spec.mac, b->spec.mac, sizeof(a->spec.mac)) == 0;
+}
+
+static bool has_port(const struct ports_snapshot *s, const struct port *port)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (same_port(&s->ports[i], port))
+			return true;
+	return false;
+}
+
+static int drop_old_ports(struct container *c, const struct ports_snapshot *before,
+        const struct ports_snapshot *now, struct ct_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r >= 0 && i < before->n; i++) {
+		struct port *port = &before->ports[i];
+
+		if (has_port(now, port))
+			continue;
+		port_settle(port);
+		r = net_port_release(c->manager->net, &port->spec, true, err);
+		traffic_port_gone(c, port->guest_name);
+		if (port->spec.mode == NET_MODE_BRIDGE)
+			segments_sweep_later(c->manager);
+	}
+	return r;
+}
+
+static int change_forwards(
+        struct container *c, const struct forwards *before, const struct forwards *now, struct ct_error *err)
+{
+	struct net_context *net = c->manager->net;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < before->n; i++)
+		if (!has_forward(now, &before->list[i]))
+			r = net_publish_remove(net, &before->list[i], 1, err);
+	return r < 0 ? r : publish(c->manager, now, err);
+}
+
+int ports_change(struct container *c, const struct ports_snapshot *before, struct ct_error *err)
+{
+	struct ports_snapshot *now = NULL;
+	int r;
+
+	r = ports_snapshot(c, &now, err);
+	if (r < 0)
+		return r;
+	traffic_settle(c); /* of what is about to go, too: the configuration has it no more */
+	r = drop_old_ports(c, before, now, err);
+	if (r >= 0)
+		r = all_up(c, err);
+	if (r >= 0)
+		r = change_forwards(c, &before->forwards, &now->forwards, err);
+	ports_snapshot_free(now);
+	return r;
+}
+
+/* Ports of the slot that the configuration has not. */
+struct strays {
+	const struct container *container;
+	char prefix[IFNAMSIZ];
+	struct net_object objects[128];
+	size_t n;
+};
+
+static bool is_wanted(const struct container *c, const char *host_name)
+{
+	char own[IFNAMSIZ];
+
+	for (unsigned i = 0; i < c->config.n_nets; i++) {
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		ports_host_name(c, c->run.slot, i, own);
+		if (str_eq(own, host_name))
+			return true;
+	}
+	return false;
+}
+
+static int find_stray(const struct net_object *object, void *userdata)
+{
+	struct strays *s = userdata;
+
+	if (str_has_prefix(object->host_name, s->prefix) && !is_wanted(s->container, object->host_name) &&
+	        s->n < ARRAY_SIZE(s->objects))
+		s->objects[s->n++] = *object;
+	return 0;
+}
+
+static int drop_strays(struct container *c, struct ct_error *err)
+{
+	struct strays s = { .container = c };
+	int r;
+
+	net_port_name(s.prefix, c->manager->tag, c->run.slot, 0);
+	s.prefix[strlen(s.prefix) - 1] = '\0'; /* v<tag><slot>. */
+	r = net_dump(c->manager->net, find_stray, &s, err);
+	for (size_t i = 0; r >= 0 && i < s.n; i++)
+		r = net_object_remove(c->manager->net, &s.objects[i], err);
+	return r;
 }
 
 int ports_restore(struct container *c, struct ct_error *err)
 {
-	struct pool_item item = POOL_ITEM_INIT;
-	int r = 0;
+	struct forwards forwards = { 0 };
+	int r;
 
-	item.slot = c->run.slot;
-	item.shell.netns_fd = ct_process_namespace(c->run.pid, CLONE_NEWNET);
-	if (item.shell.netns_fd < 0)
-		return ct_error_set(
-		        err, -ESRCH, "network", "cannot reach the network of \"%s\"", c->row.name);
-
-	net_port_name(item.host_name, c->manager->tag, item.slot, 0);
-	item.has_link = if_nametoindex(item.host_name) > 0;
-	r = ports_up(c, &item, err);
-	ct_shell_done(&item.shell);
+	r = drop_strays(c, err);
+	if (r >= 0)
+		r = all_up(c, err);
+	if (r >= 0)
+		r = forwards_of(c, &forwards, err);
+	if (r >= 0)
+		r = publish(c->manager, &forwards, err);
+	free(forwards.list);
+	if (r >= 0)
+		segments_sweep_later(c->manager);
 	return r;
 }
 
-struct lease_check {
-	const struct container *container;
-	size_t n, n_known;
+/* ---- all forwards ---- */
+
+struct forward_check {
+	struct net_publish *there;
+	size_t n, max;
+	bool *known;
 };
 
-static int check_lease(const struct address_row *row, void *userdata)
+static int collect_forward(const struct net_publish *publish, void *userdata)
 {
-	struct lease_check *check = userdata;
-	const struct container *c = check->container;
-	struct ip_addr a;
+	struct forward_check *check = userdata;
 
-	if (!str_eq(row->ctid, c->row.ctid) || ip_parse(row->address, &a) < 0)
-		return 0;
-	check->n++;
-	if (is_configured(&c->config, &a) || ip_equal(&a, &c->private[0]) || ip_equal(&a, &c->private[1]))
-		check->n_known++;
+	if (check->n == check->max) {
+		size_t max = check->max ? 2 * check->max : 64;
+		struct net_publish *grown = reallocarray(check->there, max, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		check->there = grown;
+		check->max = max;
+	}
+	check->there[check->n++] = *publish;
 	return 0;
 }
 
-int ports_check_leases(struct container *c, struct ct_error *err)
+static int by_port(const void *a, const void *b)
 {
-	struct lease_check check = { .container = c };
-	size_t wanted = 0;
+	return (int)((const struct net_publish *)a)->port - (int)((const struct net_publish *)b)->port;
+}
+
+/* Marks one port of a forward as known. */
+static bool mark(struct forward_check *check, const struct net_publish *f, unsigned k)
+{
+	size_t low = 0, high = check->n;
+	uint16_t port = (uint16_t)(f->port + k);
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (check->there[middle].port < port)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < check->n && check->there[low].port == port; low++) {
+		const struct net_publish *one = &check->there[low];
+
+		if (one->protocol == f->protocol && one->address.family == f->address.family &&
+		        memcmp(one->address.bytes, f->address.bytes, 16) == 0 &&
+		        one->to_port == f->to_port + k && one->to.family == f->to.family &&
+		        memcmp(one->to.bytes, f->to.bytes, ip_len(&f->to)) == 0) {
+			check->known[low] = true;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool mark_all(struct forward_check *check, const struct forwards *f)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < f->n; i++)
+		for (unsigned k = 0; k < f->list[i].count; k++)
+			all &= mark(check, &f->list[i], k);
+	return all;
+}
+
+int ports_check_publish(struct manager *m, void (*stray)(const struct net_publish *publish, void *userdata),
+        void (*missing)(struct container *c, void *userdata), void *userdata, struct ct_error *err)
+{
+	struct forward_check check = { 0 };
+	struct container *c, *next;
 	int r;
 
-	for (unsigned i = 0; i < c->config.n_nets; i++)
-		wanted += c->config.nets[i].n_ips;
-	if (private_net(&c->config))
-		wanted += (c->manager->conf.nat_network.family != 0) +
-		          (c->manager->conf.nat_network6.family != 0);
+	r = net_publish_dump(m->net, collect_forward, &check, err);
+	if (r >= 0 && !(check.known = calloc(check.n + 1, sizeof(bool))))
+		r = ct_error_set(err, -ENOMEM, "publish", "out of memory");
+	if (r >= 0 && check.n)
+		qsort(check.there, check.n, sizeof(*check.there), by_port);
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
+		struct forwards forwards = { 0 };
 
-	r = store_address_each(c->manager->store, check_lease, &check, err);
-	return r < 0 ? r : check.n != wanted || check.n_known != wanted;
+		if (r < 0 || !c->run.slot || !c->config.n_publish)
+			continue;
+		if (forwards_of(c, &forwards, NULL) >= 0 && !mark_all(&check, &forwards) && missing)
+			missing(c, userdata);
+		free(forwards.list);
+	}
+	for (size_t i = 0; r >= 0 && i < check.n; i++)
+		if (!check.known[i])
+			stray(&check.there[i], userdata);
+	free(check.there);
+	free(check.known);
+	return r < 0 ? r : 0;
 }
+
+static void drop_forward(const struct net_publish *publish, void *userdata)
+{
+	struct manager *m = userdata;
+
+	(void)net_publish_remove(m->net, publish, 1, NULL); /* fsck tells of what is left */
+}
+
+int ports_recover(struct manager *m, struct ct_error *err)
+{
+	segments_sweep_later(m);
+	network_hosts_later(m);
+	return ports_check_publish(m, drop_forward, NULL, m, err);
+}
+
+/* ---- resolvers ---- */
 
 /* Loopback resolvers of the host (a local cache) are no use to a guest. */
 static unsigned host_dns(struct ip_addr *ret, unsigned max)
@@ -271,6 +669,17 @@ unsigned ports_dns(const struct container *c, struct ip_addr *ret, unsigned max)
 	const struct ip_addr *from = c->config.n_dns ? c->config.dns : c->manager->conf.dns;
 	unsigned n = c->config.n_dns ?: c->manager->conf.n_dns;
 
+	for (unsigned i = 0; c->config.n_dns == 0 && i < c->config.n_nets; i++) {
+		const struct network *network =
+		        *c->config.nets[i].network ? network_by_name(c->manager, c->config.nets[i].network)
+		                                   : NULL;
+
+		if (network && network->n_resolvers) {
+			from = network->resolvers;
+			n = network->n_resolvers;
+			break;
+		}
+	}
 	if (n == 0)
 		return host_dns(ret, max);
 	for (unsigned i = 0; i < n && i < max; i++)

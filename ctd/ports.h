@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "netns/net.h"
 
@@ -10,24 +11,51 @@ struct manager;
 struct container;
 struct pool_item;
 struct config;
+struct lease;
 
-/* Leases all addresses of the configuration for the container, and private ones for an interface of mode nat
- * without any, within the caller's transaction. c->private is set on success. -EEXIST names the owner;
- * -ENOSPC: the private range is used up. */
+/* ---- leases: ports-lease.c ---- */
+
+/* Leases all addresses and published ports of the configuration for the container, and addresses from a range
+ * for interfaces without any (mode nat, named networks), within the caller's transaction. c->leases is set on
+ * success; what it held of ranges before is kept where it still fits. -EEXIST names the owner; -ENOSPC: the
+ * range is used up. */
 int ports_lease(struct container *c, const struct config *config, struct ct_error *err);
-/* Fills c->private from the leases in the database; called once for all containers at start. */
+/* Fills c->leases from the database; called once for all containers at start. */
 int ports_load(struct manager *m, struct ct_error *err);
-
-/* Makes what is missing, configures and brings up every interface, in the namespaces of item. On failure the
- * caller drops the item, which takes the links. */
-int ports_up(struct container *c, struct pool_item *item, struct ct_error *err);
-/* Takes filters and routes out; the links go with the namespace. */
-void ports_down(struct container *c);
-/* Brings the ports of a running container to what they must be again: filters, addresses, routes, a link that
- * was deleted. */
-int ports_restore(struct container *c, struct ct_error *err);
+/* The same for one, after a transaction that was rolled back. */
+void ports_reload(struct container *c);
 /* 1 if the database's leases are not those of the configuration, 0 if they are. */
 int ports_check_leases(struct container *c, struct ct_error *err);
-/* The addresses of the resolvers that a container is to use: its own, the node's, the host's. The number of
- * them, at most max. */
+
+/* ---- ports: ports.c ---- */
+
+/* Makes what is missing, configures and brings up every interface, in the namespaces of item, then publishes.
+ * On failure the caller drops the item, which takes the links, after ports_down. */
+int ports_up(struct container *c, struct pool_item *item, struct ct_error *err);
+/* Counts what went through, takes forwards, filters and routes out; the links go with the namespace. */
+void ports_down(struct container *c);
+/* Brings a running container to what its configuration says, whatever there is: links, filters, limits,
+ * rates, addresses, forwards; what is too much goes. */
+int ports_restore(struct container *c, struct ct_error *err);
+
+/* A change of a running container: what there is, taken before its configuration and leases change ... */
+struct ports_snapshot;
+int ports_snapshot(const struct container *c, struct ports_snapshot **ret, struct ct_error *err);
+void ports_snapshot_free(struct ports_snapshot *snapshot);
+DEFINE_CLEANUP(struct ports_snapshot *, ports_snapshot_free);
+/* ... and the way from there to what they say now. */
+int ports_change(struct container *c, const struct ports_snapshot *before, struct ct_error *err);
+
+/* After recovery: forwards that lead to nobody go. */
+int ports_recover(struct manager *m, struct ct_error *err);
+/* For fsck: calls each for every forward that no running container has, and counts those that are missing of
+ * running ones (at least one) by container. */
+int ports_check_publish(struct manager *m, void (*stray)(const struct net_publish *publish, void *userdata),
+        void (*missing)(struct container *c, void *userdata), void *userdata, struct ct_error *err);
+
+/* The name of the host side of an interface. */
+void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
+
+/* The addresses of the resolvers that a container is to use: its own, its network's, the node's, the host's.
+ * The number of them, at most max. */
 unsigned ports_dns(const struct container *c, struct ip_addr *ret, unsigned max);

@@ -31,6 +31,7 @@
 #include "ctd/operate.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
+#include "ctd/traffic.h"
 #include "ctd/verbs.h"
 
 #define STARTING_PATIENCE_USEC (15 * USEC_PER_SEC)
@@ -81,6 +82,8 @@ static int load(struct manager *m, struct ct_error *err)
 		r = store_run_each(m->store, load_run, m, err);
 	if (r >= 0)
 		r = ports_load(m, err);
+	if (r >= 0)
+		r = traffic_init(m, err);
 	return r;
 }
 

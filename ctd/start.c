@@ -92,7 +92,7 @@ static int load_template(struct start *s, struct ct_error *err)
 static int take_shell(struct start *s, struct ct_error *err)
 {
 	struct container *c = s->container;
-	bool with_link = c->config.n_nets > 0 && c->config.nets[0].mode != NET_MODE_NONE &&
+	bool with_link = c->config.n_nets > 0 && config_net_is_there(&c->config.nets[0]) &&
 	                 str_eq(c->config.nets[0].name, "eth0");
 	int r;
 

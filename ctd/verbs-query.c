@@ -10,6 +10,7 @@
 #include "ctd/job-wait.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
+#include "ctd/traffic.h"
 #include "ctd/verbs.h"
 
 static int reply_buffer(struct call *call, struct strbuf *b, struct ct_error *err)
@@ -62,6 +63,7 @@ int api_container_show(struct manager *m, struct call *call, struct ct_error *er
 	r = verb_target(m, call, &c, err);
 	if (r < 0)
 		return r;
+	traffic_sample(c);
 	container_print(c, &b);
 	b.len--; /* the last brace */
 	(void)strbuf_puts(&b, ",\"resources\":{");

@@ -127,6 +127,12 @@ static int apply_live(
 	return r;
 }
 
+static bool changes_network(const json_t *patch)
+{
+	return json_object_get(patch, "net") || json_object_get(patch, "publish") ||
+	       json_object_get(patch, "network_cut");
+}
+
 /* Addresses and configuration in one transaction. */
 static int store_config(struct container *c, const json_t *merged, bool with_addresses, struct ct_error *err)
 {
@@ -139,8 +145,6 @@ static int store_config(struct container *c, const json_t *merged, bool with_add
 		return r;
 	r = store_begin(store, true, err);
 	if (r >= 0) {
-		struct ip_addr old[2] = { c->private[0], c -> private[1] };
-
 		r = with_addresses ? ports_lease(c, &parsed, err) : 0;
 		if (r >= 0)
 			r = container_update(c, NULL, merged, true, err);
@@ -148,8 +152,8 @@ static int store_config(struct container *c, const json_t *merged, bool with_add
 			r = store_commit(store, err);
 		else
 			store_rollback(store);
-		if (r < 0)
-			memcpy(c->private, old, sizeof(old));
+		if (r < 0 && with_addresses)
+			ports_reload(c);
 	}
 	config_done(&parsed);
 	return r;
@@ -159,16 +163,17 @@ static int change(struct job *job, const json_t *old, const json_t *patch, const
 {
 	struct container *c = job->container;
 	_cleanup_json_ json_t *merged = config_merge(old, patch);
-	bool running = is_running(c), net = json_object_get(patch, "net");
+	CLEANUP(ports_snapshot_freep) struct ports_snapshot *before = NULL;
+	bool running = is_running(c), net = changes_network(patch);
 	int r;
 
 	if (!merged)
 		return ct_error_set(&job->error, -ENOMEM, "set", "out of memory");
-	if (net && c->state != CONTAINER_STOPPED &&
-	        !json_equal(json_object_get(old, "net"), json_object_get(patch, "net")))
-		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
-		        "the interfaces of \"%s\" can be changed while it is stopped; it is %s", c->row.name,
-		        container_state_name(c->state));
+	if (net && running) {
+		r = ports_snapshot(c, &before, &job->error);
+		if (r < 0)
+			return r;
+	}
 	if (!running) {
 		r = pending_add(merged, password_hash, json_object_get(patch, "ssh_keys"), &job->error);
 		if (r < 0)
@@ -179,11 +184,15 @@ static int change(struct job *job, const json_t *old, const json_t *patch, const
 	if (r < 0)
 		return r;
 	r = running ? apply_live(c, patch, password_hash, &job->error) : 0;
+	if (r >= 0 && before)
+		r = ports_change(c, before, &job->error);
 	if (r >= 0)
 		r = limits_apply_change(c, patch, running, &job->error);
 	if (r < 0) { /* the record as it was, and the kernel with it: nothing was promised */
-		(void)container_update(c, NULL, old, true, NULL);
+		(void)store_config(c, old, net, NULL);
 		(void)limits_apply_change(c, patch, running, NULL);
+		if (before)
+			(void)ports_restore(c, NULL);
 	}
 	return r;
 }
@@ -274,8 +283,23 @@ static void free_set(struct job *job)
 	free(job->data);
 }
 
-/* One transaction did it or did not; what was to be changed in a running container is left to who asked. */
-const struct job_type verb_set = { .verb = "set", .run = run_set, .free = free_set };
+/* One transaction did it or did not; its network is brought to what the record says, the rest of a running
+ * container is left to who asked. */
+static int replay_set(struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	_cleanup_json_ json_t *params = NULL;
+	struct ct_error error = { 0 };
+
+	if (c && is_running(c) && json_parse(row->params, strlen(row->params), &params, NULL) >= 0 &&
+	        changes_network(json_object_get(params, "config")) && ports_restore(c, &error) < 0)
+		log_error(
+		        "the network of \"%s\" is not what its configuration says (ctctl fsck --repair): %s",
+		        c->row.name, error.text);
+	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+	        "ctd ended while \"%s\" was being changed; ctctl show says what it has now", row->object);
+}
+
+const struct job_type verb_set = { .verb = "set", .run = run_set, .free = free_set, .replay = replay_set };
 
 struct request {
 	json_t *config;

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Named networks, and what an interface is connected to.
+ *
+ * A named network has a mode, ranges from which its containers get addresses, and what else is the same for
+ * all of them: gateway, resolvers, link. It is one row of the database, whose config is what people gave
+ * (checked by one table, as a container's), and one value here.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uthash.h>
+
+#include "base/error.h"
+#include "ctd/config-net.h"
+
+struct manager;
+struct container;
+
+#define NETWORK_RANGES_MAX    16
+#define NETWORK_RESOLVERS_MAX 3
+
+struct network {
+	char name[64];
+	uint32_t number;
+	enum config_net_mode mode;
+	struct ip_addr ranges[NETWORK_RANGES_MAX];
+	unsigned n_ranges;
+	struct ip_addr gateway[2];
+	struct ip_addr resolvers[NETWORK_RESOLVERS_MAX];
+	unsigned n_resolvers;
+	char bridge[IFNAMSIZ], uplink[IFNAMSIZ];
+	uint16_t vlan;
+	uint32_t mtu;
+	bool isolated;
+	char *config; /* as it is stored */
+	uint64_t created_usec;
+	UT_hash_handle hh;
+};
+
+/* Reads and checks. name is that of the network. -EINVAL with the field. */
+int network_read(const json_t *config, const char *name, struct network *ret, struct ct_error *err);
+void network_free(struct network *network);
+
+/* All of the database; before the host's filters are made. */
+int networks_load(struct manager *m, struct ct_error *err);
+void networks_free(struct manager *m);
+/* NULL: there is none. */
+struct network *network_by_name(const struct manager *m, const char *name);
+/* How many containers have an interface on it; the name of one of them in *ret_one (may be NULL). */
+unsigned network_count_users(const struct manager *m, const struct network *network, const char **ret_one);
+
+/* What an interface is connected to: its own keys, or those of its network. Strings are borrowed. */
+struct net_attach {
+	enum config_net_mode mode; /* never CONFIG_NET_NAMED */
+	const struct network *network;
+	struct ip_addr gateway[2];
+	const char *bridge, *uplink;
+	uint16_t vlan;
+	uint32_t mtu;
+	bool isolated;
+	char scope[96]; /* where its addresses must be unique; "": among the routes of the host */
+};
+/* -ENOENT: there is no such network; -EINVAL: the interface and its network do not agree. */
+int network_attach(
+        const struct manager *m, const struct config_net *net, struct net_attach *ret, struct ct_error *err);
+
+/* The host's tables as ctd.conf and the networks want them, and the speed of the uplink. */
+int network_host_apply(struct manager *m, struct ct_error *err);
+
+/* ---- network-segment.c: bridges of ours, made and removed with their use ---- */
+
+/* The name of the bridge that the interface is a port of. -ENODEV: its uplink is not there. */
+int segment_name(const struct manager *m, const struct net_attach *attach, char ret[static IFNAMSIZ],
+        struct ct_error *err);
+/* The same, and it is there. */
+int segment_up(
+        struct manager *m, const struct net_attach *attach, char ret[static IFNAMSIZ], struct ct_error *err);
+/* Soon, bridges that have no port any more go. */
+void segments_sweep_later(struct manager *m);
+/* At once, for fsck: how many are left although nobody has a port on them, or a negative errno. */
+int segments_sweep(struct manager *m, struct ct_error *err);
+void segments_free(struct manager *m);
+
+/* ---- network-hosts.c: RUNTIME/hosts ---- */
+
+/* Soon the file is written anew. */
+void network_hosts_later(struct manager *m);
+void network_hosts_free(struct manager *m);

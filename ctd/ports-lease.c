@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Addresses and published ports as leases in the database.
+ *
+ * Addresses are given by people (--ip), or taken from a range: the node's private ones for mode nat, those of
+ * the named network. The address in a range follows from the container's number where it is free, so that it
+ * stays the same for life and the search is short; only in a range that is nearly full it goes over all of
+ * it. Two containers that ask for the same meet in the database's constraints.
+ */
+#include "ctd/ports.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "ctd/manager.h"
+
+#define SEARCH_MAX 65536 /* addresses of a range that are looked at */
+
+struct lease_list {
+	struct container *container;
+	struct address_row *rows;
+	size_t n;
+	struct lease *given; /* of ranges */
+	unsigned n_given;
+	struct {
+		char address[IP_ADDR_STRLEN], scope[96];
+	} * texts;
+};
+
+static void list_done(struct lease_list *list)
+{
+	free(list->rows);
+	free(list->texts);
+	free(list->given);
+}
+
+static int list_init(struct lease_list *list, struct container *c, const struct config *config)
+{
+	size_t max = 0;
+
+	for (unsigned i = 0; i < config->n_nets; i++)
+		max += config->nets[i].n_ips + 2;
+	*list = (struct lease_list){ .container = c };
+	list->rows = calloc(max + 1, sizeof(*list->rows));
+	list->texts = calloc(max + 1, sizeof(*list->texts));
+	list->given = calloc(2 * config->n_nets + 1, sizeof(*list->given));
+	if (list->rows && list->texts && list->given)
+		return 0;
+	list_done(list);
+	return -ENOMEM;
+}
+
+static void list_add(struct lease_list *list, const struct ip_addr *a, const char *scope, const char *device)
+{
+	struct ip_addr own = *a;
+	char *address = list->texts[list->n].address, *where = list->texts[list->n].scope;
+
+	if (*scope)
+		own.prefix = ip_full_prefix(&own); /* there it says how large the segment is */
+	(void)snprintf(where, sizeof(list->texts[0].scope), "%s", scope); /* as long */
+	list->rows[list->n++] = (struct address_row){
+		.address = ip_format(&own, address, IP_ADDR_STRLEN),
+		.ctid = list->container->row.ctid,
+		.device = device,
+		.scope = where,
+	};
+}
+
+/* ---- ranges ---- */
+
+/* What may not be given out: the network's own address and its broadcast, the gateway. */
+static bool is_reserved(const struct ip_addr *range, const struct ip_addr *gateway, const struct ip_addr *a)
+{
+	struct ip_addr one;
+	uint64_t last = range->family == AF_INET ? (1ULL << (32 - range->prefix)) - 1 : UINT64_MAX;
+
+	if (gateway->family && ip_equal(gateway, a))
+		return true;
+	if (ip_nth(range, 0, &one) == 0 && ip_equal(&one, a))
+		return true;
+	return range->family == AF_INET && ip_nth(range, last, &one) == 0 && ip_equal(&one, a);
+}
+
+static bool is_free(const struct container *c, const char *scope, const struct ip_addr *a)
+{
+	char text[IP_ADDR_STRLEN], owner[33];
+
+	return store_address_owner(c->manager->store, scope, ip_format(a, text, sizeof(text)), owner) == 0 ||
+	       str_eq(owner, c->row.ctid);
+}
+
+static bool is_ours_already(const struct lease_list *list, const char *scope, const struct ip_addr *a)
+{
+	char text[IP_ADDR_STRLEN];
+
+	(void)ip_format(a, text, sizeof(text));
+	for (size_t i = 0; i < list->n; i++)
+		if (str_eq(list->rows[i].address, text) && str_eq(list->rows[i].scope, scope))
+			return true;
+	return false;
+}
+
+static uint64_t size_of(const struct ip_addr *range)
+{
+	unsigned bits = (range->family == AF_INET ? 32U : 128U) - range->prefix;
+
+	return bits >= 17 ? 1ULL << 17 : 1ULL << bits;
+}
+
+/* A free address of the range, by the container's number. Number 1 gets the second: the first looks like a
+ * gateway to people. */
+static bool search(const struct lease_list *list, const struct ip_addr *range, const struct ip_addr *gateway,
+        const char *scope, struct ip_addr *ret)
+{
+	const struct container *c = list->container;
+	uint64_t size = size_of(range);
+
+	for (uint64_t i = 0; i < size && i < SEARCH_MAX; i++) {
+		if (ip_nth(range, (c->row.number + 1 + i) % size, ret) < 0 ||
+		        is_reserved(range, gateway, ret) || is_ours_already(list, scope, ret))
+			continue;
+		if (is_free(c, scope, ret))
+			return true;
+	}
+	return false;
+}
+
+/* What the interface has of the range already. */
+static bool keep(const struct lease_list *list, const char *device, const struct ip_addr *range,
+        const struct ip_addr *gateway, const char *scope, struct ip_addr *ret)
+{
+	const struct container *c = list->container;
+
+	for (unsigned i = 0; i < c->n_leases; i++) {
+		const struct ip_addr *a = &c->leases[i].address;
+
+		if (!str_eq(c->leases[i].device, device) || !ip_contains(range, a) ||
+		        is_reserved(range, gateway, a) || is_ours_already(list, scope, a) ||
+		        !is_free(c, scope, a))
+			continue;
+		*ret = *a;
+		return true;
+	}
+	return false;
+}
+
+static void give(struct lease_list *list, const struct ip_addr *a, const char *scope, const char *device)
+{
+	struct lease *lease = &list->given[list->n_given++];
+
+	lease->address = *a;
+	(void)snprintf(lease->device, sizeof(lease->device), "%s", device); /* as long at most */
+	list_add(list, a, scope, device);
+}
+
+static int fail_full(const struct network *network, int family, struct ct_error *err)
+{
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+	        "the %s ranges of the network \"%s\" have no free address left: give one that was freed, or another network",
+	        family == AF_INET ? "IPv4" : "IPv6", network->name);
+}
+
+static bool has_family(const struct config_net *net, int family)
+{
+	for (unsigned i = 0; i < net->n_ips; i++)
+		if (net->ips[i].family == family)
+			return true;
+	return false;
+}
+
+/* An address of the family from the ranges of a named network, unless one was asked for. */
+static int give_of_network(struct lease_list *list, const struct config_net *net,
+        const struct net_attach *attach, int family, struct ct_error *err)
+{
+	const struct network *network = attach->network;
+	const struct ip_addr *gateway = &attach->gateway[family == AF_INET6];
+	struct ip_addr found;
+	bool any = false;
+
+	if (has_family(net, family))
+		return 0;
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < network->n_ranges; i++) {
+			const struct ip_addr *range = &network->ranges[i];
+
+			if (range->family != family)
+				continue;
+			any = true;
+			if (pass == 0 ? keep(list, net->name, range, gateway, attach->scope, &found)
+			              : search(list, range, gateway, attach->scope, &found)) {
+				give(list, &found, attach->scope, net->name);
+				return 0;
+			}
+		}
+	return any ? fail_full(network, family, err) : 0;
+}
+
+/* Of the node's range for mode nat. */
+static int give_private(struct lease_list *list, const struct config_net *net, const struct ip_addr *range,
+        struct ct_error *err)
+{
+	const struct ip_addr none = { 0 };
+	char text[IP_ADDR_STRLEN];
+	struct ip_addr found;
+
+	if (range->family == 0)
+		return 0;
+	if (!keep(list, net->name, range, &none, "", &found) && !search(list, range, &none, "", &found))
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+		        "the private range %s has no free address left; a larger one can be set in ctd.conf (nat-network)",
+		        ip_format(range, text, sizeof(text)));
+	give(list, &found, "", net->name);
+	return 0;
+}
+
+/* ---- all of a container ---- */
+
+static int lease_net(struct lease_list *list, const struct config_net *net, struct ct_error *err)
+{
+	const struct manager *m = list->container->manager;
+	struct net_attach attach;
+	int r;
+
+	r = network_attach(m, net, &attach, err);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < net->n_ips; i++)
+		list_add(list, &net->ips[i], attach.scope, net->name);
+	if (attach.network) {
+		r = give_of_network(list, net, &attach, AF_INET, err);
+		return r < 0 ? r : give_of_network(list, net, &attach, AF_INET6, err);
+	}
+	if (attach.mode != CONFIG_NET_NAT || net->n_ips > 0)
+		return 0;
+	r = give_private(list, net, &m->conf.nat_network, err);
+	return r < 0 ? r : give_private(list, net, &m->conf.nat_network6, err);
+}
+
+static int lease_publish(struct container *c, const struct config *config, struct ct_error *err)
+{
+	_cleanup_free_ struct publish_row *rows = NULL;
+	_cleanup_free_ char(*texts)[IP_ADDR_STRLEN] = NULL;
+	size_t total = 0, n = 0;
+
+	for (unsigned i = 0; i < config->n_publish; i++)
+		total += config->publish[i].count;
+	rows = calloc(total + 1, sizeof(*rows));
+	texts = calloc(config->n_publish + 1, sizeof(*texts));
+	if (!rows || !texts)
+		return ct_error_set(err, -ENOMEM, "publish", "out of memory");
+	for (unsigned i = 0; i < config->n_publish; i++) {
+		const struct config_publish *p = &config->publish[i];
+
+		if (p->address.family)
+			(void)ip_format_addr(&p->address, texts[i], sizeof(texts[i]));
+		for (unsigned k = 0; k < p->count; k++)
+			rows[n++] = (struct publish_row){ p->protocol, texts[i], (uint16_t)(p->port + k) };
+	}
+	return store_publish_set(c->manager->store, c->row.ctid, rows, n, err);
+}
+
+int ports_lease(struct container *c, const struct config *config, struct ct_error *err)
+{
+	struct lease_list list;
+	int r = list_init(&list, c, config);
+
+	if (r < 0)
+		return ct_error_set(err, r, "network", "out of memory");
+	for (unsigned i = 0; r >= 0 && i < config->n_nets; i++)
+		if (config_net_is_there(&config->nets[i]))
+			r = lease_net(&list, &config->nets[i], err);
+	if (r >= 0)
+		r = store_addresses_set(c->manager->store, c->row.ctid, list.rows, list.n, err);
+	if (r >= 0)
+		r = lease_publish(c, config, err);
+	if (r >= 0) {
+		free(c->leases);
+		c->leases = TAKE_PTR(list.given);
+		c->n_leases = list.n_given;
+	}
+	list_done(&list);
+	return r < 0 ? r : 0;
+}
+
+/* ---- what the database has ---- */
+
+static bool is_configured(const struct config *config, const char *device, const struct ip_addr *a)
+{
+	for (unsigned i = 0; i < config->n_nets; i++)
+		for (unsigned j = 0; j < config->nets[i].n_ips; j++) {
+			const struct ip_addr *own = &config->nets[i].ips[j];
+
+			if (own->family == a->family && memcmp(own->bytes, a->bytes, ip_len(a)) == 0 &&
+			        str_eq(config->nets[i].name, device))
+				return true;
+		}
+	return false;
+}
+
+static int load_one(const struct address_row *row, void *userdata)
+{
+	struct container *c = container_by_ctid(userdata, row->ctid);
+	struct lease *grown;
+	struct ip_addr a;
+
+	if (!c || ip_parse(row->address, &a) < 0 || is_configured(&c->config, row->device, &a))
+		return 0;
+	grown = reallocarray(c->leases, c->n_leases + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	c->leases = grown;
+	grown[c->n_leases] = (struct lease){ .address = a };
+	(void)snprintf(grown[c->n_leases].device, sizeof(grown[c->n_leases].device), "%s", row->device); /* as long at most */
+	c->n_leases++;
+	return 0;
+}
+
+int ports_load(struct manager *m, struct ct_error *err)
+{
+	return store_address_each(m->store, load_one, m, err);
+}
+
+static int reload_one(const struct address_row *row, void *userdata)
+{
+	struct container *c = userdata;
+
+	return str_eq(row->ctid, c->row.ctid) ? load_one(row, c->manager) : 0;
+}
+
+void ports_reload(struct container *c)
+{
+	c->n_leases = 0;
+	(void)store_address_each(c->manager->store, reload_one, c, NULL); /* fsck tells of what is missing */
+}
+
+struct lease_check {
+	const struct container *container;
+	size_t n, n_known;
+};
+
+static bool is_leased(const struct container *c, const char *device, const struct ip_addr *a)
+{
+	for (unsigned i = 0; i < c->n_leases; i++)
+		if (str_eq(c->leases[i].device, device) && ip_equal(&c->leases[i].address, a))
+			return true;
+	return false;
+}
+
+static int check_lease(const struct address_row *row, void *userdata)
+{
+	struct lease_check *check = userdata;
+	const struct container *c = check->container;
+	struct ip_addr a;
+
+	if (!str_eq(row->ctid, c->row.ctid) || ip_parse(row->address, &a) < 0)
+		return 0;
+	check->n++;
+	if (is_configured(&c->config, row->device, &a) || is_leased(c, row->device, &a))
+		check->n_known++;
+	return 0;
+}
+
+/* How many addresses the interface must have that it did not ask for. */
+static size_t wanted_of_ranges(const struct manager *m, const struct config_net *net)
+{
+	struct net_attach attach;
+	size_t n = 0;
+
+	if (!config_net_is_there(net) || network_attach(m, net, &attach, NULL) < 0)
+		return 0;
+	if (!attach.network)
+		return attach.mode == CONFIG_NET_NAT && net->n_ips == 0
+		               ? (m->conf.nat_network.family != 0) + (m->conf.nat_network6.family != 0)
+		               : 0;
+	for (unsigned f = 0; f < 2; f++) {
+		int family = f ? AF_INET6 : AF_INET;
+
+		for (unsigned i = 0; i < attach.network->n_ranges; i++)
+			if (attach.network->ranges[i].family == family && !has_family(net, family)) {
+				n++;
+				break;
+			}
+	}
+	return n;
+}
+
+int ports_check_leases(struct container *c, struct ct_error *err)
+{
+	struct lease_check check = { .container = c };
+	size_t wanted = 0;
+	int r;
+
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		wanted += c->config.nets[i].n_ips + wanted_of_ranges(c->manager, &c->config.nets[i]);
+
+	r = store_address_each(c->manager->store, check_lease, &check, err);
+	return r < 0 ? r : check.n != wanted || check.n_known != wanted;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Counting traffic across runs.
+ *
+ * The host's counters begin at zero with each run and live in the kernel, also while no ctd does. A record
+ * has the sum, and what the counter said when it was last added ("seen", of the run that slot and boot id
+ * name); what a counter says beyond that is new. Both are written in one statement, so that a kill at any
+ * moment loses nothing and adds nothing twice: the next ctd sees the same counter, or the run is over, and
+ * then its end had been written before the counters were taken out.
+ *
+ * Each container is sampled once a minute, a sixtieth of them every second, so that a power cut costs a
+ * minute of counting and no second has much to do.
+ */
+#include "ctd/traffic.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "ctd/manager.h"
+#include "ctd/ports.h"
+
+#define PARTS 60
+
+struct traffic {
+	struct traffic_entry {
+		char device[IFNAMSIZ];
+		char boot_id[40];
+		uint32_t slot;
+		struct traffic_counts total, seen;
+		bool changed;
+	} * entries;
+	size_t n;
+};
+
+void traffic_free(struct traffic *traffic)
+{
+	if (!traffic)
+		return;
+	free(traffic->entries);
+	free(traffic);
+}
+
+static struct traffic_entry *entry_of(struct container *c, const char *device)
+{
+	struct traffic_entry *grown;
+
+	if (!c->traffic && !(c->traffic = calloc(1, sizeof(*c->traffic))))
+		return NULL;
+	for (size_t i = 0; i < c->traffic->n; i++)
+		if (str_eq(c->traffic->entries[i].device, device))
+			return &c->traffic->entries[i];
+	grown = reallocarray(c->traffic->entries, c->traffic->n + 1, sizeof(*grown));
+	if (!grown)
+		return NULL;
+	c->traffic->entries = grown;
+	grown += c->traffic->n++;
+	*grown = (struct traffic_entry){ 0 };
+	(void)snprintf(grown->device, sizeof(grown->device), "%s", device); /* as long at most */
+	return grown;
+}
+
+/* A counter below what was seen belongs to a port that was made anew. */
+static void add(uint64_t *total, uint64_t *seen, uint64_t now)
+{
+	*total += now >= *seen ? now - *seen : now;
+	*seen = now;
+}
+
+static void sample(struct container *c, const char *device, const char *host_name)
+{
+	struct traffic_entry *e;
+	struct net_counters now;
+
+	if (net_port_counters(c->manager->net, host_name, &now, NULL) < 0)
+		return; /* half made, or gone already */
+	e = entry_of(c, device);
+	if (!e)
+		return; /* out of memory: next time */
+	if (e->slot != c->run.slot || !str_eq(e->boot_id, c->manager->boot_id)) {
+		e->seen = (struct traffic_counts){ 0 };
+		e->slot = c->run.slot;
+		memcpy(e->boot_id, c->manager->boot_id, sizeof(e->boot_id));
+	}
+	if (memcmp(&e->seen,
+	            &(struct traffic_counts){
+	                    now.in_bytes, now.in_packets, now.out_bytes, now.out_packets, now.out_dropped },
+	            sizeof(e->seen)) == 0)
+		return;
+	add(&e->total.in_bytes, &e->seen.in_bytes, now.in_bytes);
+	add(&e->total.in_packets, &e->seen.in_packets, now.in_packets);
+	add(&e->total.out_bytes, &e->seen.out_bytes, now.out_bytes);
+	add(&e->total.out_packets, &e->seen.out_packets, now.out_packets);
+	add(&e->total.out_dropped, &e->seen.out_dropped, now.out_dropped);
+	e->changed = true;
+}
+
+void traffic_sample(struct container *c)
+{
+	char host_name[IFNAMSIZ];
+
+	for (unsigned i = 0; c->run.slot && i < c->config.n_nets; i++) {
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		ports_host_name(c, c->run.slot, i, host_name);
+		sample(c, c->config.nets[i].name, host_name);
+	}
+}
+
+static int save(struct container *c, struct ct_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && c->traffic && i < c->traffic->n; i++) {
+		struct traffic_entry *e = &c->traffic->entries[i];
+		const struct traffic_row row = {
+			.ctid = c->row.ctid,
+			.device = e->device,
+			.boot_id = e->boot_id,
+			.slot = e->slot,
+			.total = e->total,
+			.seen = e->seen,
+		};
+
+		if (!e->changed)
+			continue;
+		r = store_traffic_put(c->manager->store, &row, err);
+		if (r >= 0)
+			e->changed = false;
+	}
+	return r;
+}
+
+void traffic_settle(struct container *c)
+{
+	struct ct_error error = { 0 };
+
+	traffic_sample(c);
+	if (save(c, &error) < 0)
+		log_error("the traffic of \"%s\" cannot be recorded: %s", c->row.name, error.text);
+}
+
+void traffic_port_gone(struct container *c, const char *device)
+{
+	for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
+		struct traffic_entry *e = &c->traffic->entries[i];
+
+		if (!str_eq(e->device, device))
+			continue;
+		e->seen = (struct traffic_counts){ 0 };
+		e->changed = true;
+	}
+	(void)save(c, NULL); /* with the next sample else */
+}
+
+struct traffic_counts traffic_totals(const struct container *c)
+{
+	struct traffic_counts sum = { 0 };
+
+	for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
+		const struct traffic_counts *t = &c->traffic->entries[i].total;
+
+		sum.in_bytes += t->in_bytes;
+		sum.in_packets += t->in_packets;
+		sum.out_bytes += t->out_bytes;
+		sum.out_packets += t->out_packets;
+		sum.out_dropped += t->out_dropped;
+	}
+	return sum;
+}
+
+void traffic_print(const struct container *c, struct strbuf *b)
+{
+	struct traffic_counts t = traffic_totals(c);
+
+	(void)strbuf_printf(b,
+	        ",\"traffic\":{\"in_bytes\":%llu,\"in_packets\":%llu,\"out_bytes\":%llu,\"out_packets\":%llu,\"out_dropped\":%llu}",
+	        (unsigned long long)t.in_bytes, (unsigned long long)t.in_packets,
+	        (unsigned long long)t.out_bytes, (unsigned long long)t.out_packets,
+	        (unsigned long long)t.out_dropped);
+}
+
+static int load_one(const struct traffic_row *row, void *userdata)
+{
+	struct container *c = container_by_ctid(userdata, row->ctid);
+	struct traffic_entry *e = c ? entry_of(c, row->device) : NULL;
+
+	if (!e)
+		return c ? -ENOMEM : 0;
+	(void)snprintf(e->boot_id, sizeof(e->boot_id), "%s", row->boot_id); /* as long at most */
+	e->slot = row->slot;
+	e->total = row->total;
+	e->seen = row->seen;
+	return 0;
+}
+
+/* Those of one part, or of all, in one transaction. */
+static void settle_part(struct manager *m, unsigned part, unsigned parts)
+{
+	struct container *c, *next;
+	struct ct_error error = { 0 };
+
+	if (!m->containers.by_ctid)
+		return;
+	if (store_begin(m->store, false, &error) < 0) {
+		log_error("traffic cannot be recorded: %s", error.text);
+		return;
+	}
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (c->run.slot && c->row.number % parts == part)
+		traffic_settle(c);
+	if (store_commit(m->store, &error) < 0)
+		log_error("traffic cannot be recorded: %s", error.text);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct manager *m = userdata;
+	int r;
+
+	settle_part(m, m->traffic_tick++ % PARTS, PARTS);
+	r = sd_event_source_set_time_relative(source, USEC_PER_SEC);
+	return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int traffic_init(struct manager *m, struct ct_error *err)
+{
+	int r = store_traffic_each(m->store, load_one, m, err);
+
+	if (r >= 0)
+		r = sd_event_add_time_relative(m->event, &m->traffic_timer, CLOCK_MONOTONIC, USEC_PER_SEC,
+		        USEC_PER_SEC / 4, on_tick, m);
+	return r < 0 ? ct_error_set(err, r, "traffic", "cannot begin to count traffic: %s", strerror(-r)) : 0;
+}
+
+void traffic_done(struct manager *m)
+{
+	if (!m->traffic_timer)
+		return;
+	m->traffic_timer = sd_event_source_disable_unref(m->traffic_timer);
+	settle_part(m, 0, 1);
+}
