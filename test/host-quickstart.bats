@@ -88,4 +88,5 @@ here() # ctctl to the instance of quickstart
 	[ -z "$(ls -A "$QUICK")" ]
 	[ ! -e "$(cgroup_mount)$cgroup" ]
 	[ -z "$(lib_processes_of ctd)$(lib_processes_of ct-keeper)" ]
+	[ -z "$(nft list tables)" ]
 }
