@@ -92,8 +92,8 @@ static uint64_t fill(int root, const char *name)
 	return total;
 }
 
-/* Loop devices attached to an image of ours. */
-static unsigned int attached(void)
+/* Loop devices attached to an image in this store; other tests run beside this one. */
+static unsigned int attached(const struct test_store *t)
 {
 	_cleanup_closedir_ DIR *dir = opendir("/sys/block");
 	const struct dirent *entry;
@@ -105,7 +105,7 @@ static unsigned int attached(void)
 		                    *text = NULL;
 
 		if (str_has_prefix(entry->d_name, "loop") &&
-		        read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, "/ctd-test-"))
+		        read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, t->dir))
 			n++;
 	}
 
@@ -113,11 +113,11 @@ static unsigned int attached(void)
 }
 
 /* A device goes when its last user has gone, a moment later. */
-static void assert_detached(void)
+static void assert_detached(const struct test_store *t)
 {
-	for (unsigned int i = 0; i < 200 && attached() > 0; i++)
+	for (unsigned int i = 0; i < 200 && attached(t) > 0; i++)
 		(void)usleep(10000);
-	assert_int_equal(attached(), 0);
+	assert_int_equal(attached(t), 0);
 }
 
 static void test_size_holds(void **state)
@@ -128,9 +128,9 @@ static void test_size_holds(void **state)
 	uint64_t in;
 
 	created(t, &plain);
-	assert_detached();
+	assert_detached(t);
 	root = mounted(t, &plain);
-	assert_int_equal(attached(), 1);
+	assert_int_equal(attached(t), 1);
 
 	assert_int_equal(fstatvfs(root, &st), 0);
 	assert_in_range(st.f_blocks * st.f_frsize, 64 * MIB, 72 * MIB);
@@ -138,7 +138,7 @@ static void test_size_holds(void **state)
 	in = fill(root, "big");
 	assert_in_range(in, 64 * MIB, 70 * MIB);
 	assert_int_equal(close(TAKE_FD(root)), 0);
-	assert_detached();
+	assert_detached(t);
 
 	/* A container with a full disk can be started, and its disk is writable. */
 	root = mounted(t, &plain);
@@ -164,7 +164,7 @@ static void test_full_of_inodes(void **state)
 	assert_int_equal(r, -1);
 	assert_int_equal(errno, ENOSPC);
 	assert_int_equal(close(TAKE_FD(root)), 0);
-	assert_detached();
+	assert_detached(t);
 
 	root = mounted(t, &spec);
 	assert_int_equal(unlinkat(root, "f0", 0), 0);
@@ -225,7 +225,7 @@ static void test_ids_and_reuse(void **state)
 	assert_int_equal(fchownat(root, "made", BASE + 7, BASE + 7, 0), 0);
 
 	assert_int_equal(disk_mount(t->store, &plain, userns, &err), -EBUSY);
-	assert_int_equal(attached(), 1); /* the second did not get a device of its own */
+	assert_int_equal(attached(t), 1); /* the second did not get a device of its own */
 	assert_int_equal(close(root), 0);
 
 	/* Another run, another base id, the same owners. */
@@ -280,7 +280,7 @@ static void test_usage_stopped_and_running(void **state)
 	assert_int_equal(running.bytes_limit, before.bytes_limit);
 
 	assert_int_equal(close(root), 0);
-	assert_detached();
+	assert_detached(t);
 	after = usage_of(t, &plain);
 	assert_int_equal(after.bytes_used, running.bytes_used);
 	assert_int_equal(after.inodes_used, running.inodes_used);
@@ -313,13 +313,13 @@ static void test_grow(void **state)
 		assert_in_range(usage_of(t, &plain).bytes_limit, 64 * MIB, 72 * MIB);
 	}
 	assert_int_equal(close(TAKE_FD(root)), 0);
-	assert_detached();
+	assert_detached(t);
 
 	/* Stopped; where it grew already, once more. */
 	spec.bytes = 1000 * MIB;
 	if (disk_resize(t->store, &spec, &err) < 0)
 		fail_msg("%s", err.text);
-	assert_detached();
+	assert_detached(t);
 	assert_in_range(usage_of(t, &spec).bytes_limit, 1000 * MIB, 1050 * MIB);
 	root = mounted(t, &spec);
 	assert_int_equal(faccessat(root, "kept", F_OK, 0), 0);
@@ -344,7 +344,7 @@ static void test_shrink(void **state)
 	spec.bytes = 200 * MIB;
 	assert_int_equal(disk_resize(t->store, &spec, &err), -EBUSY);
 	assert_int_equal(close(root), 0);
-	assert_detached();
+	assert_detached(t);
 
 	spec.bytes = 64 * MIB;
 	assert_int_equal(disk_resize(t->store, &spec, &err), -ENOSPC);
@@ -383,7 +383,7 @@ static void test_shrink_moves_inodes(void **state)
 		}
 		test_write(root, "etc/hostname", "changed\n", 0644);
 		assert_int_equal(close(root), 0);
-		assert_detached();
+		assert_detached(t);
 
 		spec.bytes = 100 * MIB;
 		if (disk_resize(t->store, &spec, &err) < 0)
@@ -425,7 +425,7 @@ static void test_refusals(void **state)
 		assert_true(disk_mount(t->store, &plain, userns, &err) < 0);
 	}
 	assert_int_equal(disk_discard(t->store, &plain, &err), 0);
-	assert_detached();
+	assert_detached(t);
 }
 
 #define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, test_store_setup, test_store_teardown)

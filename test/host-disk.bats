@@ -27,7 +27,7 @@ killed_at() {
 }
 
 loops() {
-	grep -l "disk-test" /sys/block/loop*/loop/backing_file 2>/dev/null || true
+	grep -l "$STORE" /sys/block/loop*/loop/backing_file 2>/dev/null || true
 }
 
 # A kill is a moment before the kernel has let go of the last mount.
