@@ -202,6 +202,34 @@ int cgroup_root_open(
 	return 0;
 }
 
+static void tell_unit(sd_bus *bus, const char *unit, uint64_t bytes)
+{
+	sd_bus_message *m = NULL;
+	int r;
+
+	r = sd_bus_message_new_method_call(bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+	        "org.freedesktop.systemd1.Manager", "SetUnitProperties");
+	if (r >= 0)
+		r = sd_bus_message_append(m, "sba(sv)", unit, 1, 1, "MemoryMin", "t", bytes);
+	if (r >= 0)
+		r = sd_bus_message_set_expect_reply(m, 0);
+	if (r >= 0)
+		(void)sd_bus_send(bus, m, NULL); /* the value is in the cgroup already */
+	sd_bus_message_unref(m);
+}
+
+void cgroup_root_tell_guarantee(const struct cgroup_root *root, uint64_t bytes)
+{
+	const char *unit = strrchr(root->path, '/');
+	sd_bus *bus = NULL;
+
+	if (sd_booted() <= 0 || !unit || !str_has_suffix(root->path, ".scope") || sd_bus_open_system(&bus) < 0)
+		return;
+	tell_unit(bus, unit + 1, bytes);
+	tell_unit(bus, "ctd.slice", bytes);
+	sd_bus_flush_close_unref(bus);
+}
+
 void cgroup_root_done(struct cgroup_root *root)
 {
 	root->fd = fd_close(root->fd);

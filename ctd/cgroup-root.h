@@ -19,4 +19,7 @@ struct cgroup_root {
  * it (so that neither a restart of ctd's service nor its limits touch the keeper); 0: not now. */
 int cgroup_root_open(
         const char *mount, const char *tag, pid_t keeper_pid, struct cgroup_root *ret, struct ct_error *err);
+/* Where systemd is PID 1, tells it the memory.min of the scope and the slice above, which it would take back
+ * at its next reload otherwise. Does not wait. */
+void cgroup_root_tell_guarantee(const struct cgroup_root *root, uint64_t bytes);
 void cgroup_root_done(struct cgroup_root *root);
