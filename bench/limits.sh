@@ -43,7 +43,7 @@ behind() # SCRIPT
 number() # FILE KEY, summed over devices
 {
 	awk -v k="$2" '{ for (i = 1; i <= NF; i++) { if ($i == k) n += $(i + 1); if (index($i, k "=") == 1) n += substr($i, length(k) + 2) } }
-		END { printf "%d\n", n }' "$cg/$1"
+		END { printf "%.0f\n", n }' "$cg/$1"
 }
 
 rate() # FILE KEY

@@ -43,7 +43,7 @@ now()
 {
 	local path uptime
 	path=$(<"$CTD_DIR/$2.cg")/$3
-	eval "$1=$(awk -v k="$4" '{ for (i = 1; i <= NF; i++) { if ($i == k) n += $(i + 1); if (index($i, k "=") == 1) n += substr($i, length(k) + 2) } } END { print n + 0 }' "$path")"
+	eval "$1=$(awk -v k="$4" '{ for (i = 1; i <= NF; i++) { if ($i == k) n += $(i + 1); if (index($i, k "=") == 1) n += substr($i, length(k) + 2) } } END { printf "%.0f\n", n }' "$path")"
 	read -r uptime _ </proc/uptime
 	eval "$1_at=$(((10#${uptime%.*} * 100 + 10#${uptime#*.}) * 10000))"
 }

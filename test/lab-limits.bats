@@ -203,3 +203,19 @@ seen() # NAME JQ: of its resources
 	[ "$(ctctl exec small -- df -k /run | awk 'END { print $2 }')" = 4096 ]
 	[ "$(awk '/Max open files/ { print $5 }' "/proc/$(ctctl show small --json | jq .pid)/limits")" = 512 ]
 }
+
+@test "storage image is a file system of its own size; thin, grows live, and is not made smaller than its files" {
+	new i --storage image --disk 128M
+	size=$(ctctl exec i -- df -k / | awk 'END { print $2 }')
+	[ "$size" -le $((128 * 1024)) ]
+	[ "$size" -ge $((128 * 1024 * 85 / 100)) ]
+	[ "$(du -k "$CTD_STATE/fs/containers/"*/disk.img | cut -f1)" -lt $((40 * 1024)) ]
+	ctctl set i disk=256M
+	[ "$(ctctl exec i -- df -k / | awk 'END { print $2 }')" -ge $((256 * 1024 * 85 / 100)) ]
+	ctctl exec i -- dd if=/dev/urandom of=/f bs=1M count=100 2>/dev/null
+	run ctctl set i disk=32M
+	[ "$status" -ne 0 ]
+	[ "$(seen i disk.used)" -ge $((100 << 20)) ]
+	run ctctl set i storage=dir
+	[ "$status" -eq 2 ]
+}
