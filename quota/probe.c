@@ -12,11 +12,9 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
@@ -70,57 +68,65 @@ static void probe_filesystem(int fd, struct disk_probe *ret)
 	ret->inodes_free = st.f_ffree;
 }
 
-/* The child only is, until its namespace has been opened; it dies with us. */
-static pid_t userns_child(int ready_fd)
+/* The child only is, until its namespace has been opened: until our end of the socket is closed, be it by our
+ * death. */
+static pid_t userns_child(int our_end, int its_end)
 {
+	char byte = 0;
 	pid_t pid;
 
 	pid = fork();
 	if (pid != 0)
 		return pid < 0 ? -errno : pid;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (unshare(CLONE_NEWUSER) == 0 && write(ready_fd, "", 1) == 1)
-		for (;;)
-			(void)pause();
-	_exit(1);
+	(void)close(our_end);
+	if (unshare(CLONE_NEWUSER) == 0 && write(its_end, &byte, 1) == 1)
+		(void)read_all(its_end, &byte, 1);
+	_exit(0);
+}
+
+static int userns_map(pid_t pid, uint32_t base_id)
+{
+	_cleanup_close_ int proc = -1, ns = -1;
+	char path[64];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (proc < 0)
+		return -errno;
+
+	if ((r = write_file_printf_at(proc, "uid_map", "0 %u 65536\n65536 0 1\n", (unsigned)base_id)) < 0 ||
+	        (r = write_file_printf_at(proc, "gid_map", "0 %u 65536\n65536 0 1\n", (unsigned)base_id)) < 0)
+		return r;
+
+	ns = openat(proc, "ns/user", O_RDONLY | O_CLOEXEC);
+	return ns < 0 ? -errno : TAKE_FD(ns);
 }
 
 int probe_userns_new(uint32_t base_id)
 {
-	_cleanup_close_ int ready = -1, wait_fd = -1, proc = -1, ns = -1;
-	char path[64];
+	_cleanup_close_ int ours = -1, its = -1;
 	int fds[2], r;
 	pid_t pid;
 	char byte;
 
-	if (pipe2(fds, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return -errno;
-	wait_fd = fds[0];
-	ready = fds[1];
+	ours = fds[0];
+	its = fds[1];
 
-	pid = userns_child(ready);
+	pid = userns_child(ours, its);
 	if (pid < 0)
 		return pid;
 
-	ready = fd_close(ready);
-	(void)snprintf(path, sizeof(path), "/proc/%d", (int)pid);
-	if (read_all(wait_fd, &byte, 1) != 1)
-		r = -EPERM;
-	else if ((proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-		r = -errno;
-	else if ((r = write_file_printf_at(proc, "uid_map", "0 %u 65536\n65536 0 1\n", (unsigned)base_id)) ==
-	                 0 &&
-	         (r = write_file_printf_at(proc, "gid_map", "0 %u 65536\n65536 0 1\n", (unsigned)base_id)) ==
-	                 0 &&
-	         (ns = openat(proc, "ns/user", O_RDONLY | O_CLOEXEC)) < 0)
-		r = -errno;
-
-	(void)kill(pid, SIGKILL); /* ours, and not waited for yet */
+	its = fd_close(its);
+	r = read_all(ours, &byte, 1) == 1 ? userns_map(pid, base_id) : -EPERM;
+	ours = fd_close(ours);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 
-	return r < 0 ? r : TAKE_FD(ns);
+	return r;
 }
 
 static bool can_decode_handles(int mount_fd)

@@ -141,4 +141,10 @@ create_killed() {
 		"$TOOL" "$STORE" run "$SPEC" true
 		[ "$(wc -l </proc/self/mountinfo)" = "$before" ]
 	done <"$BATS_TEST_TMPDIR/points"
+	for _ in $(seq 50); do
+		pgrep -f "test-disk-tool $STORE" >/dev/null || break
+		sleep 0.1
+	done
+	run pgrep -f "test-disk-tool $STORE"
+	[ "$status" -ne 0 ]
 }
