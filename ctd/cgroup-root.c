@@ -223,7 +223,8 @@ void cgroup_root_tell_guarantee(const struct cgroup_root *root, uint64_t bytes)
 	const char *unit = strrchr(root->path, '/');
 	sd_bus *bus = NULL;
 
-	if (sd_booted() <= 0 || !unit || !str_has_suffix(root->path, ".scope") || sd_bus_open_system(&bus) < 0)
+	if (sd_booted() <= 0 || !unit || !str_has_suffix(root->path, ".scope") ||
+	        sd_bus_open_system(&bus) < 0)
 		return;
 	tell_unit(bus, unit + 1, bytes);
 	tell_unit(bus, "ctd.slice", bytes);
