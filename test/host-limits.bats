@@ -138,6 +138,7 @@ cg_of_any() # the one container's cgroup, while no ctd runs
 	[[ "$output" == *p1*p2* ]]
 	[ "$(cat "$(cg p1)/cgroup.max.descendants")" = 10 ]
 	ctctl plan set small --cgroups 12 --ptys 21
+	[[ "$(ctctl plan show small)" == *p1*cgroups*12* ]]
 	[ "$(cat "$(cg p1)/cgroup.max.descendants")" = 12 ]
 	# what was set for one alone stays
 	[ "$(ctctl show p2 --json | jq -c .config)" = '{"cgroups":12,"plan":"small","ptys":99}' ]
