@@ -43,7 +43,7 @@ int net_context_new(const char tag[static NET_TAG_LEN + 1], struct net_context *
 	net = calloc(1, sizeof(*net));
 	if (!net)
 		return ct_error_set(err, -ENOMEM, "network", "out of memory");
-	net->route = net->nft = NL_SOCK_INIT;
+	net->route = net->nft = net->watch = NL_SOCK_INIT;
 	memcpy(net->tag, tag, NET_TAG_LEN);
 	(void)snprintf(net->prefix, sizeof(net->prefix), "v%s", net->tag);
 	(void)snprintf(net->table, sizeof(net->table), "ctd-%s", net->tag);
@@ -73,6 +73,7 @@ void net_context_free(struct net_context *net)
 		return;
 	nl_close(&net->route);
 	nl_close(&net->nft);
+	nl_close(&net->watch);
 	nl_batch_done(&net->batch);
 	cleanup_closep(&net->home_fd);
 	free(net->lingering);

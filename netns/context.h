@@ -14,6 +14,7 @@ struct net_context {
 	char table[NET_TABLE_LEN];
 	int home_fd; /* the network namespace of the host */
 	struct nl_sock route, nft;
+	struct nl_sock watch; /* opened when first asked for */
 	struct nl_batch batch;
 	/* ports that were released while their link was still there: from Linux 6.10 their chains outlive it
 	 */

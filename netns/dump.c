@@ -15,11 +15,6 @@
 #include "netns/link.h"
 #include "netns/port.h"
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(((const struct net_object *)a)->host_name, ((const struct net_object *)b)->host_name);
-}
-
 static int scan_filters(struct net_context *net, struct scan_objects *ret, struct ct_error *err)
 {
 	_cleanup_scan_keys_ struct scan_keys keys = { 0 };
@@ -50,7 +45,7 @@ static int scan_filters(struct net_context *net, struct scan_objects *ret, struc
 
 	if (ret->n == 0)
 		return 0;
-	qsort(ret->objects, ret->n, sizeof(*ret->objects), by_name);
+	scan_objects_sort(ret);
 	for (size_t i = 1; i < ret->n; i++) {
 		if (!str_eq(ret->objects[i].host_name, ret->objects[n].host_name))
 			ret->objects[++n] = ret->objects[i];

@@ -455,6 +455,10 @@ int net_host_apply(struct net_context *net, const struct net_host_spec *spec, st
 	if (r < 0)
 		return r;
 
+	r = port_guard_all(net, err);
+	if (r < 0)
+		return r;
+
 	if (spec->enable_forwarding) {
 		r = enable_forwarding(net, err);
 		if (r < 0)

@@ -54,8 +54,17 @@ struct net_host_spec {
 };
 
 /* Makes the table with its chains, sets and maps, or brings what is there to this specification, in one
- * nf_tables transaction; ports that are there keep their filters throughout. Idempotent. */
+ * nf_tables transaction; ports that are there keep their filters throughout. Idempotent. A port
+ * whose filter somebody has deleted gets one again that passes nothing, until it is configured. */
 int net_host_apply(struct net_context *net, const struct net_host_spec *spec, struct ct_error *err);
+/* An administrator who reloads his own rules may well delete all tables of nf_tables, ours too (nft flush
+ * ruleset); then nothing is filtered any more. A non-blocking fd that becomes readable when tables or rules
+ * have changed, by us or others; owned by net. */
+int net_watch_fd(struct net_context *net, struct ct_error *err);
+/* Reads what has happened: 1 if a table of ours has been deleted, else 0. Then net_host_apply closes all
+ * ports at once, and net_port_configure, net_port_limit and net_publish_add of what there ought to be open
+ * them again. */
+int net_watch_read(struct net_context *net, struct ct_error *err);
 /* Removes the table and everything with our tag (no port may be in use). */
 int net_host_remove(struct net_context *net, struct ct_error *err);
 

@@ -249,6 +249,37 @@ int port_sweep(struct net_context *net, bool all, struct ct_error *err)
 	return 0;
 }
 
+int port_guard_all(struct net_context *net, struct ct_error *err)
+{
+	_cleanup_scan_objects_ struct scan_objects links = { 0 }, chains = { 0 };
+	struct nft_place p = guard_place(net);
+	int r;
+
+	r = scan_links(net, &links, err);
+	if (r < 0)
+		return r;
+	r = scan_chains(net, &chains, err);
+	if (r < 0)
+		return r;
+	scan_objects_sort(&chains);
+
+	for (size_t i = 0; i < links.n;) {
+		nl_batch_reset(&net->batch);
+		nft_begin(&net->batch);
+		/* six messages each */
+		for (; i < links.n && net->batch.n < NL_BATCH_MESSAGES - 8; i++) {
+			if (!scan_objects_have(&chains, links.objects[i].host_name))
+				guard_add_port(&p, links.objects[i].host_name);
+		}
+		nft_end(&net->batch);
+		r = nl_transact(&net->nft, &net->batch, net->table, err);
+		if (r < 0)
+			return r;
+	}
+
+	return 0;
+}
+
 int net_port_release(
         struct net_context *net, const struct net_port_spec *spec, bool delete_link, struct ct_error *err)
 {

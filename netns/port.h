@@ -7,6 +7,8 @@
 /* All elements of the port, whatever they are; its chains too, if the link is gone (while it is there they
  * stay, and drop everything). */
 int port_remove_filter(struct net_context *net, const char *host_name, struct ct_error *err);
+/* Gives every link of ours that has no filter one that passes nothing. */
+int port_guard_all(struct net_context *net, struct ct_error *err);
 /* Chains whose link has gone: of ports released by this context, or (all) of any. */
 int port_sweep(struct net_context *net, bool all, struct ct_error *err);
 /* Adds and removes elements in one transaction. */

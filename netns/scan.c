@@ -44,6 +44,25 @@ static int add_object(struct scan_objects *objects, const struct net_object *obj
 	return 0;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct net_object *)a)->host_name, ((const struct net_object *)b)->host_name);
+}
+
+void scan_objects_sort(struct scan_objects *objects)
+{
+	if (objects->n > 0)
+		qsort(objects->objects, objects->n, sizeof(*objects->objects), by_name);
+}
+
+bool scan_objects_have(const struct scan_objects *sorted, const char *host_name)
+{
+	struct net_object key = { 0 };
+
+	memcpy(key.host_name, host_name, strnlen(host_name, IFNAMSIZ - 1));
+	return sorted->n > 0 && bsearch(&key, sorted->objects, sorted->n, sizeof(key), by_name);
+}
+
 struct element_scan {
 	enum port_set set;
 	const char *host_name;

@@ -18,6 +18,9 @@ struct scan_objects {
 void scan_objects_done(struct scan_objects *objects);
 #define _cleanup_scan_objects_ CLEANUP(scan_objects_done)
 
+void scan_objects_sort(struct scan_objects *objects); /* by name; indexes are lost */
+bool scan_objects_have(const struct scan_objects *sorted, const char *host_name);
+
 int scan_links(struct net_context *net, struct scan_objects *ret, struct ct_error *err);
 /* Routes with our protocol to links that are in ret already. */
 int scan_routes(struct net_context *net, struct scan_objects *ret, struct ct_error *err);

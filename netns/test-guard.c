@@ -4,6 +4,7 @@
  * whether a neighbour or the outside sees it. The same frames without the trick do arrive, so that nothing is
  * refused by mistake of the test. */
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,451 +16,19 @@
 
 #include "netns/context.h"
 #include "netns/link.h"
-#include "netns/test-support.h"
+#include "netns/test-frames.h"
 
 static struct net_context *net;
-static struct container attacker, victim;
 static int outside, raw_attacker, raw_victim, raw_outside;
 
+static struct frame_world *const w = &frame_world;
 static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 static const uint8_t all_nodes_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
-static const uint8_t foreign_mac[6] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
-#define MARK "a mark that nobody else sends"
-
-static struct ip_addr own4, own6, local6, victim4, victim6;
 
 static void ether(struct frame *f, uint16_t type)
 {
-	frame_ether(f, net_gateway_mac, attacker.spec.mac, type);
+	frame_ether(f, net_gateway_mac, w->attacker.spec.mac, type);
 }
-
-static void udp4_from(struct frame *f, struct ip_addr from, uint16_t port, uint16_t fragment)
-{
-	frame_ip4(f, from, victim4, IPPROTO_UDP, fragment, 8 + strlen(MARK));
-	frame_udp(f, port, 68, MARK);
-}
-
-static void udp6_from(struct frame *f, struct ip_addr from, uint16_t port)
-{
-	size_t at = f->len;
-
-	frame_ip6(f, from, victim6, IPPROTO_UDP, 64, 8 + strlen(MARK));
-	frame_udp(f, port, 546, MARK);
-	frame_sum6(f, at, at + 40, IPPROTO_UDP, 6);
-}
-
-static void good4(struct frame *f)
-{
-	ether(f, 0x0800);
-	udp4_from(f, own4, 1234, 0);
-}
-
-static void good6(struct frame *f)
-{
-	ether(f, 0x86dd);
-	udp6_from(f, own6, 1234);
-}
-
-static void wrong_mac4(struct frame *f)
-{
-	frame_ether(f, net_gateway_mac, foreign_mac, 0x0800);
-	udp4_from(f, own4, 1234, 0);
-}
-
-static void wrong_mac6(struct frame *f)
-{
-	frame_ether(f, net_gateway_mac, foreign_mac, 0x86dd);
-	udp6_from(f, own6, 1234);
-}
-
-static void neighbours_address4(struct frame *f)
-{
-	ether(f, 0x0800);
-	udp4_from(f, victim4, 1234, 0);
-}
-
-static void foreign_address4(struct frame *f)
-{
-	ether(f, 0x0800);
-	udp4_from(f, ip("203.0.113.9"), 1234, 0);
-}
-
-static void no_address4(struct frame *f)
-{
-	ether(f, 0x0800);
-	udp4_from(f, ip("0.0.0.0"), 68, 0);
-}
-
-static void foreign_address6(struct frame *f)
-{
-	ether(f, 0x86dd);
-	udp6_from(f, ip("2001:db8:9::9"), 1234);
-}
-
-static void link_local_address6(struct frame *f)
-{
-	ether(f, 0x86dd);
-	udp6_from(f, local6, 1234);
-}
-
-static void to_broadcast4(struct frame *f)
-{
-	frame_ether(f, broadcast, attacker.spec.mac, 0x0800);
-	udp4_from(f, own4, 1234, 0);
-}
-
-static void to_multicast6(struct frame *f)
-{
-	frame_ether(f, all_nodes_mac, attacker.spec.mac, 0x86dd);
-	udp6_from(f, own6, 1234);
-}
-
-static void dhcp_server4(struct frame *f)
-{
-	ether(f, 0x0800);
-	udp4_from(f, own4, 67, 0);
-}
-
-static void dhcp_server4_first_fragment(struct frame *f)
-{
-	ether(f, 0x0800);
-	udp4_from(f, own4, 67, 0x2000);
-}
-
-static void dhcp_server6(struct frame *f)
-{
-	ether(f, 0x86dd);
-	udp6_from(f, own6, 547);
-}
-
-static void source_route4(struct frame *f)
-{
-	static const uint8_t option[8] = { 131, 7, 4, 192, 0, 2, 2, 0 };
-	uint8_t header[20];
-
-	ether(f, 0x0800);
-	frame_ip4(f, own4, victim4, IPPROTO_UDP, 0, 8 + 8 + strlen(MARK));
-	memcpy(header, f->data + 14, sizeof(header));
-	header[0] = 0x47;
-	f->len = 14;
-	frame_add(f, header, sizeof(header));
-	frame_add(f, option, sizeof(option));
-	frame_udp(f, 1234, 68, MARK);
-}
-
-static void icmp4(struct frame *f, uint8_t type)
-{
-	ether(f, 0x0800);
-	frame_ip4(f, own4, victim4, IPPROTO_ICMP, 0, 8 + strlen(MARK));
-	frame_u8(f, type);
-	frame_u8(f, 0);
-	frame_u16(f, 0);
-	frame_add(f, "1234", 4);
-	frame_add(f, MARK, strlen(MARK));
-}
-
-static void redirect4(struct frame *f)
-{
-	icmp4(f, 5);
-}
-
-static void router4(struct frame *f)
-{
-	icmp4(f, 9);
-}
-
-static void tagged(struct frame *f, uint16_t outer, uint16_t outer_id, uint16_t inner, uint16_t inner_id)
-{
-	frame_ether(f, net_gateway_mac, attacker.spec.mac, outer);
-	frame_u16(f, outer_id);
-	if (inner) {
-		frame_u16(f, inner);
-		frame_u16(f, inner_id);
-	}
-	frame_u16(f, 0x0800);
-	udp4_from(f, own4, 1234, 0);
-}
-
-static void tag(struct frame *f)
-{
-	tagged(f, 0x8100, 5, 0, 0);
-}
-
-static void priority_tag(struct frame *f)
-{
-	tagged(f, 0x8100, 0xe000, 0, 0);
-}
-
-static void double_tag(struct frame *f)
-{
-	tagged(f, 0x8100, 0, 0x8100, 0);
-}
-
-static void provider_tag(struct frame *f)
-{
-	tagged(f, 0x88a8, 0, 0, 0);
-}
-
-static void provider_double_tag(struct frame *f)
-{
-	tagged(f, 0x88a8, 0, 0x8100, 0);
-}
-
-/* Eight bytes of an extension header in front of a good datagram. */
-static void extended6(struct frame *f, uint8_t header, uint8_t type)
-{
-	size_t at;
-
-	ether(f, 0x86dd);
-	at = f->len;
-	frame_ip6(f, own6, victim6, header, 64, 8 + 8 + strlen(MARK));
-	frame_u8(f, IPPROTO_UDP);
-	frame_u8(f, 0);
-	frame_u8(f, type); /* of a routing header; a PadN option otherwise */
-	frame_u8(f, type == 1 ? 4 : 0);
-	frame_add(f, "\0\0\0\0", 4);
-	frame_udp(f, 1234, 546, MARK);
-	frame_sum6(f, at, at + 48, IPPROTO_UDP, 6);
-}
-
-static void hop_by_hop6(struct frame *f)
-{
-	extended6(f, IPPROTO_HOPOPTS, 1);
-}
-
-static void destination_options6(struct frame *f)
-{
-	extended6(f, IPPROTO_DSTOPTS, 1);
-}
-
-static void routing6(struct frame *f)
-{
-	extended6(f, IPPROTO_ROUTING, 4);
-}
-
-static void routing6_type0(struct frame *f)
-{
-	extended6(f, IPPROTO_ROUTING, 0);
-}
-
-static void fragment6(struct frame *f, uint8_t next, uint16_t offset_and_more, uint8_t first, uint8_t second)
-{
-	ether(f, 0x86dd);
-	frame_ip6(f, own6, victim6, IPPROTO_FRAGMENT, 255, 8 + 8 + strlen(MARK));
-	frame_u8(f, next);
-	frame_u8(f, 0);
-	frame_u16(f, offset_and_more);
-	frame_add(f, "abcd", 4);
-	frame_u8(f, first);
-	frame_u8(f, second);
-	frame_add(f, "123456" MARK, 6 + strlen(MARK));
-}
-
-static void fragment6_good(struct frame *f)
-{
-	fragment6(f, IPPROTO_UDP, 1, 4, 210);
-}
-
-static void fragment6_later(struct frame *f)
-{
-	fragment6(f, IPPROTO_UDP, 8 << 3, 2, 35);
-}
-
-static void fragment6_of_echo(struct frame *f)
-{
-	fragment6(f, IPPROTO_ICMPV6, 1, 128, 0);
-}
-
-static void fragment6_of_advertisement(struct frame *f)
-{
-	fragment6(f, IPPROTO_ICMPV6, 1, 136, 0);
-}
-
-static void fragment6_of_router(struct frame *f)
-{
-	fragment6(f, IPPROTO_ICMPV6, 0, 134, 0);
-}
-
-static void fragment6_of_server(struct frame *f)
-{
-	fragment6(f, IPPROTO_UDP, 1, 547 >> 8, 547 & 0xff);
-}
-
-static void fragment6_hides_header(struct frame *f)
-{
-	fragment6(f, IPPROTO_DSTOPTS, 1, IPPROTO_ICMPV6, 0);
-}
-
-static void fragment6_in_fragment(struct frame *f)
-{
-	fragment6(f, IPPROTO_FRAGMENT, 1, IPPROTO_ICMPV6, 0);
-}
-
-/* 24 bytes of neighbour discovery with the target, and an option with the attacker's MAC. */
-static void discovery(struct frame *f, const uint8_t mac[6], struct ip_addr from, struct ip_addr to,
-        uint8_t type, struct ip_addr target)
-{
-	size_t at;
-
-	frame_ether(f, mac, attacker.spec.mac, 0x86dd);
-	at = f->len;
-	frame_ip6(f, from, to, IPPROTO_ICMPV6, 255, 32 + strlen(MARK) + 1);
-	frame_u8(f, type);
-	frame_u8(f, 0);
-	frame_add(f, "\0\0\xe0\0\0\0", 6);
-	frame_add(f, target.bytes, 16);
-	frame_u8(f, type == 135 ? 1 : 2);
-	frame_u8(f, 1);
-	frame_add(f, attacker.spec.mac, 6);
-	frame_add(f, MARK, strlen(MARK) + 1);
-	frame_sum6(f, at, at + 40, IPPROTO_ICMPV6, 2);
-}
-
-static void advertises_gateway(struct frame *f)
-{
-	discovery(f, all_nodes_mac, local6, ip("ff02::1"), 136, ip("fe80::1"));
-}
-
-static void advertises_victim(struct frame *f)
-{
-	discovery(f, net_gateway_mac, own6, ip("2001:db8:ff::1"), 136, victim6);
-}
-
-static void advertises_own(struct frame *f)
-{
-	discovery(f, all_nodes_mac, own6, ip("ff02::1"), 136, own6);
-}
-
-static void router_advertisement(struct frame *f)
-{
-	discovery(f, all_nodes_mac, local6, ip("ff02::1"), 134, own6);
-}
-
-static void router_advertisement_routed(struct frame *f)
-{
-	discovery(f, net_gateway_mac, own6, victim6, 134, own6);
-}
-
-static void redirect6(struct frame *f)
-{
-	discovery(f, net_gateway_mac, own6, victim6, 137, own6);
-}
-
-static void solicits_as_victim(struct frame *f)
-{
-	discovery(f, all_nodes_mac, victim6, ip("ff02::1"), 135, ip("2001:db8:ff::1"));
-}
-
-static void arp(struct frame *f, uint16_t op, const uint8_t ether_mac[6], const uint8_t mac[6],
-        struct ip_addr sender, struct ip_addr target)
-{
-	frame_ether(f, broadcast, ether_mac, 0x0806);
-	frame_arp(f, op, mac, sender, broadcast, target);
-	frame_add(f, MARK, strlen(MARK));
-}
-
-static void arp_as_gateway(struct frame *f)
-{
-	arp(f, 2, attacker.spec.mac, attacker.spec.mac, ip("169.254.1.1"), victim4);
-}
-
-static void arp_as_victim(struct frame *f)
-{
-	arp(f, 1, attacker.spec.mac, attacker.spec.mac, victim4, ip("169.254.1.1"));
-}
-
-static void arp_gratuitous_victim(struct frame *f)
-{
-	arp(f, 1, attacker.spec.mac, attacker.spec.mac, victim4, victim4);
-}
-
-static void arp_other_mac_inside(struct frame *f)
-{
-	arp(f, 1, attacker.spec.mac, foreign_mac, own4, ip("169.254.1.1"));
-}
-
-static void arp_other_mac_outside(struct frame *f)
-{
-	arp(f, 1, foreign_mac, attacker.spec.mac, own4, ip("169.254.1.1"));
-}
-
-static void spanning_tree(struct frame *f)
-{
-	static const uint8_t bridges[6] = { 0x01, 0x80, 0xc2, 0, 0, 0 };
-
-	frame_ether(f, bridges, attacker.spec.mac, 38); /* a length: 802.3 */
-	frame_add(f, "\x42\x42\x03" MARK, 3 + strlen(MARK));
-}
-
-static void pppoe(struct frame *f)
-{
-	frame_ether(f, broadcast, attacker.spec.mac, 0x8863);
-	frame_add(f, MARK, strlen(MARK));
-}
-
-static void short_ip4(struct frame *f)
-{
-	ether(f, 0x0800);
-	frame_add(f, "\x45\0\0", 3);
-	frame_add(f, MARK, 1);
-}
-
-static const struct {
-	const char *name;
-	void (*make)(struct frame *f);
-	bool passes,
-	        reaches; /* the guard; the neighbour (a lone fragment waits for the others at the host) */
-} frames[] = {
-	{ "IPv4", good4, true, true },
-	{ "IPv6", good6, true, true },
-	{ "first fragment of UDP", fragment6_good, true, false },
-	{ "later fragment", fragment6_later, true, false },
-	{ "fragment of an echo request", fragment6_of_echo, true, false },
-	{ "foreign MAC, IPv4", wrong_mac4, false, false },
-	{ "foreign MAC, IPv6", wrong_mac6, false, false },
-	{ "neighbour's address", neighbours_address4, false, false },
-	{ "foreign IPv4 address", foreign_address4, false, false },
-	{ "no IPv4 address", no_address4, false, false },
-	{ "foreign IPv6 address", foreign_address6, false, false },
-	{ "link-local source", link_local_address6, false, false },
-	{ "IPv4 to the broadcast MAC", to_broadcast4, false, false },
-	{ "IPv6 to a multicast MAC", to_multicast6, false, false },
-	{ "DHCP server", dhcp_server4, false, false },
-	{ "DHCP server, fragment", dhcp_server4_first_fragment, false, false },
-	{ "DHCPv6 server", dhcp_server6, false, false },
-	{ "DHCPv6 server, fragment", fragment6_of_server, false, false },
-	{ "IPv4 source route", source_route4, false, false },
-	{ "ICMP redirect", redirect4, false, false },
-	{ "ICMP router advertisement", router4, false, false },
-	{ "802.1Q", tag, false, false },
-	{ "802.1Q priority tag", priority_tag, false, false },
-	{ "802.1Q twice", double_tag, false, false },
-	{ "802.1ad", provider_tag, false, false },
-	{ "802.1ad and 802.1Q", provider_double_tag, false, false },
-	{ "hop-by-hop options", hop_by_hop6, false, false },
-	{ "destination options", destination_options6, false, false },
-	{ "routing header", routing6, false, false },
-	{ "routing header 0", routing6_type0, false, false },
-	{ "fragment of an advertisement", fragment6_of_advertisement, false, false },
-	{ "atomic fragment of a router advertisement", fragment6_of_router, false, false },
-	{ "fragment with options behind", fragment6_hides_header, false, false },
-	{ "fragment in a fragment", fragment6_in_fragment, false, false },
-	{ "advertises the gateway", advertises_gateway, false, false },
-	{ "advertises the neighbour", advertises_victim, false, false },
-	{ "advertises itself", advertises_own, false, false },
-	{ "router advertisement", router_advertisement, false, false },
-	{ "router advertisement through the host", router_advertisement_routed, false, false },
-	{ "redirect", redirect6, false, false },
-	{ "solicits as the neighbour", solicits_as_victim, false, false },
-	{ "ARP as the gateway", arp_as_gateway, false, false },
-	{ "ARP as the neighbour", arp_as_victim, false, false },
-	{ "gratuitous ARP of the neighbour", arp_gratuitous_victim, false, false },
-	{ "ARP with another MAC inside", arp_other_mac_inside, false, false },
-	{ "ARP from another MAC", arp_other_mac_outside, false, false },
-	{ "spanning tree", spanning_tree, false, false },
-	{ "PPPoE discovery", pppoe, false, false },
-	{ "IPv4 cut short", short_ip4, false, false },
-};
 
 static void apply(void)
 {
@@ -484,22 +53,22 @@ static int begin(void **state)
 {
 	struct ct_error err = { 0 };
 
-	own4 = ip("198.51.100.1");
-	own6 = ip("2001:db8:1::1");
-	victim4 = ip("198.51.100.2");
-	victim6 = ip("2001:db8:1::2");
+	w->own4 = ip("198.51.100.1");
+	w->own6 = ip("2001:db8:1::1");
+	w->victim4 = ip("198.51.100.2");
+	w->victim6 = ip("2001:db8:1::2");
 	outside = world_outside();
 	if (net_context_new(TEST_TAG, &net, &err) < 0)
 		fail_msg("context: %s", err.text);
 	apply();
 
-	container_begin(net, &attacker, 1, NET_MODE_ROUTED,
+	container_begin(net, &w->attacker, 1, NET_MODE_ROUTED,
 	        (const char *const[]){ "198.51.100.1", "2001:db8:1::1", NULL });
-	container_begin(net, &victim, 2, NET_MODE_ROUTED,
+	container_begin(net, &w->victim, 2, NET_MODE_ROUTED,
 	        (const char *const[]){ "198.51.100.2", "2001:db8:1::2", NULL });
-	net_link_local(&local6, attacker.spec.mac);
-	raw_attacker = raw_open(attacker.netns, "eth0");
-	raw_victim = raw_open(victim.netns, "eth0");
+	net_link_local(&w->local6, w->attacker.spec.mac);
+	raw_attacker = raw_open(w->attacker.netns, "eth0");
+	raw_victim = raw_open(w->victim.netns, "eth0");
 	raw_outside = raw_open(outside, "out0");
 	return 0;
 }
@@ -509,8 +78,8 @@ static int end(void **state)
 	close(raw_attacker);
 	close(raw_victim);
 	close(raw_outside);
-	container_end(net, &attacker);
-	container_end(net, &victim);
+	container_end(net, &w->attacker);
+	container_end(net, &w->victim);
 	assert_int_equal(net_host_remove(net, NULL), 0);
 	net_context_free(net);
 	close(outside);
@@ -528,20 +97,20 @@ static void drain(void)
 static void try_all(void)
 {
 	drain();
-	for (size_t i = 0; i < ARRAY_SIZE(frames); i++) {
-		struct net_counters before = counters(&attacker), after;
+	for (size_t i = 0; i < n_test_frames; i++) {
+		struct net_counters before = counters(&w->attacker), after;
 		struct frame f;
 		bool passed, reached;
 
-		frames[i].make(&f);
+		test_frames[i].make(&f);
 		frame_send(raw_attacker, &f);
-		reached = raw_wait(raw_victim, MARK, strlen(MARK), frames[i].reaches ? 1000 : 20, NULL, 0) >
-		                  0 ||
+		reached = raw_wait(raw_victim, MARK, strlen(MARK), test_frames[i].reaches ? 1000 : 20, NULL,
+		                  0) > 0 ||
 		          raw_wait(raw_outside, MARK, strlen(MARK), 0, NULL, 0) > 0;
-		after = counters(&attacker);
+		after = counters(&w->attacker);
 		passed = after.out_packets != before.out_packets;
-		if (passed != frames[i].passes || reached != frames[i].reaches)
-			fail_msg("%s: %s, %s", frames[i].name, passed ? "passed" : "did not pass",
+		if (passed != test_frames[i].passes || reached != test_frames[i].reaches)
+			fail_msg("%s: %s, %s", test_frames[i].name, passed ? "passed" : "did not pass",
 			        reached ? "was seen" : "was not seen");
 	}
 }
@@ -556,20 +125,20 @@ static void nothing_changes_when_the_host_is_applied_again(void **state)
 	struct ct_error err = { 0 };
 
 	apply();
-	assert_int_equal(net_port_configure(net, &attacker.spec, attacker.netns, &err), 0);
+	assert_int_equal(net_port_configure(net, &w->attacker.spec, w->attacker.netns, &err), 0);
 	try_all();
 }
 
 /* While rules are replaced again and again: not one of many frames slips through. */
 static void no_gap_while_rules_are_replaced(void **state)
 {
-	struct net_counters before = counters(&attacker), after;
+	struct net_counters before = counters(&w->attacker), after;
 	struct ct_error err = { 0 };
 	struct frame bad, good;
 
 	drain();
-	neighbours_address4(&bad);
-	good4(&good);
+	frame_neighbours_address4(&bad);
+	frame_good4(&good);
 	for (int round = 0; round < 20; round++) {
 		pid_t pid = fork();
 
@@ -581,11 +150,12 @@ static void no_gap_while_rules_are_replaced(void **state)
 		}
 		for (int i = 0; i < 3; i++) {
 			apply();
-			assert_int_equal(net_port_configure(net, &attacker.spec, attacker.netns, &err), 0);
+			assert_int_equal(
+			        net_port_configure(net, &w->attacker.spec, w->attacker.netns, &err), 0);
 		}
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 	}
-	after = counters(&attacker);
+	after = counters(&w->attacker);
 	assert_int_equal(after.out_packets, before.out_packets);
 	assert_int_equal(after.out_dropped - before.out_dropped, 20 * 500);
 	assert_int_equal(raw_wait(raw_victim, MARK, strlen(MARK), 50, NULL, 0), 0);
@@ -601,22 +171,22 @@ static void guard_answers_for_the_gateway(void **state)
 	struct frame f;
 
 	drain();
-	frame_ether(&f, broadcast, attacker.spec.mac, 0x0806);
-	frame_arp(&f, 1, attacker.spec.mac, own4, broadcast, ip("169.254.1.1"));
+	frame_ether(&f, broadcast, w->attacker.spec.mac, 0x0806);
+	frame_arp(&f, 1, w->attacker.spec.mac, w->own4, broadcast, ip("169.254.1.1"));
 	frame_send(raw_attacker, &f);
 	assert_true(raw_wait(raw_attacker, operation_and_mac, 8, 1000, answer, sizeof(answer)) >= 42);
-	assert_memory_equal(answer, attacker.spec.mac, 6);
+	assert_memory_equal(answer, w->attacker.spec.mac, 6);
 	assert_memory_equal(answer + 6, net_gateway_mac, 6);
 	assert_memory_equal(answer + 28, ip("169.254.1.1").bytes, 4);
-	assert_memory_equal(answer + 32, attacker.spec.mac, 6);
-	assert_memory_equal(answer + 38, own4.bytes, 4);
+	assert_memory_equal(answer + 32, w->attacker.spec.mac, 6);
+	assert_memory_equal(answer + 38, w->own4.bytes, 4);
 
 	/* duplicate detection: nobody has its address */
-	frame_ether(&f, broadcast, attacker.spec.mac, 0x0806);
-	frame_arp(&f, 1, attacker.spec.mac, ip("0.0.0.0"), broadcast, own4);
+	frame_ether(&f, broadcast, w->attacker.spec.mac, 0x0806);
+	frame_arp(&f, 1, w->attacker.spec.mac, ip("0.0.0.0"), broadcast, w->own4);
 	frame_send(raw_attacker, &f);
-	frame_ether(&f, broadcast, attacker.spec.mac, 0x0806);
-	frame_arp(&f, 1, attacker.spec.mac, own4, broadcast, own4);
+	frame_ether(&f, broadcast, w->attacker.spec.mac, 0x0806);
+	frame_arp(&f, 1, w->attacker.spec.mac, w->own4, broadcast, w->own4);
 	frame_send(raw_attacker, &f);
 	assert_int_equal(raw_wait(raw_attacker, net_gateway_mac, 6, 50, NULL, 0), 0);
 }
@@ -630,23 +200,23 @@ static void gateway_can_be_pinged(void **state)
 
 	drain();
 	ether(&f, 0x0800);
-	frame_ip4(&f, own4, ip("169.254.1.1"), IPPROTO_ICMP, 0, 8);
+	frame_ip4(&f, w->own4, ip("169.254.1.1"), IPPROTO_ICMP, 0, 8);
 	frame_add(&f, "\x08\0\xf7\xff\0\0\0\0", 8); /* with its checksum */
 	frame_send(raw_attacker, &f);
 	assert_true(raw_wait(raw_attacker, net_gateway_mac, 6, 1000, answer, sizeof(answer)) >= 42);
 	assert_memory_equal(answer + 26, ip("169.254.1.1").bytes, 4);
-	assert_memory_equal(answer + 30, own4.bytes, 4);
+	assert_memory_equal(answer + 30, w->own4.bytes, 4);
 	assert_memory_equal(answer + 34, "\0\0\xff\xff", 4);
 
 	ether(&f, 0x86dd);
 	at = f.len;
-	frame_ip6(&f, local6, ip("fe80::1"), IPPROTO_ICMPV6, 64, 8);
+	frame_ip6(&f, w->local6, ip("fe80::1"), IPPROTO_ICMPV6, 64, 8);
 	frame_add(&f, "\x80\0\0\0\0\0\0\0", 8);
 	frame_sum6(&f, at, at + 40, IPPROTO_ICMPV6, 2);
 	frame_send(raw_attacker, &f);
 	assert_true(raw_wait(raw_attacker, ip("fe80::1").bytes, 16, 1000, answer, sizeof(answer)) >= 62);
 	assert_memory_equal(answer + 22, ip("fe80::1").bytes, 16);
-	assert_memory_equal(answer + 38, local6.bytes, 16);
+	assert_memory_equal(answer + 38, w->local6.bytes, 16);
 	assert_int_equal(answer[54], 129);
 	f.len = 62;
 	memcpy(f.data, answer, f.len);
@@ -660,14 +230,14 @@ static void duplicate_detection_is_not_answered(void **state)
 	size_t at;
 
 	drain();
-	frame_ether(&f, all_nodes_mac, attacker.spec.mac, 0x86dd);
+	frame_ether(&f, all_nodes_mac, w->attacker.spec.mac, 0x86dd);
 	at = f.len;
 	frame_ip6(&f, ip("::"), ip("ff02::1:ff00:1"), IPPROTO_ICMPV6, 255, 24);
 	frame_add(&f, "\x87\0\0\0\0\0\0\0", 8);
-	frame_add(&f, own6.bytes, 16);
+	frame_add(&f, w->own6.bytes, 16);
 	frame_sum6(&f, at, at + 40, IPPROTO_ICMPV6, 2);
 	frame_send(raw_attacker, &f);
-	assert_int_equal(raw_wait(raw_attacker, own6.bytes, 16, 50, NULL, 0), 0);
+	assert_int_equal(raw_wait(raw_attacker, w->own6.bytes, 16, 50, NULL, 0), 0);
 }
 
 /* Made, but nobody's yet; and released with its link still up. */
@@ -683,7 +253,7 @@ static void without_a_container_nothing_passes(void **state)
 		fail_msg("create: %s", err.text);
 	raw = raw_open(c.netns, "eth0");
 	drain();
-	good4(&f);
+	frame_good4(&f);
 	frame_send(raw, &f);
 	assert_int_equal(raw_wait(raw_victim, MARK, strlen(MARK), 50, NULL, 0), 0);
 
@@ -695,7 +265,7 @@ static void without_a_container_nothing_passes(void **state)
 	net_port_mac(c.spec.mac, TEST_TAG, 3, 0);
 	assert_int_equal(net_port_configure(net, &c.spec, c.netns, &err), 0);
 	frame_ether(&f, net_gateway_mac, c.spec.mac, 0x0800);
-	udp4_from(&f, c.addresses[0], 1234, 0);
+	frame_udp4_from(&f, c.addresses[0], 1234, 0);
 	frame_send(raw, &f);
 	assert_true(raw_wait(raw_victim, MARK, strlen(MARK), 1000, NULL, 0) > 0);
 
@@ -716,12 +286,12 @@ static void tags_beside_the_frame_are_seen(void **state)
 	struct nl_sock sock;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-		struct net_counters before = counters(&attacker), after;
+		struct net_counters before = counters(&w->attacker), after;
 		struct link_info link;
 		struct frame f;
 		int r, raw;
 
-		world_enter(attacker.netns);
+		world_enter(w->attacker.netns);
 		assert_int_equal(nl_open(NETLINK_ROUTE, &sock), 0);
 		assert_int_equal(link_get(&sock, &b, "eth0", 0, &link, NULL), 0);
 		nl_batch_reset(&b);
@@ -740,12 +310,12 @@ static void tags_beside_the_frame_are_seen(void **state)
 		assert_int_equal(nl_transact(&sock, &b, "tagged", NULL), 0);
 		world_leave();
 
-		raw = raw_open(attacker.netns, "tagged");
+		raw = raw_open(w->attacker.netns, "tagged");
 		drain();
-		good4(&f);
+		frame_good4(&f);
 		frame_send(raw, &f);
 		assert_int_equal(raw_wait(raw_victim, MARK, strlen(MARK), 100, NULL, 0), 0);
-		after = counters(&attacker);
+		after = counters(&w->attacker);
 		assert_int_equal(after.out_packets, before.out_packets);
 		assert_true(after.out_dropped > before.out_dropped);
 		close(raw);
@@ -756,6 +326,38 @@ static void tags_beside_the_frame_are_seen(void **state)
 		nl_close(&sock);
 	}
 	nl_batch_done(&b);
+}
+
+/* An administrator takes away all tables. We hear of it, close everything, and open again what ought to be
+ * open. */
+static void flushed_tables_are_put_back(void **state)
+{
+	struct ct_error err = { 0 };
+	struct pollfd watch = { .fd = net_watch_fd(net, &err), .events = POLLIN };
+	struct frame good, bad;
+
+	assert_true(watch.fd >= 0);
+	apply();
+	assert_true(poll(&watch, 1, 0) > 0); /* our own doing */
+	assert_int_equal(net_watch_read(net, &err), 0);
+	assert_int_equal(poll(&watch, 1, 0), 0);
+
+	frame_good4(&good);
+	frame_neighbours_address4(&bad);
+	assert_int_equal(run((const char *const[]){ "nft", "flush", "ruleset", NULL }, NULL), 0);
+	assert_true(poll(&watch, 1, 1000) > 0);
+	assert_int_equal(net_watch_read(net, &err), 1);
+
+	apply();
+	drain();
+	frame_send(raw_attacker, &good);
+	frame_send(raw_attacker, &bad);
+	assert_int_equal(raw_wait(raw_victim, MARK, strlen(MARK), 50, NULL, 0), 0);
+	assert_int_equal(net_watch_read(net, &err), 0);
+
+	assert_int_equal(net_port_configure(net, &w->attacker.spec, w->attacker.netns, &err), 0);
+	assert_int_equal(net_port_configure(net, &w->victim.spec, w->victim.netns, &err), 0);
+	try_all();
 }
 
 int main(void)
@@ -769,6 +371,7 @@ int main(void)
 		cmocka_unit_test(duplicate_detection_is_not_answered),
 		cmocka_unit_test(without_a_container_nothing_passes),
 		cmocka_unit_test(tags_beside_the_frame_are_seen),
+		cmocka_unit_test(flushed_tables_are_put_back),
 	};
 
 	world_begin();
