@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* ctd: options, signals, the loop. See ctd(8). */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -13,6 +14,8 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "ctd/manager.h"
 
@@ -156,19 +159,58 @@ static int catch_signals(struct manager *m, struct ct_error *err)
 	return r < 0 ? ct_error_set(err, r, "signal", "cannot watch signals: %s", strerror(-r)) : 0;
 }
 
+/* Leaves a parent behind that ends when we are ready, or have failed. Before anything else is made: an event
+ * loop and locks do not survive a fork. */
+static int detach_begin(int *ret_ready_fd, struct ct_error *err)
+{
+	int fds[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return ct_error_set(err, -errno, "daemon", "cannot make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		return ct_error_set(err, -errno, "daemon", "cannot detach: %s", strerror(errno));
+	if (pid > 0) {
+		(void)close(fds[1]);
+		_exit(read_all(fds[0], &byte, 1) == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+	}
+	(void)close(fds[0]);
+	(void)setsid(); /* a new child leads nothing yet */
+	*ret_ready_fd = fds[1];
+	return 0;
+}
+
+/* Lets go of the terminal, and of the parent. */
+static int detach_end(int ready_fd, struct ct_error *err)
+{
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || chdir("/") < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	        write_all(ready_fd, "", 1) < 0 || dup2(null, STDERR_FILENO) < 0)
+		return ct_error_set(err, -errno, "daemon", "cannot detach: %s", strerror(errno));
+	return 0;
+}
+
 static int serve(const struct conf *conf, struct ct_error *err)
 {
+	_cleanup_close_ int ready_fd = -1;
 	struct manager *m = NULL;
-	int r;
+	int r = 0;
 
-	r = manager_new(conf, &m, err);
+	if (!conf->foreground)
+		r = detach_begin(&ready_fd, err);
+	if (r >= 0)
+		r = manager_new(conf, &m, err);
 	if (r >= 0)
 		r = catch_signals(m, err);
-	if (r >= 0 && !conf->foreground && daemon(0, 0) < 0)
-		r = ct_error_set(err, -errno, "daemon", "cannot detach: %s", strerror(errno));
 	if (r >= 0) {
 		log_info("ctd %s is ready, instance %s, state in %s", CTD_VERSION, m->tag, conf->state_dir);
 		(void)sd_notify(false, "READY=1"); /* nobody may be listening */
+		r = ready_fd >= 0 ? detach_end(ready_fd, err) : 0;
+	}
+	if (r >= 0) {
 		r = sd_event_loop(m->event);
 		if (r < 0)
 			(void)ct_error_set(err, r, "loop", "the event loop failed: %s", strerror(-r));
