@@ -17,7 +17,7 @@ teardown_file()
 
 detach()
 {
-	timeout 60 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_RUNTIME" "$@" </dev/null 3>&- 4>&- 5>&-
+	timeout 60 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --socket "$CTD_SOCKET" </dev/null 3>&- 4>&- 5>&-
 }
 
 @test "ctd detaches when it is ready" {
