@@ -201,15 +201,12 @@ int limits_check_disk(struct manager *m, const struct config *config, struct ct_
 	bool image = l->storage.given && l->storage.value == DISK_DRIVER_IMAGE;
 	const char *key = l->disk.given ? "disk" : l->inodes.given ? "inodes" : "storage";
 	struct disk_probe probe;
-	int r;
 
 	if (!l->disk.given && !l->inodes.given && !image)
 		return 0;
 	if (image && !l->disk.given)
 		return ct_error_field(err, "disk", "storage image needs its size: disk");
-	r = disk_probe(m->disks, &probe, err);
-	if (r < 0)
-		return r;
+	disk_probe_limits(m->disks, &probe);
 	if (image && !probe.image)
 		return refuse(err, "storage",
 		        "storage image cannot be used: loop devices or mkfs.ext4 are missing (modprobe loop, apt install e2fsprogs)");

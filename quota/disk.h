@@ -83,6 +83,9 @@ struct disk_probe {
 	char project_quota_remedy[256]; /* what to do to get it, "" if there */
 };
 int disk_probe(struct disk_store *store, struct disk_probe *ret, struct ct_error *err);
+/* What of it limits need, some system calls and no mount: idmapped_layers and overlay_nfs_export stay false.
+ */
+void disk_probe_limits(struct disk_store *store, struct disk_probe *ret);
 
 /* The one of its questions that each disk asks; one system call, while a probe mounts an overlay. */
 bool disk_store_has_project_quota(const struct disk_store *store);

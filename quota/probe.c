@@ -194,18 +194,22 @@ static void probe_overlay(struct disk_store *store, const char *name, struct dis
 	ret->overlay_nfs_export = store->file_handles && can_decode_handles(mount_fd);
 }
 
-int disk_probe(struct disk_store *store, struct disk_probe *ret, struct ct_error *err)
+void disk_probe_limits(struct disk_store *store, struct disk_probe *ret)
 {
-	char name[64];
-	int r;
-
 	*ret = (struct disk_probe){ 0 };
 	probe_filesystem(store->fd, ret);
 	ret->project_quota = project_quota_enforced(store->fd);
 	project_quota_remedy(
 	        store->fd, store->path, ret->project_quota_remedy, sizeof(ret->project_quota_remedy));
 	ret->image = access("/dev/loop-control", R_OK | W_OK) == 0 && process_find("mkfs.ext4") == 0;
+}
 
+int disk_probe(struct disk_store *store, struct disk_probe *ret, struct ct_error *err)
+{
+	char name[64];
+	int r;
+
+	disk_probe_limits(store, ret);
 	(void)snprintf(name, sizeof(name), "probe-%d", (int)getpid());
 	probe_overlay(store, name, ret);
 	r = remove_tree_at(store->tmp_fd, name);
