@@ -190,6 +190,8 @@ static int manager_open(struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = recover(m, err);
 	if (r >= 0)
+		node_guarantees_apply(m);
+	if (r >= 0)
 		r = ports_recover(m, err);
 	if (r >= 0)
 		r = autostart_new(m, &m->autostart, err);
@@ -210,6 +212,7 @@ int manager_new(const struct conf *conf, struct manager **ret, struct ct_error *
 	m->conf = *conf;
 	m->lock_fd = -1;
 	m->cgroup = CGROUP_ROOT_INIT;
+	m->guarantees = UINT64_MAX; /* what a ctd before wrote is not known */
 	LIST_INIT(&m->jobs.open);
 
 	r = manager_open(m, err);
