@@ -194,6 +194,8 @@ static int manager_open(struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = ports_recover(m, err);
 	if (r >= 0)
+		r = network_watch(m, err);
+	if (r >= 0)
 		r = autostart_new(m, &m->autostart, err);
 	if (r >= 0)
 		r = idle_new(m, &m->idle, err);
@@ -262,6 +264,7 @@ void manager_free(struct manager *m)
 	cgroup_root_done(&m->cgroup);
 	ct_seccomp_program_done(&m->seccomp[CT_SECCOMP_SYSTEM]);
 	ct_seccomp_program_done(&m->seccomp[CT_SECCOMP_NESTING]);
+	(void)sd_event_source_disable_unref(m->net_watch); /* always NULL */
 	net_context_free(m->net);
 	disk_store_close(m->disks);
 	store_close(m->store);

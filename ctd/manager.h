@@ -43,6 +43,7 @@ struct manager {
 	struct node node;
 	struct network *networks; /* by name: network.h */
 	sd_event_source *segment_sweep, *hosts_timer, *traffic_timer;
+	sd_event_source *net_watch; /* network-watch.c */
 	unsigned segment_tries, traffic_tick;
 	uint64_t guarantees; /* as written above the containers: node_guarantees_apply */
 	struct keeper_client *keeper;

@@ -84,6 +84,11 @@ void segments_sweep_later(struct manager *m);
 int segments_sweep(struct manager *m, struct ct_error *err);
 void segments_free(struct manager *m);
 
+/* ---- network-watch.c: the filter tables stay ---- */
+
+/* From now on, tables that somebody deletes are made again. */
+int network_watch(struct manager *m, struct ct_error *err);
+
 /* ---- network-hosts.c: RUNTIME/hosts ---- */
 
 /* Soon the file is written anew. */
