@@ -43,18 +43,22 @@ struct disk_spec {
 	uint32_t project_id;         /* dir: > 0, unique on the file system, owned by this container */
 };
 
-/* Makes the upper layer (dir: directory, project id, quota; image: sparse file; then mkfs, long). -EOPNOTSUPP
- * with the reason and remedy if a limit is asked that the file system cannot enforce. On failure nothing is
- * left. */
+/* Makes the upper layer (dir: directory, project id, quota; image: sparse file, then mkfs: long). -EOPNOTSUPP
+ * with the reason and remedy if a limit is asked that the file system cannot enforce; -EBUSY if the project
+ * id is still charged with what another container left in the trash. Synced. On failure nothing is left. */
 int disk_create(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
 
 /* A detached mount of the container's root: overlay of idmapped layers, nodev, options index=on,nfs_export=on
  * where the file system can. idmap_userns_fd: see ct_idmap_userns_new. image: attaches the loop device
- * (autoclear) as well. Returns an fd; the mount lives as long as the fd or a namespace it is attached in. */
+ * (autoclear) as well. Returns an fd; the mount lives as long as the fd or a namespace it is attached in.
+ * dir: sets the limits to the specification. -EBUSY while the disk is mounted; the kernel may take a moment
+ * after a container's end. Long once after the store was copied: see rebase.c. */
 int disk_mount(
         struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err);
 
-/* Brings the limits to the specification: grow and shrink; -ENOSPC with the used size when too small. */
+/* Brings the limits to the specification: grow and shrink; -ENOSPC with the used size when too small. image:
+ * grows online, shrinks only while not mounted (-EBUSY) and takes long then; the number of inodes cannot be
+ * changed (-EOPNOTSUPP). */
 int disk_resize(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
 
 struct disk_usage {

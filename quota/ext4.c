@@ -268,9 +268,7 @@ int ext4_make(int fd, uint64_t bytes, uint64_t inodes, struct ct_error *err)
 		        "mkfs.ext4 cannot make a file system of %llu bytes with %llu inodes",
 		        (unsigned long long)bytes, (unsigned long long)inodes);
 
-	return fsync(fd) < 0 ? ct_error_set(err, -errno, "image", "cannot write the disk image through: %s",
-	                               strerror(errno))
-	                     : 0;
+	return 0;
 }
 
 uint64_t ext4_file_size_for(const struct ext4_size *now, uint64_t bytes)

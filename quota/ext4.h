@@ -17,7 +17,8 @@ struct ext4_size {
 };
 
 /* Makes the empty file a file system in which bytes can be stored, and at least inodes inodes (0: one for 16
- * KiB). The file is longer than bytes by what ext4 needs for itself, and sparse. Long (about 50 ms). */
+ * KiB). The file is longer than bytes by what ext4 needs for itself, and sparse. Not synced. Long (about 30
+ * ms). */
 int ext4_make(int fd, uint64_t bytes, uint64_t inodes, struct ct_error *err);
 
 /* From the superblock in the file: right as of the last clean unmount. -EBADMSG. */

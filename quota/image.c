@@ -176,14 +176,10 @@ static int image_fill(
 		return root;
 
 	r = disk_make_layers(store, root, spec->template_digest, err);
-	if (r < 0 || (r = image_spare_take(root, err)) < 0)
+	if (r < 0)
 		return r;
 
-	if (syncfs(root) < 0)
-		return ct_error_set(
-		        err, -errno, "image", "cannot write the disk image through: %s", strerror(errno));
-
-	return 0;
+	return image_spare_take(root, err);
 }
 
 static int image_create(

@@ -25,7 +25,7 @@
 #define ROUNDS 200
 #define FILES  5000
 
-static double samples[5][ROUNDS];
+static double samples[6][ROUNDS];
 
 static double now_ms(void)
 {
@@ -61,7 +61,8 @@ static void print(const char *driver, const char *template, const char *what, do
 static void bench(
         struct disk_store *store, enum disk_driver driver, const char *digest, const char *template, size_t n)
 {
-	static const char *const names[] = { "create", "mount", "unmount", "usage", "discard" };
+	static const char *const names[] = { "create", "mount", "usage running", "unmount", "usage stopped",
+		"discard" };
 	_cleanup_close_ int userns = probe_userns_new(1000000);
 	struct ct_error err = { 0 };
 	char ctid[32];
@@ -72,7 +73,7 @@ static void bench(
 			.template_digest = digest,
 			.bytes = driver == DISK_DRIVER_DIR ? 0 : 10ULL << 30 };
 		struct disk_usage usage;
-		double t[6];
+		double t[7];
 		int fd;
 
 		(void)snprintf(ctid, sizeof(ctid), "c-%zu", i);
@@ -81,12 +82,14 @@ static void bench(
 		t[1] = now_ms();
 		must(fd = disk_mount(store, &spec, userns, &err), &err);
 		t[2] = now_ms();
-		must(close(fd), &err);
-		t[3] = now_ms();
 		must(disk_usage(store, &spec, &usage, &err), &err);
+		t[3] = now_ms();
+		must(close(fd), &err);
 		t[4] = now_ms();
-		must(disk_discard(store, &spec, &err), &err);
+		must(disk_usage(store, &spec, &usage, &err), &err);
 		t[5] = now_ms();
+		must(disk_discard(store, &spec, &err), &err);
+		t[6] = now_ms();
 		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
 			samples[k][i] = t[k + 1] - t[k];
 	}
