@@ -18,6 +18,7 @@
 #include "base/path.h"
 #include "ctd/block.h"
 #include "ctd/config.h"
+#include "ctd/plan.h"
 
 static int read_config(const char *text, struct config *ret, struct ct_error *err)
 {
@@ -181,6 +182,45 @@ static void test_controllers(void **state)
 	assert_false(limits_has_controller("", "cpu"));
 }
 
+/* ---- plans ---- */
+
+/* What a container's patch is when its plan changes. */
+static void follows(const char *config, const char *old, const char *new, const char *patch)
+{
+	_cleanup_json_ json_t *c = json_loads(config, 0, NULL), *o = json_loads(old, 0, NULL),
+	                      *n = json_loads(new, 0, NULL), *p = json_loads(patch, 0, NULL), *is = NULL;
+
+	is = plan_difference(c, o, n);
+	assert_true(json_equal(is, p));
+}
+
+static void test_plans(void **state)
+{
+	follows("{\"cpus\": 1}", "{\"cpus\": 1}", "{\"cpus\": 2}", "{\"cpus\": 2}");
+	follows("{\"cpus\": 1}", "{\"cpus\": 1}", "{\"cpus\": 1}", "{}");
+	/* Its own value stays, also when the plan loses the key. */
+	follows("{\"cpus\": 3}", "{\"cpus\": 1}", "{\"cpus\": 2}", "{}");
+	follows("{\"cpus\": 3}", "{\"cpus\": 1}", "{}", "{}");
+	follows("{\"cpus\": 1}", "{\"cpus\": 1}", "{}", "{\"cpus\": null}");
+	/* A new key comes, unless the container has one of its own. */
+	follows("{}", "{}", "{\"memory\": \"1G\"}", "{\"memory\": \"1G\"}");
+	follows("{\"memory\": \"2G\"}", "{}", "{\"memory\": \"1G\"}", "{}");
+}
+
+static void test_plan_holds_limits_only(void **state)
+{
+	_cleanup_json_ json_t *good = json_loads("{\"cpus\": 1, \"disk\": \"1G\"}", 0, NULL),
+	                      *bad = json_loads("{\"hostname\": \"x\"}", 0, NULL),
+	                      *wrong = json_loads("{\"cpus\": 0}", 0, NULL);
+	struct ct_error error = { 0 };
+
+	assert_int_equal(plan_check(good, &error), 0);
+	assert_int_equal(plan_check(bad, &error), -EINVAL);
+	assert_string_equal(error.field, "hostname");
+	assert_int_equal(plan_check(wrong, &error), -EINVAL);
+	assert_string_equal(error.field, "cpus");
+}
+
 /* ---- a made-up /sys/dev/block ---- */
 
 static void put(int root, const char *dir, const char *file, const char *text)
@@ -244,6 +284,8 @@ int main(void)
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_controllers),
 		cmocka_unit_test(test_disks),
+		cmocka_unit_test(test_plans),
+		cmocka_unit_test(test_plan_holds_limits_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
