@@ -151,6 +151,23 @@ static int dir_overlay(
 	return overlay_mount(store->view_fd, &overlay, err);
 }
 
+/* A disk that was made where there was no quota, or copied by a tool that keeps no project ids: a limit on
+ * the id would limit nothing. */
+static int dir_adopt(struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err)
+{
+	const struct project_limits none = { 0 };
+	int r;
+
+	if (project_of(dirfd) == spec->project_id)
+		return 0;
+
+	r = project_set_limits(store->fd, spec->project_id, &none, err); /* it may hold more than was sold */
+	if (r < 0)
+		return r;
+
+	return project_adopt(dirfd, spec->project_id, err);
+}
+
 static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
         struct ct_error *err)
 {
@@ -165,6 +182,10 @@ static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int
 		return r;
 	if (!wants_limits(spec))
 		return dir_overlay(store, spec, idmap_userns_fd, err);
+
+	r = dir_adopt(store, spec, dirfd, err);
+	if (r < 0)
+		return r;
 
 	/* Overlayfs makes its work directory anew. A container that has filled its disk must start all the
 	 * same. */
@@ -221,6 +242,11 @@ static int dir_resize(struct disk_store *store, const struct disk_spec *spec, in
 		return r;
 	if (spec->project_id == 0 || !project_quota_enforced(store->fd))
 		return 0;
+
+	if (wants_limits(spec) && project_of(dirfd) != spec->project_id)
+		return ct_error_set(err, -EOPNOTSUPP, "resize",
+		        "the files of container %s do not belong to its project yet; they are given to it when it starts the next time",
+		        spec->ctid);
 
 	r = project_get(store->fd, spec->project_id, &before, err);
 	if (r < 0 || (r = too_small(&before, spec, err)) < 0)

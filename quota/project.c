@@ -25,6 +25,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "quota/walk.h"
+
 #ifndef PRJQUOTA
 #define PRJQUOTA 2 /* not in glibc's header */
 #endif
@@ -97,6 +101,50 @@ int project_assign(int dirfd, uint32_t project_id, struct ct_error *err)
 		        (unsigned)project_id, strerror(errno));
 
 	return 0;
+}
+
+uint32_t project_of(int dirfd)
+{
+	struct fsxattr attr;
+
+	return ioctl(dirfd, FS_IOC_FSGETXATTR, &attr) < 0 ? 0 : attr.fsx_projid;
+}
+
+static int adopt_entry(const struct walk_entry *entry, void *userdata, struct ct_error *err)
+{
+	const uint32_t *project_id = userdata;
+	_cleanup_close_ int fd = -1;
+	struct fsxattr attr;
+
+	if (str_eq(entry->path, ".") || entry->first ||
+	        !(S_ISREG(entry->st.st_mode) || S_ISDIR(entry->st.st_mode)))
+		return 0;
+
+	fd = walk_open(entry, err);
+	if (fd < 0)
+		return fd;
+
+	if (S_ISDIR(entry->st.st_mode))
+		return project_assign(fd, *project_id, err);
+
+	if (ioctl(fd, FS_IOC_FSGETXATTR, &attr) < 0)
+		return walk_error(entry, -errno, "read the project of", err);
+	attr.fsx_projid = *project_id;
+	if (ioctl(fd, FS_IOC_FSSETXATTR, &attr) < 0)
+		return walk_error(entry, -errno, "set the project of", err);
+
+	return 0;
+}
+
+int project_adopt(int dirfd, uint32_t project_id, struct ct_error *err)
+{
+	int r;
+
+	r = tree_walk(dirfd, adopt_entry, &project_id, err);
+	if (r < 0)
+		return r;
+
+	return project_assign(dirfd, project_id, err);
 }
 
 int project_set_limits(int fd, uint32_t project_id, const struct project_limits *limits, struct ct_error *err)

@@ -26,6 +26,14 @@ void project_quota_remedy(int fd, const char *store_path, char *buf, size_t size
 /* The directory and all that will be made in it belong to the project. */
 int project_assign(int dirfd, uint32_t project_id, struct ct_error *err);
 
+/* The project that the directory belongs to; 0 where there are none. */
+uint32_t project_of(int dirfd);
+
+/* Gives the project to all that is in the directory already, itself last: until then project_of says that it
+ * is not done. Symbolic links and fifos stay as they are (no call could change them before Linux 6.17). Long;
+ * nothing may be mounted over it. */
+int project_adopt(int dirfd, uint32_t project_id, struct ct_error *err);
+
 /* Bytes are rounded up to KiB, which is what the kernel counts limits in. */
 int project_set_limits(
         int fd, uint32_t project_id, const struct project_limits *limits, struct ct_error *err);

@@ -191,6 +191,25 @@ ids_are_not_inherited() {
 	limit_holds
 }
 
+copied_stores_are_limited() {
+	create 20M 0 4720
+	inside 'head -c 12M /dev/zero >data; mkdir d; ln -s data link; sync data'
+	cp -a "$STORE" "$STORE.copy" # project ids are not copied
+	rm -rf "$STORE"
+	mv "$STORE.copy" "$STORE"
+	run -1 "$TOOL" "$STORE" resize "$DISK,dir,40M,0,4720"
+	[[ $output == *"when it starts the next time"* ]]
+	run -1 inside 'head -c 12M /dev/zero >d/more'
+	[[ $output == *"quota exceeded"* || $output == *"No space left on device"* ]]
+	run "$TOOL" "$STORE" usage "$SPEC"
+	[[ ${lines[0]} =~ ^bytes\ ([0-9]+)\ of\ 20971520$ ]]
+	[ "${BASH_REMATCH[1]}" -ge $((19 << 20)) ]
+	"$TOOL" "$STORE" resize "$DISK,dir,40M,0,4720"
+}
+
+@test "ext4: a copied store is limited when its containers start" { copied_stores_are_limited; }
+@test "xfs: a copied store is limited when its containers start" { on_xfs prjquota && copied_stores_are_limited; }
+
 @test "image: grown while in use, on a file system without quota" {
 	mkfs.ext4 -q -F /dev/disk/by-id/virtio-scratch
 	mount /dev/disk/by-id/virtio-scratch /srv
