@@ -2,17 +2,21 @@
 /* Limits, as the other end sees them. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
+#include "netns/context.h"
 #include "netns/test-support.h"
 
 static struct net_context *net;
@@ -233,6 +237,42 @@ static void what_stays_on_the_host_has_a_rate_of_its_own(void **state)
 	limit(&(struct net_limits){ 0 });
 }
 
+/* New connections as fast as one can, each from another port, while a neighbour goes about his business. */
+static void neighbours_do_not_notice_a_flood(void **state)
+{
+	uint64_t entries = 0, before = 0;
+	struct frame f;
+	pid_t pid;
+
+	limit(&(struct net_limits){ .connections = 500 });
+	assert_int_equal(read_u64_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_count", &before), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int raw = raw_open(c.netns, "eth0");
+		uint64_t end_usec = now_monotonic_usec() + 3 * USEC_PER_SEC;
+
+		for (unsigned i = 0; now_monotonic_usec() < end_usec; i++) {
+			frame_ether(&f, net_gateway_mac, c.spec.mac, 0x0800);
+			frame_ip4(&f, ip("198.51.100.1"), ip("192.0.2.2"), IPPROTO_UDP, 0, 9);
+			frame_udp(&f, (uint16_t)(1024 + i % 60000), (uint16_t)(10000 + i / 60000), "x");
+			frame_send(raw, &f);
+		}
+		_exit(0);
+	}
+
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(connections(other.netns, "198.51.100.2", outside, "192.0.2.2", 50,
+		                         (uint16_t)(9100 + i)),
+		        50);
+		assert_int_equal(
+		        read_u64_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_count", &entries), 0);
+		assert_true(entries <= before + 500 + (i + 1) * 50 + 50);
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	limit(&(struct net_limits){ 0 });
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct ct_error err = { 0 };
@@ -279,6 +319,7 @@ int main(void)
 		cmocka_unit_test(new_connections_are_limited),
 		cmocka_unit_test(mail_is_refused_at_once),
 		cmocka_unit_test(what_stays_on_the_host_has_a_rate_of_its_own),
+		cmocka_unit_test(neighbours_do_not_notice_a_flood),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(limits_go_with_the_port),
 	};

@@ -410,6 +410,23 @@ static void counters_outlive_the_link(void **state)
 	assert_int_equal(err.kind, CT_ERROR_NOT_FOUND);
 }
 
+static void the_probe_tells_and_leaves_nothing(void **state)
+{
+	struct net_probe probe;
+	struct ct_error err = { 0 };
+	char *tables = NULL;
+
+	if (net_probe(net, &probe, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(probe.veth && probe.nft && probe.nft_netdev && probe.nft_masquerade);
+	assert_true(probe.ip_forward && probe.ipv6);
+	assert_string_equal(probe.uplink, "up0");
+	assert_int_equal(probe.uplink_mtu, 1500);
+	assert_int_equal(run((const char *const[]){ "nft", "list", "tables", NULL }, &tables), 0);
+	assert_null(strstr(tables, "probe"));
+	free(tables);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +436,7 @@ int main(void)
 		cmocka_unit_test(peers_are_as_specified),
 		cmocka_unit_test(counters_outlive_the_link),
 		cmocka_unit_test(uplink_is_told_and_answered),
+		cmocka_unit_test(the_probe_tells_and_leaves_nothing),
 		cmocka_unit_test(nothing_is_left),
 		cmocka_unit_test(addresses_change_live),
 	};
