@@ -35,8 +35,22 @@ const struct config_row config_rows[] = {
 	{ "stop-timeout", "stop_timeout", CONFIG_SECONDS, "TIME", "how long a clean stop may take" },
 	{ "nesting", "nesting", CONFIG_BOOL, NULL, "allow containers inside" },
 	{ "net", "net", CONFIG_NET, "MODE[,KEY=VALUE...]",
-	        "an interface: nat, routed or none, with ip=ADDR and name=IF; repeatable" },
+	        "an interface: nat, routed, bridge, vlan, private or none, or network=NAME; see ct-network(5); repeatable" },
 	{ "ip", "net", CONFIG_ADDRESS, "ADDR", "address of the first interface; repeatable" },
+	{ "rate-out", "rate_out", CONFIG_INTERFACE, "RATE",
+	        "bits per second that it may send, such as 100M" },
+	{ "rate-in", "rate_in", CONFIG_INTERFACE, "RATE", "bits per second towards it" },
+	{ "burst", "burst", CONFIG_INTERFACE, "SIZE", "bytes at once above the rates" },
+	{ "guaranteed", "guaranteed", CONFIG_INTERFACE, "RATE", "part of rate-out that it has for itself" },
+	{ "internal-rate", "internal_rate", CONFIG_INTERFACE, "RATE", "to the host and its containers" },
+	{ "pps-out", "pps_out", CONFIG_INTERFACE, "N", "packets per second that it may send" },
+	{ "pps-in", "pps_in", CONFIG_INTERFACE, "N", "packets per second towards it" },
+	{ "connections", "connections", CONFIG_INTERFACE, "N", "tracked connections at a time" },
+	{ "new-connections", "new_connections", CONFIG_INTERFACE, "N", "new connections per second" },
+	{ "block-mail", "block_mail", CONFIG_INTERFACE, "yes|no", "refuse connections to port 25" },
+	{ "publish", "publish", CONFIG_LIST, "[ADDR:]PORT[-PORT]:PORT[/udp]",
+	        "ports of the host that lead to it; repeatable" },
+	{ "network-cut", "network_cut", CONFIG_BOOL, NULL, "let nothing in or out" },
 	{ "dns", "dns", CONFIG_LIST, "ADDR", "resolver inside (default: the host's); repeatable" },
 	{ "plan", "plan", CONFIG_STRING, "NAME", "a named set of limits (ctctl plan list)" },
 	{ "cpus", "cpus", CONFIG_STRING, "N", "CPU time, in CPUs; may be a fraction" },
@@ -71,12 +85,16 @@ const struct config_row config_rows[] = {
 	{ 0 },
 };
 
-#define N_OTHERS 11 /* rows before the first limit */
+#define N_OTHERS 23 /* rows before the first limit */
 const struct config_row *const config_limits = &config_rows[N_OTHERS];
 
 /* What stands after the mode of --net: keys that are arrays; all others are strings. */
-static const char *const net_lists[] = { "ip", NULL };
-static const char *const net_strings[] = { "name", NULL };
+static const char *const net_lists[] = { "ip", "gateway", NULL };
+static const char *const net_strings[] = { "name", "network", "bridge", "uplink", "vlan", "isolated", "mtu",
+	"mac", "rate_out", "rate_in", "burst", "guaranteed", "internal_rate", "pps_out", "pps_in",
+	"connections", "new_connections", "block_mail", NULL };
+#define NET_KEYS                                                                                             \
+	"ip, gateway, name, network, bridge, uplink, vlan, isolated, mtu, mac, rate-out, rate-in, burst, guaranteed, internal-rate, pps-out, pps-in, connections, new-connections and block-mail"
 
 const struct config_row *config_find_option(const char *name, bool *ret_negated)
 {
@@ -148,6 +166,7 @@ static int scalar_from_text(
 	case CONFIG_KEYS:
 	case CONFIG_NET:
 	case CONFIG_DEVICE:
+	case CONFIG_INTERFACE:
 	case CONFIG_ADDRESS: return -EINVAL;
 	}
 
@@ -243,14 +262,16 @@ static int net_add_pair(json_t *net, char *pair, struct ct_error *err)
 	char *equals = strchr(pair, '=');
 	if (!equals || equals == pair)
 		return ct_error_field(
-		        err, "net", "--net: \"%s\" is not KEY=VALUE; the keys are ip and name", pair);
+		        err, "net", "--net: \"%s\" is not KEY=VALUE; the keys are " NET_KEYS, pair);
 
 	*equals = '\0';
+	for (char *p = pair; *p; p++)
+		if (*p == '-')
+			*p = '_';
 	if (one_of(net_lists, pair))
 		return append_string(array_at(net, pair), equals + 1, "net", err);
 	if (!one_of(net_strings, pair))
-		return ct_error_field(
-		        err, "net", "--net: unknown key \"%s\"; the keys are ip and name", pair);
+		return ct_error_field(err, "net", "--net: unknown key \"%s\"; the keys are " NET_KEYS, pair);
 
 	return json_object_set_new(net, pair, json_string(equals + 1)) < 0 ? -ENOMEM : 0;
 }
@@ -265,14 +286,15 @@ static int append_net(json_t *array, const char *value, struct ct_error *err)
 	char *word = copy ? strtok_r(copy, ",", &state) : NULL;
 	if (!array || !net || !copy)
 		return -ENOMEM;
-	if (!word || strchr(word, '='))
-		return ct_error_field(
-		        err, "net", "--net: \"%s\" does not begin with a mode: nat, routed or none", value);
+	if (!word || (strchr(word, '=') && !str_has_prefix(word, "network=")))
+		return ct_error_field(err, "net",
+		        "--net: \"%s\" does not begin with a mode (nat, routed, bridge, vlan, private or none) or network=NAME",
+		        value);
 
-	if (json_object_set_new(net, "mode", json_string(word)) < 0)
-		return -ENOMEM;
-	while ((word = strtok_r(NULL, ",", &state))) {
-		int r = net_add_pair(net, word, err);
+	for (bool first = true; word; first = false, word = strtok_r(NULL, ",", &state)) {
+		int r = first && !strchr(word, '=')
+		                ? (json_object_set_new(net, "mode", json_string(word)) < 0 ? -ENOMEM : 0)
+		                : net_add_pair(net, word, err);
 		if (r < 0)
 			return r;
 	}
@@ -341,6 +363,24 @@ static int append_split(json_t *array, const char *value, const char *option, st
 	return r;
 }
 
+/* What belongs to the first interface, until config_finish knows which that is. A name that no key has. */
+#define INTERFACE ",interface"
+
+/* The value becomes a string, none takes the key away. */
+static int set_interface(json_t *config, const struct config_row *row, const char *value)
+{
+	json_t *interface = json_object_get(config, INTERFACE);
+
+	if (!interface) {
+		interface = json_object();
+		if (json_object_set_new(config, INTERFACE, interface) < 0)
+			return -ENOMEM;
+	}
+	return json_object_set_new(interface, row->key, *value ? json_string(value) : json_null()) < 0
+	               ? -ENOMEM
+	               : 0;
+}
+
 /* Where the values of a row are collected. */
 static const char *place_of(const struct config_row *row)
 {
@@ -370,6 +410,7 @@ int config_apply_option(
 	case CONFIG_LIST:
 	case CONFIG_ADDRESS: return append_string(array_at(config, place_of(row)), value, row->option, err);
 	case CONFIG_KEYS: return append_keys(array_at(config, row->key), value, err);
+	case CONFIG_INTERFACE: return set_interface(config, row, value);
 	case CONFIG_NET: return append_net(array_at(config, row->key), value, err);
 	case CONFIG_DEVICE: return append_device(array_at(config, row->key), value, err);
 	}
@@ -416,6 +457,8 @@ int config_apply_assignment(json_t *config, const char *assignment, struct ct_er
 	const struct config_row *row = find_key(key);
 	if (!row)
 		return fail_key(key, err);
+	if (row->kind == CONFIG_INTERFACE)
+		return set_interface(config, row, value);
 	if (!*value)
 		return json_object_set_new(config, place_of(row), json_null()) < 0 ? -ENOMEM : 0;
 
@@ -429,25 +472,48 @@ int config_apply_assignment(json_t *config, const char *assignment, struct ct_er
 
 bool config_needs_net(const json_t *config)
 {
-	return json_object_get(config, "ip") && !json_object_get(config, "net");
+	return (json_object_get(config, "ip") || json_object_get(config, INTERFACE)) &&
+	       !json_object_get(config, "net");
+}
+
+/* Keys that have no value go. */
+static int update_interface(json_t *target, const json_t *values)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)values, key, value)
+	{
+		if (json_is_null(value))
+			(void)json_object_del(target, key); /* it need not be there */
+		else if (json_object_set(target, key, value) < 0)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 int config_finish(json_t *config, const json_t *net)
 {
 	_cleanup_json_ json_t *ip = json_incref(json_object_get(config, "ip"));
-	if (!ip)
+	_cleanup_json_ json_t *interface = json_incref(json_object_get(config, INTERFACE));
+	if (!ip && !interface)
 		return 0;
 
-	(void)json_object_del(config, "ip"); /* it is there */
+	(void)json_object_del(config, "ip"); /* they are there or not */
+	(void)json_object_del(config, INTERFACE);
 	bool given = json_is_array(json_object_get(config, "net"));
 	if (!given) {
 		json_t *copy = json_array_size(net) > 0 ? json_deep_copy(net)
-		                                        : json_pack("[{s:s}]", "mode", "routed");
+		                                        : json_pack("[{s:s}]", "mode", ip ? "routed" : "nat");
 		if (json_object_set_new(config, "net", copy) < 0)
 			return -ENOMEM;
 	}
 
 	json_t *first = json_array_get(json_object_get(config, "net"), 0);
+	if (update_interface(first, interface) < 0)
+		return -ENOMEM;
+	if (!ip)
+		return 0;
 	if (!given)
 		(void)json_object_del(first, "ip"); /* the new ones replace them; none was there: as well */
 	if (json_is_null(ip))

@@ -8,16 +8,17 @@
 #include "base/error.h"
 
 enum config_kind {
-	CONFIG_STRING,  /* as it is */
-	CONFIG_SIZE,    /* a size, checked, passed on as it was written */
-	CONFIG_INT,     /* an integer >= 0 */
-	CONFIG_SECONDS, /* a time, passed on as whole seconds */
-	CONFIG_BOOL,    /* --option and --no-option; key=yes */
-	CONFIG_LIST,    /* an array of strings; the option is repeated, key=A,B */
-	CONFIG_KEYS,    /* an array of SSH public keys; the option takes a file, - or a key */
-	CONFIG_NET,     /* an array of objects: MODE[,key=value...] */
-	CONFIG_DEVICE,  /* an array of objects: DEVICE[,key=value...] */
-	CONFIG_ADDRESS, /* .ip of the first object of net */
+	CONFIG_STRING,    /* as it is */
+	CONFIG_SIZE,      /* a size, checked, passed on as it was written */
+	CONFIG_INT,       /* an integer >= 0 */
+	CONFIG_SECONDS,   /* a time, passed on as whole seconds */
+	CONFIG_BOOL,      /* --option and --no-option; key=yes */
+	CONFIG_LIST,      /* an array of strings; the option is repeated, key=A,B */
+	CONFIG_KEYS,      /* an array of SSH public keys; the option takes a file, - or a key */
+	CONFIG_NET,       /* an array of objects: MODE[,key=value...] */
+	CONFIG_DEVICE,    /* an array of objects: DEVICE[,key=value...] */
+	CONFIG_ADDRESS,   /* .ip of the first object of net */
+	CONFIG_INTERFACE, /* .KEY of the first object of net, a string; the row's key is KEY */
 };
 
 struct config_row {
@@ -41,9 +42,9 @@ int config_apply_option(
 /* What KEY=VALUE of set does: the value is the whole value; an empty one removes the key (JSON null). */
 int config_apply_assignment(json_t *config, const char *assignment, struct ct_error *err);
 
-/* True if addresses were given (--ip) but no interface that they could belong to: the container's present
+/* True if something of an interface was given (--ip, --rate-out) but no interface: the container's present
  * ones are wanted. */
 bool config_needs_net(const json_t *config);
-/* Moves the addresses of --ip to the first interface: of config, else of a copy of net (may be NULL), else of
- * a routed one. To be called once, before the configuration is sent. */
+/* Moves what belongs to the first interface there: of config, else of a copy of net (may be NULL), else of a
+ * new one, routed if it has addresses. To be called once, before the configuration is sent. */
 int config_finish(json_t *config, const json_t *net);

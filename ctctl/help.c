@@ -135,6 +135,7 @@ static const char *operand_name(enum operand_kind kind)
 	case OPERAND_CONTAINER: return "container";
 	case OPERAND_TEMPLATE: return "template";
 	case OPERAND_RECIPE: return "recipe";
+	case OPERAND_NETWORK: return "network";
 	case OPERAND_JOB: return "job";
 	case OPERAND_COMMAND: return "command";
 	}

@@ -37,7 +37,7 @@ static int add_present_net(struct context *ctx, const char *path, json_t *config
 		return r;
 
 	const json_t *net = json_object_get(json_object_get(container, "config"), "net");
-	if (json_array_size(net) == 0)
+	if (json_array_size(net) == 0 && json_object_get(config, "ip"))
 		return ct_error_field(err, "ip",
 		        "--ip: the container has the default interface; say --net nat or --net routed as well");
 

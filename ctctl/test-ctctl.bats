@@ -248,9 +248,41 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 	ctctl create -t t --ip 10.0.0.5 --net nat
 	[ "$(net)" = '{"net":[{"ip":["10.0.0.5"],"mode":"nat"}]}' ]
 	run -2 ctctl create -t t --net ip=10.0.0.1
-	[[ $output == *'does not begin with a mode: nat, routed or none' ]]
-	run -2 ctctl create -t t --net nat,mtu=5
-	[[ $output == *'unknown key "mtu"; the keys are ip and name' ]]
+	[[ $output == *'does not begin with a mode (nat, routed, bridge, vlan, private or none) or network=NAME' ]]
+	run -2 ctctl create -t t --net nat,mtux=5
+	[[ $output == *'unknown key "mtux"; the keys are ip, gateway, name,'* ]]
+}
+
+@test "what belongs to an interface goes to the first one, a network stands for a mode" {
+	answer 'POST /v1/containers' 201 "$CONTAINER"
+	answer 'PATCH /v1/containers/web1' 200 "$CONTAINER"
+	net() { requests | tail -n 1 | cut -d' ' -f3- | jq -cS .config; }
+	ctctl create -t t --rate-out 10M --rate-in 20M --burst 64K --guaranteed 5M --internal-rate 1G --pps-out 100 --pps-in 200
+	[ "$(net)" = '{"net":[{"burst":"64K","guaranteed":"5M","internal_rate":"1G","mode":"nat","pps_in":"200","pps_out":"100","rate_in":"20M","rate_out":"10M"}]}' ]
+	ctctl create -t t --connections 10 --new-connections 5 --block-mail yes --net network=lan,name=lan0 --net routed,ip=192.0.2.1,rate-out=1M
+	[ "$(net)" = '{"net":[{"block_mail":"yes","connections":"10","name":"lan0","network":"lan","new_connections":"5"},{"ip":["192.0.2.1"],"mode":"routed","rate_out":"1M"}]}' ]
+	ctctl create -t t --publish 80:80 --publish '[::1]:53:53/udp' --network-cut
+	[ "$(net)" = '{"network_cut":true,"publish":["80:80","[::1]:53:53/udp"]}' ]
+	answer 'GET /v1/containers/web1' 200 '{"name":"web1","config":{"net":[{"mode":"nat","rate_out":"1M","rate_in":"1M"},{"mode":"none"}]}}'
+	ctctl set web1 rate-out= rate_in=5M
+	[ "$(net)" = '{"net":[{"mode":"nat","rate_in":"5M"},{"mode":"none"}]}' ]
+}
+
+@test "networks are made, listed and cut" {
+	answer 'POST /v1/networks' 201 '{"name":"lan"}'
+	answer 'GET /v1/networks' 200 '{"networks":[{"name":"lan","mode":"vlan","ranges":["10.1.0.0/24"],"uplink":"eth1","leased":3,"containers":["a","b"],"created":"2026-01-01T00:00:00Z"}]}'
+	answer 'PATCH /v1/containers/web1' 200 "$CONTAINER"
+	ctctl network create lan --mode vlan --range 10.1.0.0/24 -r fd01::/64 --gateway 10.1.0.1 --resolver 10.1.0.2 --uplink eth1 --vlan 120 --mtu 1400 --isolated
+	[ "$(requests | tail -n 1 | cut -d' ' -f3- | jq -cS .)" = \
+		'{"gateway":["10.1.0.1"],"isolated":true,"mode":"vlan","mtu":1400,"name":"lan","ranges":["10.1.0.0/24","fd01::/64"],"resolver":["10.1.0.2"],"uplink":"eth1","vlan":120}' ]
+	run -2 ctctl network create lan --range 10.1.0.0/24
+	run -2 ctctl network create lan --mode nat
+	run -0 ctctl network list
+	[[ ${lines[1]} == lan*vlan*10.1.0.0/24*eth1*3*2* ]]
+	ctctl network cut web1
+	[ "$(requests | tail -n 1 | cut -d' ' -f3-)" = '{"config":{"network_cut":true}}' ]
+	ctctl network restore web1
+	[ "$(requests | tail -n 1 | cut -d' ' -f3-)" = '{"config":{"network_cut":null}}' ]
 }
 
 @test "--ssh-key takes a file, standard input and the key itself" {
