@@ -5,8 +5,8 @@
  * A *port* is one interface of a container: a veth pair whose host side stays with the host. All that
  * protects others from the tenant, or counts what it sends, sits on the host side, in place before the link
  * is up. A context belongs to one instance of ctd, told apart from others on the same host by a four-letter
- * tag: it is in the name of every link (v<tag>…), in the name of the one nf_tables table (ctd-<tag>) and in
- * the routes' protocol number plus device, so that fsck finds what is ours.
+ * tag: it is in the name of every link (v<tag>…), in the name of the nf_tables tables (ctd-<tag>, of the
+ * families netdev and inet) and in the routes' protocol number plus device, so that fsck finds what is ours.
  *
  * No policy, no logging, no state beyond sockets: what exists is what the kernel says.
  */
@@ -20,8 +20,9 @@
 #include "base/error.h"
 
 #define NET_TAG_LEN 4
-#define NET_ROUTE_PROTOCOL                                                                                   \
-	0xc7 /* of our host routes, so that BIRD or FRR can export them (rtnetlink(7), RTPROT_) */
+
+/* Of our host routes, so that BIRD or FRR can export them (rtnetlink(7), RTPROT_). */
+#define NET_ROUTE_PROTOCOL 0xc7
 
 struct net_context;
 
@@ -33,14 +34,13 @@ enum net_mode {
 	NET_MODE_NONE,   /* only lo */
 	NET_MODE_NAT,    /* private addresses behind masquerade */
 	NET_MODE_ROUTED, /* its own addresses, a host route each */
-	NET_MODE_BRIDGE, /* a port of a bridge: with an uplink, with a VLAN of one, or with nothing (private)
-	                  */
+	NET_MODE_BRIDGE, /* a port of a bridge: with an uplink, a VLAN of one, or nothing (private) */
 };
 
 /* What is common to all ports. */
 struct net_host_spec {
-	const struct ip_addr
-	        *nat_networks; /* sources to masquerade when they leave the host by another interface */
+	/* sources to masquerade when they leave the host by another interface */
+	const struct ip_addr *nat_networks;
 	size_t n_nat_networks;
 	bool nat_peers;    /* nat containers may reach each other; default no */
 	bool routed_peers; /* routed containers may reach each other; default yes */
@@ -49,8 +49,7 @@ struct net_host_spec {
 		uint16_t port;
 	} const *services; /* of the host, reachable from containers (IPPROTO_TCP/UDP) */
 	size_t n_services;
-	bool enable_forwarding; /* set net.ipv4.ip_forward and net.ipv6.conf.all.forwarding where they are off
-	                         */
+	bool enable_forwarding; /* turn on ip_forward and ipv6.conf.all.forwarding where they are off */
 };
 
 /* Makes the table with its chains, sets and maps, or brings what is there to this specification, in one
@@ -90,20 +89,20 @@ void net_port_name(char out[static IFNAMSIZ], const char *tag, uint32_t number, 
 /* Locally administered, made from the number, the same for the life of a container. */
 void net_port_mac(uint8_t out[static 6], const char *tag, uint32_t number, unsigned index);
 
-/* Makes the pair with the guest side inside netns_fd under its final name; the host side is down and has a
- * chain that drops everything. For the pool: what it costs is paid before a start. */
+/* Makes the pair with the guest side inside netns_fd under its final name. First the host side gets a chain
+ * that drops everything, then both sides come up. For the pool: what it costs is paid before a start. */
 int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
         struct ct_error *err);
 
-/* Gives a created port its addresses, filter, routes, and brings both sides up; in netns_fd: addresses,
- * default routes by the gateways. The filter is in place before the host side is up. Again on a port that is
- * up: changes what differs, without a gap in the filter. */
+/* Gives a created port what it may send, then in netns_fd its MAC, addresses and default routes by the
+ * gateways, then the host's routes. Again on a port that has been configured: changes what differs, without a
+ * gap in the filter. */
 int net_port_configure(
         struct net_context *net, const struct net_port_spec *spec, int netns_fd, struct ct_error *err);
 
-/* Takes elements, routes and neighbours of the port out; deletes the link only if delete_link (slow, 16 ms):
- * normally the link goes when the last reference to the network namespace is dropped. No error if the port is
- * gone already. */
+/* Takes all elements (limits and counters too) and routes of the port out, so that it passes nothing; deletes
+ * the link only if delete_link (slow, 16 ms): normally the link goes when the last reference to the network
+ * namespace is dropped. No error if the port is gone already. */
 int net_port_release(
         struct net_context *net, const struct net_port_spec *spec, bool delete_link, struct ct_error *err);
 
@@ -128,14 +127,14 @@ int net_counters_dump(struct net_context *net,
  * port is released. */
 struct net_limits {
 	uint32_t packets_out, packets_in; /* per second, a tenth of a second's worth at once */
-	uint32_t connections; /* entries in the host's connection tracking, begun from either side; at most
-	                         65535 */
-	uint32_t new_connections; /* per second, from either side; with connections at most 1000, and 0 is 500
-	                           */
-	uint64_t internal_rate; /* bits per second of what it sends to the host and to other containers on it
-	                         */
-	bool block_mail;        /* TCP to port 25 is refused */
-	bool cut;               /* nothing goes in or out */
+	/* entries in the host's connection tracking, begun from either side; at most 65535 */
+	uint32_t connections;
+	/* per second, from either side; where connections are limited at most 1000, and 0 is 500 */
+	uint32_t new_connections;
+	/* bits per second of what it sends to the host and to other containers on it */
+	uint64_t internal_rate;
+	bool block_mail; /* TCP to port 25 is refused */
+	bool cut;        /* nothing goes in or out */
 };
 /* Sets them all, in one transaction, whether the port is configured already or not. -EINVAL with the field.
  */
