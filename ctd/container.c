@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "ctd/disk-work.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
 #include "ctd/traffic.h"
@@ -85,6 +86,7 @@ void container_free(struct container *c)
 	if (!c)
 		return;
 	(void)sd_event_source_disable_unref(c->restart_timer); /* always NULL */
+	disk_work_free(c->disk_work);
 	resources_free(c->resources);
 	traffic_free(c->traffic);
 	free(c->leases);

@@ -20,6 +20,7 @@
 struct manager;
 struct job;
 struct resources;
+struct disk_work;
 struct traffic;
 
 struct lease {
@@ -47,6 +48,7 @@ struct container {
 	enum container_state state;
 	struct run_row run;          /* as last written; state in it may lag behind .state */
 	int cgroup_fd;               /* while it runs, else -1 */
+	struct disk_work *disk_work; /* its disk is being made or resized (disk-work.h), else NULL */
 	struct resources *resources; /* limits and use of what runs (resources.h), else NULL */
 	int pidfd;                   /* of its init, while it runs, else -1 */
 	int console_fd; /* a duplicate of its console's master: keeps the console alive if the keeper dies;

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A change of limits: what speaks against it, and how it is carried out.
  *
- * The disk is resized whether the container runs or not; everything else of a stopped container waits for its
- * next start, where the same table is applied.
+ * What concerns a stopped container waits for its next start, where the same table is applied. The disk is
+ * resized by who calls (verbs-set.c), whether the container runs or not: that may take its time.
  */
 #include <errno.h>
 
-#include "ctd/disks.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
 
-static bool touches_disk(const json_t *patch)
+bool limits_touch_disk(const json_t *patch)
 {
 	return json_object_get(patch, "disk") || json_object_get(patch, "inodes");
 }
@@ -50,7 +49,7 @@ int limits_check_change(
 	if (is == DISK_DRIVER_IMAGE && !config->limits.disk.given)
 		return ct_error_field(err, "disk", "storage image needs its size: disk");
 	r = limits_check(c->manager, config, err);
-	if (r >= 0 && touches_disk(patch))
+	if (r >= 0 && limits_touch_disk(patch))
 		r = limits_check_disk(c->manager, config, err);
 	if (r >= 0)
 		r = admit(c, &config->limits, err);
@@ -59,16 +58,11 @@ int limits_check_change(
 
 int limits_apply_change(struct container *c, const json_t *patch, bool running, struct ct_error *err)
 {
-	struct disk_spec spec;
 	int r = 0;
 
 	if (running && limits_in_patch(patch))
 		r = limits_apply_live(c, err);
 	if (r >= 0 && running && touches_user(patch))
 		r = limits_apply_user(c, -1, err);
-	if (r >= 0 && touches_disk(patch)) {
-		container_disk_spec(c, &spec);
-		r = disk_resize(c->manager->disks, &spec, err);
-	}
 	return r;
 }

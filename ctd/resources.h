@@ -53,6 +53,7 @@ int limits_check(struct manager *m, const struct config *config, struct ct_error
 int limits_check_disk(struct manager *m, const struct config *config, struct ct_error *err);
 /* True if the patch has a key that limits_check judges. */
 bool limits_in_patch(const json_t *patch);
+bool limits_touch_disk(const json_t *patch);
 
 /* ---- holding ---- */
 

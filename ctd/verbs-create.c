@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/api.h"
+#include "ctd/disk-work.h"
 #include "ctd/disks.h"
 #include "ctd/guest.h"
 #include "ctd/manager.h"
@@ -268,19 +269,17 @@ static void on_started(struct container *c, int result, const struct ct_error *e
 		fail(job, result);
 }
 
-static int run_create(struct job *job)
+/* With its disk. 1: done; 0: its start is under way; or it has failed and is forgotten, which ends the job.
+ */
+static int go_on(struct job *job)
 {
-	struct container *c = job->container;
-	struct disk_spec spec;
 	int r;
 
-	container_disk_spec(c, &spec);
-	r = disk_create(job->manager->disks, &spec, &job->error);
-	if (r >= 0 && json_is_true(json_object_get(job->params, "start"))) {
-		r = container_start(c, on_started, job, &job->error);
+	if (json_is_true(json_object_get(job->params, "start"))) {
+		r = container_start(job->container, on_started, job, &job->error);
 		if (r >= 0)
 			return 0;
-	} else if (r >= 0) {
+	} else {
 		r = complete(job);
 	}
 	if (r < 0) {
@@ -288,6 +287,29 @@ static int run_create(struct job *job)
 		return 0;
 	}
 	return 1;
+}
+
+static void on_disk(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0) {
+		job->error = *error;
+		fail(job, result);
+	} else if (go_on(job) == 1) {
+		job_finish(job, 0);
+	}
+}
+
+static int run_create(struct job *job)
+{
+	int r = disk_work_create(job->container, on_disk, job, &job->error);
+
+	if (r < 0) {
+		fail(job, r);
+		return 0;
+	}
+	return r == 1 ? go_on(job) : 0;
 }
 
 static int replay_create(

@@ -188,11 +188,7 @@ static void free_plan_set(struct job *job)
 
 static int run_plan_set(struct job *job)
 {
-	struct plan_change *change = TAKE_PTR(job->data); /* set keeps a password hash there */
-	int r = verb_set.run(job);
-
-	job->data = change;
-	return r;
+	return verb_set.run(job);
 }
 
 const struct job_type verb_plan_set = { .verb = "set", .run = run_plan_set, .free = free_plan_set };

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/api.h"
+#include "ctd/disk-work.h"
 #include "ctd/guest.h"
 #include "ctd/manager.h"
 #include "ctd/pending.h"
@@ -203,9 +204,9 @@ static int stored_config(const struct container *c, json_t **ret, struct ct_erro
 	return json_parse(c->row.config, strlen(c->row.config), ret, err);
 }
 
-/* *ret_memory: how much memory it may use then; UINT64_MAX: any. */
-static int check_change(struct container *c, const json_t *old, const json_t *patch, uint64_t *ret_memory,
-        struct ct_error *err)
+/* *ret: what it would have; without devices, which would be somebody's to free. */
+static int check_change(
+        struct container *c, const json_t *old, const json_t *patch, struct limits *ret, struct ct_error *err)
 {
 	_cleanup_json_ json_t *merged = config_merge(old, patch);
 	struct config parsed;
@@ -217,7 +218,9 @@ static int check_change(struct container *c, const json_t *old, const json_t *pa
 	if (r < 0)
 		return r;
 	r = limits_check_change(c, &parsed, patch, err);
-	*ret_memory = parsed.limits.memory.given ? parsed.limits.memory.value : UINT64_MAX;
+	*ret = parsed.limits;
+	ret->devices = NULL;
+	ret->n_devices = 0;
 	config_done(&parsed);
 	return r;
 }
@@ -227,7 +230,7 @@ static int act(struct job *job, bool dry_run)
 {
 	struct container *c = job->container;
 	const json_t *patch = json_object_get(job->params, "config");
-	const char *hash = job->data;
+	const char *hash = job->type == &verb_set ? job->data : NULL; /* a plan's job has other data */
 	_cleanup_json_ json_t *old = NULL, *changes = NULL;
 	int r;
 
@@ -245,6 +248,58 @@ static int act(struct job *job, bool dry_run)
 	return 1;
 }
 
+static void on_disk_back(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0)
+		log_error("the disk of \"%s\" keeps its new size: %s", c->row.name, error->text);
+	job_finish(job, job->error.code);
+}
+
+/* The disk is as it shall be. 1: done; 0: it has failed and the disk is on its way back. */
+static int act_with_disk(struct job *job)
+{
+	struct container *c = job->container;
+	int r = act(job, false);
+
+	if (r >= 0 || !limits_touch_disk(json_object_get(job->params, "config")))
+		return r;
+	job->error.code = r;
+	r = disk_work_resize(c, &c->config.limits, on_disk_back, job, NULL);
+	return r == 0 ? 0 : job->error.code;
+}
+
+static void on_disk(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0)
+		job->error = *error;
+	else
+		result = act_with_disk(job);
+	if (result != 0)
+		job_finish(job, result < 0 ? result : 0);
+}
+
+/* Memory has room. */
+static int resize_and_act(struct job *job)
+{
+	const json_t *patch = json_object_get(job->params, "config");
+	_cleanup_json_ json_t *old = NULL;
+	struct limits limits = { 0 };
+	int r;
+
+	if (!limits_touch_disk(patch))
+		return act(job, false);
+	r = stored_config(job->container, &old, &job->error);
+	if (r >= 0)
+		r = check_change(job->container, old, patch, &limits, &job->error);
+	if (r >= 0)
+		r = disk_work_resize(job->container, &limits, on_disk, job, &job->error);
+	return r == 1 ? act_with_disk(job) : r;
+}
+
 static void on_room(struct container *c, int result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;
@@ -252,8 +307,9 @@ static void on_room(struct container *c, int result, const struct ct_error *erro
 	if (result < 0)
 		job->error = *error;
 	else
-		result = act(job, false);
-	job_finish(job, result < 0 ? result : 0);
+		result = resize_and_act(job);
+	if (result != 0)
+		job_finish(job, result < 0 ? result : 0);
 }
 
 static int run_set(struct job *job)
@@ -262,20 +318,22 @@ static int run_set(struct job *job)
 	const json_t *patch = json_object_get(job->params, "config");
 	bool dry_run = json_is_true(json_object_get(job->params, "dry_run"));
 	_cleanup_json_ json_t *old = NULL;
-	uint64_t memory = UINT64_MAX;
+	struct limits limits = { 0 };
 	int r;
 
 	r = stored_config(c, &old, &job->error);
 	if (r >= 0)
-		r = check_change(c, old, patch, &memory, &job->error);
+		r = check_change(c, old, patch, &limits, &job->error);
 	if (r < 0)
 		return r;
-	if (!dry_run && is_running(c) && json_object_get(patch, "memory")) {
-		r = limits_reclaim(c, memory, on_room, job, &job->error);
+	if (dry_run)
+		return act(job, true);
+	if (is_running(c) && json_object_get(patch, "memory") && limits.memory.given) {
+		r = limits_reclaim(c, limits.memory.value, on_room, job, &job->error);
 		if (r != 1)
 			return r;
 	}
-	return act(job, dry_run);
+	return resize_and_act(job);
 }
 
 static void free_set(struct job *job)
