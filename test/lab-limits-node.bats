@@ -53,20 +53,25 @@ seen() # NAME JQ: of its resources
 	total=$(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
 	half=$(((total - 256) / 2))
 	run ctctl create n --template tiny --start
+	echo "$output"
 	[ "$status" -eq 5 ]
 	[[ "$output" == *memory-overcommit* ]]
 	run ctctl create n --template tiny --memory 100M --start
+	echo "$output"
 	[ "$status" -eq 5 ]
 	[[ "$output" == *cpu-overcommit* ]]
 	new a --memory 300M --cpus 1.5
 	run ctctl create b --template tiny --memory 100M --cpus 0.75 --start
+	echo "$output"
 	[ "$status" -eq 5 ]
 	[[ "$output" == *"1.50 of 2.00"* ]]
 	run ctctl create b --template tiny --memory "$((half - 290))M" --cpus 0.5 --start
+	echo "$output"
 	[ "$status" -eq 5 ]
 	[[ "$output" == *"300M of "* ]]
 	new b --memory "$((half - 310))M" --cpus 0.5
 	run ctctl set b cpus=0.6
+	echo "$output"
 	[ "$status" -eq 5 ]
 	# less is always possible
 	ctctl set b cpus=0.4
