@@ -14,6 +14,7 @@
  * Signals are blocked since before the fork and stay so until dispositions are at their defaults; ignored
  * ones would otherwise be inherited through exec.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -57,6 +58,39 @@ int child_begin(int parent_fd, struct ct_error *err)
 
 	(void)personality(PER_LINUX); /* cannot fail with this argument */
 	umask(022);
+	return 0;
+}
+
+static int compare_ints(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+int child_keep_fds(const int *fds, size_t n, struct ct_error *err)
+{
+	int sorted[CHILD_KEEP_MAX] = { 0 }, next = 0;
+
+	assert(n <= CHILD_KEEP_MAX);
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = fds[i];
+	qsort(sorted, n, sizeof(sorted[0]), compare_ints);
+
+	/* The gaps between them, and what is behind the last. */
+	for (size_t i = 0; i <= n; i++) {
+		unsigned int end = i < n ? (unsigned int)sorted[i] : ~0U;
+
+		if (i < n && sorted[i] < next) /* -1, or one that is named twice */
+			continue;
+		if (end > (unsigned int)next &&
+		        close_range((unsigned int)next, i < n ? end - 1 : end, 0) < 0) {
+			int r = sys_error();
+			return ct_error_set(
+			        err, r, "process", "cannot close the parent's fds: %s", sys_reason(r));
+		}
+		next = i < n ? sorted[i] + 1 : next;
+	}
 	return 0;
 }
 

@@ -12,6 +12,10 @@
  * parent_fd is closed. */
 int child_begin(int parent_fd, struct ct_error *err);
 
+/* Closes every fd but these (-1: none), at most CHILD_KEEP_MAX. */
+#define CHILD_KEEP_MAX 8
+int child_keep_fds(const int *fds, size_t n, struct ct_error *err);
+
 /* Makes fds the standard streams (an fd may occur more than once) and *status_fd number 3; closes every other
  * one. */
 int child_set_stdio(const int fds[3], int *status_fd, struct ct_error *err);

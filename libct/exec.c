@@ -182,6 +182,12 @@ static int child_steps(struct execution *x, struct ct_error *err)
 	if (r < 0)
 		return r;
 
+	const int keep[] = { x->status_child, spec->init_pidfd, spec->stdio[0], spec->stdio[1],
+		spec->stdio[2] };
+	r = child_keep_fds(keep, ARRAY_SIZE(keep), err);
+	if (r < 0)
+		return r;
+
 	r = child_await_go(x->status_child, NULL, err);
 	if (r < 0)
 		return r;

@@ -12,10 +12,12 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "libct/ct.h"
+#include "libct/child.h"
 #include "libct/process.h"
 
 static const char *const argv[] = { "/sbin/init", NULL };
@@ -156,6 +158,35 @@ static void default_capabilities_do_not_reach_the_host(void **state)
 		assert_true(caps & 1ULL << always[i]);
 }
 
+/* In a child: cmocka's own descriptors are closed too. */
+static int keep_some(void)
+{
+	int high = fcntl(0, F_DUPFD_CLOEXEC, 40), low = fcntl(0, F_DUPFD_CLOEXEC, 10);
+	const int keep[] = { high, -1, 1, low, high };
+
+	if (high < 0 || low < 0 || fcntl(0, F_DUPFD_CLOEXEC, 20) < 0 || fcntl(0, F_DUPFD_CLOEXEC, 300) < 0)
+		return 1;
+	if (child_keep_fds(keep, 5, NULL) < 0)
+		return 2;
+	for (int fd = 0; fd < 400; fd++) {
+		bool kept = fd == 1 || fd == low || fd == high;
+		if ((fcntl(fd, F_GETFD) >= 0) != kept)
+			return 3;
+	}
+	return child_keep_fds(NULL, 0, NULL) < 0 || fcntl(1, F_GETFD) >= 0 ? 4 : 0;
+}
+
+static void only_what_is_named_is_kept(void **state)
+{
+	int status;
+
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(keep_some());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* ---- the status socket ---- */
 
 static void connect_pair(struct ct_process *p, int *ret_child)
@@ -239,6 +270,7 @@ int main(void)
 		cmocka_unit_test(exec_is_checked),
 		cmocka_unit_test(namespaces_are_checked),
 		cmocka_unit_test(default_capabilities_do_not_reach_the_host),
+		cmocka_unit_test(only_what_is_named_is_kept),
 		cmocka_unit_test(ready_then_end_is_success),
 		cmocka_unit_test(end_without_ready_is_death),
 		cmocka_unit_test(a_failure_arrives),

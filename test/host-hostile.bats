@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: script
+# lab: script deadline=900
 # What root inside a container tries against the host and its neighbours, played by the probe in containers that ctd has made.
 load lib
 
