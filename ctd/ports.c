@@ -94,19 +94,23 @@ static bool port_has_family(const struct port *port, int family)
 	return false;
 }
 
-/* Default routes by the first interface that can have one; taken says which families have theirs. */
+/* Default routes by the first interface that can have one; taken says which families have theirs. The others
+ * carry what has their own addresses as source. */
 static void fill_gateways(const struct net_attach *attach, struct port *port, bool taken[2])
 {
-	struct ip_addr *const gateways[2] = { &port->spec.gateway4, &port->spec.gateway6 };
+	struct ip_addr *const gateways[2] = { &port->spec.gateway4, &port->spec.gateway6 },
+	                      *const others[2] = { &port->spec.source_gateway4, &port->spec.source_gateway6 };
 
 	for (unsigned f = 0; f < 2; f++) {
-		if (taken[f] || !port_has_family(port, f ? AF_INET6 : AF_INET))
+		struct ip_addr *place = taken[f] ? others[f] : gateways[f];
+
+		if (!port_has_family(port, f ? AF_INET6 : AF_INET))
 			continue;
 		if (!*attach->scope)
-			*gateways[f] = f ? gateway6 : gateway4;
+			*place = f ? gateway6 : gateway4;
 		else
-			*gateways[f] = attach->gateway[f];
-		taken[f] = gateways[f]->family != 0;
+			*place = attach->gateway[f];
+		taken[f] = taken[f] || place->family != 0;
 	}
 }
 
@@ -408,9 +412,21 @@ int ports_snapshot(const struct container *c, struct ports_snapshot **ret, struc
 	return 0;
 }
 
-/* The same link can become what is wanted: it only differs in what net_port_configure and the limits set. */
+static bool has_address(const struct port *port, const struct ip_addr *a)
+{
+	for (size_t i = 0; i < port->spec.n_addresses; i++)
+		if (ip_equal(&port->addresses[i], a))
+			return true;
+	return false;
+}
+
+/* The same link can become what is wanted: it only differs in what net_port_configure and the limits set. On
+ * a segment, addresses that go are not taken away inside. */
 static bool same_port(const struct port *a, const struct port *b)
 {
+	for (size_t i = 0; a->spec.mode == NET_MODE_BRIDGE && i < a->spec.n_addresses; i++)
+		if (!has_address(b, &a->addresses[i]))
+			return false;
 	return str_eq(a->spec.host_name, b->spec.host_name) && str_eq(a->guest_name, b->guest_name) &&
 	       a->spec.mode == b->spec.mode && str_eq(a->spec.bridge, b->spec.bridge) &&
 	       memcmp(a->spec.mac, b->spec.mac, sizeof(a->spec.mac)) == 0;

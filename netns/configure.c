@@ -22,6 +22,8 @@
 #include "netns/scan.h"
 #include "netns/spec.h"
 
+#define FIRST_TABLE 51000 /* of the routing tables inside, by the link's index */
+
 struct configuration {
 	struct net_context *net;
 	const struct net_port_spec *spec;
@@ -231,6 +233,34 @@ static void put_inside_gateway(struct configuration *c, const struct ip_addr *ga
 		nl_tolerate(b, EACCES);
 }
 
+/* Answers leave by the interface that they belong to: the guard of another one would drop them. The table is
+ * known by the link, so it goes with it. */
+static void put_inside_sources(struct configuration *c, const struct ip_addr *gateway)
+{
+	struct nl_batch *b = &c->net->batch;
+	const uint32_t table = FIRST_TABLE + (uint32_t)c->link.peer_index;
+
+	if (gateway->family == 0 || !has_family(c->spec, gateway->family))
+		return;
+
+	route_add(b, &(struct route){ .via = gateway,
+	                     .index = c->link.peer_index,
+	                     .protocol = RTPROT_STATIC,
+	                     .table = table });
+	if (c->again && gateway->family == AF_INET6)
+		nl_tolerate(b, EACCES);
+	for (size_t i = 0; i < c->spec->n_addresses; i++) {
+		struct ip_addr a = spec_address(c->spec, i), from = network_of(&a);
+
+		if (from.family == gateway->family)
+			rule_add(b, &from, table);
+	}
+	for (size_t i = 0; i < c->stale_routes.n; i++) {
+		if (c->stale_routes.objects[i].address.family == gateway->family)
+			rule_remove(b, &c->stale_routes.objects[i].address, table);
+	}
+}
+
 static int configure_inside(struct configuration *c, int netns_fd, struct ct_error *err)
 {
 	_cleanup_nl_sock_ struct nl_sock inside = NL_SOCK_INIT;
@@ -258,6 +288,8 @@ static int configure_inside(struct configuration *c, int netns_fd, struct ct_err
 	put_inside_addresses(c);
 	put_inside_gateway(c, &c->spec->gateway4);
 	put_inside_gateway(c, &c->spec->gateway6);
+	put_inside_sources(c, &c->spec->source_gateway4);
+	put_inside_sources(c, &c->spec->source_gateway6);
 	return nl_transact(&inside, b, c->spec->guest_name, err);
 }
 

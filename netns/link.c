@@ -6,6 +6,7 @@
 #include "netns/link.h"
 
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/if_link.h>
 #include <linux/ip.h>
 #include <linux/neighbour.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define RULE_MAIN    32000
+#define RULE_SOURCE  32001
 #define OPERSTATE_UP 6 /* IF_OPER_UP of linux/if.h, which net/if.h excludes */
 
 void link_add_veth(struct nl_batch *b, const char *host_name, const uint8_t host_mac[static 6],
@@ -265,7 +268,7 @@ static void put_route(
 	                                                                 : RT_SCOPE_LINK;
 	struct rtmsg header = { .rtm_family = (uint8_t)family->family,
 		.rtm_dst_len = route->to ? route->to->prefix : 0,
-		.rtm_table = RT_TABLE_MAIN,
+		.rtm_table = route->table ? RT_TABLE_UNSPEC : RT_TABLE_MAIN,
 		.rtm_protocol = route->protocol,
 		.rtm_scope = scope,
 		.rtm_type = RTN_UNICAST,
@@ -277,6 +280,8 @@ static void put_route(
 	if (route->via)
 		nl_put_ip(b, RTA_GATEWAY, route->via);
 	nl_put_u32(b, RTA_OIF, (uint32_t)route->index);
+	if (route->table)
+		nl_put_u32(b, RTA_TABLE, route->table);
 }
 
 void route_add(struct nl_batch *b, const struct route *route)
@@ -288,6 +293,44 @@ void route_remove(struct nl_batch *b, const struct route *route)
 {
 	put_route(b, "remove a route", RTM_DELROUTE, 0, route);
 	nl_tolerate(b, ESRCH);
+}
+
+static void put_rule(struct nl_batch *b, const char *what, uint16_t type, uint16_t flags,
+        const struct fib_rule_hdr *header, uint32_t priority)
+{
+	nl_message(b, what, type, flags, header, sizeof(*header));
+	nl_tolerate(b, type == RTM_NEWRULE ? EEXIST : ENOENT);
+	nl_put_u32(b, FRA_PRIORITY, priority);
+}
+
+/* Before the main table's turn (32766): all of it but its default routes, then ours. */
+void rule_add(struct nl_batch *b, const struct ip_addr *from, uint32_t table)
+{
+	const uint16_t flags = NLM_F_CREATE | NLM_F_EXCL;
+	struct fib_rule_hdr header = {
+		.family = (uint8_t)from->family, .table = RT_TABLE_MAIN, .action = FR_ACT_TO_TBL
+	};
+
+	put_rule(b, "add a rule inside", RTM_NEWRULE, flags, &header, RULE_MAIN);
+	nl_put_u32(b, FRA_TABLE, RT_TABLE_MAIN);
+	nl_put_u32(b, FRA_SUPPRESS_PREFIXLEN, 0);
+
+	header.table = RT_TABLE_UNSPEC;
+	header.src_len = from->prefix;
+	put_rule(b, "add a rule inside", RTM_NEWRULE, flags, &header, RULE_SOURCE);
+	nl_put_u32(b, FRA_TABLE, table);
+	nl_put_ip(b, FRA_SRC, from);
+}
+
+void rule_remove(struct nl_batch *b, const struct ip_addr *from, uint32_t table)
+{
+	const struct fib_rule_hdr header = {
+		.family = (uint8_t)from->family, .src_len = from->prefix, .action = FR_ACT_TO_TBL
+	};
+
+	put_rule(b, "remove a rule inside", RTM_DELRULE, 0, &header, RULE_SOURCE);
+	nl_put_u32(b, FRA_TABLE, table);
+	nl_put_ip(b, FRA_SRC, from);
 }
 
 void neighbour_add(struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6])

@@ -56,9 +56,14 @@ struct route {
 	const struct ip_addr *via; /* NULL: on the link */
 	int index;
 	uint8_t protocol;
+	uint32_t table; /* 0: main */
 };
 void route_add(struct nl_batch *b, const struct route *route); /* replaces one to the same destination */
 void route_remove(struct nl_batch *b, const struct route *route);
+
+/* What has its source in the network and would leave by a default route takes that of the table instead. */
+void rule_add(struct nl_batch *b, const struct ip_addr *from, uint32_t table);
+void rule_remove(struct nl_batch *b, const struct ip_addr *from, uint32_t table);
 
 void neighbour_add(
         struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6]); /* permanent */

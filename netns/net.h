@@ -76,8 +76,12 @@ struct net_port_spec {
 	size_t n_addresses;
 	struct ip_addr gateway4, gateway6; /* on the host side, link-local (169.254.1.1, fe80::1) or the first
 	                                      of the range; family 0: none */
-	uint32_t mtu;                      /* 0: of the uplink, at most 1500 */
-	char bridge[IFNAMSIZ]; /* of NET_MODE_BRIDGE; the addresses then have the prefix of the segment */
+	struct ip_addr source_gateway4,
+	        source_gateway6; /* the same for a port that has not the default route:
+	                            only for what has one of its addresses as source
+	                          */
+	uint32_t mtu;            /* 0: of the uplink, at most 1500 */
+	char bridge[IFNAMSIZ];   /* of NET_MODE_BRIDGE; the addresses then have the prefix of the segment */
 	bool isolated;         /* of NET_MODE_BRIDGE: not to be seen by other isolated ports of the bridge */
 	bool proxy_neighbours; /* answer ARP and NDP for the addresses on the uplink (when the segment does
 	                          not route them here) */
