@@ -175,11 +175,13 @@ static int project_taken(struct store *store, uint32_t id, struct ct_error *err)
 	return query_next(&q, err);
 }
 
-/* From project_hint on: as with a container's number, all below are taken. */
+/* As with a container's number, all from project_first to project_hint are taken; for another first nothing
+ * is known. */
 int store_project_lease(
         struct store *store, const char *ctid, uint32_t first, uint32_t *ret_id, struct ct_error *err)
 {
-	uint32_t id = store->project_hint > first ? store->project_hint : first;
+	uint32_t id =
+	        store->project_first == first && store->project_hint > first ? store->project_hint : first;
 	int r;
 
 	while ((r = project_taken(store, id, err)) > 0)
@@ -192,6 +194,7 @@ int store_project_lease(
 	if (r < 0)
 		return r;
 
+	store->project_first = first;
 	store->project_hint = id + 1;
 	*ret_id = id;
 	return 0;

@@ -45,7 +45,7 @@ struct store {
 
 	/* Where the search for the smallest free number or id begins: everything below is taken. Only hints:
 	 * 1 is always right. */
-	uint32_t number_hint, project_hint;
+	uint32_t number_hint, project_first, project_hint;
 
 	struct statement statements[STORE_STATEMENTS];
 	size_t n_statements;

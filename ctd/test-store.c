@@ -360,6 +360,18 @@ static void test_projects(void **state)
 	assert_int_equal(put_container(f->store, 4, "d", NULL, NULL), 0);
 	assert_int_equal(store_project_lease(f->store, ctid_of(4), 500, &id, &err), 0);
 	assert_int_equal(id, 501);
+
+	/* Ids from one place on say nothing about those from another. */
+	assert_int_equal(put_container(f->store, 5, "e", NULL, NULL), 0);
+	assert_int_equal(store_project_lease(f->store, ctid_of(5), 10, &id, &err), 0);
+	assert_int_equal(id, 10);
+	assert_int_equal(put_container(f->store, 6, "f", NULL, NULL), 0);
+	assert_int_equal(store_project_lease(f->store, ctid_of(6), 500, &id, &err), 0);
+	assert_int_equal(id, 503);
+	assert_int_equal(store_container_delete(f->store, ctid_of(5), NULL), 0);
+	assert_int_equal(put_container(f->store, 7, "g", NULL, NULL), 0);
+	assert_int_equal(store_project_lease(f->store, ctid_of(7), 600, &id, &err), 0);
+	assert_int_equal(id, 600);
 }
 
 static int see_templates(const struct template_row *row, void *userdata)
