@@ -3,11 +3,18 @@
  *
  * All ends go one way: the keeper says that init has exited, the run is taken down, then whoever waits is
  * told. A stop only makes that happen: the template's signal to init, and cgroup.kill when the time is over.
+ * The first process of a pid namespace gets no signal that it has not asked for; one that comes before is
+ * lost, not kept (pid_namespaces(7)). So when a stop follows at once on a start, the signal is sent again
+ * until init is seen to listen, or has ended. (One that sits in sigtimedwait(2), as busybox's, does not look
+ * like it, and gets a few signals more than it needs.)
+ *
  * An end that nobody asked for is recorded as an event; if init asked for a reboot (it dies by SIGHUP of its
  * pid namespace: reboot(2)) the container is started again by a job of its own.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
 
@@ -21,14 +28,26 @@
 #include "ctd/verbs.h"
 
 #define KILL_PATIENCE_USEC (30 * USEC_PER_SEC)
+#define ASK_AGAIN_USEC     (20 * USEC_PER_MSEC)
+#define ASK_TIMES          250
 
 struct stop {
 	struct container *container;
 	operation_fn done;
 	void *userdata;
 	sd_event_source *timer;
+	sd_event_source *ask_timer; /* while init is not seen to listen to signo */
+	unsigned asked;
+	int signo;
 	bool killed;
 };
+
+static void stop_free(struct stop *s)
+{
+	(void)sd_event_source_disable_unref(s->timer); /* always NULL, as the next */
+	(void)sd_event_source_disable_unref(s->ask_timer);
+	free(s);
+}
 
 static void stop_end(struct stop *s, int result, const struct ct_error *error)
 {
@@ -36,9 +55,8 @@ static void stop_end(struct stop *s, int result, const struct ct_error *error)
 
 	c->on_exit = NULL;
 	c->on_exit_data = NULL;
-	(void)sd_event_source_disable_unref(s->timer); /* always NULL */
 	s->done(c, result, error, s->userdata);
-	free(s);
+	stop_free(s);
 }
 
 static void on_exit_of(struct container *c, int result, const struct ct_error *error, void *userdata)
@@ -62,6 +80,7 @@ static void stop_kill(struct stop *s)
 	int r;
 
 	s->killed = true;
+	s->ask_timer = sd_event_source_disable_unref(s->ask_timer);
 	r = stop_arm(s, KILL_PATIENCE_USEC);
 	if (r >= 0)
 		r = ct_cgroup_kill(c->cgroup_fd, &error);
@@ -104,6 +123,53 @@ static int stop_signal_of(struct container *c)
 	return signo;
 }
 
+/* The mask of signals in a line "KEY:\t0123..." of /proc/PID/status. */
+static uint64_t mask_of(const char *status, const char *key)
+{
+	const char *line = strstr(status, key);
+
+	return line ? strtoull(line + strlen(key), NULL, 16) : 0;
+}
+
+/* Whether init has a handler for the signal, or has blocked it to read it later. One that has gone counts as
+ * listening: its exit is on the way. */
+static bool init_listens(pid_t pid, int signo)
+{
+	_cleanup_free_ char *status = NULL;
+	char path[40];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
+		return true;
+	return ((mask_of(status, "\nSigCgt:") | mask_of(status, "\nSigBlk:")) >> (signo - 1) & 1) != 0;
+}
+
+static int on_ask_time(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* Sends the signal, and again in a moment unless init was listening. */
+static int stop_signal(struct stop *s)
+{
+	struct container *c = s->container;
+	bool again = !init_listens(c->run.pid, s->signo) && ++s->asked < ASK_TIMES;
+
+	s->ask_timer = sd_event_source_disable_unref(s->ask_timer);
+	if (pidfd_send_signal(c->pidfd, s->signo, NULL, 0) < 0)
+		return errno == ESRCH ? 0 : -errno;
+	return again ? sd_event_add_time_relative(c->manager->event, &s->ask_timer, CLOCK_MONOTONIC,
+	                       ASK_AGAIN_USEC, 1000, on_ask_time, s)
+	             : 0;
+}
+
+static int on_ask_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct stop *s = userdata;
+	int r = stop_signal(s);
+
+	if (r < 0)
+		log_warning("cannot signal init of \"%s\": %s", s->container->row.name, strerror(-r));
+	return 0;
+}
+
 static int stop_ask(struct stop *s, uint64_t timeout_usec, struct ct_error *err)
 {
 	struct container *c = s->container;
@@ -112,10 +178,11 @@ static int stop_ask(struct stop *s, uint64_t timeout_usec, struct ct_error *err)
 	r = stop_arm(s, timeout_usec);
 	if (r < 0)
 		return ct_error_set(err, r, "stop", "cannot stop \"%s\": %s", c->row.name, strerror(-r));
-	if (pidfd_send_signal(c->pidfd, stop_signal_of(c), NULL, 0) < 0 && errno != ESRCH)
-		return ct_error_set(err, -errno, "stop", "cannot signal init of \"%s\": %s", c->row.name,
-		        strerror(errno));
-	return 0;
+	s->signo = stop_signal_of(c);
+	r = stop_signal(s);
+	return r < 0 ? ct_error_set(
+	                       err, r, "stop", "cannot signal init of \"%s\": %s", c->row.name, strerror(-r))
+	             : 0;
 }
 
 int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_usec, operation_fn done,
@@ -155,8 +222,7 @@ int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_us
 	r = stop_ask(s, timeout_usec, err);
 	if (r < 0) {
 		c->on_exit = NULL;
-		(void)sd_event_source_disable_unref(s->timer); /* always NULL */
-		free(s);
+		stop_free(s);
 		container_set_state(c, CONTAINER_RUNNING);
 	}
 	return r;

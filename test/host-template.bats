@@ -22,6 +22,7 @@ setup_file()
 teardown_file()
 {
 	rm -rf -- "$EXTRA"
+	ip address del 192.0.2.1/32 dev lo
 	ctd_teardown
 }
 
@@ -33,7 +34,7 @@ setup()
 
 teardown()
 {
-	ip link show dev lo >/dev/null
+	[ -z "${SILENT:-}" ] || end_silent_server # a test has failed: its build fails with it
 	settled
 	world_check
 }
@@ -77,6 +78,7 @@ nc_ready()
 end_silent_server()
 {
 	kill -- "-$SILENT" 2>/dev/null || true
+	SILENT=
 	wait_for 5 no_process socat
 	wait_for 5 no_process sleep
 }
@@ -252,7 +254,7 @@ no_builders()
 	job=$(hanging_build)
 	run hanging_build
 	[ "$status" -eq 4 ]
-	[[ "$output" == *"being built already"* ]]
+	[[ "$output" == *"already, by job"* ]]
 	ctctl job cancel "$job"
 	wait_for 10 job_is "$job" failed
 	wait_for 10 no_builders
@@ -366,9 +368,12 @@ no_builders()
 	ctctl exec end -- poweroff || true
 	is_stopped() { [ "$(ctctl show end --json | jq -r .state)" = stopped ]; }
 	wait_for 10 is_stopped
-	ctctl start end
+	# at once, perhaps before init listens to the signal
 	begin=$SECONDS
-	ctctl stop end
-	[ $((SECONDS - begin)) -lt 5 ]
+	for _ in 1 2 3 4 5 6; do
+		ctctl start end
+		ctctl stop end
+	done
+	[ $((SECONDS - begin)) -lt 20 ]
 	ctctl destroy end
 }
