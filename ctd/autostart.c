@@ -36,7 +36,8 @@ static bool is_due(const struct container *c, bool new_boot)
 	if (c->state != CONTAINER_STOPPED || c->config.disabled || c->row.broken || !c->row.complete ||
 	        c->active)
 		return false;
-	return new_boot ? c->config.autostart : c->run.wanted && !c->teardown;
+	return new_boot ? c->config.autostart
+	                : c->run.wanted && !c->teardown && str_eq(c->run.boot_id, c->manager->boot_id);
 }
 
 static int collect(struct autostart *a, bool new_boot)
@@ -59,7 +60,7 @@ static int collect(struct autostart *a, bool new_boot)
 	return 0;
 }
 
-static void on_done(struct container *c, int result, void *userdata)
+static void on_done(int result, void *userdata)
 {
 	struct autostart *a = userdata;
 

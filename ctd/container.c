@@ -54,13 +54,12 @@ static int container_read_config(struct container *c, struct ct_error *err)
 	return config_from_json(object, &c->config, err);
 }
 
-int container_new(struct manager *m, struct container_row *row, struct container **ret, struct ct_error *err)
+static struct container *container_alloc(struct manager *m, struct container_row *row)
 {
 	struct container *c = calloc(1, sizeof(*c));
-	int r;
 
 	if (!c)
-		return ct_error_set(err, -ENOMEM, "container", "out of memory");
+		return NULL;
 
 	c->manager = m;
 	c->row = *row;
@@ -70,13 +69,41 @@ int container_new(struct manager *m, struct container_row *row, struct container
 	TAILQ_INIT(&c->queue);
 	c->run = (struct run_row){ .state = "stopped", .pid = -1, .exit_code = -1 };
 	memcpy(c->run.ctid, c->row.ctid, sizeof(c->run.ctid));
+	return c;
+}
 
+int container_new(struct manager *m, struct container_row *row, struct container **ret, struct ct_error *err)
+{
+	struct container *c = container_alloc(m, row);
+	int r;
+
+	if (!c)
+		return ct_error_set(err, -ENOMEM, "container", "out of memory");
 	r = container_read_config(c, err);
 	if (r < 0) {
 		container_free(c);
 		return r;
 	}
 
+	*ret = c;
+	return 0;
+}
+
+int container_new_unreadable(struct manager *m, struct container_row *row, const char *why,
+        struct container **ret, struct ct_error *err)
+{
+	struct container *c = container_alloc(m, row);
+	_cleanup_json_ json_t *nothing = json_object();
+	char *text = str_printf("its configuration does not read: %s", why);
+
+	if (!c || !nothing || !text || config_from_json(nothing, &c->config, err) < 0) {
+		free(text);
+		container_free(c);
+		return ct_error_set(err, -ENOMEM, "container", "out of memory");
+	}
+	free(c->row.broken);
+	c->row.broken = text;
+	c->unreadable = true;
 	*ret = c;
 	return 0;
 }
@@ -236,8 +263,11 @@ void container_set_broken(struct container *c, const char *text)
 {
 	struct container_row row = c->row;
 	struct ct_error error = { 0 };
-	char *copy = text ? strdup(text) : NULL;
+	char *copy;
 
+	if (c->unreadable)
+		return;
+	copy = text ? strdup(text) : NULL;
 	if (text && !copy)
 		return;
 	row.broken = copy;
@@ -312,6 +342,10 @@ static void print_config(struct strbuf *b, const struct container *c)
 	_cleanup_json_ json_t *object = NULL;
 	_cleanup_free_ char *text = NULL;
 
+	if (c->unreadable) {
+		(void)strbuf_puts(b, ",\"config\":{}");
+		return;
+	}
 	if (strstr(c->row.config, "\"" CONFIG_PENDING "\"") &&
 	        json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
 		(void)json_object_del(object, CONFIG_PENDING); /* it need not be there */

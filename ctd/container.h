@@ -63,6 +63,8 @@ struct container {
 	void *on_exit_data;
 	struct teardown *teardown;      /* at work, else NULL */
 	bool reboot;                    /* its init asked for a reboot */
+	bool unreadable;                /* its configuration does not read: broken for good, never started */
+	uint64_t up_since_usec;         /* monotonic: when it was started, 0: by a ctd before this one */
 	sd_event_source *restart_timer; /* pause before it is started again, else NULL */
 	UT_hash_handle hh_ctid, hh_name;
 };
@@ -74,6 +76,9 @@ struct containers {
 /* A new value for the row, whose contents are taken over (row is left empty). -EINVAL if its configuration
  * does not read. Not yet linked. */
 int container_new(struct manager *m, struct container_row *row, struct container **ret, struct ct_error *err);
+/* The same for a row that does not read: broken, with why, and nothing configured, but there. */
+int container_new_unreadable(struct manager *m, struct container_row *row, const char *why,
+        struct container **ret, struct ct_error *err);
 void container_free(struct container *c);
 /* Into and out of the tables. */
 void container_link(struct container *c);
@@ -99,7 +104,7 @@ void container_set_state(struct container *c, enum container_state state);
  */
 int container_update(
         struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err);
-/* The mark broken, with why; text NULL takes it away. */
+/* The mark broken, with why; text NULL takes it away (not from one whose configuration does not read). */
 void container_set_broken(struct container *c, const char *text);
 
 /* The root directory of a running container, seen through its init (O_PATH). -ESRCH. */

@@ -91,6 +91,8 @@ int container_freeze(
 	if (r >= 0 || r == -ETIMEDOUT)
 		r = freeze_arm(f);
 	if (r < 0) {
+		if (freeze)
+			(void)ct_cgroup_freeze(c->cgroup_fd, false, 0, NULL); /* as it was */
 		free(f);
 		return ct_error_prefix(err, "cannot %s \"%s\"", freeze ? "freeze" : "thaw", c->row.name) ?: r;
 	}

@@ -50,10 +50,14 @@ static int job_record(struct job *job, struct ct_error *err)
 static int job_new(
         struct manager *m, const struct job_request *request, struct job **ret, struct ct_error *err)
 {
-	struct job *job = calloc(1, sizeof(*job));
+	struct job *job = calloc(1, sizeof(*job)), nothing = { .data = request->data };
 
-	if (!job)
+	if (!job) {
+		json_decref(request->params);
+		if (request->type->free)
+			request->type->free(&nothing);
 		return ct_error_set(err, -ENOMEM, "job", "out of memory");
+	}
 
 	job->manager = m;
 	job->type = request->type;
@@ -178,8 +182,32 @@ static void job_log(const struct job *job, int result)
 		log_debug("%s \"%s\": done", job->row.verb, job->row.object);
 }
 
+/* One after the other, not one within the other: what finishes at once in a long queue must not use up the
+ * stack. */
+static void run_ready(struct jobs *jobs)
+{
+	struct job *job;
+
+	if (jobs->running_ready)
+		return;
+	jobs->running_ready = true;
+	while ((job = TAILQ_FIRST(&jobs->ready))) {
+		TAILQ_REMOVE(&jobs->ready, job, queue_entry);
+		job_run(job);
+	}
+	jobs->running_ready = false;
+}
+
+void jobs_init(struct jobs *jobs)
+{
+	LIST_INIT(&jobs->open);
+	TAILQ_INIT(&jobs->ready);
+	jobs->running_ready = false;
+}
+
 void job_finish(struct job *job, int result)
 {
+	struct jobs *jobs = &job->manager->jobs;
 	struct container *c = job->container;
 	struct job *next = NULL;
 
@@ -194,14 +222,15 @@ void job_finish(struct job *job, int result)
 	job_answer(job, result);
 	job_waits_answer(job, result);
 	if (c) {
-		c->active = NULL;
 		next = TAILQ_FIRST(&c->queue);
-		if (next)
+		c->active = next; /* so that nobody else gets in between */
+		if (next) {
 			TAILQ_REMOVE(&c->queue, next, queue_entry);
+			TAILQ_INSERT_TAIL(&jobs->ready, next, queue_entry);
+		}
 	}
 	job_free(job);
-	if (next)
-		job_run(next);
+	run_ready(jobs);
 }
 
 void job_finish_gone(struct job *job, int result)
@@ -214,6 +243,8 @@ void job_finish_gone(struct job *job, int result)
 	while ((waiting = TAILQ_FIRST(&c->queue))) {
 		TAILQ_REMOVE(&c->queue, waiting, queue_entry);
 		waiting->container = NULL;
+		if (waiting->type->dropped)
+			waiting->type->dropped(waiting, -ENOENT);
 		job_finish(waiting, ct_error_kind_set(&waiting->error, CT_ERROR_NOT_FOUND, -ENOENT,
 		                            "there is no container \"%s\" any more", waiting->row.object));
 	}
@@ -266,7 +297,7 @@ static const struct job_type *job_type_find(const char *verb)
 	return NULL;
 }
 
-static int job_replay(struct manager *m, const struct job_row *row)
+static void job_replay(struct manager *m, const struct job_row *row)
 {
 	const struct job_type *type = job_type_find(row->verb);
 	struct container *c = row->ctid ? container_by_ctid(m, row->ctid) : NULL;
@@ -285,7 +316,9 @@ static int job_replay(struct manager *m, const struct job_row *row)
 	}
 	log_notice("%s \"%s\" had been interrupted: %s", row->verb, row->object,
 	        r < 0 ? error.text : "finished");
-	return store_job_finish(m->store, row->id, NULL, r < 0 ? (text ?: "{}") : NULL, &failure);
+	/* On a full disk the row stays open, and the next start looks again: that does no harm. */
+	if (store_job_finish(m->store, row->id, NULL, r < 0 ? (text ?: "{}") : NULL, &failure) < 0)
+		log_error("cannot record the end of %s \"%s\": %s", row->verb, row->object, failure.text);
 }
 
 struct open_rows {
@@ -319,7 +352,7 @@ int jobs_replay(struct manager *m, struct ct_error *err)
 
 	r = store_job_each(m->store, true, UINT32_MAX, copy_row, &open, err);
 	for (size_t i = 0; r >= 0 && i < open.n; i++)
-		r = job_replay(m, &open.rows[i]);
+		job_replay(m, &open.rows[i]);
 
 	for (size_t i = 0; i < open.n; i++)
 		job_row_done(&open.rows[i]);

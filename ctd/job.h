@@ -28,6 +28,8 @@ struct job_type {
 	const char *verb;
 	/* 0: at work, job_finish will be called; 1: done; negative errno: failed, job->error says why. */
 	int (*run)(struct job *job);
+	/* It will never be run: its container was destroyed. May be NULL. */
+	void (*dropped)(struct job *job, int result);
 	/* Frees job->data. May be NULL. */
 	void (*free)(struct job *job);
 	/* After a death of ctd: brings the world to either end of the verb. The row is closed by the caller
@@ -63,6 +65,8 @@ struct job {
 
 struct jobs {
 	LIST_HEAD(, job) open;
+	TAILQ_HEAD(, job) ready; /* their turn has come */
+	bool running_ready;
 };
 
 struct job_request {
@@ -92,6 +96,8 @@ void job_finish_gone(struct job *job, int r);
  * recorded. */
 void job_progress(struct job *job, int percent, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
+
+void jobs_init(struct jobs *jobs);
 
 /* Those that nobody will finish any more: at shutdown of ctd. Calls are answered with an error, records stay
  * open for replay. */

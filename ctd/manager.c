@@ -47,9 +47,15 @@ static int open_dirs(struct manager *m, struct ct_error *err)
 		        m->conf.state_dir, strerror(errno));
 
 	m->lock_fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (m->lock_fd < 0 || flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -errno,
-		        "another ctd has the state directory \"%s\"", m->conf.state_dir);
+	if (m->lock_fd < 0)
+		return ct_error_set(err, -errno, "state", "cannot open \"%s/lock\": %s", m->conf.state_dir,
+		        strerror(errno));
+	if (flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK
+		               ? ct_error_kind_set(err, CT_ERROR_STATE, -errno,
+		                         "another ctd has the state directory \"%s\"", m->conf.state_dir)
+		               : ct_error_set(err, -errno, "state", "cannot lock \"%s/lock\": %s",
+		                         m->conf.state_dir, strerror(errno));
 	return 0;
 }
 
@@ -83,6 +89,32 @@ static int load_tag(struct manager *m, struct ct_error *err)
 	return store_meta_set(m->store, "tag", m->tag, err);
 }
 
+static int holds_ids(const struct run_row *row, void *userdata)
+{
+	const struct manager *m = userdata;
+
+	return row->slot > 0 && str_eq(row->boot_id, m->boot_id) ? -EBUSY : 0;
+}
+
+/* Ids follow from the slot and where the range begins. If that moved while containers run, they would be
+ * taken for the owners of other ids than they have, and those of theirs be given out again. */
+static int check_id_start(struct manager *m, struct ct_error *err)
+{
+	_cleanup_free_ char *before = NULL;
+	char now[16];
+	int r;
+
+	(void)snprintf(now, sizeof(now), "%u", m->conf.id_start);
+	r = store_meta_get(m->store, "id-start", &before);
+	if (r >= 0 && str_eq(before, now))
+		return 0;
+	if (r >= 0 && store_run_each(m->store, holds_ids, m, NULL) == -EBUSY)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
+		        "id-start cannot become %s: containers run with ids from %s; stop them all under the old id-start first",
+		        now, before);
+	return store_meta_set(m->store, "id-start", now, err);
+}
+
 static int open_state(struct manager *m, struct ct_error *err)
 {
 	_cleanup_free_ char *db = str_printf("%s/ctd.db", m->conf.state_dir),
@@ -102,7 +134,7 @@ static int open_state(struct manager *m, struct ct_error *err)
 		r = load_tag(m, err);
 	if (r >= 0 && m->conf.id_start == 0)
 		r = ids_claim(m->store, m->tag, m->conf.state_dir, &m->conf.id_start, err);
-	return r;
+	return r < 0 ? r : check_id_start(m, err);
 }
 
 static int open_network(struct manager *m, struct ct_error *err)
@@ -139,7 +171,10 @@ static int open_host(struct manager *m, struct ct_error *err)
 
 static int open_sockets(struct manager *m, struct ct_error *err)
 {
-	_cleanup_free_ char *path = str_printf("%s/attach.sock", m->conf.runtime_dir);
+	/* Beside the API's socket, where clients look for it. */
+	const char *slash = strrchr(m->conf.socket, '/');
+	_cleanup_free_ char *path =
+	        str_printf("%.*s/attach.sock", (int)(slash - m->conf.socket), m->conf.socket);
 	struct attach_config attach = {
 		.event = m->event,
 		.path = path,
@@ -215,7 +250,7 @@ int manager_new(const struct conf *conf, struct manager **ret, struct ct_error *
 	m->lock_fd = -1;
 	m->cgroup = CGROUP_ROOT_INIT;
 	m->guarantees = UINT64_MAX; /* what a ctd before wrote is not known */
-	LIST_INIT(&m->jobs.open);
+	jobs_init(&m->jobs);
 
 	r = manager_open(m, err);
 	if (r < 0) {
@@ -244,6 +279,7 @@ void manager_free(struct manager *m)
 {
 	if (!m)
 		return;
+	m->closing = true;
 	jobs_abandon(m);
 	events_free(m);
 	autostart_free(m->autostart);

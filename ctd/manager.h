@@ -59,6 +59,7 @@ struct manager {
 	struct autostart *autostart;
 	struct idle *idle;
 	sd_event_source *respawn_timer; /* the next attempt to get a keeper back */
+	bool closing;                   /* in manager_free: what is under way is left to the next ctd */
 };
 
 /* Opens everything, recovers what a dead ctd left (recover.c), and listens last: when the socket answers, the

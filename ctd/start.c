@@ -261,6 +261,7 @@ static void succeeded(struct start *s, struct keeper_reply *reply)
 	c->run.pid = reply->process.pid;
 	c->run.start_time = reply->process.start_time;
 	c->run.started_usec = now_realtime_usec();
+	c->up_since_usec = now_monotonic_usec();
 	c->run.wanted = true;
 	c->pidfd = fd_close(c->pidfd);
 	c->console_fd = fd_close(c->console_fd);
@@ -277,6 +278,11 @@ static void on_started(struct keeper_reply *reply, void *userdata)
 {
 	struct start *s = userdata;
 
+	/* The job is gone, and the record says that it was at work: the next ctd sees what came of it. */
+	if (s->container->manager->closing) {
+		start_free(s);
+		return;
+	}
 	if (reply->result < 0) {
 		s->error = reply->error;
 		s->error.code = reply->result;
@@ -332,8 +338,13 @@ int container_start(struct container *c, operation_fn done, void *userdata, stru
 	r = check(c, err);
 	if (r < 0)
 		return r;
+	c->restart_timer = sd_event_source_disable_unref(c->restart_timer);
 	if (c->teardown)
 		return start_later(c, done, userdata, err);
+	if (c->state != CONTAINER_STOPPED)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
+		        "cannot start \"%s\": its last run has not ended (ctctl kill %s)", c->row.name,
+		        c->row.name);
 
 	s = calloc(1, sizeof(*s));
 	if (!s)

@@ -88,8 +88,8 @@ static void restart_stopped(struct container *c, int result, const struct ct_err
 		return;
 	}
 	r = container_start(c, verb_done, job, &job->error);
-	if (r < 0)
-		job_finish(job, r);
+	if (r != 0)
+		job_finish(job, r < 0 ? r : 0);
 }
 
 static int run_restart(struct job *job)

@@ -19,7 +19,7 @@
 #define PAUSE_MAX_USEC (60 * USEC_PER_SEC)
 
 struct quiet {
-	void (*done)(struct container *c, int result, void *userdata);
+	void (*done)(int result, void *userdata);
 	void *userdata;
 };
 
@@ -34,8 +34,17 @@ static void quiet_done(struct container *c, int result, const struct ct_error *e
 	struct quiet *q = job->data;
 
 	if (q->done)
-		q->done(c, result, q->userdata);
+		q->done(result, q->userdata);
 	verb_done(c, result, error, job);
+}
+
+/* It was destroyed before its turn came. */
+static void quiet_dropped(struct job *job, int result)
+{
+	struct quiet *q = job->data;
+
+	if (q->done)
+		q->done(result, q->userdata);
 }
 
 static int quiet_run(struct job *job)
@@ -54,12 +63,14 @@ static int quiet_replay(
 	return c && c->state == CONTAINER_STOPPED ? verb_start_quietly(c, NULL, NULL, err) : 0;
 }
 
-const struct job_type verb_autostart = {
-	.verb = "autostart", .run = quiet_run, .free = quiet_free, .replay = quiet_replay
-};
+const struct job_type verb_autostart = { .verb = "autostart",
+	.run = quiet_run,
+	.dropped = quiet_dropped,
+	.free = quiet_free,
+	.replay = quiet_replay };
 
-int verb_start_quietly(struct container *c, void (*done)(struct container *c, int result, void *userdata),
-        void *userdata, struct ct_error *err)
+int verb_start_quietly(
+        struct container *c, void (*done)(int result, void *userdata), void *userdata, struct ct_error *err)
 {
 	struct quiet *q = malloc(sizeof(*q));
 
@@ -93,7 +104,7 @@ void verb_reboot(struct container *c)
 {
 	uint64_t pause_usec;
 
-	if (now_realtime_usec() - c->run.started_usec >= QUICK_USEC) {
+	if (now_monotonic_usec() - c->up_since_usec >= QUICK_USEC) {
 		c->run.restarts = 0;
 		start_again(c);
 		return;
@@ -101,9 +112,27 @@ void verb_reboot(struct container *c)
 	pause_usec = USEC_PER_SEC << (c->run.restarts < 6 ? c->run.restarts : 6);
 	if (pause_usec > PAUSE_MAX_USEC)
 		pause_usec = PAUSE_MAX_USEC;
-	if (c->run.restarts++ == 0)
+	if (c->run.restarts++ == 0) {
 		start_again(c);
-	else if (sd_event_add_time_relative(c->manager->event, &c->restart_timer, CLOCK_MONOTONIC, pause_usec,
-	                 10000, on_pause_over, c) < 0)
+		return;
+	}
+	c->restart_timer = sd_event_source_disable_unref(c->restart_timer);
+	if (sd_event_add_time_relative(c->manager->event, &c->restart_timer, CLOCK_MONOTONIC, pause_usec,
+	            10000, on_pause_over, c) < 0)
 		log_error("cannot start \"%s\" again: out of memory", c->row.name);
+}
+
+void verb_destroy_quietly(struct container *c)
+{
+	struct ct_error error = { 0 };
+
+	if (job_submit(c->manager,
+	            &(struct job_request){
+	                    .type = &verb_destroy,
+	                    .container = c,
+	                    .object = c->row.name,
+	                    .params = json_pack("{s:b}", "force", 1),
+	            },
+	            &error) < 0)
+		log_error("the unfinished container \"%s\" cannot be removed: %s", c->row.name, error.text);
 }

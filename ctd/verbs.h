@@ -17,14 +17,17 @@ extern const struct job_type verb_create, verb_start, verb_stop, verb_restart, v
 
 /* A container whose init asked for it is started again; too quick ones after a pause. */
 void verb_reboot(struct container *c);
-/* A start that nobody waits for (autostart, reboot). done may be NULL: called when it is over, however. */
-int verb_start_quietly(struct container *c, void (*done)(struct container *c, int result, void *userdata),
-        void *userdata, struct ct_error *err);
+/* A start that nobody waits for (autostart, reboot). done may be NULL: called when
+ * it is over, however, unless this fails. */
+int verb_start_quietly(
+        struct container *c, void (*done)(int result, void *userdata), void *userdata, struct ct_error *err);
 
 /* Name of the path to a container, or an error. */
 int verb_target(struct manager *m, struct call *call, struct container **ret, struct ct_error *err);
 /* The end of a job whose operation has ended: takes the error over and finishes. An operation_fn with the job
  * as userdata. */
 void verb_done(struct container *c, int result, const struct ct_error *error, void *job);
+/* A destroy that nobody waits for: of a container whose create was not completed. */
+void verb_destroy_quietly(struct container *c);
 /* Removes an incomplete or unwanted container: record, leases, disk. It must not run. */
 int verb_forget(struct container *c, struct ct_error *err);
