@@ -185,6 +185,18 @@ static int stop_ask(struct stop *s, uint64_t timeout_usec, struct ct_error *err)
 	             : 0;
 }
 
+/* It does not run, but was to be started again: that too is stopped, also for a later ctd. */
+static int forget_wish(struct container *c, struct ct_error *err)
+{
+	int r = 0;
+
+	if (c->run.wanted) {
+		c->run.wanted = false;
+		r = container_save_run(c, err);
+	}
+	return r < 0 ? ct_error_prefix(err, "cannot stop \"%s\"", c->row.name) : 1;
+}
+
 int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_usec, operation_fn done,
         void *userdata, struct ct_error *err)
 {
@@ -193,7 +205,7 @@ int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_us
 
 	c->restart_timer = sd_event_source_disable_unref(c->restart_timer);
 	if (c->state == CONTAINER_STOPPED && !c->teardown)
-		return 1;
+		return forget_wish(c, err);
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return ct_error_set(err, -ENOMEM, "stop", "out of memory");
