@@ -224,6 +224,29 @@ void attach_withdraw(struct attach *a, const char *id, const char *reason)
 	entry_remove(a, e);
 }
 
+static struct entry *find_unknown(
+        struct attach *a, bool (*known)(const char *id, void *userdata), void *userdata)
+{
+	for (size_t i = 0; i < ATTACH_BUCKETS; i++)
+		for (struct entry *e = a->buckets[i]; e; e = e->next)
+			if (e->kind != ATTACH_CONSOLE && !e->exited && !known(e->id, userdata))
+				return e;
+	return NULL;
+}
+
+void attach_withdraw_unknown(
+        struct attach *a, bool (*known)(const char *id, void *userdata), void *userdata, const char *reason)
+{
+	struct entry *e;
+
+	while ((e = find_unknown(a, known, userdata))) {
+		char id[ATTACH_ID_SIZE];
+
+		memcpy(id, e->id, sizeof(id));
+		attach_withdraw(a, id, reason);
+	}
+}
+
 static bool offer_is_over(const struct entry *e, uint64_t now)
 {
 	return e->offer_expires > 0 && now >= e->offer_expires;

@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -73,3 +74,6 @@ void attach_exit(struct attach *a, const char *id, int code);
 int attach_exit_code(const struct attach *a, const char *id);
 /* Forgets the id; fds not taken are closed, clients get an error with the reason. */
 void attach_withdraw(struct attach *a, const char *id, const char *reason);
+/* The same for all commands whose exit is to come and that known does not know. */
+void attach_withdraw_unknown(
+        struct attach *a, bool (*known)(const char *id, void *userdata), void *userdata, const char *reason);

@@ -31,10 +31,30 @@ void exec_found(struct manager *m, const struct keeper_process *process)
 {
 	struct ct_error error = { 0 };
 
-	if (attach_expect(m->attach, id_of(process), &error) < 0)
+	/* It is known already if only the connection to the keeper was lost. */
+	if (attach_exit_code(m->attach, id_of(process)) == -ENOENT &&
+	        attach_expect(m->attach, id_of(process), &error) < 0)
 		log_warning("a running command cannot be waited for: %s", error.text);
 	if (process->state == KEEPER_PROCESS_EXITED)
 		exec_exited(m, process);
+}
+
+static bool is_listed(const char *id, void *userdata)
+{
+	const struct keeper_reply *list = userdata;
+	char key[40];
+
+	exec_key(id, key);
+	for (size_t i = 0; i < list->n_processes; i++)
+		if (str_eq(list->processes[i].key, key))
+			return true;
+	return false;
+}
+
+void exec_settle(struct manager *m, const struct keeper_reply *list)
+{
+	attach_withdraw_unknown(m->attach, is_listed, (void *)list,
+	        "ct-keeper died, and with it what was known of the command; its exit status is lost");
 }
 
 /* The id of a console names no process; its key at the keeper is found by the id's table. */

@@ -5,6 +5,7 @@
 #include "ctd/attach.h"
 #include "ctd/keeper-proto.h"
 
+struct keeper_reply;
 struct manager;
 
 extern const struct attach_ops exec_attach_ops; /* userdata: the manager */
@@ -15,5 +16,8 @@ void exec_key(const char *id, char ret[40]);
 void exec_exited(struct manager *m, const struct keeper_process *process);
 /* A command that a former ctd started: its exit is to come, or to be told. */
 void exec_found(struct manager *m, const struct keeper_process *process);
+/* All that the keeper has is known: who waits for a command that it does not know (it died, and a new one
+ * came) would wait for ever, and is told. */
+void exec_settle(struct manager *m, const struct keeper_reply *list);
 /* At shutdown of ctd. */
 void exec_consoles_free(struct manager *m);

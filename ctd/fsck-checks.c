@@ -54,7 +54,7 @@ static int check_marks(struct fsck *f, struct ct_error *err)
 	{
 		if (!c->row.broken || at_work(c))
 			continue;
-		fsck_report(f, "broken", c->row.name, f->repair, "%s", c->row.broken);
+		fsck_report(f, "broken", c->row.name, f->repair && !c->unreadable, "%s", c->row.broken);
 		if (f->repair)
 			container_set_broken(c, NULL);
 	}
@@ -99,6 +99,21 @@ static int check_processes(struct fsck *f, struct ct_error *err)
 	return 0;
 }
 
+/* Its processes end soon after the kill, but the loop must not wait for long: what is left goes next time.
+ * *patience in steps of 2 ms for all together. */
+static bool remove_stray(struct manager *m, const char *name, unsigned *patience)
+{
+	_cleanup_close_ int fd = openat(m->cgroup.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	(void)ct_cgroup_kill(fd, NULL); /* what counts is the removal */
+	while ((r = ct_cgroup_remove(m->cgroup.fd, name, NULL)) == -EBUSY && *patience > 0) {
+		(*patience)--;
+		(void)usleep(2000);
+	}
+	return r >= 0;
+}
+
 static int check_cgroups(struct fsck *f, struct ct_error *err)
 {
 	struct manager *m = f->manager;
@@ -106,6 +121,7 @@ static int check_cgroups(struct fsck *f, struct ct_error *err)
 	_cleanup_close_ int fd = openat(m->cgroup.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct container *c, *next;
 	struct dirent *entry;
+	unsigned patience = 50;
 	char name[40];
 
 	dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -120,17 +136,9 @@ static int check_cgroups(struct fsck *f, struct ct_error *err)
 		c = container_by_ctid(m, entry->d_name + 2);
 		if (c && (at_work(c) || c->run.slot))
 			continue;
-		fsck_report(
-		        f, "cgroup", entry->d_name, f->repair, "is there but no running container has it");
-		if (f->repair) {
-			_cleanup_close_ int stray =
-			        openat(m->cgroup.fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-			(void)ct_cgroup_kill(stray, NULL); /* what counts is the removal */
-			for (int i = 0;
-			        i < 50 && ct_cgroup_remove(m->cgroup.fd, entry->d_name, NULL) == -EBUSY; i++)
-				(void)usleep(2000); /* its processes end */
-		}
+		fsck_report(f, "cgroup", entry->d_name,
+		        f->repair && remove_stray(m, entry->d_name, &patience),
+		        "is there but no running container has it");
 	}
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
@@ -384,7 +392,7 @@ static int check_leases(struct fsck *f, struct ct_error *err)
 
 	HASH_ITER(hh_ctid, f->manager->containers.by_ctid, c, next)
 	{
-		int r = at_work(c) ? 0 : ports_check_leases(c, err);
+		int r = at_work(c) || c->unreadable ? 0 : ports_check_leases(c, err);
 		bool repaired = false;
 
 		if (r < 0)

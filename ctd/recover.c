@@ -37,12 +37,9 @@
 #define STARTING_PATIENCE_USEC (15 * USEC_PER_SEC)
 #define RESPAWN_USEC           USEC_PER_SEC
 
-static int load_container(const struct container_row *row, void *userdata)
+static int copy_row(const struct container_row *row, struct container_row *ret)
 {
 	struct container_row copy = *row;
-	struct container *c = NULL;
-	struct ct_error error = { 0 };
-	int r;
 
 	copy.name = strdup(row->name);
 	copy.template_name = strdup(row->template_name);
@@ -52,14 +49,31 @@ static int load_container(const struct container_row *row, void *userdata)
 		container_row_done(&copy);
 		return -ENOMEM;
 	}
+	*ret = copy;
+	return 0;
+}
 
+/* One that does not read (of a newer ctd, perhaps) must not keep the others down; it is there, so that what
+ * belongs to it is not taken for a stray, and broken. */
+static int load_container(const struct container_row *row, void *userdata)
+{
+	struct container_row copy = { 0 };
+	struct container *c = NULL;
+	struct ct_error error = { 0 };
+	int r;
+
+	r = copy_row(row, &copy);
+	if (r < 0)
+		return r;
 	r = container_new(userdata, &copy, &c, &error);
 	if (r < 0) {
-		/* One bad row must not keep the others down; fsck tells of it. */
-		log_error("container \"%s\" (%s) cannot be loaded: %s", row->name, row->ctid, error.text);
-		container_row_done(&copy);
-		return 0;
+		log_error("container \"%s\" (%s) does not read: %s", row->name, row->ctid, error.text);
+		r = copy_row(row, &copy);
+		if (r >= 0)
+			r = container_new_unreadable(userdata, &copy, error.text, &c, NULL);
 	}
+	if (r < 0)
+		return r;
 	container_link(c);
 	return 0;
 }
@@ -97,7 +111,8 @@ static void on_exited(const struct keeper_process *process, void *userdata)
 		return;
 	}
 	c = container_by_ctid(m, process->key + 2);
-	if (c && c->run.pid == process->pid && container_has_init(c))
+	/* LIST may have told of it before: then it is being taken down. */
+	if (c && c->run.pid == process->pid && container_has_init(c) && !c->teardown)
 		container_exited(c, process);
 }
 
@@ -171,8 +186,8 @@ static void open_cgroup(struct container *c)
 	c->cgroup_fd = openat(c->manager->cgroup.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* It runs, and the keeper has it. */
-static void found_running(struct container *c, const struct keeper_process *process)
+/* It runs, and the keeper has it. Fails only if the keeper does. */
+static int found_running(struct container *c, const struct keeper_process *process)
 {
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 	struct manager *m = c->manager;
@@ -184,7 +199,9 @@ static void found_running(struct container *c, const struct keeper_process *proc
 		r = keeper_client_pidfd(m->keeper, key, keeper_reply_store, &reply);
 		if (r >= 0)
 			r = keeper_client_wait(m->keeper, &reply, NULL);
-		c->pidfd = r >= 0 ? TAKE_FD(reply.pidfd) : pidfd_open(process->pid, 0);
+		if (r < 0 && r != -ESRCH) /* that has ended since LIST; the keeper will tell */
+			return r;
+		c->pidfd = TAKE_FD(reply.pidfd);
 		c->console_fd = fd_close(c->console_fd);
 		c->console_fd = TAKE_FD(reply.console_fd);
 	}
@@ -196,13 +213,15 @@ static void found_running(struct container *c, const struct keeper_process *proc
 	if (c->run.started_usec == 0)
 		c->run.started_usec = now_realtime_usec();
 	if (c->on_exit) /* a stop is at work on it */
-		return;
+		return 0;
 	container_set_state(c, c->cgroup_fd >= 0 && ct_cgroup_is_frozen(c->cgroup_fd) == 1
 	                               ? CONTAINER_FROZEN
 	                               : CONTAINER_RUNNING);
+	return 0;
 }
 
-/* Its keeper died: the new one takes it. 0: it lives on. */
+/* Its keeper died: the new one takes it. 0: it lives on; -ESRCH: it does not; else it is not known, and must
+ * be asked again. */
 static int adopt(struct container *c)
 {
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
@@ -219,6 +238,8 @@ static int adopt(struct container *c)
 		return -ESRCH;
 	if (c->pidfd < 0)
 		c->pidfd = pidfd_open(c->run.pid, 0);
+	if (c->pidfd < 0 && errno != ESRCH)
+		return -errno;
 	if (c->pidfd < 0 || process_start_time(c->run.pid, &start_time) < 0 ||
 	        start_time != c->run.start_time)
 		return -ESRCH;
@@ -232,8 +253,7 @@ static int adopt(struct container *c)
 		        "\"%s\" cannot be adopted: %s", c->row.name, *error.text ? error.text : strerror(-r));
 		return r;
 	}
-	found_running(c, &process);
-	return 0;
+	return found_running(c, &process);
 }
 
 static void found_exited(struct container *c, const struct keeper_process *process)
@@ -253,35 +273,43 @@ static void found_gone(struct container *c)
 		container_teardown(c, NULL, NULL);
 }
 
-static void settle(struct container *c, const struct keeper_reply *list)
+static int settle(struct container *c, const struct keeper_reply *list)
 {
 	struct manager *m = c->manager;
 	const struct keeper_process *process;
 	char key[40];
+	int r;
 
 	if (c->teardown)
-		return;
+		return 0;
 	if (c->run.slot == 0) {
 		c->state = CONTAINER_STOPPED;
-		return;
+		return 0;
 	}
 	if (!str_eq(c->run.boot_id, m->boot_id)) {
 		c->run.slot = 0;
 		c->run.pid = -1;
 		container_set_state(c, CONTAINER_STOPPED);
-		return;
+		return 0;
 	}
 
 	(void)pool_claim_slot(&m->pool,
 	        c->run.slot); /* the database has it only once; while ctd runs on it is claimed already */
 	container_key(c, key);
 	process = find_process(list, key);
-	if (process && process->state == KEEPER_PROCESS_EXITED)
+	if (process && process->state != KEEPER_PROCESS_EXITED)
+		return found_running(c, process);
+	if (process) {
 		found_exited(c, process);
-	else if (process)
-		found_running(c, process);
-	else if (adopt(c) < 0)
+		return 0;
+	}
+
+	/* Only what is known to be gone is taken down: a keeper that cannot say it must not end a container
+	 * (promise P3). */
+	r = adopt(c);
+	if (r == -ESRCH)
 		found_gone(c);
+	return r == -ESRCH ? 0 : r;
 }
 
 static void drop_strangers(struct manager *m, const struct keeper_reply *list)
@@ -317,33 +345,25 @@ static int settle_all(struct manager *m, struct ct_error *err)
 	if (r < 0)
 		return r;
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	settle(c, &list);
+	{
+		r = settle(c, &list);
+		if (r < 0)
+			return ct_error_set(err, r, "keeper", "ct-keeper does not take \"%s\": %s",
+			        c->row.name, strerror(-r));
+	}
 	drop_strangers(m, &list);
+	exec_settle(m, &list);
 	return 0;
 }
 
-/* Creates that never were completed. A destroy does it, whatever they had become. */
+/* Creates that never were completed. */
 static void forget_incomplete(struct manager *m)
 {
 	struct container *c, *next;
 
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	{
-		struct job_request request = {
-			.type = &verb_destroy,
-			.container = c,
-			.object = c->row.name,
-			.params = NULL,
-		};
-		struct ct_error error = { 0 };
-
-		if (c->row.complete)
-			continue;
-		request.params = json_pack("{s:b}", "force", 1);
-		if (job_submit(m, &request, &error) < 0)
-			log_error("the unfinished container \"%s\" cannot be removed: %s", c->row.name,
-			        error.text);
-	}
+	if (!c->row.complete)
+		verb_destroy_quietly(c);
 }
 
 /* The running keeper is of another build than the one we would start: it replaces itself and keeps its

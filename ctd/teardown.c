@@ -19,8 +19,12 @@
 #include "ctd/operate.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
+#include "ctd/verbs.h"
 
 #define PATIENCE_USEC (30 * USEC_PER_SEC)
+
+/* The mark that goes by itself. */
+static const char stuck[] = "its processes do not end (waiting in the kernel, perhaps for a disk)";
 
 struct teardown {
 	struct container *container;
@@ -87,11 +91,14 @@ static void step(struct teardown *t)
 	int r = remove_cgroup(c, &error);
 
 	if (r == 0) {
-		if (c->row.broken && !t->done)
+		if (str_eq(c->row.broken, stuck))
 			container_set_broken(c, NULL);
 		c->teardown = NULL;
 		release(c);
-		report(t, 0, NULL);
+		if (!c->row.complete && !c->active)
+			verb_destroy_quietly(c); /* its create gave up on it: see there */
+		else
+			report(t, 0, NULL);
 		(void)sd_event_source_disable_unref(t->timer); /* always NULL */
 		free(t);
 		return;
@@ -99,8 +106,7 @@ static void step(struct teardown *t)
 
 	if (t->done && now_monotonic_usec() - t->since_usec > PATIENCE_USEC) {
 		log_error("\"%s\": %s", c->row.name, error.text);
-		container_set_broken(
-		        c, "its processes do not end (waiting in the kernel, perhaps for a disk)");
+		container_set_broken(c, stuck);
 		report(t, r, &error);
 	}
 	if (look_again(t) < 0)

@@ -75,6 +75,15 @@ static int fail_start(struct exec_start *x, const struct ct_error *error)
 	return 0;
 }
 
+/* Nobody can reach it. It may have ended. */
+static void kill_start(const struct exec_start *x)
+{
+	char key[40];
+
+	exec_key(x->id, key);
+	(void)keeper_client_signal(x->manager->keeper, key, SIGKILL, NULL, NULL);
+}
+
 static void on_exec_started(struct keeper_reply *reply, void *userdata)
 {
 	struct exec_start *x = userdata;
@@ -84,6 +93,8 @@ static void on_exec_started(struct keeper_reply *reply, void *userdata)
 
 	if (reply->result < 0) {
 		error = reply->error;
+		if (reply->result == -ETIMEDOUT)
+			kill_start(x); /* it may come to run after all */
 		/* What cannot be executed is the request's own fault: clients tell it from a missing
 		 * container. */
 		if (str_eq(error.step, "exec"))
@@ -100,11 +111,7 @@ static void on_exec_started(struct keeper_reply *reply, void *userdata)
 	r = attach_offer(x->manager->attach, x->id, x->tty ? ATTACH_EXEC_TTY : ATTACH_EXEC_PIPES, fds,
 	        x->tty ? 1 : 3, &error);
 	if (r < 0) {
-		char key[40];
-
-		exec_key(x->id, key);
-		(void)keeper_client_signal(
-		        x->manager->keeper, key, SIGKILL, NULL, NULL); /* nobody can reach it */
+		kill_start(x);
 		(void)fail_start(x, &error);
 		return;
 	}

@@ -27,12 +27,13 @@ static void destroy_stopped(struct container *c, int result, const struct ct_err
 		verb_done(c, result, error, job);
 		return;
 	}
-	manager_event(job->manager, c, "container.destroyed", NULL);
 	result = verb_forget(c, &job->error);
-	if (result < 0)
+	if (result < 0) {
 		job_finish(job, result);
-	else
-		job_finish_gone(job, 0);
+		return;
+	}
+	manager_event(job->manager, c, "container.destroyed", NULL);
+	job_finish_gone(job, 0);
 }
 
 static int run_destroy(struct job *job)
