@@ -151,11 +151,15 @@ static int read_ratio(const struct key *key, const char *value, struct conf *con
 	return parse_milli(value, place(key, conf));
 }
 
+/* The ids of the last slot must not wrap around to those of the host, nor reach the kernel's special ones. */
+#define ID_START_MAX ((65535u - CONF_NUMBERS_MAX - 1) * 65536u)
+
 #define AT(member) offsetof(struct conf, member)
 
 static const struct key keys[] = {
 	{ "group", AT(group), read_text, 0, 0, "a group's name" },
-	{ "id-start", AT(id_start), read_id_start, 65536, UINT32_MAX, "a multiple of 65536" },
+	{ "id-start", AT(id_start), read_id_start, 65536, ID_START_MAX,
+	        "a multiple of 65536 from 65536 to 3758030848" },
 	{ "nat-network", AT(nat_network), read_network, AF_INET, 0,
 	        "an IPv4 network such as 10.77.0.0/16, or none" },
 	{ "nat-network6", AT(nat_network6), read_network, AF_INET6, 0,
