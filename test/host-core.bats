@@ -1,0 +1,242 @@
+#!/usr/bin/env bats
+# What goes wrong between verbs: ends of ctd and keeper in the middle of one, records that do not read, configurations that change under containers.
+load lib
+
+setup_file()
+{
+	ctd_setup
+	tiny_template
+}
+
+teardown_file()
+{
+	ctd_teardown
+}
+
+db()
+{
+	sqlite3 "$CTD_STATE/ctd.db" "$1"
+}
+
+state_of()
+{
+	ctctl show "$1" --json | jq -r .state
+}
+
+is()
+{
+	[ "$(state_of "$1")" = "$2" ]
+}
+
+# in_log TEXT...: since the mark of the last log_mark
+log_mark()
+{
+	log_size=$(stat -c %s "$CTD_DIR/log")
+}
+
+log_since()
+{
+	tail -c "+$((log_size + 1))" "$CTD_DIR/log"
+}
+
+@test "ctd ends in the middle of a start: undone or finished at its next start" {
+	ctctl create mid --template tiny
+	log_mark
+	kill -STOP "$(keeper_pid)"
+	ctctl start mid 3>&- &
+	sleep 1
+	ctd_stop
+	wait $! || true
+	run log_since
+	[[ "$output" != *Sanitizer* ]]
+	kill -CONT "$(keeper_pid)"
+	ctd_start
+	wait_for 10 eval 'is mid stopped || is mid running'
+	ctctl start mid
+	[ "$(ctctl exec mid -- hostname)" = mid ]
+	ctctl fsck
+	ctctl destroy mid --force
+}
+
+@test "what waits for the keeper when ctd ends is told" {
+	ctctl create told --template tiny --start
+	log_mark
+	kill -STOP "$(keeper_pid)"
+	ctctl exec told -- true 3>&- &
+	ctctl log told >/dev/null 3>&- &
+	sleep 1
+	ctd_stop
+	wait || true
+	run log_since
+	[[ "$output" != *Sanitizer* ]]
+	kill -CONT "$(keeper_pid)"
+	ctd_start
+	is told running
+	ctctl destroy told --force
+}
+
+@test "a command whose keeper died does not hang" {
+	ctctl create orphan --template tiny --start
+	timeout -k 1 20 "$(ctd_program ctctl)" exec orphan -- sleep 3 3>&- &
+	client=$!
+	sleep 1
+	kill -9 "$(keeper_pid)"
+	status=0
+	wait "$client" || status=$?
+	[ "$status" -ne 124 ] && [ "$status" -ne 137 ]
+	[ "$status" -ne 0 ]
+	works() { [ "$(timeout -k 1 5 "$(ctd_program ctctl)" exec orphan -- hostname)" = orphan ]; }
+	wait_for 10 works
+	ctctl destroy orphan --force
+}
+
+@test "a keeper that dies again and again while it is given the containers kills none" {
+	for i in 1 2 3 4 5 6; do ctctl create "many-$i" --template tiny --start; done
+	before=$(for i in 1 2 3 4 5 6; do ctctl show "many-$i" --json | jq .pid; done)
+	for i in 1 2 3 4 5; do
+		wait_for 5 keeper_pid
+		kill -9 "$(keeper_pid)"
+		sleep "0.0$i"
+	done
+	answers() { timeout -k 1 5 "$(ctd_program ctctl)" exec many-6 -- true; }
+	wait_for 10 answers
+	[ "$before" = "$(for i in 1 2 3 4 5 6; do ctctl show "many-$i" --json | jq .pid; done)" ]
+	for i in 1 2 3 4 5 6; do ctctl exec "many-$i" -- true; done
+	ctctl destroy many-1 many-2 many-3 many-4 many-5 many-6 --force
+}
+
+@test "a configuration that does not read: the container runs on, is told, and is not taken for a stray" {
+	ctctl create riddle --template tiny --start
+	ctctl exec riddle -- sh -c 'echo keep >/root/mine'
+	pid=$(ctctl show riddle --json | jq .pid)
+	config=$(db "SELECT config FROM container WHERE name = 'riddle'")
+	ctd_stop
+	db "UPDATE container SET config = '{\"of_tomorrow\":1}' WHERE name = 'riddle'"
+	ctd_start
+	[ "$(ctctl show riddle --json | jq .pid)" = "$pid" ]
+	[ "$(ctctl show riddle --json | jq -r '.marks[]')" = broken ]
+	[[ "$(ctctl show riddle --json | jq -r .broken)" == *of_tomorrow* ]]
+	run ctctl fsck
+	[ "$status" -ne 0 ]
+	[[ "$output" == *riddle*of_tomorrow* ]]
+	run ctctl fsck --repair
+	[ "$(ctctl exec riddle -- cat /root/mine)" = keep ]
+	ctctl stop riddle --timeout 5
+	run ctctl start riddle
+	[ "$status" -eq 4 ]
+	run ctctl fsck --repair
+	ctd_stop
+	db "UPDATE container SET config = '$config' WHERE name = 'riddle'"
+	ctd_start
+	ctctl start riddle
+	[ "$(ctctl exec riddle -- cat /root/mine)" = keep ]
+	ctctl fsck
+	ctctl destroy riddle --force
+}
+
+@test "one that does not read and cannot be parsed either can be listed and destroyed" {
+	ctctl create rubble --template tiny
+	ctd_stop
+	db "UPDATE container SET config = '{' WHERE name = 'rubble'"
+	ctd_start
+	ctctl list --json | jq -e . >/dev/null
+	run ctctl set rubble autostart=yes
+	[ "$status" -ne 0 ]
+	ctctl destroy rubble
+	ctctl fsck
+}
+
+@test "a stop within the pause before a reboot holds, also over a restart of ctd" {
+	ctctl create again --template tiny --start
+	for i in 1 2; do
+		pid=$(ctctl show again --json | jq .pid)
+		ctctl exec again -- reboot || true
+		ended() { [ "$(ctctl show again --json | jq .pid)" != "$pid" ]; }
+		wait_for 10 ended
+		[ "$i" = 2 ] || wait_for 10 is again running
+	done
+	wait_for 5 is again stopped
+	ctctl stop again
+	ctd_stop
+	ctd_start
+	sleep 3
+	is again stopped
+	ctctl destroy again
+}
+
+@test "a start within the pause before a reboot, and another reboot: no timer is left for what is destroyed" {
+	ctctl create quick --template tiny --start
+	reboot_it() {
+		pid=$(ctctl show quick --json | jq .pid)
+		ctctl exec quick -- reboot || true
+		ended() { [ "$(ctctl show quick --json | jq .pid)" != "$pid" ]; }
+		wait_for 10 ended
+	}
+	log_mark
+	reboot_it
+	wait_for 10 is quick running
+	reboot_it
+	ctctl start quick
+	reboot_it
+	ctctl destroy quick --force
+	sleep 5
+	ctctl list
+	run log_since
+	[[ "$output" != *Sanitizer* ]]
+}
+
+@test "what cannot be stopped is not started a second time" {
+	ctctl create stuck --template tiny --start
+	pid=$(ctctl show stuck --json | jq .pid)
+	kill -STOP "$(keeper_pid)"
+	run ctctl kill stuck
+	[ "$status" -eq 1 ]
+	run ctctl start stuck
+	kill -CONT "$(keeper_pid)"
+	[ "$status" -eq 4 ]
+	wait_for 10 is stuck stopped
+	ctctl start stuck
+	ctctl fsck
+	ctctl destroy stuck --force
+}
+
+@test "id-start cannot be moved under running containers" {
+	ctctl create moved --template tiny --start
+	ctd_stop
+	printf 'id-start = %u\n' $((3 << 29)) >"$CTD_DIR/moved.conf"
+	run timeout 20 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --config "$CTD_DIR/moved.conf" --foreground
+	rm "$CTD_DIR/moved.conf"
+	[ "$status" -eq 1 ]
+	[[ "$output" == *id-start* ]] || { echo "$output" && return 1; }
+	ctd_start
+	[ "$(ctctl exec moved -- hostname)" = moved ]
+	ctctl destroy moved --force
+}
+
+@test "a lock that is not a file, a deep runtime directory: the sentence names it" {
+	mkdir -p "$CTD_DIR/other/lock"
+	run timeout 10 "$(ctd_program ctd)" --state "$CTD_DIR/other" --runtime "$CTD_DIR/other-run" --foreground
+	[ "$status" -eq 1 ]
+	[[ "$output" != *"another ctd"* ]]
+	[[ "$output" == *lock* ]]
+	deep=$CTD_DIR/$(printf 'd%.0s' {1..90})
+	run timeout 10 "$(ctd_program ctd)" --state "$CTD_DIR/deep-state" --runtime "$deep" --foreground
+	[ "$status" -eq 1 ]
+	[[ "$output" == *"shorter than"* ]]
+	rm -rf "$CTD_DIR/other" "$CTD_DIR/other-run" "$CTD_DIR/deep-state" "$deep"
+}
+
+@test "a socket in another directory serves commands too" {
+	ctctl create far --template tiny --start
+	ctd_stop
+	mkdir "$CTD_DIR/elsewhere"
+	save=$CTD_SOCKET
+	CTD_SOCKET=$CTD_DIR/elsewhere/s.sock
+	ctd_start
+	[ "$(timeout 10 "$(ctd_program ctctl)" exec far -- hostname)" = far ]
+	ctd_stop
+	CTD_SOCKET=$save
+	ctd_start
+	rmdir "$CTD_DIR/elsewhere"
+	ctctl destroy far --force
+}
