@@ -410,6 +410,41 @@ static void counters_outlive_the_link(void **state)
 	assert_int_equal(err.kind, CT_ERROR_NOT_FOUND);
 }
 
+/* Two interfaces; the default route is the first one's. What comes for the second one's address is answered
+ * through it, not through the first, whose guard would not let it pass. */
+static void answers_leave_by_the_interface_they_belong_to(void **state)
+{
+	struct container first, second = { 0 };
+	struct ct_error err = { 0 };
+
+	container_begin(
+	        net, &first, 40, NET_MODE_NAT, (const char *const[]){ "10.77.0.40", "fd77::40", NULL });
+	second.netns = first.netns;
+	second.spec = (struct net_port_spec){ .guest_name = "eth1",
+		.mode = NET_MODE_ROUTED,
+		.addresses = second.addresses,
+		.n_addresses = 2,
+		.source_gateway4 = ip("169.254.1.1"),
+		.source_gateway6 = ip("fe80::1"),
+		.mtu = 1500 };
+	second.addresses[0] = ip("198.51.100.40");
+	second.addresses[1] = ip("2001:db8:1::40");
+	net_port_name(second.spec.host_name, TEST_TAG, 40, 1);
+	net_port_mac(second.spec.mac, TEST_TAG, 40, 1);
+	if (net_port_create(net, second.spec.host_name, "eth1", second.netns, &err) < 0 ||
+	        net_port_configure(net, &second.spec, second.netns, &err) < 0)
+		fail_msg("%s", err.text);
+	(void)poll(NULL, 0, 50);
+
+	assert_true(reaches(outside, "192.0.2.2", first.netns, "198.51.100.40", 7500, NULL));
+	assert_true(reaches(outside, "2001:db8:ff::2", first.netns, "2001:db8:1::40", 7500, NULL));
+	assert_true(reaches(first.netns, "10.77.0.40", outside, "192.0.2.2", 7501, NULL));
+	assert_true(reaches(first.netns, "fd77::40", outside, "2001:db8:ff::2", 7501, NULL));
+	if (net_port_release(net, &second.spec, true, &err) < 0)
+		fail_msg("%s", err.text);
+	container_end(net, &first);
+}
+
 static void the_probe_tells_and_leaves_nothing(void **state)
 {
 	struct net_probe probe;
@@ -436,6 +471,7 @@ int main(void)
 		cmocka_unit_test(peers_are_as_specified),
 		cmocka_unit_test(counters_outlive_the_link),
 		cmocka_unit_test(uplink_is_told_and_answered),
+		cmocka_unit_test(answers_leave_by_the_interface_they_belong_to),
 		cmocka_unit_test(the_probe_tells_and_leaves_nothing),
 		cmocka_unit_test(nothing_is_left),
 		cmocka_unit_test(addresses_change_live),
