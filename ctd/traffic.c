@@ -13,6 +13,7 @@
 #include "ctd/traffic.h"
 
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,8 @@ static void sample(struct container *c, const char *device, const char *host_nam
 
 	if (net_port_counters(c->manager->net, host_name, &now, NULL) < 0)
 		return; /* half made, or gone already */
+	/* Towards the container the hook sees frames, out of it packets: both are counted as packets. */
+	now.in_bytes -= now.in_packets * ETH_HLEN < now.in_bytes ? now.in_packets * ETH_HLEN : now.in_bytes;
 	e = entry_of(c, device);
 	if (!e)
 		return; /* out of memory: next time */

@@ -1,0 +1,186 @@
+#!/usr/bin/env bats
+# host: deadline=900
+# Who reaches whom, by mode and family; and that forged packets reach nobody, whatever happens to the container and the daemon.
+load lib
+
+# up0 leads to the outside of lib.bash; up1 is a segment of its own, on which 10.66.0.1 and fd66::1 answer.
+setup_file()
+{
+	uplink_up
+	ip link add up1 type veth peer name out1 netns "$CTD_OUTSIDE"
+	ip link set up1 up
+	outside ip addr add 10.66.0.1/24 dev out1
+	outside ip addr add fd66::1/64 dev out1 nodad
+	outside ip link set out1 up
+	ctd_setup
+	tiny_template
+	ctctl network create lan --mode private --range 10.50.0.0/24 --range fd50::/64
+	ctctl network create other --mode private --range 10.50.0.0/24 --range fd50::/64
+	ctctl network create seg --mode bridge --uplink up1 --range 10.66.0.0/24 --range fd66::/64 --gateway 10.66.0.1 --gateway fd66::1
+	ctctl create nat1 --template tiny --start
+	ctctl create nat2 --template tiny --start
+	ctctl create routed1 --template tiny --net routed,ip=203.0.113.7,ip=2001:db8:7::7 --start
+	ctctl create routed2 --template tiny --net routed,ip=203.0.113.8,ip=2001:db8:7::8 --start
+	ctctl create lan1 --template tiny --net network=lan --start
+	ctctl create lan2 --template tiny --net network=lan --start
+	ctctl create other1 --template tiny --net network=other,ip=10.50.0.77,ip=fd50::77 --start
+	ctctl create seg1 --template tiny --net network=seg --start
+	ctctl create seg2 --template tiny --net network=seg --start
+	outside ip route add 203.0.113.0/24 via 192.0.2.2
+	outside ip -6 route add 2001:db8:7::/64 via 2001:db8::2
+	outside sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+}
+
+teardown_file()
+{
+	for name in $(ctctl list -q); do ctctl destroy "$name" --force; done
+	for name in lan other seg; do ctctl network remove "$name"; done
+	wait_for 15 sh -c '! ip -o link show type bridge | grep -q .'
+	ctd_teardown
+	ip link del up1 2>/dev/null || true
+	uplink_down
+}
+
+address() # NAME 4|6
+{
+	ctctl show "$1" --json | jq -r "[.addresses[] | select(test(\":\") == ($2 == 6))][0]"
+}
+
+# row FROM TO...: "TO+" or "TO-" for both families, "TO4" or "TO6" if only one works. Names of containers, host, outside.
+row()
+{
+	local from=$1 to four six line=
+	shift
+	for to; do
+		case $to in
+		outside) four=198.51.100.1 six=2001:db8:1::1 ;;
+		router) four=10.66.0.1 six=fd66::1 ;;
+		*) four=$(address "$to" 4) six=$(address "$to" 6) ;;
+		esac
+		four=$(sends "$from" "$four") six=$(sends "$from" "$six")
+		case $four$six in
+		11) line+=" $to+" ;;
+		00) line+=" $to-" ;;
+		10) line+=" ${to}4" ;;
+		*) line+=" ${to}6" ;;
+		esac
+	done
+	echo "${line# }"
+}
+
+sends() # FROM ADDRESS: 1 or 0
+{
+	case $1 in
+	host) ping -c 1 -W 1 "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
+	outside) outside ping -c 1 -W 1 "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
+	*) ctctl exec "$1" -- ping -c 1 -W 1 "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
+	esac
+}
+
+expect() # FROM RESULT...
+{
+	local from=$1 got
+	shift
+	got=$(row "$from" $(printf '%s\n' "$@" | sed 's/[-+46]$//'))
+	[ "$got" = "$*" ] || { echo "from $from: $got, not $*" && return 1; }
+}
+
+# The segment is within reach by its router, which is a part of the outside.
+@test "nat: the outside and routed neighbours, nobody else" {
+	expect nat1 outside+ nat2- routed1+ lan1- seg1+
+}
+
+@test "routed: the outside, each other, no private addresses" {
+	expect routed1 outside+ routed2+ nat1- lan1- seg1+
+}
+
+@test "private: its own members only, although another network has the same addresses" {
+	expect lan1 lan2+ other1- outside- nat1- routed1- seg1-
+	expect other1 lan1- lan2-
+}
+
+@test "bridge: its segment, and what the router there knows" {
+	expect seg1 seg2+ router+ lan1- nat1-
+}
+
+@test "host: all that it routes to" {
+	expect host nat1+ routed1+ lan1- seg1+
+}
+
+@test "outside: routed addresses and the segment" {
+	outside ip route add 10.77.0.0/16 via 192.0.2.2
+	expect outside routed1+ seg1+ nat1- lan1-
+	outside ip route del 10.77.0.0/16
+}
+
+# The container sends, from its first moment on, with addresses that are not its own.
+forge()
+{
+	ctctl create evil --template tiny --net "$1" --start
+	ctctl exec evil -- sh -c 'cat >/sbin/forge && chmod 755 /sbin/forge && echo "::respawn:/sbin/forge" >>/etc/inittab' <<'END'
+#!/bin/sh
+ip addr add 203.0.113.66/32 dev eth0
+ip -6 addr add 2001:db8:66::66/128 dev eth0
+while :; do
+	ping -c 1 -W 1 -I 203.0.113.66 198.51.100.1 &
+	ping -c 1 -W 1 -I 203.0.113.66 203.0.113.7 &
+	ping -6 -c 1 -W 1 -I 2001:db8:66::66 2001:db8:1::1 &
+	arping -c 1 -w 1 -U -I eth0 -s 192.0.2.1 192.0.2.1 &
+	usleep 50000
+	wait
+done >/dev/null 2>&1
+END
+}
+
+capture() # what would be a forged packet, outside and at a neighbour
+{
+	local filter='host 203.0.113.66 or host 2001:db8:66::66 or (arp and src host 192.0.2.1 and not ether src '$(outside ip -j link show out0 | jq -r '.[0].address')')'
+	outside tcpdump -lnni out0 "$filter" >"$BATS_TEST_TMPDIR/outside" 2>/dev/null 3>&- &
+	nsenter --target "$(ctctl show routed1 --json | jq .pid)" --net tcpdump -lnni eth0 "$filter" >"$BATS_TEST_TMPDIR/neighbour" 2>/dev/null 3>&- &
+	sleep 0.5
+}
+
+nothing_seen()
+{
+	# shellcheck disable=SC2046 # pids
+	kill $(jobs -p)
+	wait
+	! grep -q . "$BATS_TEST_TMPDIR/outside" "$BATS_TEST_TMPDIR/neighbour" || {
+		head -n 5 "$BATS_TEST_TMPDIR/outside" "$BATS_TEST_TMPDIR/neighbour" && return 1
+	}
+}
+
+refused()
+{
+	ctctl show evil --json | jq .traffic.out_dropped
+}
+
+through_its_life()
+{
+	local before
+	forge "$1"
+	capture
+	ctctl restart evil --timeout 3
+	sleep 1
+	before=$(refused)
+	[ "$before" -gt 0 ] # they are sent
+	ctd_kill
+	sleep 0.5
+	ctd_start
+	ctctl network cut evil
+	ctctl network restore evil
+	ctctl set evil --rate-out 10M --pps-out 1000
+	ctctl restart evil --timeout 3
+	sleep 1
+	[ "$(refused)" -gt "$before" ]
+	nothing_seen
+	ctctl destroy evil --force
+}
+
+@test "forged packets leave no nat port, in starts, restarts, changes and without a daemon" {
+	through_its_life nat
+}
+
+@test "nor a routed port" {
+	through_its_life routed,ip=203.0.113.9
+}

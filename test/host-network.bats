@@ -1,0 +1,320 @@
+#!/usr/bin/env bats
+# host: deadline=1200
+# Networks of running containers: addresses, interfaces, forwards, cuts and named networks, changed live and kept.
+load lib
+
+setup_file()
+{
+	uplink_up
+	ctd_setup
+	tiny_template
+	ctctl create a --template tiny --start
+	ctctl create b --template tiny --start
+	outside ip route add 203.0.113.0/24 via 192.0.2.2
+	outside ip -6 route add 2001:db8:7::/48 via 2001:db8::2
+	serve a
+	serve b
+}
+
+teardown_file()
+{
+	ctd_teardown
+	uplink_down
+}
+
+setup()
+{
+	world_save
+}
+
+teardown()
+{
+	# shellcheck disable=SC2046 # pids
+	[ -z "$(jobs -p)" ] || kill $(jobs -p) 2>/dev/null || true
+	# A new daemon has other descriptors open than the one before.
+	if [ -n "${restarted:-}" ]; then ctctl fsck; else world_check; fi
+}
+
+# serve NAME: on port 80 it says who it is and who asked.
+serve()
+{
+	ctctl exec "$1" -- sh -c "mkdir -p /www/cgi-bin && printf '#!/bin/sh\necho\necho I am $1, you are \$REMOTE_ADDR.\n' >/www/cgi-bin/hello && chmod 755 /www/cgi-bin/hello"
+	ctctl exec "$1" -- httpd -p '[::]:80' -h /www
+}
+
+ask() # ADDRESS PORT, from outside
+{
+	outside curl -sS -m 2 "http://$1:$2/cgi-bin/hello" 2>&1
+}
+
+pings()
+{
+	ctctl exec "$1" -- ping -c 1 -W 2 "$2" >/dev/null
+}
+
+silent()
+{
+	! ctctl exec "$1" -- ping -c 1 -W 1 "$2" >/dev/null
+}
+
+address()
+{
+	ctctl show "$1" --json | jq -r "[.addresses[] | select(test(\"$2\"))][0]"
+}
+
+net()
+{
+	curl -sS --unix-socket "$CTD_SOCKET" -X PATCH -H 'Content-Type: application/json' "http://ctd/v1/containers/$1" -d "{\"config\":{\"net\":$2}}" | jq -e '.error | not' >/dev/null
+}
+
+@test "a published port leads in and the client's address is kept" {
+	ctctl set a publish=8080:80,8443:80
+	[[ $(ask 192.0.2.2 8080) == "I am a, you are [::ffff:192.0.2.1]."* ]]
+	[[ $(ask 192.0.2.2 8443) == "I am a"* ]]
+	[[ $(ask '[2001:db8::2]' 8080) == "I am a, you are [2001:db8::1]."* ]]
+	[[ $(curl -sS -m 2 http://192.0.2.2:8080/cgi-bin/hello) == "I am a"* ]]
+	ctctl set a publish=8080:80
+	run ask 192.0.2.2 8443
+	[[ $output != *"I am"* ]]
+	[[ $(ask 192.0.2.2 8080) == "I am a"* ]]
+	ctctl set a publish=
+	run ask 192.0.2.2 8080
+	[[ $output != *"I am"* ]]
+}
+
+@test "ranges, one address, and UDP are published" {
+	nsenter --target "$(ctctl show a --json | jq .pid)" --net socat UDP4-RECVFROM:53,fork EXEC:cat 3>&- &
+	ctctl set a --publish 9000-9002:79 --publish 192.0.2.2:9100:80 --publish 5353:53/udp
+	[[ $(ask 192.0.2.2 9001) == "I am a"* ]]
+	[[ $(ask 192.0.2.2 9100) == "I am a"* ]]
+	[ "$(echo hello | outside socat -t 2 - UDP:192.0.2.2:5353)" = hello ]
+	ctctl set a publish=
+	kill %1
+}
+
+@test "a port that another container has is refused, and its owner named" {
+	ctctl set a --publish 8080-8090:80
+	run -4 ctctl set b --publish 8085:80
+	[[ $output == *'port 8085/tcp is published by the container "a"'* ]]
+	run -4 ctctl create c --template tiny --publish 8080:1
+	[[ $output == *'"a"'* ]]
+	ctctl set b --publish 8085:80/udp
+	ctctl set b publish=
+	ctctl set a publish=
+	ctctl set b --publish 8085:80
+	[[ $(ask 192.0.2.2 8085) == "I am b"* ]]
+	ctctl set b publish=
+}
+
+@test "a port that a program of the host listens on is refused, and nothing changed" {
+	socat TCP-LISTEN:8099,fork,reuseaddr SYSTEM:'echo host' 3>&- &
+	wait_for 5 sh -c 'echo | socat - TCP:127.0.0.1:8099 | grep -q host'
+	run ctctl set a --publish 8098:80 --publish 8099:80
+	kill %1
+	[ "$status" -ne 0 ]
+	[[ $output == *8099* ]]
+	[ "$(ctctl show a --json | jq .config.publish)" = null ]
+	run ask 192.0.2.2 8098
+	[[ $output != *"I am"* ]]
+	wait_for 5 sh -c '! ss -Hltn sport = 8099 | grep -q .'
+	ctctl fsck
+}
+
+@test "forwards are there again after a restart of the container and of ctd, and go with it" {
+	ctctl set b --publish 8080:80
+	ctctl restart b --timeout 5
+	serve b
+	[[ $(ask 192.0.2.2 8080) == "I am b"* ]]
+	ctd_kill
+	[[ $(ask 192.0.2.2 8080) == "I am b"* ]]
+	ctd_start
+	restarted=yes
+	[[ $(ask 192.0.2.2 8080) == "I am b"* ]]
+	ctctl kill b
+	! nft list ruleset | grep -q '8080' || return 1
+	ctctl start b
+	serve b
+	[[ $(ask 192.0.2.2 8080) == "I am b"* ]]
+	ctctl set b publish=
+}
+
+@test "interfaces and addresses come and go while it runs" {
+	net a '[{"mode":"nat"},{"mode":"routed","name":"eth1","ip":["203.0.113.7","2001:db8:7::7"]}]'
+	[[ $(ask 203.0.113.7 80) == "I am a, you are [::ffff:192.0.2.1]."* ]]
+	[[ $(ask '[2001:db8:7::7]' 80) == "I am a"* ]]
+	pings a 198.51.100.1
+	net a '[{"mode":"nat"},{"mode":"routed","name":"eth1","ip":["203.0.113.8"]}]'
+	[[ $(ask 203.0.113.8 80) == "I am a"* ]]
+	run ask 203.0.113.7 80
+	[[ $output != *"I am"* ]]
+	! ctctl exec a -- ip addr | grep -q 203.0.113.7 || return 1
+	net a '[{"mode":"nat"}]'
+	! ctctl exec a -- ip link | grep -q eth1 || return 1
+	pings a 198.51.100.1
+	pings a 2001:db8:1::1
+}
+
+@test "an interface keeps its address and MAC when one before it goes" {
+	net a '[{"mode":"nat"},{"mode":"routed","name":"lan","ip":["203.0.113.9"]},{"mode":"routed","name":"eth3","ip":["203.0.113.10"]}]'
+	mac=$(ctctl exec a -- cat /sys/class/net/eth3/address)
+	net a '[{"mode":"nat"},{"mode":"routed","name":"eth3","ip":["203.0.113.10"]}]'
+	[ "$(ctctl exec a -- cat /sys/class/net/eth3/address)" = "$mac" ]
+	[[ $(ask 203.0.113.10 80) == "I am a"* ]]
+	ctctl set a net=
+	pings a 198.51.100.1
+}
+
+@test "a whole block of addresses belongs to one container, and to no other" {
+	ctctl create blk --template tiny --net routed --ip 203.0.113.128/29 --ip 2001:db8:7:1::/64 --start
+	ctctl exec blk -- ip addr add 203.0.113.130/32 dev eth0
+	outside ping -c 1 -W 2 203.0.113.130 >/dev/null
+	outside ping -c 1 -W 2 2001:db8:7:1::1 >/dev/null
+	run -4 ctctl create blk2 --template tiny --net routed --ip 203.0.113.130
+	[[ $output == *'overlaps 203.0.113.128/29, which belongs to the container "blk"'* ]]
+	ctctl destroy blk --force
+}
+
+@test "what cannot be had is refused and leaves the interfaces as they were" {
+	net b '[{"mode":"routed","ip":["203.0.113.20"]}]'
+	run -4 ctctl set a --ip 203.0.113.20 --net routed
+	[[ $output == *'"b"'* ]]
+	pings a 198.51.100.1
+	! net a '[{"mode":"nat"},{"mode":"vlan","vlan":7,"uplink":"nolink","ip":["10.9.0.1/24"],"name":"eth1"}]' || return 1
+	pings a 198.51.100.1
+	[ "$(ctctl show a --json | jq .config.net)" = null ]
+	ctctl set b net=
+	pings b 198.51.100.1
+	ctctl fsck
+}
+
+@test "a cut lets nothing through, also after restarts, until it is restored" {
+	target=$(address a ^10)
+	ctctl network cut a
+	silent a 198.51.100.1
+	! ping -c 1 -W 1 "$target" >/dev/null || return 1
+	[ "$(ctctl show a --json | jq .config.network_cut)" = true ]
+	ctctl restart a --timeout 5
+	silent a 198.51.100.1
+	ctd_kill
+	ctd_start
+	restarted=yes
+	silent a 198.51.100.1
+	ctctl network restore a
+	pings a 198.51.100.1
+	ping -c 1 -W 2 "$target" >/dev/null
+	serve a
+}
+
+@test "traffic is counted over restarts and never goes down" {
+	read_out() { ctctl show "$1" --json | jq .traffic.out_bytes; }
+	before=$(read_out a)
+	ctctl exec a -- ping -c 10 -i 0.05 -s 1000 -W 1 198.51.100.1 >/dev/null
+	after=$(read_out a)
+	[ "$((after - before))" -ge 10280 ]
+	[ "$((after - before))" -lt 12000 ]
+	in=$(ctctl show a --json | jq .traffic.in_bytes)
+	ctctl restart a --timeout 5
+	[ "$(read_out a)" -ge "$after" ]
+	ctctl exec a -- ping -c 10 -i 0.05 -s 1000 -W 1 198.51.100.1 >/dev/null
+	ctd_kill
+	ctd_start
+	restarted=yes
+	last=$(read_out a)
+	[ "$last" -ge "$((after + 10280))" ]
+	[ "$last" -lt "$((after + 14000))" ]
+	[ "$(ctctl show a --json | jq .traffic.in_bytes)" -ge "$((in + 10280))" ]
+	ctctl kill a
+	[ "$(read_out a)" -ge "$last" ]
+	ctctl start a
+	[ "$(read_out a)" -ge "$last" ]
+	serve a
+}
+
+@test "a private network joins its containers and nobody else" {
+	ctctl network create office --mode private --range 10.50.0.0/24 --range fd50::/64
+	net a '[{"mode":"nat"},{"network":"office"}]'
+	net b '[{"mode":"nat"},{"network":"office","ip":["10.50.0.200"]}]'
+	ctctl create c --template tiny --net network=office --start
+	pings a 10.50.0.200
+	pings c 10.50.0.200
+	pings c "$(ctctl show a --json | jq -r '.addresses[] | select(startswith("fd50"))')"
+	silent c 198.51.100.1
+	silent c "$(address a ^10.77)"
+	[ "$(ctctl network show office --json | jq -c .containers)" = '["a","b","c"]' ]
+	run -4 ctctl network remove office
+	[[ $output == *'is used by 3 containers'* ]]
+	run -4 ctctl set c --ip 10.50.0.200 --net network=office
+	[[ $output == *'belongs to the container "b"'* ]]
+	ctd_kill
+	ctd_start
+	restarted=yes
+	pings c 10.50.0.200
+	ctctl destroy c --force
+	net a '[{"mode":"nat"}]'
+	net b '[{"mode":"nat"}]'
+	ctctl network remove office
+	wait_for 10 sh -c '! ip -o link show type bridge | grep -q .'
+	ctctl set a net=
+	ctctl set b net=
+}
+
+@test "a network gives addresses from its range until none is left" {
+	ctctl network create small --mode routed --range 203.0.113.64/29 --resolver 192.0.2.99
+	for i in 1 2 3 4 5 6; do ctctl create "s$i" --template tiny --net routed,network=small >/dev/null; done
+	[ "$(for i in 1 2 3 4 5 6; do address "s$i" .; done | sort -u | wc -l)" = 6 ]
+	run -5 ctctl create s7 --template tiny --net network=small
+	[[ $output == *'the network "small" have no free address left'* ]]
+	run -2 ctctl create s7 --template tiny --net network=small,ip=203.0.113.80
+	[[ $output == *'203.0.113.80 is in no range of the network "small"'* ]]
+	run -3 ctctl create s7 --template tiny --net network=smal
+	ctctl start s1
+	outside ping -c 1 -W 2 "$(address s1 .)" >/dev/null
+	ctctl exec s1 -- grep -q 192.0.2.99 /etc/resolv.conf
+	kept=$(address s1 .)
+	ctctl set s1 --rate-out 10M
+	[ "$(address s1 .)" = "$kept" ]
+	for i in 1 2 3 4 5 6; do ctctl destroy "s$i" --force; done
+	ctctl network remove small
+}
+
+@test "a network of mode nat is masqueraded" {
+	ctctl network create own --mode nat --range 10.88.0.0/24
+	net b '[{"network":"own"}]'
+	[[ $(address b ^10) == 10.88.0.* ]]
+	pings b 198.51.100.1
+	ctctl set b net=
+	ctctl network remove own
+}
+
+@test "rates and limits of a running container change at once" {
+	ctctl set a --rate-in 8M --rate-out 6M --pps-out 500 --connections 100 --new-connections 50 --internal-rate 50M
+	tc qdisc show | grep -q 'tbf .*rate 8Mbit'
+	tc class show dev up0 | grep -q 'ceil 6Mbit'
+	ctctl set a rate_in=
+	! tc qdisc show | grep -q tbf || return 1
+	ctctl set a net=
+	! tc class show dev up0 | grep -q 6Mbit || return 1
+	pings a 198.51.100.1
+}
+
+@test "mail is refused when it is blocked" {
+	nsenter --target "$CTD_OUTSIDE" --net socat TCP-LISTEN:25,fork,reuseaddr SYSTEM:'echo 220 mail' 3>&- &
+	wait_for 5 outside sh -c 'echo | socat - TCP:192.0.2.1:25 | grep -q mail'
+	run ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
+	ctctl set a --block-mail yes
+	run -1 ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
+	[[ $output != *220* ]]
+	ctctl set a net=
+	run ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
+	kill %1
+	[[ $output == *220* ]]
+}
+
+@test "the hosts file has names and addresses of all" {
+	named() { grep -qx "$(address a ^10) a" "$CTD_RUNTIME/hosts"; }
+	wait_for 5 named
+	ctctl create h --template tiny --hostname www.example.net --net routed,ip=203.0.113.99
+	wait_for 5 grep -qx '203.0.113.99 www.example.net h' "$CTD_RUNTIME/hosts"
+	ctctl destroy h
+	wait_for 5 sh -c "! grep -q www.example.net '$CTD_RUNTIME/hosts'"
+}
