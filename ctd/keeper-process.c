@@ -37,6 +37,7 @@
 
 /* How long the parent of an adopted process may take to reap it. */
 #define REAP_PATIENCE_USEC (5 * USEC_PER_SEC)
+#define REAP_AGAIN_USEC    (USEC_PER_SEC / 5)
 
 /* After so many are forgotten their memory is given back: rings lie all over the heap. */
 #define TRIM_EVERY 64u
@@ -257,8 +258,13 @@ static void finish_child(struct keeper *k, struct keeper_child *child)
 
 void keeper_child_on_deadline(struct keeper *k, struct keeper_child *child)
 {
+	if (!child->error && keeper_reap(child->pidfd.fd, &child->info) == 0 &&
+	        keeper_end_tracer(child->info.pid)) {
+		keeper_timer_set(k, &child->deadline_usec, now_monotonic_usec() + REAP_AGAIN_USEC);
+		return;
+	}
 	if (!child->error) {
-		finish_child(k, child); /* adopted, ended, and nobody reaps it */
+		finish_child(k, child); /* or adopted, ended, and nobody reaps it */
 		return;
 	}
 
@@ -283,7 +289,7 @@ void keeper_child_on_exit(struct keeper *k, struct keeper_child *child)
 	}
 
 	/* Adopted, and not reaped by whoever its parent is now: its pidfd hangs up (which is always waited
-	 * for) when it is. */
+	 * for) when it is. Or traced, by somebody who does not take notice. */
 	(void)keeper_rewatch(k, &child->pidfd, 0); /* it is there: cannot fail */
 	if (!child->deadline_usec)
 		keeper_timer_set(k, &child->deadline_usec, now_monotonic_usec() + REAP_PATIENCE_USEC);

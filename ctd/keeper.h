@@ -166,6 +166,8 @@ void keeper_child_on_deadline(struct keeper *k, struct keeper_child *child);
 /* Fills exit_code, exit_signal and exited_usec of a process that has ended, and reaps it if it is our child.
  * 1, 0 if it is too early to say, negative errno if it cannot be known: then exit_code is -1. */
 int keeper_reap(int pidfd, struct keeper_process *info);
+/* Whether a zombie is traced: then it cannot be reaped, and a tracer inside a container is killed for it. */
+bool keeper_end_tracer(pid_t pid);
 
 /* ---- keeper-console.c */
 
