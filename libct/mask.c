@@ -41,7 +41,11 @@ static const char *const proc_files[] = {
 	NULL,
 };
 
-static const char *const proc_directories[] = { "scsi", NULL };
+static const char *const proc_directories[] = {
+	"pressure", /* of the whole host; and from Linux 6.5 anybody may have a trigger there */
+	"scsi",
+	NULL,
+};
 
 static const char *const sys_files[] = { "kernel/notes", "kernel/vmcoreinfo", NULL };
 
