@@ -1,0 +1,65 @@
+#!/usr/bin/env bats
+# lab: systemd boots=2 cut deadline=300
+# A power cut: what was acknowledged is there, what was half made is not, and containers that ran are not thought to run.
+load lib
+
+setup_file()
+{
+	ctd_installed
+}
+
+state_is() # NAME STATE
+{
+	[ "$(ctctl show "$1" --json | jq -r .state)" = "$2" ]
+}
+
+# bats test_tags=boot:1
+@test "before the cut" {
+	ctctl template build tiny
+	ctctl create marked --template tiny --autostart --start
+	ctctl exec marked -- sh -c 'echo written >/root/file; sync'
+	ctctl create gone --template tiny
+	ctctl create plain --template tiny --start
+	ctctl set plain hostname=changed
+	ctctl destroy gone
+	# one that will be in the middle of things
+	(while ctctl create half --template tiny --start && ctctl destroy half --force; do :; done) </dev/null >/dev/null 2>&1 3>&- 4>&- &
+	disown
+	ctctl template import --name cut --detach /lab/debian.tar
+	sleep 1
+	ctctl create acknowledged --template tiny
+	cat /proc/sys/kernel/random/boot_id >/var/lib/ctd-test-boot
+	sync /var/lib/ctd-test-boot
+}
+
+# bats test_tags=boot:2
+@test "after the cut: acknowledged is there, destroyed and half made are not, autostart has begun" {
+	[ "$(cat /var/lib/ctd-test-boot)" != "$(cat /proc/sys/kernel/random/boot_id)" ]
+	state_is acknowledged stopped
+	state_is plain stopped
+	[ "$(ctctl show plain --json | jq -r .config.hostname)" = changed ]
+	wait_for 60 state_is marked running
+	[ "$(ctctl exec marked -- cat /root/file)" = written ]
+	run ctctl show gone
+	[ "$status" -eq 3 ]
+	ctctl start acknowledged
+	ctctl start plain
+	[ "$(ctctl exec plain -- hostname)" = changed ]
+}
+
+# bats test_tags=boot:2
+@test "after the cut: an import that was cut off has left nothing, and all is clean" {
+	run ctctl template show cut
+	[ "$status" -eq 3 ]
+	[ -z "$(ctctl job list --json | jq -r '.jobs[] | select(.state == "open") | .verb')" ]
+	wait_for 60 is_swept
+	ctctl fsck
+	for name in $(ctctl list -q); do ctctl destroy "$name" --force; done
+	ctctl fsck
+	[ -z "$(ls /var/lib/ctd/fs/containers)" ]
+}
+
+is_swept()
+{
+	[ -z "$(find /var/lib/ctd/fs/tmp /var/lib/ctd/fs/trash -mindepth 1 -maxdepth 1)" ]
+}
