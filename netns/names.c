@@ -43,10 +43,11 @@ void net_port_mac(uint8_t out[static 6], const char *tag, uint32_t number, unsig
 {
 	uint32_t h = hash_tag(tag);
 
-	/* 02: locally administered, unicast; 6 bits of the tag and the index; 32 bits of the number */
+	/* 02: locally administered, unicast. 14 bits of the tag, 7 of the index, 32 of the number: unique
+	 * within an instance, and on a segment with others as good as. */
 	out[0] = 0x02 | (uint8_t)((h & 0x3f) << 2);
 	out[1] = (uint8_t)(0x80 | (index & 0x7f)); /* never the gateway's, which has 'c' here */
-	out[2] = (uint8_t)(number >> 24);
+	out[2] = (uint8_t)(h >> 6) ^ (uint8_t)(number >> 24);
 	out[3] = (uint8_t)(number >> 16);
 	out[4] = (uint8_t)(number >> 8);
 	out[5] = (uint8_t)number;

@@ -38,6 +38,10 @@ static void macs_are_local_and_never_the_gateways(void **state)
 		assert_int_not_equal(memcmp(mac, other, 6), 0);
 	}
 	net_port_mac(mac, "abcd", 7, 0);
+	net_port_mac(other, "abce", 7, 0);
+	assert_int_not_equal(memcmp(mac, other, 6), 0);
+	net_port_mac(other, "abcd", 7 + (1U << 24), 0);
+	assert_int_not_equal(memcmp(mac, other, 6), 0);
 	net_port_mac(other, "abcd", 7, 1);
 	assert_int_not_equal(memcmp(mac, other, 6), 0);
 }
