@@ -259,6 +259,26 @@ int container_update(
 	return 0;
 }
 
+void container_take_back(struct container *c, char *text)
+{
+	_cleanup_json_ json_t *object = NULL;
+	_cleanup_free_ char *copy = text;
+	struct config parsed;
+
+	if (str_eq(c->row.config, text))
+		return;
+	/* It was read before: only memory can be missing, and then the next ctd reads it. */
+	if (json_parse(text, strlen(text), &object, NULL) < 0 ||
+	        config_from_json(object, &parsed, NULL) < 0) {
+		log_error("\"%s\": cannot go back to its former configuration: out of memory", c->row.name);
+		return;
+	}
+	free(c->row.config);
+	c->row.config = TAKE_PTR(copy);
+	config_done(&c->config);
+	c->config = parsed;
+}
+
 void container_set_broken(struct container *c, const char *text)
 {
 	struct container_row row = c->row;

@@ -104,6 +104,9 @@ void container_set_state(struct container *c, enum container_state state);
  */
 int container_update(
         struct container *c, const char *name, const json_t *config, bool durable, struct ct_error *err);
+/* The configuration as it was before a container_update whose transaction was not committed. text is
+ * consumed. */
+void container_take_back(struct container *c, char *text);
 /* The mark broken, with why; text NULL takes it away (not from one whose configuration does not read). */
 void container_set_broken(struct container *c, const char *text);
 

@@ -137,10 +137,13 @@ static bool changes_network(const json_t *patch)
 /* Addresses and configuration in one transaction. */
 static int store_config(struct container *c, const json_t *merged, bool with_addresses, struct ct_error *err)
 {
+	_cleanup_free_ char *before = strdup(c->row.config);
 	struct store *store = c->manager->store;
 	struct config parsed;
 	int r;
 
+	if (!before)
+		return ct_error_set(err, -ENOMEM, "set", "out of memory");
 	r = config_from_json(merged, &parsed, err);
 	if (r < 0)
 		return r;
@@ -153,6 +156,8 @@ static int store_config(struct container *c, const json_t *merged, bool with_add
 			r = store_commit(store, err);
 		else
 			store_rollback(store);
+		if (r < 0)
+			container_take_back(c, TAKE_PTR(before));
 		if (r < 0 && with_addresses)
 			ports_reload(c);
 	}
