@@ -128,6 +128,7 @@ static int guest_replace(
 	static const char aside[] = ".ctd-new";
 	_cleanup_close_ int dir_fd = -1, fd = -1;
 	mode_t mode = old ? old->st_mode & 07777 : t->mode;
+	int r = 0;
 
 	{
 		AS_GUEST(g);
@@ -142,16 +143,14 @@ static int guest_replace(
 	/* As ourselves, on the inode we made: ids within the container's range only. */
 	if (old && old->st_uid - g->base_id < 65536 && old->st_gid - g->base_id < 65536 &&
 	        (fchown(fd, old->st_uid, old->st_gid) < 0 || fchmod(fd, mode) < 0))
-		return -errno;
+		r = -errno;
 
 	AS_GUEST(g);
-	if (renameat(dir_fd, aside, dir_fd, t->name) < 0) {
-		int r = -errno;
-
+	if (r >= 0 && renameat(dir_fd, aside, dir_fd, t->name) < 0)
+		r = -errno;
+	if (r < 0)
 		(void)unlinkat(dir_fd, aside, 0);
-		return r;
-	}
-	return 0;
+	return r;
 }
 
 static int guest_error(struct ct_error *err, int r, const char *path)
@@ -178,6 +177,18 @@ static int guest_put(const struct guest *g, const struct target *t, const char *
 	return r < 0 ? guest_error(err, r, path) : 0;
 }
 
+/* Whether the name stands there by itself, not as a part of another. */
+static bool has_word(const char *text, const char *word)
+{
+	static const char blanks[] = " \t\r\n";
+	size_t len = strlen(word);
+
+	for (const char *at = text; (at = strstr(at, word)); at++)
+		if ((at == text || strchr(blanks, at[-1])) && strchr(blanks, at[len]))
+			return true;
+	return false;
+}
+
 static int set_hostname(const struct guest *g, const char *hostname, struct ct_error *err)
 {
 	static const struct target name_file = { "/etc", "hostname", 0644 },
@@ -193,7 +204,7 @@ static int set_hostname(const struct guest *g, const char *hostname, struct ct_e
 
 	/* The tenant's own hosts file stays; a line for the new name is put in only where none of it is. */
 	r = guest_read(g, "/etc/hosts", &old, NULL);
-	if (r == 0 && strstr(old, hostname))
+	if (r == 0 && has_word(old, hostname))
 		return 0;
 	if (r < 0 && r != -ENOENT)
 		return guest_error(err, r, "/etc/hosts");
