@@ -190,8 +190,10 @@ static int expect_all(struct net_check *n)
 	for (unsigned i = 0; r >= 0 && i < m->pool.n_items; i++)
 		r = expect(n, m->pool.items[i].host_name, NULL);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	for (unsigned i = 0; r >= 0 && c->run.slot && i < c->config.n_nets; i++) {
-		if (!config_net_is_there(&c->config.nets[i]))
+	/* All that one may have which does not read: nothing of it is a stray. */
+	for (unsigned i = 0;
+	        r >= 0 && c->run.slot && i < (c->unreadable ? CONFIG_NETS_MAX : c->config.n_nets); i++) {
+		if (!c->unreadable && !config_net_is_there(&c->config.nets[i]))
 			continue;
 		ports_host_name(c, c->run.slot, i, host_name);
 		r = expect(n, host_name, c);
@@ -238,7 +240,7 @@ static int report_net(struct net_check *n)
 		        name->owner ? container_by_ctid(f->manager, name->owner->row.ctid) : NULL;
 		bool repaired;
 
-		if (!c || at_work(c) || !should_run(c) || (name->found && name->filtered))
+		if (!c || at_work(c) || c->unreadable || !should_run(c) || (name->found && name->filtered))
 			continue;
 		repaired = f->repair && ports_restore(c, NULL) == 0;
 		fsck_report(f, name->found ? "filter" : "link", c->row.name, repaired,
