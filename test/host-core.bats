@@ -240,3 +240,34 @@ log_since()
 	rmdir "$CTD_DIR/elsewhere"
 	ctctl destroy far --force
 }
+
+@test "a change that cannot be written down is not there" {
+	ctctl create firm --template tiny --hostname old
+	ctd_stop
+	ctd_start strace -f -qq -o /dev/null -e trace=fdatasync,fsync -e inject=fdatasync,fsync:error=EIO
+	run ctctl set firm hostname=new
+	[ "$status" -ne 0 ]
+	[ "$(ctctl show firm --json | jq -r .config.hostname)" = old ]
+	ctd_kill
+	ctd_start
+	[ "$(ctctl show firm --json | jq -r .config.hostname)" = old ]
+	ctctl set firm hostname=new
+	ctctl destroy firm
+}
+
+@test "what ran before a boot of the host is not started by a later restart of ctd" {
+	ctctl create once --template tiny --start
+	ctd_stop
+	kill -9 "$(keeper_pid)"
+	echo 1 >"$(ctd_cgroups | grep 'c-[0-9a-f]*$' | head -n 1)/cgroup.kill"
+	db "UPDATE meta SET value = 'another-boot' WHERE key = 'boot-id'; UPDATE run SET boot_id = 'another-boot'"
+	ctd_start
+	is once stopped
+	ctd_stop
+	ctd_start
+	sleep 2
+	is once stopped
+	ctctl fsck --repair || true
+	ctctl fsck
+	ctctl destroy once
+}
