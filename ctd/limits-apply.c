@@ -346,19 +346,21 @@ int limits_apply_live(struct container *c, struct ct_error *err)
 {
 	struct limits_context x;
 	struct placement old;
+	struct limits limits; /* borrows its devices */
 	int r;
 
 	r = resources_new(c, err);
 	if (r < 0)
 		return r;
+	/* Who was placed stays: on his node, and on his CPUs as long as their number stays. */
 	old = c->resources->placement;
-	node_place(c->manager, c, &c->config.limits, &c->resources->placement);
-	/* Who was placed stays where he is as long as the number of CPUs does. */
-	if (c->config.limits.cpuset.automatic &&
+	limits = c->config.limits;
+	if (limits.numa.automatic && cpu_list_count(&old.nodes) == 1)
+		limits.numa = (struct limits_set){ .given = true, .list = old.nodes };
+	node_place(c->manager, c, &limits, &c->resources->placement);
+	if (limits.cpuset.automatic &&
 	        cpu_list_count(&old.cpus) == cpu_list_count(&c->resources->placement.cpus))
 		c->resources->placement.cpus = old.cpus;
-	if (c->config.limits.numa.automatic && cpu_list_count(&old.nodes) == 1)
-		c->resources->placement = old;
 	r = context_init(c, &x, err);
 	for (const struct limit_file *f = limit_files; f->name && r >= 0; f++)
 		r = bring(c, f, &x, err);
