@@ -194,7 +194,7 @@ static int forget_wish(struct container *c, struct ct_error *err)
 		c->run.wanted = false;
 		r = container_save_run(c, err);
 	}
-	return r < 0 ? ct_error_prefix(err, "cannot stop \"%s\"", c->row.name) : 1;
+	return r < 0 ? ct_error_prefix(err, "cannot stop \"%s\"", c->row.name) ?: r : 1;
 }
 
 int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_usec, operation_fn done,
