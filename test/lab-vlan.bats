@@ -43,9 +43,9 @@ peer()
 @test "containers of two hosts meet on their VLAN, in both families" {
 	ctctl create a --template tiny --net "$(vlan 42 10.6.0.1/24 fd06::1/64)" --start
 	peer create b --template tiny --net "$(vlan 42 10.6.0.2/24 fd06::2/64)" --start
-	ctctl exec a -- ping -c 2 -W 5 10.6.0.2
-	ctctl exec a -- ping -c 2 -W 5 fd06::2
-	peer exec b -- ping -c 2 -W 5 10.6.0.1
+	wait_for 30 ctctl exec a -- ping -c 1 -W 5 10.6.0.2
+	wait_for 30 ctctl exec a -- ping -c 1 -W 5 fd06::2
+	wait_for 30 peer exec b -- ping -c 1 -W 5 10.6.0.1
 }
 
 @test "another VLAN is another world" {
