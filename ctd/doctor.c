@@ -4,12 +4,15 @@
  * Each row of the table asks one question of what was probed (libct, netns, quota probe by doing) and answers
  * ok, warning (works, with less) or missing (something users ask for will be refused). Nothing is changed.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/utsname.h>
 #include <sys/prctl.h>
-#include <linux/capability.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -129,6 +132,23 @@ static enum outcome check_filter(const struct host *h, struct finding *f)
 	return OUTCOME_MISSING;
 }
 
+/* Whether there is an IPv4 address to send from to a container. */
+static bool has_address(void)
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+
+	if (getifaddrs(&all) < 0)
+		return true; /* unknown: nothing to warn of */
+	for (const struct ifaddrs *a = all; a && !found; a = a->ifa_next) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a->ifa_addr;
+
+		found = in && in->sin_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 != IN_LOOPBACKNET;
+	}
+	freeifaddrs(all);
+	return found;
+}
+
 static enum outcome check_uplink(const struct host *h, struct finding *f)
 {
 	if (*h->net.uplink) {
@@ -136,8 +156,13 @@ static enum outcome check_uplink(const struct host *h, struct finding *f)
 		        h->net.ip_forward ? "on" : "off");
 		return OUTCOME_OK;
 	}
-	SAY(f, "no default route: containers reach this host only");
-	REMEDY(f, "configure the host's network");
+	if (has_address()) {
+		SAY(f, "no default route: containers reach this host only");
+		REMEDY(f, "configure the host's network");
+	} else {
+		SAY(f, "this host has no address but that of lo: it cannot speak to its containers");
+		REMEDY(f, "configure the host's network, or give it one: ip address add 192.0.2.1/32 dev lo");
+	}
 	return OUTCOME_WARNING;
 }
 
