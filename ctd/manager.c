@@ -295,12 +295,12 @@ void manager_free(struct manager *m)
 	traffic_done(m);
 	free_containers(m);
 	network_hosts_free(m);
+	network_watch_free(m);
 	segments_free(m);
 	networks_free(m);
 	cgroup_root_done(&m->cgroup);
 	ct_seccomp_program_done(&m->seccomp[CT_SECCOMP_SYSTEM]);
 	ct_seccomp_program_done(&m->seccomp[CT_SECCOMP_NESTING]);
-	(void)sd_event_source_disable_unref(m->net_watch); /* always NULL */
 	net_context_free(m->net);
 	disk_store_close(m->disks);
 	store_close(m->store);

@@ -42,8 +42,7 @@ struct manager {
 	struct cgroup_root cgroup;
 	struct node node;
 	struct network *networks; /* by name: network.h */
-	sd_event_source *segment_sweep, *hosts_timer, *traffic_timer;
-	sd_event_source *net_watch; /* network-watch.c */
+	sd_event_source *segment_sweep, *hosts_timer, *filter_watch, *traffic_timer;
 	unsigned segment_tries, traffic_tick;
 	uint64_t guarantees; /* as written above the containers: node_guarantees_apply */
 	struct keeper_client *keeper;

@@ -1,66 +1,96 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* When somebody deletes our filter tables ("nft flush ruleset" takes everybody's), the host's tables are made
- * again at once, with every port closed, and each container gets back what its record says. One that cannot
- * is left closed and named in the log: fsck --repair tries again. */
+/* Somebody else deletes our filters.
+ *
+ * An administrator's "nft flush ruleset", or a firewall service that begins with it, takes our tables too,
+ * and then nothing is filtered any more. The kernel tells who listens. The tables are made anew first, which
+ * closes every port at once; then each running container is brought to what its configuration says. What was
+ * not noticed because no ctd ran is put right by its start: net_host_apply, and here, if a table was missing.
+ */
 #include "ctd/network.h"
 
+#include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
+#include <systemd/sd-event.h>
 
 #include "base/log.h"
 #include "ctd/manager.h"
 #include "ctd/ports.h"
 
-static void restore_all(struct manager *m)
+/* Whether one of its ports passes nothing because its elements are gone. */
+static bool is_closed(struct container *c)
+{
+	for (unsigned i = 0; i < c->config.n_nets; i++) {
+		char name[IFNAMSIZ];
+		struct net_counters counters;
+
+		if (c->config.nets[i].mode == CONFIG_NET_NONE)
+			continue;
+		ports_host_name(c, c->run.slot, i, name);
+		if (net_port_counters(c->manager->net, name, &counters, NULL) == -ENOENT)
+			return true;
+	}
+
+	return false;
+}
+
+/* Those that are closed, or (all) every one. */
+static void restore(struct manager *m, bool all)
 {
 	struct container *c, *next;
-	unsigned n = 0;
+	struct ct_error error;
 
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
-		struct ct_error err = { 0 };
-
-		if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_FROZEN)
-			continue; /* the job that is about it comes to the network by itself */
-		if (ports_restore(c, &err) < 0)
-			log_error("container %s stays without a network: %s", c->row.name, err.text);
-		else
-			n++;
+		error = (struct ct_error){ 0 };
+		if (!container_has_init(c) || c->run.pid <= 0 || c->run.slot == 0)
+			continue;
+		if (!all && !is_closed(c))
+			continue;
+		if (ports_restore(c, &error) < 0)
+			log_error("the network of \"%s\" stays closed (ctctl fsck --repair): %s", c->row.name,
+			        error.text);
 	}
-	log_notice("filter tables made again; %u containers reconnected", n);
 }
 
-static int on_change(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static int on_change(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct manager *m = userdata;
-	struct ct_error err = { 0 };
+	struct ct_error error = { 0 };
 	int r;
 
-	r = net_watch_read(m->net, &err);
-	if (r == 0)
-		return 0;
-	if (r > 0) {
-		log_warning("somebody has deleted the filter tables of containers (nft flush ruleset?)");
-		r = network_host_apply(m, &err);
-	}
+	r = net_watch_read(m->net, &error);
 	if (r < 0)
-		log_error("containers are not protected from each other: %s", err.text);
-	else
-		restore_all(m);
+		log_warning("cannot watch the packet filters: %s", error.text);
+	if (r <= 0)
+		return 0;
+
+	log_warning(
+	        "the packet filters of all containers were deleted by somebody else (nft flush ruleset?); they are made anew");
+	if (network_host_apply(m, &error) < 0) {
+		log_error("the packet filters cannot be made anew: %s", error.text);
+		return 0;
+	}
+	restore(m, true);
 	return 0;
 }
 
 int network_watch(struct manager *m, struct ct_error *err)
 {
-	int fd, r;
+	int fd = net_watch_fd(m->net, err), r;
 
-	fd = net_watch_fd(m->net, err);
 	if (fd < 0)
 		return fd;
-
-	r = sd_event_add_io(m->event, &m->net_watch, fd, EPOLLIN, on_change, m);
+	r = sd_event_add_io(m->event, &m->filter_watch, fd, EPOLLIN, on_change, m);
+	if (r >= 0) /* before anything that could start or change a container */
+		r = sd_event_source_set_priority(m->filter_watch, SD_EVENT_PRIORITY_IMPORTANT);
 	if (r < 0)
-		return ct_error_set(err, r, "network", "cannot watch the filter tables: %s", strerror(-r));
+		return ct_error_set(err, r, "network", "cannot watch the packet filters: %s", strerror(-r));
 
+	restore(m, false);
 	return 0;
+}
+
+void network_watch_free(struct manager *m)
+{
+	m->filter_watch = sd_event_source_disable_unref(m->filter_watch);
 }

@@ -88,6 +88,7 @@ void segments_free(struct manager *m);
 
 /* From now on, tables that somebody deletes are made again. */
 int network_watch(struct manager *m, struct ct_error *err);
+void network_watch_free(struct manager *m);
 
 /* ---- network-hosts.c: RUNTIME/hosts ---- */
 

@@ -51,3 +51,13 @@ reaches_outside()
 	ctctl exec r1 -- ip addr del 203.0.113.99/32 dev eth0
 	ctctl fsck
 }
+
+@test "so they do when no ctd runs to notice it" {
+	ctd_kill
+	nft flush ruleset
+	ctd_start
+	[ "$(tables)" = 2 ]
+	reaches_outside n1
+	reaches_outside r1
+	ctctl fsck
+}
