@@ -354,6 +354,9 @@ static int check_net(const struct config_net *net, struct ct_error *err)
 	if (net->rates.out_guaranteed && !net->rates.out)
 		return ct_error_field(
 		        err, "guaranteed", "guaranteed is a part of rate_out, which is not given");
+	if (net->limits.connections && net->limits.new_connections > 1000)
+		return ct_error_field(err, "new_connections",
+		        "new_connections must be at most 1000 where connections are limited");
 	return check_addresses(net, err);
 }
 

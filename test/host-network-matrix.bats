@@ -155,6 +155,24 @@ refused()
 	ctctl show evil --json | jq .traffic.out_dropped
 }
 
+filters_are_back()
+{
+	nft list table netdev "ctd-$(ctd_tag)" 2>/dev/null | grep -q 203.0.113.7 && nft list table inet "ctd-$(ctd_tag)" 2>/dev/null | grep -q 'tcp . 8080'
+}
+
+@test "filters that somebody deletes are back at once, with everything in them" {
+	ctctl set routed1 --publish 8080:80
+	ctctl network cut nat2
+	nft flush ruleset
+	wait_for 5 filters_are_back
+	expect nat1 outside+ nat2- routed1+
+	expect nat2 outside- routed1-
+	expect outside routed1+
+	ctctl network restore nat2
+	ctctl set routed1 publish=
+	ctctl fsck
+}
+
 through_its_life()
 {
 	local before
