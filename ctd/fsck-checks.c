@@ -195,7 +195,10 @@ static int expect_all(struct net_check *n)
 	        r >= 0 && c->run.slot && i < (c->unreadable ? CONFIG_NETS_MAX : c->config.n_nets); i++) {
 		if (!c->unreadable && !config_net_is_there(&c->config.nets[i]))
 			continue;
-		ports_host_name(c, c->run.slot, i, host_name);
+		if (c->unreadable)
+			net_port_name(host_name, m->tag, c->run.slot, i);
+		else
+			ports_host_name(c, c->run.slot, i, host_name);
 		r = expect(n, host_name, c);
 	}
 	return r;
