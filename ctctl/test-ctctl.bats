@@ -23,7 +23,7 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 
 @test "help --list names the members of a family" {
 	run -0 ctctl help --list template
-	output_is $'list\nbuild\nshow\nremove\nrecipes'
+	output_is $'list\nbuild\nimport\nexport\nshow\nremove\nrecipes'
 	run -0 ctctl help --list job
 	output_is $'list\nshow\ncancel'
 	run -0 ctctl help --list start
