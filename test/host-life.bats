@@ -158,10 +158,10 @@ state_of()
 @test "reboot and poweroff from inside are honoured" {
 	ctctl create self --template tiny --start
 	pid=$(ctctl show self --json | jq .pid)
-	ctctl exec self -- reboot
+	ctctl exec self -- reboot || true # it may be ended by what it asked for
 	rebooted() { [ "$(ctctl show self --json | jq -r 'select(.state == "running") | .pid')" != "$pid" ] && [ "$(state_of self)" = running ]; }
 	wait_for 20 rebooted
-	ctctl exec self -- poweroff
+	ctctl exec self -- poweroff || true
 	off() { [ "$(state_of self)" = stopped ]; }
 	wait_for 20 off
 	ctctl destroy self
