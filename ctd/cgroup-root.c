@@ -202,33 +202,52 @@ int cgroup_root_open(
 	return 0;
 }
 
-static void tell_unit(sd_bus *bus, const char *unit, uint64_t bytes)
-{
-	sd_bus_message *m = NULL;
-	int r;
+/* Questions to systemd that are under way, on a connection of their own. */
+struct tell {
+	sd_bus *bus;
+	unsigned open;
+};
 
-	r = sd_bus_message_new_method_call(bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-	        "org.freedesktop.systemd1.Manager", "SetUnitProperties");
-	if (r >= 0)
-		r = sd_bus_message_append(m, "sba(sv)", unit, 1, 1, "MemoryMin", "t", bytes);
-	if (r >= 0)
-		r = sd_bus_message_set_expect_reply(m, 0);
-	if (r >= 0)
-		(void)sd_bus_send(bus, m, NULL); /* the value is in the cgroup already */
-	sd_bus_message_unref(m);
+/* Whatever it says: the value is in the cgroup already. systemd asks the bus who it was, so the connection
+ * stays until it has answered. */
+static int on_told(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct tell *tell = userdata;
+
+	if (--tell->open == 0) {
+		(void)sd_bus_detach_event(tell->bus); /* it is attached */
+		sd_bus_close_unref(tell->bus);
+		free(tell);
+	}
+	return 1;
 }
 
-void cgroup_root_tell_guarantee(const struct cgroup_root *root, uint64_t bytes)
+static void tell_unit(struct tell *tell, const char *unit, uint64_t bytes)
+{
+	if (sd_bus_call_method_async(tell->bus, NULL, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+	            "org.freedesktop.systemd1.Manager", "SetUnitProperties", on_told, tell, "sba(sv)", unit,
+	            1, 1, "MemoryMin", "t", bytes) >= 0)
+		tell->open++;
+}
+
+void cgroup_root_tell_guarantee(const struct cgroup_root *root, sd_event *event, uint64_t bytes)
 {
 	const char *unit = strrchr(root->path, '/');
-	sd_bus *bus = NULL;
+	struct tell *tell;
 
-	if (sd_booted() <= 0 || !unit || !str_has_suffix(root->path, ".scope") ||
-	        sd_bus_open_system(&bus) < 0)
+	if (sd_booted() <= 0 || !unit || !str_has_suffix(root->path, ".scope"))
 		return;
-	tell_unit(bus, unit + 1, bytes);
-	tell_unit(bus, "ctd.slice", bytes);
-	sd_bus_flush_close_unref(bus);
+	tell = calloc(1, sizeof(*tell));
+	if (!tell)
+		return;
+	if (sd_bus_open_system(&tell->bus) >= 0 && sd_bus_attach_event(tell->bus, event, 0) >= 0) {
+		tell_unit(tell, unit + 1, bytes);
+		tell_unit(tell, "ctd.slice", bytes);
+	}
+	if (tell->open == 0) {
+		sd_bus_close_unref(tell->bus);
+		free(tell);
+	}
 }
 
 void cgroup_root_done(struct cgroup_root *root)

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 #include <sys/types.h>
+#include <systemd/sd-event.h>
 
 #include "base/error.h"
 
@@ -21,5 +22,5 @@ int cgroup_root_open(
         const char *mount, const char *tag, pid_t keeper_pid, struct cgroup_root *ret, struct ct_error *err);
 /* Where systemd is PID 1, tells it the memory.min of the scope and the slice above, which it would take back
  * at its next reload otherwise. Does not wait. */
-void cgroup_root_tell_guarantee(const struct cgroup_root *root, uint64_t bytes);
+void cgroup_root_tell_guarantee(const struct cgroup_root *root, sd_event *event, uint64_t bytes);
 void cgroup_root_done(struct cgroup_root *root);

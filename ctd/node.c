@@ -329,7 +329,7 @@ void node_guarantees_apply(struct manager *m)
 	if (sum == m->guarantees || !limits_has_controller(m->cgroup.controllers, "memory"))
 		return;
 	m->guarantees = sum;
-	cgroup_root_tell_guarantee(&m->cgroup, sum);
+	cgroup_root_tell_guarantee(&m->cgroup, m->event, sum);
 	fd = fd_dup_cloexec(m->cgroup.fd);
 	/* The root has no memory.min: there the way up ends. */
 	while (fd >= 0 && faccessat(fd, "memory.min", F_OK, 0) == 0) {

@@ -28,8 +28,10 @@ teardown()
 		[ "$(cat "$cg/../../memory.min")" = $((16 << 20)) ]
 	}
 	check
+	known() { [ "$(systemctl show -P MemoryMin ctd.slice)" = $((16 << 20)) ]; }
+	wait_for 30 known
 	systemctl daemon-reload
-	sleep 2
+	sleep 3
 	check
 	systemctl restart ctd
 	wait_for 30 ctctl version
