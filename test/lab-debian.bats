@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: script deadline=600
+# lab: script deadline=900
 # A server that a customer can SSH into: a real distribution with systemd, imported from an archive, used as its owner would.
 load lib
 
@@ -13,7 +13,7 @@ setup_file()
 	ctctl template import --name debian /lab/debian.tar
 	ctctl create d1 --template debian --start --ssh-key "$KEY.pub"
 	ctctl create d2 --template debian --hostname second --ssh-key "$KEY.pub"
-	wait_for 120 booted d1
+	is_up d1
 	# runs at the next full minute, and is looked at later
 	inside d1 sh -c 'echo "* * * * * root date >>/root/by-cron" >/etc/cron.d/test'
 }
@@ -32,6 +32,11 @@ inside() # NAME COMMAND...
 booted() # NAME
 {
 	[ "$(inside "$1" systemctl is-system-running)" = running ]
+}
+
+is_up() # NAME: within two minutes, or what is wrong with it
+{
+	wait_for 120 booted "$1" || { inside "$1" systemctl --failed --no-pager && inside "$1" systemctl list-jobs --no-pager && return 1; }
 }
 
 address() # NAME
@@ -154,7 +159,7 @@ grew() # FILE SIZE
 
 @test "two containers have host keys and a machine id of their own, that stay" {
 	ctctl start d2
-	wait_for 120 booted d2
+	is_up d2
 	[ "$(inside d2 hostname)" = second ]
 	key1=$(inside d1 cat /etc/ssh/ssh_host_ed25519_key.pub) key2=$(inside d2 cat /etc/ssh/ssh_host_ed25519_key.pub)
 	id1=$(inside d1 cat /etc/machine-id) id2=$(inside d2 cat /etc/machine-id)
@@ -163,7 +168,7 @@ grew() # FILE SIZE
 	hash=$(inside d2 sed -n 's/^root:\([^:]*\):.*/\1/p' /etc/shadow)
 	[ "$(perl -e 'print crypt("correct horse", $ARGV[0])' "$hash")" = "$hash" ]
 	ctctl restart d2
-	wait_for 120 booted d2
+	is_up d2
 	[ "$(inside d2 cat /etc/ssh/ssh_host_ed25519_key.pub)" = "$key2" ]
 	[ "$(inside d2 cat /etc/machine-id)" = "$id2" ]
 }
@@ -181,7 +186,7 @@ grew() # FILE SIZE
 	pid=$(ctctl show d1 --json | jq .pid)
 	inside d1 systemctl reboot || true
 	wait_for 60 rebooted d1 "$pid"
-	wait_for 120 booted d1
+	is_up d1
 	[ "$(login d1 echo again)" = again ]
 }
 

@@ -23,7 +23,9 @@ state_is() # NAME STATE
 	ctctl set plain hostname=changed
 	ctctl destroy gone
 	# one that will be in the middle of things
-	(while ctctl create half --template tiny --start && ctctl destroy half --force; do :; done) </dev/null >/dev/null 2>&1 3>&- 4>&- &
+	# shellcheck disable=SC2016 # for that shell
+	setsid timeout 60 bash -c 'while "$0" create half --template tiny --start && "$0" destroy half --force; do :; done' "$(ctd_program ctctl)" \
+		</dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- &
 	disown
 	ctctl template import --name cut --detach /lab/debian.tar
 	sleep 1
