@@ -56,6 +56,11 @@ int pool_claim_slot(struct pool *pool, uint32_t slot)
 	return 0;
 }
 
+bool pool_has_slot(const struct pool *pool, uint32_t slot)
+{
+	return slot >= 1 && slot <= CONF_NUMBERS_MAX && slot_is_used(pool, slot);
+}
+
 void pool_release_slot(struct pool *pool, uint32_t slot)
 {
 	if (slot < 1 || slot > CONF_NUMBERS_MAX)

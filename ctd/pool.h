@@ -42,6 +42,7 @@ int pool_init(struct pool *pool, struct manager *m, struct ct_error *err);
 void pool_done(struct pool *pool);
 /* Marks a slot that a running container holds (at recovery). -EEXIST. */
 int pool_claim_slot(struct pool *pool, uint32_t slot);
+bool pool_has_slot(const struct pool *pool, uint32_t slot); /* somebody holds it */
 void pool_release_slot(struct pool *pool, uint32_t slot);
 /* A shell, from the pool or made on the spot. with_link: the veth is wanted. */
 int pool_take(struct pool *pool, bool with_link, struct pool_item *ret, struct ct_error *err);

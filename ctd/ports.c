@@ -657,8 +657,46 @@ static void drop_forward(const struct net_publish *publish, void *userdata)
 	(void)net_publish_remove(m->net, publish, 1, NULL); /* fsck tells of what is left */
 }
 
+/* Ports of a run whose end the last ctd did not see to the end: closed, and forgotten with their links. */
+struct leftovers {
+	const struct manager *manager;
+	char names[256][IFNAMSIZ];
+	size_t n;
+};
+
+static int find_leftover(const struct net_object *object, void *userdata)
+{
+	struct leftovers *l = userdata;
+	const char *name = object->host_name + 1 + NET_TAG_LEN;
+	unsigned long slot = strlen(object->host_name) > 1 + NET_TAG_LEN ? strtoul(name, NULL, 36) : 0;
+
+	if (slot == 0 || pool_has_slot(&l->manager->pool, (uint32_t)slot) || l->n == ARRAY_SIZE(l->names))
+		return 0;
+	if (l->n == 0 || !str_eq(l->names[l->n - 1], object->host_name))
+		memcpy(l->names[l->n++], object->host_name, IFNAMSIZ);
+	return 0;
+}
+
+static int release_leftovers(struct manager *m, struct ct_error *err)
+{
+	struct leftovers l = { .manager = m };
+	int r = net_dump(m->net, find_leftover, &l, err);
+
+	for (size_t i = 0; r >= 0 && i < l.n; i++) {
+		struct net_port_spec spec = { .mode = NET_MODE_NAT };
+
+		memcpy(spec.host_name, l.names[i], IFNAMSIZ);
+		(void)net_port_release(m->net, &spec, false, NULL); /* fsck tells of what is left */
+	}
+	return r < 0 ? r : 0;
+}
+
 int ports_recover(struct manager *m, struct ct_error *err)
 {
+	int r = release_leftovers(m, err);
+
+	if (r < 0)
+		return r;
 	segments_sweep_later(m);
 	network_hosts_later(m);
 	return ports_check_publish(m, drop_forward, NULL, m, err);

@@ -180,15 +180,15 @@ static int make(struct manager *m, struct call *call, struct network *ret, struc
 	r = config_check_name("name", copy, err);
 	if (r < 0)
 		return r;
+	if (network_by_name(m, copy))
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EEXIST,
+		        "there is a network \"%s\" already: choose another name", copy);
 	(void)json_object_del(config, "name"); /* it is there */
 	r = network_read(config, copy, ret, err);
 	for (unsigned i = 0; r >= 0 && i < ret->n_ranges; i++)
 		r = check_overlap(m, ret, &ret->ranges[i], err);
 	if (r < 0)
 		return r;
-	if (network_by_name(m, copy))
-		return ct_error_kind_set(err, CT_ERROR_STATE, -EEXIST,
-		        "there is a network \"%s\" already: choose another name", copy);
 	ret->created_usec = now_realtime_usec();
 	ret->config = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS);
 	return ret->config ? 0 : ct_error_set(err, -ENOMEM, "network", "out of memory");
