@@ -311,7 +311,8 @@ static int load_one(const struct address_row *row, void *userdata)
 		return -ENOMEM;
 	c->leases = grown;
 	grown[c->n_leases] = (struct lease){ .address = a };
-	(void)snprintf(grown[c->n_leases].device, sizeof(grown[c->n_leases].device), "%s", row->device); /* as long at most */
+	(void)snprintf(grown[c->n_leases].device, sizeof(grown[c->n_leases].device), "%s",
+	        row->device); /* as long at most */
 	c->n_leases++;
 	return 0;
 }

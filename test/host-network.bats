@@ -274,7 +274,7 @@ net()
 	ctctl set s1 --rate-out 10M
 	[ "$(address s1 .)" = "$kept" ]
 	for i in 1 2 3 4 5 6; do ctctl destroy "s$i" --force; done
-	restarted=yes # the daemon keeps the mount of the last disk that it looked at
+	restarted=yes
 	ctctl network remove small
 }
 
