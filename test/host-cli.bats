@@ -96,3 +96,12 @@ teardown_file()
 	[ "$(ctctl list --json | jq '.containers | length')" -eq 300 ]
 	ctctl list -q | xargs -n 100 "$(ctd_program ctctl)" destroy
 }
+
+@test "networks: made, listed, shown, removed" {
+	ctctl network create lan --mode nat --range 10.66.0.0/24
+	ctctl network list | grep -q '^lan'
+	[ "$(ctctl network show lan --json | jq -r .name)" = lan ]
+	ctctl network remove lan
+	run ctctl network show lan
+	[ "$status" -eq 3 ]
+}
