@@ -304,10 +304,11 @@ lib_count_alike()
 }
 
 # Descriptors and mounts of a process. Numbers of sockets and inodes differ from run to run and say nothing. A descriptor that
-# SQLite keeps for its files comes and goes with it, as do those of a running container's control files, opened when first asked for.
+# SQLite keeps for its files comes and goes with it, as do those of a running container's control files, opened when first asked for,
+# and the namespace in which the next overlay will be mounted, which is made ahead.
 lib_show_process() # LABEL PID
 {
-	find "/proc/$2/fd" -mindepth 1 -printf '%l\n' 2>/dev/null | sed 's/:\[[0-9]*\]$//; s/[0-9]\{3,\}/N/g' | grep -v -e 'ctd\.db' -e '/ctd-[a-z0-9]*/c-' | sort | uniq -c | sed "s/^ */$1 fd /"
+	find "/proc/$2/fd" -mindepth 1 -printf '%l\n' 2>/dev/null | sed 's/:\[[0-9]*\]$//; s/[0-9]\{3,\}/N/g' | grep -v -e 'ctd\.db' -e '/ctd-[a-z0-9]*/c-' -e '^mnt$' | sort | uniq -c | sed "s/^ */$1 fd /"
 	awk -v l="$1" '{ $1 = $2 = $3 = ""; print l " mount " $0 }' "/proc/$2/mountinfo" | sed 's/ \(master\|shared\|propagate_from\):[0-9]*//g' | sort
 }
 
