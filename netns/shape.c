@@ -27,8 +27,8 @@
 #include "netns/sets.h"
 #include "netns/spec.h"
 
-#define PORT_HANDLE   TC_H_MAKE(1 << 16, 0)
-#define UPLINK_HANDLE TC_H_MAKE(0xc7d0 << 16, 0)
+#define PORT_HANDLE   TC_H_MAKE(1u << 16, 0)
+#define UPLINK_HANDLE TC_H_MAKE(0xc7d0u << 16, 0)
 #define UPLINK_ALL    (UPLINK_HANDLE | 1)
 #define FIRST_MINOR   0x10
 #define LAST_MINOR    0xfffe
