@@ -200,7 +200,8 @@ net()
 	restarted=yes
 	silent a 198.51.100.1
 	ctctl network restore a
-	pings a 198.51.100.1
+	# the first packet may be the one that asks for the neighbour's address anew
+	wait_for 5 pings a 198.51.100.1
 	ping -c 1 -W 2 "$target" >/dev/null
 	serve a
 }
