@@ -101,7 +101,7 @@ d1" ]
 }
 
 @test "apt installs from a signed archive beyond the host" {
-	outside busybox httpd -p 198.51.100.1:8080 -h /lab/archive
+	outside busybox httpd -p 198.51.100.1:8080 -h /lab/archive </dev/null >/dev/null 2>&1 3>&- 4>&-
 	inside d1 sh -c 'rm -f /etc/apt/sources.list.d/*; echo "deb [signed-by=/etc/apt/keyrings/lab.gpg] http://198.51.100.1:8080 lab main" >/etc/apt/sources.list; mkdir -p /etc/apt/keyrings'
 	ctctl exec d1 -- sh -c 'cat >/etc/apt/keyrings/lab.gpg' </lab/archive/key.gpg
 	inside d1 apt-get -q update
