@@ -87,7 +87,8 @@ expect() # FROM RESULT...
 
 # The segment is within reach by its router, which is a part of the outside.
 @test "nat: the outside and routed neighbours, nobody else" {
-	expect nat1 outside+ nat2- routed1+ lan1- seg1+
+	# the uplink's own IPv6 address needs a moment when it is new
+	wait_for 15 expect nat1 outside+ nat2- routed1+ lan1- seg1+
 }
 
 @test "routed: the outside, each other, no private addresses" {
