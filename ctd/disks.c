@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* From a container's record to a disk specification. */
+/* From a container's record to a disk specification; and disks whose record is gone.
+ *
+ * Of the two, create syncs the disk before the record and destroy the record before the disk. So whatever is
+ * lost with the power, there is no record without its disk; the disk without its record is found here. It is
+ * removed only on evidence: the mark that a new disk has until its record is safe, or the job of a destroy,
+ * which is written before the record goes and thus is on the disk when the record is not. A database that was
+ * brought back from a backup knows nothing of either, and costs no disk.
+ */
 #include "ctd/disks.h"
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "ctd/manager.h"
 
 #define PROJECT_FIRST 1048576 /* above what people give to their own projects */
@@ -37,4 +45,34 @@ int disks_lease(struct container *c, struct ct_error *err)
 	memcpy(digits, c->row.ctid, 7);
 	place = PROJECT_FIRST + (uint32_t)strtoul(digits, NULL, 16);
 	return store_project_lease(c->manager->store, c->row.ctid, place, &id, err);
+}
+
+static bool is_left_over(struct manager *m, const char *ctid)
+{
+	return disk_is_new(m->disks, ctid) || store_job_has(m->store, "destroy", ctid) > 0;
+}
+
+static int recover_one(const char *name, void *userdata)
+{
+	struct manager *m = userdata;
+	const struct container *c = container_by_ctid(m, name);
+	/* Neither driver has more to release than what the discarded record has released. */
+	struct disk_spec spec = { .ctid = name, .driver = m->conf.storage };
+	struct ct_error error = { 0 };
+
+	if (c && c->row.complete) {
+		(void)disk_settle(m->disks, name); /* the next start tries again */
+	} else if (!c && is_left_over(m, name)) {
+		if (disk_discard(m->disks, &spec, &error) < 0)
+			log_warning(
+			        "the disk %s, which no container has any more, stays: %s", name, error.text);
+		else
+			log_notice("the disk %s had been left without a container; it is removed", name);
+	}
+	return 0;
+}
+
+int disks_recover(struct manager *m, struct ct_error *err)
+{
+	return disk_store_each(m->disks, "containers", recover_one, m, err);
 }

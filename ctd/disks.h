@@ -6,9 +6,13 @@
 #include "quota/disk.h"
 
 struct container;
+struct manager;
 
 /* A project id for the container's files, where the file system of the store has project quota; within the
  * caller's transaction. */
 int disks_lease(struct container *c, struct ct_error *err);
+/* At the start of ctd: removes the disks that a power cut or a kill has left without their record, which are
+ * those that are new, and those whose destroy is recorded. Others without a record are for fsck to show. */
+int disks_recover(struct manager *m, struct ct_error *err);
 /* From the record; strings are borrowed from it. */
 void container_disk_spec(const struct container *c, struct disk_spec *ret);

@@ -11,7 +11,8 @@
  * is of another boot                   it stopped with the host
  *
  * Inits that the keeper has and the database does not (a destroy that had gone far) are killed. After that
- * open jobs are replayed. The same is done, without the loading, when the keeper dies under a running ctd.
+ * open jobs are replayed, and disks that were left without their record are removed (disks.c). The same is
+ * done, without the loading, when the keeper dies under a running ctd.
  */
 #include "ctd/recover.h"
 
@@ -26,6 +27,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "ctd/disks.h"
 #include "ctd/exec.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
@@ -405,7 +407,7 @@ int recover(struct manager *m, struct ct_error *err)
 		return r;
 	forget_incomplete(m);
 	renew_keeper(m);
-	return 0;
+	return disks_recover(m, err);
 }
 
 static int on_respawn(sd_event_source *source, uint64_t usec, void *userdata)

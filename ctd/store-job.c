@@ -79,6 +79,16 @@ int store_job_finish(struct store *store, int64_t id, const char *result_json, c
 	return job_changed(query_run(&q, err), id, err);
 }
 
+int store_job_has(struct store *store, const char *verb, const char *ctid)
+{
+	_cleanup_query_ struct query q =
+	        query_start(store, "SELECT 1 FROM job WHERE ctid = ? AND verb = ? AND error IS NULL LIMIT 1");
+	query_bind_text(&q, ctid);
+	query_bind_text(&q, verb);
+
+	return query_next(&q, NULL);
+}
+
 /* The row with strings borrowed from the query. */
 static int job_read(struct query *q, struct job_row *row, struct ct_error *err)
 {

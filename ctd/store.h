@@ -163,6 +163,8 @@ int store_job_insert(struct store *store, struct job_row *row, struct ct_error *
 int store_job_step(struct store *store, int64_t id, const char *step, struct ct_error *err);
 int store_job_finish(struct store *store, int64_t id, const char *result_json, const char *error_json,
         struct ct_error *err);
+/* 1: a job of this verb for this container is open or was done; 0: none that is still remembered. */
+int store_job_has(struct store *store, const char *verb, const char *ctid);
 int store_job_get(struct store *store, int64_t id, struct job_row *ret, struct ct_error *err);
 int store_job_each(struct store *store, bool open_only, uint32_t limit,
         int (*each)(const struct job_row *row, void *userdata), void *userdata,

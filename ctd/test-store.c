@@ -470,6 +470,14 @@ static void test_jobs(void **state)
 	expect_jobs(f->store, false, 2, "c b ");
 	expect_jobs(f->store, true, 10, "a c ");
 
+	assert_int_equal(store_job_has(f->store, "start", ctid_of(1)), 1);
+	assert_int_equal(store_job_has(f->store, "destroy", ctid_of(1)), 0);
+	assert_int_equal(store_job_has(f->store, "start", ctid_of(2)), 0);
+
+	assert_int_equal(store_job_finish(f->store, ids[1], "{\"ok\":1}", "{}", &err), 0);
+	assert_int_equal(store_job_has(f->store, "start", ctid_of(1)), 0); /* it failed */
+	assert_int_equal(store_job_finish(f->store, ids[1], "{\"ok\":1}", NULL, &err), 0);
+
 	struct job_row seen = { 0 };
 	assert_int_equal(store_job_get(f->store, 999, &seen, &err), -ENOENT);
 	assert_int_equal(store_job_get(f->store, ids[1], &seen, &err), 0);

@@ -4,7 +4,8 @@
  * The record comes first, marked incomplete, with all its leases in one transaction: two creates of one name
  * or address meet in the database's constraints, and one gets the sentence. Then the disk; then, with
  * "start", the start; at last the mark goes, synced to the disk. A death in between leaves an incomplete
- * record, which recovery forgets; a failure in any step forgets it at once.
+ * record, which recovery forgets; a failure in any step forgets it at once. If the power goes, the record may
+ * be lost and the disk not: see disks.c, which is also why forgetting begins with the record.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -187,13 +188,12 @@ static int record(struct manager *m, struct container_row *row, struct container
 int verb_forget(struct container *c, struct ct_error *err)
 {
 	struct manager *m = c->manager;
+	struct ct_error error = { 0 };
 	struct disk_spec spec;
 	int r;
 
-	container_disk_spec(c, &spec);
-	r = disk_discard(m->disks, &spec, err);
-	if (r >= 0)
-		r = store_begin(m->store, true, err);
+	container_disk_spec(c, &spec); /* before its lease of a project goes */
+	r = store_begin(m->store, true, err);
 	if (r < 0)
 		return r;
 	r = store_container_delete(m->store, c->row.ctid, err);
@@ -205,6 +205,9 @@ int verb_forget(struct container *c, struct ct_error *err)
 	if (r < 0)
 		return r;
 
+	if (disk_discard(m->disks, &spec, &error) < 0)
+		log_warning("the disk of \"%s\" stays until ctd starts again, or ctctl fsck --repair: %s",
+		        c->row.name, error.text);
 	container_unlink(c);
 	sweeper_kick(m->sweeper);
 	return 0;
@@ -249,6 +252,7 @@ static int complete(struct job *job)
 	if (r < 0)
 		return r;
 	c->row.complete = true;
+	(void)disk_settle(job->manager->disks, row.ctid); /* else at ctd's next start */
 	manager_event(job->manager, c, "container.created", NULL);
 	return 0;
 }

@@ -2,7 +2,7 @@
 /* destroy, rename, set: verbs that change a container's record.
  *
  * destroy is the one verb that must always come to its end: the container is stopped if force says so, its
- * disk is renamed into the trash (whatever its size), its record and leases go in one synced transaction, and
+ * record and leases go in one synced transaction, its disk is renamed into the trash (whatever its size), and
  * a worker empties the trash. Interrupted anywhere, it is finished at the next start.
  */
 #include <errno.h>

@@ -4,6 +4,11 @@
  * A disk is there exactly when containers/CTID is. It is made as tmp/disk-CTID, so a crash leaves nothing
  * that counts and the next attempt removes what is left of the last. The rename is synced: what create
  * acknowledged survives a power loss.
+ *
+ * The record of the one whose disk it is may be synced later than that, and so be lost with the power while
+ * the disk is not. A disk therefore carries the mark "new" from before it is in place until disk_settle, when
+ * its record is known to be safe: who finds one with the mark and no record may remove it, and one without
+ * the mark never (the records may be an old backup).
  */
 #include "quota/disk.h"
 
@@ -20,6 +25,7 @@
 #include "quota/rebase.h"
 #include "quota/store.h"
 
+#define NEW_NAME   "new"   /* in a container's directory: its record may not be on the disk yet */
 #define MOVED_NAME "moved" /* in a container's directory: its layers' marks are being written again */
 
 static const char *const driver_names[] = {
@@ -73,6 +79,14 @@ static int check_spec(const struct disk_spec *spec, bool with_template, struct c
 	return with_template ? disk_check_digest(spec->template_digest, err) : 0;
 }
 
+/* Before the driver gives the directory a project: the mark is not charged to the tenant. */
+static int mark_new(int dirfd)
+{
+	_cleanup_close_ int fd = openat(dirfd, NEW_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : 0;
+}
+
 static int create_in(
         struct disk_store *store, const struct disk_spec *spec, const char *tmp_name, struct ct_error *err)
 {
@@ -87,6 +101,11 @@ static int create_in(
 	if (dirfd < 0)
 		return ct_error_set(err, dirfd, "disk", "cannot open a directory in the store \"%s\": %s",
 		        store->path, strerror(-dirfd));
+
+	r = mark_new(dirfd);
+	if (r < 0)
+		return ct_error_set(
+		        err, r, "disk", "cannot write to the store \"%s\": %s", store->path, strerror(-r));
 
 	r = ops_of(spec->driver)->create(store, spec, dirfd, err);
 	if (r < 0)
@@ -138,6 +157,29 @@ int disk_create(struct disk_store *store, const struct disk_spec *spec, struct c
 	}
 
 	return 0;
+}
+
+static int open_new(struct disk_store *store, const char *ctid)
+{
+	int r = disk_check_ctid(ctid, NULL);
+
+	return r < 0 ? r : open_beneath(store->containers_fd, ctid, O_RDONLY | O_DIRECTORY, 0);
+}
+
+bool disk_is_new(struct disk_store *store, const char *ctid)
+{
+	_cleanup_close_ int dirfd = open_new(store, ctid);
+
+	return dirfd >= 0 && faccessat(dirfd, NEW_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int disk_settle(struct disk_store *store, const char *ctid)
+{
+	_cleanup_close_ int dirfd = open_new(store, ctid);
+
+	if (dirfd < 0)
+		return dirfd;
+	return unlinkat(dirfd, NEW_NAME, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 /* Writes the marks of the upper layer again, as described in rebase.c. Killed in between, the root would be

@@ -45,8 +45,13 @@ struct disk_spec {
 
 /* Makes the upper layer (dir: directory, project id, quota; image: sparse file, then mkfs: long). -EOPNOTSUPP
  * with the reason and remedy if a limit is asked that the file system cannot enforce; -EBUSY if the project
- * id is still charged with what another container left in the trash. Synced. On failure nothing is left. */
+ * id is still charged with what another container left in the trash. Synced. On failure nothing is left. The
+ * disk is new until disk_settle. */
 int disk_create(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
+/* Its record is on the disk as well: from now on it is not new. Repeatable; a power loss may make it new
+ * again, which means nothing as long as there is a record. -ENOENT: there is no such disk. */
+int disk_settle(struct disk_store *store, const char *ctid);
+bool disk_is_new(struct disk_store *store, const char *ctid);
 
 /* A detached mount of the container's root: overlay of idmapped layers, nodev, options index=on,nfs_export=on
  * where the file system can. idmap_userns_fd: see ct_idmap_userns_new. image: attaches the loop device

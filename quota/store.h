@@ -35,7 +35,7 @@ int disk_make_layers(struct disk_store *store, int dirfd, const char *template_d
 /* Renames dirfd/name into trash/ under a name of its own. -ENOENT is passed on without a sentence. */
 int disk_trash(struct disk_store *store, int dirfd, const char *name, struct ct_error *err);
 
-/* The two drivers. create works in dirfd, an empty directory that is removed by the caller on failure. */
+/* The two drivers. create works in dirfd, a directory of its own that is removed by the caller on failure. */
 struct disk_driver_ops {
 	int (*create)(
 	        struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err);

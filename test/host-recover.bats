@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Nothing is lost when ctd or its keeper dies.
 load lib
+load kill
 
 setup_file()
 {
@@ -113,6 +114,67 @@ stopped()
 	[ "$(ctctl events --json | jq -rs '[.[] | .events? // [.] | .[] | select(.type == "container.started") | .name] | .[-2:] | join(" ")')" = "first third" ]
 	ctctl destroy first third never --force
 	ctctl fsck
+}
+
+# What a power cut leaves: of the records what was last synced, of the disks perhaps more.
+disk_of() # CTID
+{
+	echo "$CTD_STATE/fs/containers/$1"
+}
+
+records_back() # FILE: the records as they were when "records_copy FILE" was called
+{
+	rm -f "$CTD_STATE/ctd.db-wal" "$CTD_STATE/ctd.db-shm"
+	cp "$1" "$CTD_STATE/ctd.db"
+}
+
+records_copy()
+{
+	sqlite3 "$CTD_STATE/ctd.db" "VACUUM INTO '$1'"
+}
+
+@test "a create whose disk was synced and whose record was lost with the power leaves nothing" {
+	records_copy "$CTD_DIR/before.db"
+	killed_at fsync 1 ctctl create lost --template tiny
+	ctid=$(ls "$CTD_STATE/fs/containers")
+	[ -d "$(disk_of "$ctid")/upper" ]
+	records_back "$CTD_DIR/before.db"
+	ctd_start
+	run ctctl show lost
+	[ "$status" -eq 3 ]
+	ctctl fsck
+	[ ! -e "$(disk_of "$ctid")" ]
+	rm "$CTD_DIR/before.db"
+}
+
+@test "a destroy whose record was synced and whose disk came back with the power leaves nothing" {
+	ctctl create back --template tiny
+	ctid=$(ctctl show back --json | jq -r .ctid)
+	[ ! -e "$(disk_of "$ctid")/new" ]
+	cp -a "$(disk_of "$ctid")" "$CTD_STATE/fs/back"
+	ctctl destroy back
+	ctd_kill
+	mv "$CTD_STATE/fs/back" "$(disk_of "$ctid")"
+	ctd_start
+	ctctl fsck
+	[ ! -e "$(disk_of "$ctid")" ]
+}
+
+@test "a disk that the records never knew, as with those of a backup, is shown and kept" {
+	records_copy "$CTD_DIR/before.db"
+	ctctl create newer --template tiny
+	ctid=$(ctctl show newer --json | jq -r .ctid)
+	ctd_kill
+	records_back "$CTD_DIR/before.db"
+	ctd_start
+	[ -d "$(disk_of "$ctid")/upper" ]
+	run ctctl fsck
+	[ "$status" -ne 0 ]
+	[[ "$output" == *"$ctid"*"belongs to no container"* ]]
+	ctctl fsck --repair
+	[ ! -e "$(disk_of "$ctid")" ]
+	ctctl fsck
+	rm "$CTD_DIR/before.db"
 }
 
 @test "a second ctd on the same state is refused" {
