@@ -4,11 +4,13 @@
 
 load test/fake.bash
 
-# Runs shell commands on a terminal of their own; what they print is in $output, without what script(1) echoes for its own end of input.
+# Runs shell commands on a terminal of their own; what they print is in $output, without what script(1) echoes for its own end of input (anywhere in it,
+# also after the last line: bats has cut the line ends off before, and has made $lines of all).
 on_terminal() {
-	run timeout 20 script -qec "$1" /dev/null </dev/null
+	run timeout 60 script -qec "$1" /dev/null </dev/null
 	output=${output//$'\r'/}
 	output=${output//^@/}
+	output=${output%$'\n'}
 }
 
 settings='stty rows 33 cols 101; before=$(stty -g)'
@@ -100,12 +102,12 @@ unchanged='[ "$before" = "$(stty -g)" ] && echo restored'
 
 @test "full pipes in both directions do not block each other" {
 	# It writes a megabyte to both outputs before it reads a byte, while a megabyte waits to be read.
-	head -c 1000000 /dev/zero | timeout 20 "$CTCTL" exec c sh -c 'head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2; wc -c >&2' >"$DIR/out" 2>"$DIR/err"
+	head -c 1000000 /dev/zero | timeout 60 "$CTCTL" exec c sh -c 'head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2; wc -c >&2' >"$DIR/out" 2>"$DIR/err"
 	[ "$(wc -c <"$DIR/out")" = 1000000 ]
 	[ "$(tail -c 8 "$DIR/err" | tr -d '\0\n')" = 1000000 ]
 	# Nobody reads standard output for a while; standard error must come through.
 	mkfifo "$DIR/stuck"
-	timeout 20 "$CTCTL" exec c sh -c 'head -c 1000000 /dev/zero & echo here >&2; wait' >"$DIR/stuck" 2>"$DIR/err2" 3>&- &
+	timeout 60 "$CTCTL" exec c sh -c 'head -c 1000000 /dev/zero & echo here >&2; wait' >"$DIR/stuck" 2>"$DIR/err2" 3>&- &
 	exec 9<"$DIR/stuck"
 	until_ok grep -q here "$DIR/err2"
 	[ "$(wc -c <&9)" = 1000000 ]
@@ -127,19 +129,20 @@ unchanged='[ "$before" = "$(stty -g)" ] && echo restored'
 }
 
 @test "a program that does not read does not keep us" {
-	run -0 timeout 20 bash -c 'yes | "$CTCTL" exec c head -n 1'
+	run -0 timeout 60 bash -c 'yes | "$CTCTL" exec c head -n 1'
 	output_is y
-	run -0 timeout 20 bash -c 'yes | "$CTCTL" exec c sh -c "exec <&-; sleep 0.2; echo closed"'
+	run -0 timeout 60 bash -c 'yes | "$CTCTL" exec c sh -c "exec <&-; sleep 0.2; echo closed"'
 	output_is closed
 }
 
 @test "a reader that leaves ends the program as a pipe would" {
-	run timeout 20 bash -c '"$CTCTL" exec c yes | head -n 1; echo "${PIPESTATUS[0]}"'
+	run timeout 60 bash -c '"$CTCTL" exec c yes | head -n 1; echo "${PIPESTATUS[0]}"'
 	output_is $'y\n141'
 }
 
 @test "what a program leaves behind does not keep us, and its output is whole" {
-	run -0 timeout 5 bash -c '"$CTCTL" exec c sh -c "sleep 8 & echo first; echo second"'
+	run -0 timeout 30 bash -c '"$CTCTL" exec c sh -c "sleep 60 & echo \$! >$0/left; echo first; echo second"' "$DIR"
+	kill "$(cat "$DIR/left")"
 	output_is $'first\nsecond'
 }
 
@@ -216,7 +219,7 @@ unchanged='[ "$before" = "$(stty -g)" ] && echo restored'
 }
 
 @test "the end of input on a terminal that we make up is an end of file" {
-	run -0 timeout 20 bash -c 'echo word | "$CTCTL" exec -t c sh -c "stty -echo; cat; echo end"'
+	run -0 timeout 60 bash -c 'echo word | "$CTCTL" exec -t c sh -c "stty -echo; cat; echo end"'
 	[[ $output == *word*end* ]]
 }
 
@@ -243,7 +246,7 @@ program_on() {
 	on_terminal "$settings;"' "$CTCTL" exec c sh -c "exit 3"; echo "status $?"; '"$unchanged"
 	output_is $'status 3\nrestored'
 	for signal in TERM HUP INT; do
-		on_terminal "$settings; (sleep 0.4; kill -$signal \$(cat \"$DIR/pid\")) & sh -c 'echo \$\$ >\"$DIR/pid\"; exec env --default-signal \"\$CTCTL\" exec c sleep 20'; echo \"status \$?\"; $unchanged"
+		on_terminal "$settings; tty=\$(tty); (until stty -aF \$tty | grep -q -- -icanon; do sleep 0.05; done; kill -$signal \$(cat \"$DIR/pid\")) & sh -c 'echo \$\$ >\"$DIR/pid\"; exec env --default-signal \"\$CTCTL\" exec c sleep 40'; echo \"status \$?\"; $unchanged"
 		[[ $output == *"status $((128 + $(kill -l $signal)))"*restored* ]]
 	done
 	# The attach socket is gone: the terminal was not touched, or put back.
@@ -256,7 +259,7 @@ program_on() {
 		on_terminal '"$CTCTL" exec -t c seq 3000 </dev/null | tr -d "\r" | cmp - <(seq 3000) && echo same'
 		output_is same
 		on_terminal '"$CTCTL" exec c seq 3000 >/dev/tty'
-		[ "${#lines[@]}" = 3000 ] || { echo "${#lines[@]} lines, status $status"; cat -A <<<"$output" | grep -vn "^[0-9]*^M\?\$" | head; return 1; }
+		[ "$output" = "$(seq 3000)" ] || { diff <(seq 3000) <(cat -A <<<"$output"); return 1; }
 	done
 }
 
@@ -271,8 +274,9 @@ program_on() {
 # --- console ---------------------------------------------------------------------------------------------------------
 
 @test "console shows the scrollback, takes what is typed, says how to leave" {
-	run -0 timeout 20 bash -c '(sleep 0.3; echo typed; sleep 0.3; kill -TERM $(cat "$0/pid")) | (sh -c "echo \$\$ >\"$0/pid\"; exec \"\$CTCTL\" console c" || true)' "$DIR"
-	[[ $output == 'Console of c. Ctrl-] q or Ctrl-a q leaves it.'*scrollback*typed* ]]
+	shows() { until grep -q "$1" "$DIR/out"; do sleep 0.05; done; }
+	(shows scrollback; echo typed; shows typed; kill -TERM "$(cat "$DIR/pid")") | sh -c 'echo $$ >"$0/pid"; exec "$CTCTL" console c' "$DIR" >"$DIR/out" 2>&1 || true
+	[[ $(cat "$DIR/out") == 'Console of c. Ctrl-] q or Ctrl-a q leaves it.'*scrollback*typed* ]]
 }
 
 @test "the detach keys leave, and only they" {

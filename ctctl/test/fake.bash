@@ -4,7 +4,7 @@
 bats_require_minimum_version 1.5.0
 
 setup_file() {
-	export BATS_TEST_TIMEOUT=30
+	export BATS_TEST_TIMEOUT=120
 	[ -x "$FAKE_CTD" ] && [ -x "$CTCTL" ]
 }
 
@@ -28,26 +28,18 @@ ctctl() {
 	"$CTCTL" "$@"
 }
 
-# Until a file or socket is there, at most five seconds.
+# Until a file or socket is there.
 wait_for() {
-	local i
-	for ((i = 0; i < 500; i++)); do
-		[ -e "$1" ] && return 0
-		sleep 0.01
-	done
-	echo "$1 did not appear" >&2
-	return 1
+	until_ok test -e "$1"
 }
 
-# Until the command succeeds, at most five seconds.
+# Until the command succeeds, at most thirty seconds.
 until_ok() {
-	local i
-	for ((i = 0; i < 500; i++)); do
-		"$@" && return 0
+	local end=$((SECONDS + 30))
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || { echo "never true: $*" >&2 && return 1; }
 		sleep 0.01
 	done
-	echo "never true: $*" >&2
-	return 1
 }
 
 # answer 'GET /v1/containers' 200 BODY [MODE]; a name that ends in .1, .2 ... is used once.
