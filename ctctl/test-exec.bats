@@ -189,14 +189,17 @@ unchanged='[ "$before" = "$(stty -g)" ] && echo restored'
 
 @test "a daemon that forgot the exec: the status is said to be unknown" {
 	answer 'POST /v1/containers/d/exec' 409 '{"error":{"code":"state","message":"x"}}'
-	ctctl exec c sh -c 'echo up; read -r x' >"$DIR/out" 2>"$DIR/err" < <(sleep 20) 3>&- &
+	mkfifo "$DIR/in"
+	exec 9<>"$DIR/in"
+	ctctl exec c sh -c 'echo up; read -r x' <"$DIR/in" >"$DIR/out" 2>"$DIR/err" 3>&- 9<&- &
 	local pid=$! status=0
 	until_ok grep -q up "$DIR/out"
 	kill -TERM "$FAKE_PID"
 	wait "$FAKE_PID"
-	"$FAKE_CTD" "$DIR" 3>&- &
+	"$FAKE_CTD" "$DIR" 3>&- 9<&- &
 	FAKE_PID=$!
 	wait $pid || status=$?
+	exec 9<&-
 	[ "$status" = 1 ]
 	[ "$(cat "$DIR/err")" = 'ctctl: the exit status is not known: no such exec' ]
 }
