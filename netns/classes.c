@@ -2,7 +2,11 @@
 /* Classes of traffic by prefix: a chain behind all decisions of the inet table (hook postrouting), which
  * looks the far end up in a map of prefixes and counts the packet under port and class. The counters are made
  * by the first packet, so a start costs nothing; there are no rules as long as there are no classes, so a
- * packet costs nothing either. */
+ * packet costs nothing either.
+ *
+ * The value that a prefix is mapped to is at the same time the packet's priority towards the container: the
+ * place in the port's own hierarchy, if it has one (shape.c). Out of it, a map from port and class to a place
+ * at the uplink says where; what is not in it keeps the place of its port. */
 #include "netns/classes.h"
 
 #include <errno.h>
@@ -16,10 +20,10 @@
 
 struct class_key {
 	char name[IFNAMSIZ];
-	uint32_t class; /* index + 1 */
+	uint32_t class; /* CLASS_HANDLE(index) */
 };
 
-enum { PREFIXES4, PREFIXES6, OUT, IN, SETS };
+enum { PREFIXES4, PREFIXES6, OUT, IN, RATES, SETS };
 static const struct nft_set sets[SETS] = {
 	[PREFIXES4] = { "classes4", 50, NFT_TYPE_IP4, 4, NFT_SET_INTERVAL | NFT_SET_MAP, NFT_TYPE_MARK, 4,
 	        0 },
@@ -29,6 +33,8 @@ static const struct nft_set sets[SETS] = {
 	        NFT_SET_EVAL, 0, 0, 1 << 18 },
 	[IN] = { "received-classes", 53, NFT_TYPE_IFNAME << 6 | NFT_TYPE_MARK, sizeof(struct class_key),
 	        NFT_SET_EVAL, 0, 0, 1 << 18 },
+	[RATES] = { "class-rates", 54, NFT_TYPE_IFNAME << 6 | NFT_TYPE_MARK, sizeof(struct class_key),
+	        NFT_SET_MAP, NFT_TYPE_MARK, 4, 0 },
 };
 
 static void add_rule(struct net_context *net, const struct nft_place *p, bool v4, bool out)
@@ -46,6 +52,9 @@ static void add_rule(struct net_context *net, const struct nft_place *p, bool v4
 		nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, out ? source + len : source, len, R(8));
 		nft_lookup_map(b, prefixes->name, prefixes->id, R(8), R(4));
 		nft_count(b, counters->name, counters->id, R(0));
+		if (out)
+			nft_lookup_map(b, sets[RATES].name, sets[RATES].id, R(0), R(8));
+		nft_meta_set(b, NFT_META_PRIORITY, out ? R(8) : R(4));
 	}
 }
 
@@ -63,15 +72,17 @@ static int prepare(struct net_context *net, bool any, struct ct_error *err)
 		nft_set_add(&p, &sets[i]);
 	nft_set_flush(&p, sets[PREFIXES4].name);
 	nft_set_flush(&p, sets[PREFIXES6].name);
+	/* out first: from one container to another, the priority is that of the way in */
 	for (unsigned i = 0; any && i < 4; i++)
-		add_rule(net, &p, i & 1, i & 2);
+		add_rule(net, &p, i & 1, i < 2);
 	nft_end(&net->batch);
 	return nl_transact(&net->nft, &net->batch, net->table, err);
 }
 
-static int add_prefixes(struct net_context *net, const struct ip_addr *prefixes, size_t n, uint32_t class,
+static int add_prefixes(struct net_context *net, const struct ip_addr *prefixes, size_t n, unsigned class,
         struct ct_error *err)
 {
+	const uint32_t value = CLASS_HANDLE(class);
 	struct nft_place p = inet_place(net);
 	int r;
 
@@ -89,7 +100,7 @@ static int add_prefixes(struct net_context *net, const struct ip_addr *prefixes,
 			}
 			if (e.n == 0)
 				e = nft_elements_begin(&p, NFT_MSG_NEWSETELEM, sets[set].name);
-			nft_element_interval_mapped(&p, &e, &prefixes[i], &class, sizeof(class));
+			nft_element_interval_mapped(&p, &e, &prefixes[i], &value, sizeof(value));
 		}
 		if (e.n > 0)
 			nft_elements_end(&p, &e);
@@ -98,7 +109,7 @@ static int add_prefixes(struct net_context *net, const struct ip_addr *prefixes,
 	r = nl_transact(&net->nft, &net->batch, NULL, err);
 	if (r == -EEXIST || r == -EBUSY || r == -ENOTEMPTY)
 		return ct_error_kind_set(
-		        err, CT_ERROR_USAGE, -EEXIST, "prefixes of classes %u and others overlap", class - 1);
+		        err, CT_ERROR_USAGE, -EEXIST, "prefixes of classes %u and others overlap", class);
 
 	return r;
 }
@@ -142,14 +153,26 @@ int net_classes_apply(
 		for (size_t k = 0; k < classes[i].n_prefixes; k += CHUNK) {
 			size_t left = classes[i].n_prefixes - k;
 
-			r = add_prefixes(net, classes[i].prefixes + k, left < CHUNK ? left : CHUNK,
-			        (uint32_t)i + 1, err);
+			r = add_prefixes(
+			        net, classes[i].prefixes + k, left < CHUNK ? left : CHUNK, (unsigned)i, err);
 			if (r < 0)
 				return r;
 		}
 	}
 
 	return 0;
+}
+
+int net_classes_reset(struct net_context *net, struct ct_error *err)
+{
+	struct nft_place p = inet_place(net);
+
+	nl_batch_reset(&net->batch);
+	nft_begin(&net->batch);
+	nft_set_flush(&p, sets[OUT].name);
+	nft_set_flush(&p, sets[IN].name);
+	nft_end(&net->batch);
+	return nl_transact(&net->nft, &net->batch, net->table, err);
 }
 
 /* 0 and zeros if there is no such element. */
@@ -177,7 +200,7 @@ static int get(struct net_context *net, const struct nft_set *set, const struct 
 
 static struct class_key key_of(const char *host_name, unsigned class)
 {
-	struct class_key key = { .class = class + 1 };
+	struct class_key key = { .class = CLASS_HANDLE(class) };
 
 	memcpy(key.name, host_name, strnlen(host_name, sizeof(key.name) - 1));
 	return key;
@@ -206,30 +229,58 @@ int net_class_counters(struct net_context *net, const char *host_name, unsigned 
 	return 0;
 }
 
+/* One element is taken out, or put in with what it is mapped to. */
+static int change(struct net_context *net, const struct nft_set *set, const char *host_name, unsigned class,
+        const uint32_t *value, struct ct_error *err)
+{
+	struct class_key key = key_of(host_name, class);
+	struct nft_place p = inet_place(net);
+	struct nft_elements e;
+
+	nl_batch_reset(&net->batch);
+	nft_begin(&net->batch);
+	e = nft_elements_begin(&p, value ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, set->name);
+	if (value)
+		nft_element_mapped(&p, &e, &key, sizeof(key), value, sizeof(*value));
+	else
+		nft_element(&p, &e, &key, sizeof(key));
+	nft_elements_end(&p, &e);
+	nft_end(&net->batch);
+	return nl_transact(&net->nft, &net->batch, host_name, err);
+}
+
+int classes_rate(struct net_context *net, const char *host_name, const uint32_t handles[NET_CLASSES_MAX],
+        struct ct_error *err)
+{
+	for (unsigned i = 0; i < NET_CLASSES_MAX; i++) {
+		struct class_key key = key_of(host_name, i);
+		struct counter unused;
+		int r;
+
+		r = get(net, &sets[RATES], &key, &unused, err);
+		if (r < 0)
+			return r;
+		if ((r > 0) == (handles[i] != 0))
+			continue; /* a port's handles are always the same */
+		r = change(net, &sets[RATES], host_name, i, handles[i] ? &handles[i] : NULL, err);
+		if (r < 0)
+			return r;
+	}
+
+	return 0;
+}
+
 int classes_release(struct net_context *net, const char *host_name, struct ct_error *err)
 {
-	struct nft_place p = inet_place(net);
-
 	for (unsigned i = 0; i < 2 * NET_CLASSES_MAX; i++) {
 		const struct nft_set *set = &sets[i & 1 ? OUT : IN];
 		struct class_key key = key_of(host_name, i / 2);
 		struct counter unused;
-		struct nft_elements e;
 		int r;
 
 		r = get(net, set, &key, &unused, err);
-		if (r < 0)
-			return r;
-		if (r == 0)
-			continue;
-
-		nl_batch_reset(&net->batch);
-		nft_begin(&net->batch);
-		e = nft_elements_begin(&p, NFT_MSG_DELSETELEM, set->name);
-		nft_element(&p, &e, &key, sizeof(key));
-		nft_elements_end(&p, &e);
-		nft_end(&net->batch);
-		r = nl_transact(&net->nft, &net->batch, host_name, err);
+		if (r > 0)
+			r = change(net, set, host_name, i / 2, NULL, err);
 		if (r < 0)
 			return r;
 	}

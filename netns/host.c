@@ -18,6 +18,7 @@
 #include "netns/port.h"
 #include "netns/publish.h"
 #include "netns/scan.h"
+#include "netns/shape.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,6 +182,7 @@ static void add_input(struct layout *l)
 static void add_forward_from(struct layout *l)
 {
 	static const uint8_t link_local[2] = { 169, 254 };
+	static const uint32_t rest = UPLINK_REST;
 
 	add_rule_state(l, "from-port", NFT_CT_STATE, STATE_INVALID, NF_DROP);
 	RULE(&l->p, "from-port")
@@ -203,6 +205,11 @@ static void add_forward_from(struct layout *l)
 	{
 		match_state(l, NFT_CT_STATE, STATE_BIT(IP_CT_NEW));
 		nft_verdict(l->b, NFT_JUMP, "new-from");
+	}
+	RULE(&l->p, "from-port")
+	{
+		nft_immediate(l->b, R(4), &rest, sizeof(rest));
+		nft_meta_set(l->b, NFT_META_PRIORITY, R(4));
 	}
 	RULE(&l->p, "from-port")
 	{ /* the uplink's classes are chosen by priority, without a filter */

@@ -204,7 +204,8 @@ static int read_link(const struct nlmsghdr *nlh, void *userdata)
 	if (attr[IFLA_OPERSTATE])
 		info->carrier = mnl_attr_get_u8(attr[IFLA_OPERSTATE]) == OPERSTATE_UP;
 	if (attr[IFLA_QDISC])
-		info->shaped = strcmp(mnl_attr_get_str(attr[IFLA_QDISC]), "tbf") == 0;
+		info->shaped = strcmp(mnl_attr_get_str(attr[IFLA_QDISC]), "tbf") == 0 ||
+		               strcmp(mnl_attr_get_str(attr[IFLA_QDISC]), "htb") == 0;
 	if (attr[IFLA_LINK])
 		info->peer_index = (int)mnl_attr_get_u32(attr[IFLA_LINK]);
 	return 0;

@@ -165,6 +165,8 @@ int net_bridge_add(struct net_context *net, const struct net_bridge_spec *spec, 
 /* No error if it is not there; -EBUSY while ports are on it. */
 int net_bridge_remove(struct net_context *net, uint32_t number, struct ct_error *err);
 
+#define NET_CLASSES_MAX 4
+
 /* Speed of a port, in bits per second, counted in Ethernet frames (without preamble and checksum); 0:
  * unlimited. */
 struct net_rates {
@@ -173,12 +175,18 @@ struct net_rates {
 	uint64_t out_guaranteed; /* of out, the part that no other container gets when the uplink is full; 0:
 	                            all of it */
 	uint32_t burst;          /* bytes at once; 0: 10 ms' worth */
+	/* What is in a class of traffic (net_classes_apply) that has a rate here has that one alone, beside
+	 * in and out. */
+	struct net_class_rates {
+		uint64_t in, out;
+	} classes[NET_CLASSES_MAX];
 };
 /* Again: changes the rates. -EEXIST: the uplink has a queueing discipline of the administrator's. The port
  * must have its link. */
 int net_port_shape(
         struct net_context *net, const char *host_name, const struct net_rates *rates, struct ct_error *err);
-/* What all containers together may send by the uplink; 0: no limit. */
+/* What all containers together may send by the uplink, those without a rate among them; 0: no limit. It holds
+ * while no more than that is guaranteed in all. Nothing is done as long as there is no uplink. */
 int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err);
 
 /* Ports of the host that lead to a container, which sees the client's own address. Containers on nat networks
@@ -210,11 +218,12 @@ struct net_class {
 	const struct ip_addr *prefixes;
 	size_t n_prefixes;
 };
-#define NET_CLASSES_MAX 4
 /* Replaces them all; n 0: none. The prefixes are changed in several steps when there are thousands: until it
  * returns, packets may be counted in no class. Counters go on. */
 int net_classes_apply(
         struct net_context *net, const struct net_class *classes, size_t n, struct ct_error *err);
+/* All ports' counters of all classes begin at zero: for other classes than there were. */
+int net_classes_reset(struct net_context *net, struct ct_error *err);
 /* Of one port in the class with this index; zeros as long as nothing was sent or received. out_dropped is 0.
  */
 int net_class_counters(struct net_context *net, const char *host_name, unsigned class,

@@ -9,6 +9,9 @@
  * queued by us. Inside a rate, fq_codel (where the kernel has it) shares among flows and keeps the queue
  * short.
  *
+ * Where a class of traffic (classes.c) has a rate of its own, it has a place of its own beside the port's at
+ * the uplink, and towards the container a hierarchy takes the bucket's place.
+ *
  * The map is the record: its element is made before the class and removed after it, so that what was left
  * half-done is found again. A priority whose class is not there is not an error, the packet passes unshaped.
  *
@@ -23,19 +26,20 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "netns/classes.h"
 #include "netns/link.h"
 #include "netns/sets.h"
 #include "netns/spec.h"
 
-#define PORT_HANDLE   TC_H_MAKE(1u << 16, 0)
-#define UPLINK_HANDLE TC_H_MAKE(0xc7d0u << 16, 0)
-#define UPLINK_ALL    (UPLINK_HANDLE | 1)
-#define FIRST_MINOR   0x10
-#define LAST_MINOR    0xfffe
-#define RATE_MIN      8000
-#define RATE_MAX      1000000000000ULL
-#define FRAME         1514
-#define TICK_NSEC     64 /* of the packet scheduler */
+#define PORT_HANDLE  TC_H_MAKE(1u << 16, 0)
+#define UPLINK_ALL   (UPLINK_HANDLE | 1)
+#define FIRST_MINOR  0x10
+#define LAST_MINOR   0x2fff
+#define CLASS_MINORS 0x3000 /* from a port's place to those of its classes of traffic */
+#define RATE_MIN     8000
+#define RATE_MAX     1000000000000ULL
+#define FRAME        1514
+#define TICK_NSEC    64 /* of the packet scheduler */
 
 static uint32_t burst_of(uint64_t rate, uint32_t burst)
 {
@@ -76,12 +80,14 @@ static void put_fair_queue(struct nl_batch *b, int index, uint32_t parent, uint6
 {
 	struct tcmsg header = { .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = parent };
 	uint64_t frame_usec = (uint64_t)FRAME * 8 * 1500000 / rate,
-	         target = frame_usec > 5000 ? frame_usec : 5000;
+	         target = frame_usec > 5000 ? frame_usec : 5000,
+	         packets = rate / 8 / 5 / FRAME; /* 200 ms: what a flood leaves behind is soon gone */
 	size_t options = begin_object(
 	        b, "set up fair queueing", RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &header, "fq_codel");
 
 	nl_tolerate(b, ENOENT); /* without it the rate is kept all the same, first come, first served */
 	nl_put_u32(b, TCA_FQ_CODEL_TARGET, (uint32_t)target);
+	nl_put_u32(b, TCA_FQ_CODEL_LIMIT, packets < 64 ? 64 : packets > 10240 ? 10240 : (uint32_t)packets);
 	nl_put_u32(b, TCA_FQ_CODEL_INTERVAL, (uint32_t)(20 * target));
 	nl_nest_end(b, options);
 }
@@ -110,15 +116,89 @@ static void put_bucket(struct nl_batch *b, int index, const struct net_rates *ra
 	put_fair_queue(b, index, PORT_HANDLE | 1, rates->in);
 }
 
+/* Whichever it is. */
 static void remove_bucket(struct nl_batch *b, int index)
 {
-	struct tcmsg header = { .tcm_family = AF_UNSPEC,
-		.tcm_ifindex = index,
-		.tcm_parent = TC_H_ROOT,
-		.tcm_handle = PORT_HANDLE };
+	struct tcmsg header = { .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = TC_H_ROOT };
 
 	nl_message(b, "remove the rate towards the container", RTM_DELQDISC, 0, &header, sizeof(header));
 	nl_tolerate(b, ENOENT);
+}
+
+/* One hierarchy: the root, if it is not there. What is in no class goes to the one with the minor number
+ * rest, 0: is not queued. */
+static void put_root(struct nl_batch *b, int index, uint32_t handle, uint32_t rest, bool replace)
+{
+	struct tcmsg header = {
+		.tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = TC_H_ROOT, .tcm_handle = handle
+	};
+	struct tc_htb_glob glob = { .version = TC_HTB_PROTOVER, .rate2quantum = 10, .defcls = rest };
+	size_t options = begin_object(b, "set up the queue", RTM_NEWQDISC,
+	        NLM_F_CREATE | NLM_F_EXCL | (replace ? NLM_F_REPLACE : 0), &header, "htb");
+
+	nl_put(b, TCA_HTB_INIT, &glob, sizeof(glob));
+	nl_nest_end(b, options);
+	nl_tolerate(b, EEXIST);
+}
+
+static void put_class(struct nl_batch *b, int index, uint32_t parent, uint32_t handle, uint64_t rate,
+        uint64_t ceil, uint32_t burst, uint16_t flag)
+{
+	struct tcmsg header = {
+		.tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = parent, .tcm_handle = handle
+	};
+	uint64_t ticks = (uint64_t)burst_of(ceil, burst) * 8 * 1000000000 / TICK_NSEC;
+	struct tc_htb_opt opt = { .rate = spec_of(rate),
+		.ceil = spec_of(ceil),
+		.buffer = (uint32_t)(ticks / rate > UINT32_MAX ? UINT32_MAX : ticks / rate),
+		.cbuffer = (uint32_t)(ticks / ceil),
+		.quantum = ceil < 100000000 ? FRAME : 40 * FRAME };
+	size_t options = begin_object(b, "set a rate", RTM_NEWTCLASS, NLM_F_CREATE | flag, &header, "htb");
+
+	nl_put(b, TCA_HTB_PARMS, &opt, sizeof(opt));
+	if (rate / 8 > UINT32_MAX)
+		put_u64(b, TCA_HTB_RATE64, rate / 8);
+	if (ceil / 8 > UINT32_MAX)
+		put_u64(b, TCA_HTB_CEIL64, ceil / 8);
+	nl_nest_end(b, options);
+}
+
+static void remove_class(struct nl_batch *b, int index, uint32_t handle)
+{
+	struct tcmsg header = { .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_handle = handle };
+
+	nl_message(b, "remove a rate", RTM_DELTCLASS, 0, &header, sizeof(header));
+	nl_tolerate(b, ENOENT);
+}
+
+/* A rate of its own for each class that has one; the rest is together in one place. */
+static void put_classes_in(struct nl_batch *b, int index, const struct net_rates *rates)
+{
+	uint64_t rest = rates->in ? rates->in : RATE_MAX;
+
+	put_root(b, index, CLASSES_HANDLE, CLASSES_DEFAULT, true);
+	put_class(b, index, CLASSES_HANDLE, CLASSES_HANDLE | CLASSES_DEFAULT, rest, rest, rates->burst,
+	        NLM_F_REPLACE);
+	put_fair_queue(b, index, CLASSES_HANDLE | CLASSES_DEFAULT, rest);
+	for (unsigned i = 0; i < NET_CLASSES_MAX; i++) {
+		uint64_t rate = rates->classes[i].in;
+
+		if (!rate) {
+			remove_class(b, index, CLASS_HANDLE(i));
+			continue;
+		}
+		put_class(b, index, CLASSES_HANDLE, CLASS_HANDLE(i), rate, rate, rates->burst, NLM_F_REPLACE);
+		put_fair_queue(b, index, CLASS_HANDLE(i), rate);
+	}
+}
+
+static bool any_class(const struct net_rates *rates, bool out)
+{
+	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
+		if (out ? rates->classes[i].out : rates->classes[i].in)
+			return true;
+
+	return false;
 }
 
 /* Out of the host */
@@ -146,58 +226,17 @@ static int find_uplinks(struct net_context *net, struct uplinks *ret, struct ct_
 	return 0;
 }
 
-static void put_class(struct nl_batch *b, int index, uint32_t parent, uint32_t handle, uint64_t rate,
-        uint64_t ceil, uint32_t burst, uint16_t flag)
-{
-	struct tcmsg header = {
-		.tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = parent, .tcm_handle = handle
-	};
-	uint64_t ticks = (uint64_t)burst_of(ceil, burst) * 8 * 1000000000 / TICK_NSEC;
-	struct tc_htb_opt opt = { .rate = spec_of(rate),
-		.ceil = spec_of(ceil),
-		.buffer = (uint32_t)(ticks / rate > UINT32_MAX ? UINT32_MAX : ticks / rate),
-		.cbuffer = (uint32_t)(ticks / ceil),
-		.quantum = ceil < 100000000 ? FRAME : 40 * FRAME };
-	size_t options = begin_object(
-	        b, "set the rate out of the host", RTM_NEWTCLASS, NLM_F_CREATE | flag, &header, "htb");
-
-	nl_put(b, TCA_HTB_PARMS, &opt, sizeof(opt));
-	if (rate / 8 > UINT32_MAX)
-		put_u64(b, TCA_HTB_RATE64, rate / 8);
-	if (ceil / 8 > UINT32_MAX)
-		put_u64(b, TCA_HTB_CEIL64, ceil / 8);
-	nl_nest_end(b, options);
-}
-
-static void remove_class(struct nl_batch *b, int index, uint32_t handle)
-{
-	struct tcmsg header = { .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_handle = handle };
-
-	nl_message(b, "remove the rate out of the host", RTM_DELTCLASS, 0, &header, sizeof(header));
-	nl_tolerate(b, ENOENT);
-}
-
 /* The root and the class of all. If it is there already, that one stays as it is; if it is another's, no
  * class goes below it. */
 static int set_up_uplink(struct net_context *net, int index, struct ct_error *err)
 {
 	struct nl_batch *b = &net->batch;
-	struct tcmsg header = { .tcm_family = AF_UNSPEC,
-		.tcm_ifindex = index,
-		.tcm_parent = TC_H_ROOT,
-		.tcm_handle = UPLINK_HANDLE };
-	struct tc_htb_glob glob = { .version = TC_HTB_PROTOVER, .rate2quantum = 10 };
 	char name[IFNAMSIZ] = "?";
-	size_t options;
 	int r;
 
 	nl_batch_reset(b);
-	options =
-	        begin_object(b, "set up the queue", RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &header, "htb");
-	nl_put(b, TCA_HTB_INIT, &glob, sizeof(glob));
-	nl_nest_end(b, options);
+	put_root(b, index, UPLINK_HANDLE, 0, false);
 	(void)if_indextoname((unsigned)index, name);
-	nl_tolerate(b, EEXIST);
 	r = nl_transact(&net->route, b, name, err);
 	if (r < 0)
 		return r;
@@ -314,40 +353,77 @@ static int choose_class(struct net_context *net, const char *host_name, uint32_t
 	return nl_transact(&net->nft, &net->batch, host_name, err);
 }
 
+static uint32_t place_of(uint32_t class, unsigned i)
+{
+	return class + (i + 1) * CLASS_MINORS;
+}
+
+static void put_rate_out(struct nl_batch *b, int index, uint32_t handle, const struct net_rates *rates,
+        uint64_t rate, uint64_t ceil)
+{
+	if (!ceil) {
+		remove_class(b, index, handle);
+		return;
+	}
+	put_class(b, index, UPLINK_ALL, handle, rate, ceil, rates->burst, NLM_F_REPLACE);
+	put_fair_queue(b, index, handle, ceil);
+}
+
+static int find_uplinks_ready(struct net_context *net, struct uplinks *ret, struct ct_error *err)
+{
+	int r;
+
+	r = find_uplinks(net, ret, err);
+	if (r < 0)
+		return r;
+	if (ret->n == 0)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENODEV,
+		        "there is no uplink (no default route) on which to keep a rate out of the host");
+	for (size_t i = 0; i < ret->n; i++) {
+		r = set_up_uplink(net, ret->indexes[i], err);
+		if (r < 0)
+			return r;
+	}
+
+	return 0;
+}
+
 static int shape_out(
         struct net_context *net, const char *host_name, const struct net_rates *rates, struct ct_error *err)
 {
 	uint64_t rate = rates->out_guaranteed ? rates->out_guaranteed : rates->out;
+	uint32_t class, handles[NET_CLASSES_MAX];
 	struct uplinks uplinks;
-	uint32_t class;
 	int r;
 
-	r = find_uplinks(net, &uplinks, err);
+	r = find_uplinks_ready(net, &uplinks, err);
 	if (r < 0)
 		return r;
-	if (uplinks.n == 0)
-		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENODEV,
-		        "there is no uplink (no default route) on which to keep a rate out of the host");
-	for (size_t i = 0; i < uplinks.n; i++) {
-		r = set_up_uplink(net, uplinks.indexes[i], err);
-		if (r < 0)
-			return r;
-	}
 	r = choose_class(net, host_name, &class, err);
 	if (r < 0)
 		return r;
 
 	nl_batch_reset(&net->batch);
 	for (size_t i = 0; i < uplinks.n; i++) {
-		put_class(&net->batch, uplinks.indexes[i], UPLINK_ALL, class, rate, rates->out, rates->burst,
-		        NLM_F_REPLACE);
-		put_fair_queue(&net->batch, uplinks.indexes[i], class, rates->out);
+		put_rate_out(&net->batch, uplinks.indexes[i], class, rates, rate, rates->out);
+		for (unsigned k = 0; k < NET_CLASSES_MAX; k++) {
+			uint64_t own = rates->classes[k].out;
+
+			put_rate_out(&net->batch, uplinks.indexes[i], place_of(class, k), rates, own, own);
+		}
 	}
-	return nl_transact(&net->route, &net->batch, host_name, err);
+	r = nl_transact(&net->route, &net->batch, host_name, err);
+	if (r < 0)
+		return r;
+
+	for (unsigned k = 0; k < NET_CLASSES_MAX; k++)
+		handles[k] = rates->classes[k].out ? place_of(class, k) : 0;
+	return classes_rate(net, host_name, handles, err);
 }
 
 int shape_release(struct net_context *net, const char *host_name, struct ct_error *err)
 {
+	static const uint32_t none[NET_CLASSES_MAX];
 	const struct scan_key key = set_key_of_name(PORT_CLASS, host_name);
 	const struct scan_keys keys = { .keys = (struct scan_key *)&key, .n = 1 };
 	struct uplinks uplinks;
@@ -357,13 +433,19 @@ int shape_release(struct net_context *net, const char *host_name, struct ct_erro
 	r = find_class(net, host_name, false, &classes, err);
 	if (r < 0 || classes.own == 0)
 		return r;
+	r = classes_rate(net, host_name, none, err);
+	if (r < 0)
+		return r;
 	r = find_uplinks(net, &uplinks, err);
 	if (r < 0)
 		return r;
 
 	nl_batch_reset(&net->batch);
-	for (size_t i = 0; i < uplinks.n; i++)
+	for (size_t i = 0; i < uplinks.n; i++) {
 		remove_class(&net->batch, uplinks.indexes[i], classes.own);
+		for (unsigned k = 0; k < NET_CLASSES_MAX; k++)
+			remove_class(&net->batch, uplinks.indexes[i], place_of(classes.own, k));
+	}
 	r = nl_transact(&net->route, &net->batch, host_name, err);
 	if (r < 0)
 		return r;
@@ -396,6 +478,11 @@ int net_port_shape(
 		r = check_rate(rates->out, "rate_out", err);
 	if (r == 0)
 		r = check_rate(rates->out_guaranteed, "rate_out_guaranteed", err);
+	for (unsigned i = 0; r == 0 && i < NET_CLASSES_MAX; i++) {
+		r = check_rate(rates->classes[i].in, "class_rate_in", err);
+		if (r == 0)
+			r = check_rate(rates->classes[i].out, "class_rate_out", err);
+	}
 	if (r < 0)
 		return r;
 	if (rates->out_guaranteed > rates->out)
@@ -409,7 +496,9 @@ int net_port_shape(
 		return r;
 
 	nl_batch_reset(&net->batch);
-	if (rates->in)
+	if (any_class(rates, false))
+		put_classes_in(&net->batch, link.index, rates);
+	else if (rates->in)
 		put_bucket(&net->batch, link.index, rates);
 	else if (link.shaped)
 		remove_bucket(&net->batch, link.index);
@@ -417,7 +506,21 @@ int net_port_shape(
 	if (r < 0)
 		return r;
 
-	return rates->out ? shape_out(net, host_name, rates, err) : shape_release(net, host_name, err);
+	return rates->out || any_class(rates, true) ? shape_out(net, host_name, rates, err)
+	                                            : shape_release(net, host_name, err);
+}
+
+/* What ports without a rate send: it has what the others leave. */
+static void put_rest(struct nl_batch *b, int index, uint64_t rate)
+{
+	uint64_t least = rate / 100 > RATE_MIN ? rate / 100 : RATE_MIN;
+
+	if (!rate) {
+		remove_class(b, index, UPLINK_REST);
+		return;
+	}
+	put_class(b, index, UPLINK_ALL, UPLINK_REST, least, rate, 0, NLM_F_REPLACE);
+	put_fair_queue(b, index, UPLINK_REST, rate);
 }
 
 int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err)
@@ -433,12 +536,14 @@ int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *er
 		return r;
 
 	for (size_t i = 0; i < uplinks.n; i++) {
-		r = set_up_uplink(net, uplinks.indexes[i], err);
+		r = rate ? set_up_uplink(net, uplinks.indexes[i], err) : 0;
 		if (r < 0)
 			return r;
 		nl_batch_reset(&net->batch);
 		put_class(&net->batch, uplinks.indexes[i], UPLINK_HANDLE, UPLINK_ALL, rate ? rate : RATE_MAX,
 		        rate ? rate : RATE_MAX, 0, NLM_F_REPLACE);
+		nl_tolerate(&net->batch, rate ? 0 : ENOENT);
+		put_rest(&net->batch, uplinks.indexes[i], rate);
 		r = nl_transact(&net->route, &net->batch, "uplink", err);
 		if (r < 0)
 			return r;

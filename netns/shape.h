@@ -2,7 +2,14 @@
 /* Queueing disciplines of ports and of the uplink. */
 #pragma once
 
+#include <linux/pkt_sched.h>
+
 #include "netns/context.h"
+
+/* The hierarchy at the uplink, and in it the place of ports without a rate: there only while the uplink has
+ * one. As a plain priority its last bits are those of no priority. */
+#define UPLINK_HANDLE TC_H_MAKE(0xc7d0u << 16, 0)
+#define UPLINK_REST   (UPLINK_HANDLE | 0xf000u)
 
 /* Takes the port's class at the uplink away, and its element; the queue of the port goes with its link. */
 int shape_release(struct net_context *net, const char *host_name, struct ct_error *err);

@@ -166,13 +166,11 @@ static void shape(struct container *container, const struct net_rates *rates)
 static bool is_about(uint64_t have, uint64_t want, const char *what)
 {
 	print_message("%s %.1f Mbit/s: %.2f\n", what, (double)want / M, (double)have / M);
-	if (have > want * 103 / 100)
-		fail_msg("%s: %.2f Mbit/s instead of %.1f", what, (double)have / M, (double)want / M);
-
-	return have >= want * 97 / 100;
+	return have >= want * 97 / 100 && have <= want * 103 / 100;
 }
 
-/* Never more than was sold. Less it may be when the machine has other things to do: then once more. */
+/* Less it may be when the machine has other things to do, and more if that was when the measurement began:
+ * then once more. */
 static void expect(uint64_t (*speed_of)(int from_ns, int to_ns, const char *to), int from_ns, int to_ns,
         const char *to, uint64_t want, const char *what)
 {
@@ -180,7 +178,7 @@ static void expect(uint64_t (*speed_of)(int from_ns, int to_ns, const char *to),
 		if (is_about(speed_of(from_ns, to_ns, to), want, what))
 			return;
 	}
-	fail_msg("%s: less than %.1f Mbit/s", what, (double)want / M);
+	fail_msg("%s: never %.1f Mbit/s", what, (double)want / M);
 }
 
 static void towards_the_container(void **state)
@@ -249,6 +247,37 @@ static void guarantees_hold_when_the_uplink_is_full(void **state)
 	shape(&other, &(struct net_rates){ 0 });
 }
 
+/* 20 Mbit/s, but to and from where the first class is 5; what is elsewhere does not notice. */
+static void classes_of_traffic_have_rates_of_their_own(void **state)
+{
+	struct ip_addr near = { 0 }, far = { 0 };
+	const struct net_class class = { &near, 1 }, none = { &far, 1 };
+	const struct net_rates rates = { .in = 20 * M, .out = 20 * M, .classes = { { 5 * M, 5 * M } } };
+
+	assert_int_equal(ip_parse_network("192.0.2.0/24", &near), 0);
+	assert_int_equal(ip_parse_network("203.0.113.0/24", &far), 0);
+	assert_int_equal(net_classes_apply(net, &class, 1, NULL), 0);
+	shape(&c, &(struct net_rates){ .in = 20 * M, .out = 20 * M }); /* both ways there and back */
+	shape(&c, &rates);
+	shape(&c, &rates);
+	expect(datagram_speed, c.netns, outside, "192.0.2.2", 5 * M, "out, in the class");
+	expect(datagram_speed, outside, c.netns, "198.51.100.1", 5 * M, "in, in the class");
+	(void)usleep(2500000); /* what is queued still comes, 1000 packets where there is no fq_codel */
+	expect(datagram_speed, other.netns, c.netns, "198.51.100.1", 20 * M, "in, in none");
+
+	assert_int_equal(net_classes_apply(net, &none, 1, NULL), 0);
+	expect(datagram_speed, c.netns, outside, "192.0.2.2", 20 * M, "out, in none");
+	assert_int_equal(net_classes_apply(net, &class, 1, NULL), 0);
+	shape(&c, &(struct net_rates){ .in = 20 * M, .out = 20 * M });
+	expect(datagram_speed, c.netns, outside, "192.0.2.2", 20 * M, "out, no rate of its own");
+
+	shape(&c, &(struct net_rates){ .classes = { { 0, 5 * M } } });
+	expect(datagram_speed, c.netns, outside, "192.0.2.2", 5 * M, "out, the class alone");
+	shape(&c, &(struct net_rates){ 0 });
+	assert_true(speed(c.netns, outside, "192.0.2.2") > 3 * 20 * M);
+	assert_int_equal(net_classes_apply(net, NULL, 0, NULL), 0);
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct ct_error err = { 0 };
@@ -256,6 +285,10 @@ static void nonsense_is_refused(void **state)
 	assert_int_equal(
 	        net_port_shape(net, c.spec.host_name, &(struct net_rates){ .in = 7999 }, &err), -EINVAL);
 	assert_string_equal(err.field, "rate_in");
+	assert_int_equal(net_port_shape(net, c.spec.host_name,
+	                         &(struct net_rates){ .classes = { { .out = 1 } } }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "class_rate_out");
 	assert_int_equal(net_port_shape(net, c.spec.host_name,
 	                         &(struct net_rates){ .out = M, .out_guaranteed = 2 * M }, &err),
 	        -EINVAL);
@@ -288,6 +321,7 @@ int main(void)
 		cmocka_unit_test(towards_the_container),
 		cmocka_unit_test(out_of_the_host),
 		cmocka_unit_test(guarantees_hold_when_the_uplink_is_full),
+		cmocka_unit_test(classes_of_traffic_have_rates_of_their_own),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(what_was_set_up_by_hand_stays),
 	};
