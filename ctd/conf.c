@@ -136,6 +136,11 @@ static int read_bitrate(const struct key *key, const char *value, struct conf *c
 	return 0;
 }
 
+static int read_class(const struct key *key, const char *value, struct conf *conf)
+{
+	return conf_read_class(conf, value);
+}
+
 static int read_storage(const struct key *key, const char *value, struct conf *conf)
 {
 	return disk_driver_from_name(value, &conf->storage);
@@ -170,6 +175,8 @@ static const struct key keys[] = {
 	{ "services", 0, read_services, 0, 0, "up to 16 of tcp/PORT and udp/PORT, or none" },
 	{ "uplink-rate", AT(uplink_rate), read_bitrate, 8000, 1000000000000ULL,
 	        "a rate such as 1G, or 0 for no limit" },
+	{ "traffic-class", 0, read_class, 0, 0,
+	        "a name of a-z, 0-9 and hyphens and prefixes or files with prefixes; there are at most 4 classes" },
 	{ "block-mail", AT(block_mail), read_flag, 0, 0, "yes or no" },
 	{ "proxy-neighbours", AT(proxy_neighbours), read_flag, 0, 0, "yes or no" },
 	{ "storage", 0, read_storage, 0, 0, "dir or image" },
@@ -207,6 +214,7 @@ void conf_done(struct conf *conf)
 	free(conf->keeper);
 	free(conf->worker);
 	free(conf->group);
+	conf_classes_done(conf);
 	memset(conf, 0, sizeof(*conf));
 }
 
@@ -327,5 +335,5 @@ int conf_finish(struct conf *conf, struct ct_error *err)
 		r = absolute("the runtime directory", conf->runtime_dir, err);
 	if (r >= 0)
 		r = absolute("the socket", conf->socket, err);
-	return r;
+	return r < 0 ? r : conf_classes_finish(conf, err);
 }

@@ -7,6 +7,7 @@
 
 #include "base/addr.h"
 #include "base/error.h"
+#include "ctd/conf-classes.h"
 #include "netns/net.h"
 #include "quota/disk.h"
 
@@ -34,15 +35,17 @@ struct conf {
 	unsigned n_dns;
 	struct net_service services[CONF_SERVICES_MAX]; /* of the host, within reach of containers */
 	unsigned n_services;
-	uint64_t uplink_rate;         /* bits per second that all containers together may send; 0: no limit */
-	bool block_mail;              /* default of interfaces */
-	bool nat_peers, routed_peers; /* may containers reach each other */
-	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */
-	enum disk_driver storage;     /* default driver */
-	uint32_t autostart_parallel;  /* how many start at once after a boot */
-	uint32_t pool_size;           /* prepared namespaces */
-	uint32_t stop_timeout_sec;    /* default of containers */
-	uint64_t memory_reserved;     /* bytes that the host keeps for itself */
+	uint64_t uplink_rate; /* bits per second that all containers together may send; 0: no limit */
+	struct conf_class classes[NET_CLASSES_MAX]; /* of traffic */
+	unsigned n_classes;
+	bool block_mail;                  /* default of interfaces */
+	bool nat_peers, routed_peers;     /* may containers reach each other */
+	bool proxy_neighbours;            /* answer ARP and NDP for routed addresses on the uplink */
+	enum disk_driver storage;         /* default driver */
+	uint32_t autostart_parallel;      /* how many start at once after a boot */
+	uint32_t pool_size;               /* prepared namespaces */
+	uint32_t stop_timeout_sec;        /* default of containers */
+	uint64_t memory_reserved;         /* bytes that the host keeps for itself */
 	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */
 	uint64_t cpu_overcommit_milli;
 	bool idle_memory; /* reclaim what nobody touches: ctd/idle.c */

@@ -245,6 +245,57 @@ static int read_gateway(const struct net_key *key, const json_t *value, void *ta
 #define RATE_MIN   8000
 #define RATE_MAX   1000000000000ULL
 
+static bool read_class_rate(const char *s, uint64_t *ret)
+{
+	*ret = 0;
+	return !*s || (parse_bitrate(s, ret) >= 0 && *ret >= RATE_MIN && *ret <= RATE_MAX);
+}
+
+/* "NAME:OUT[:IN]": which names there are is the node's business. */
+static int read_class(const char *s, struct config_class *ret)
+{
+	char copy[96], *next = copy, *name, *out, *in;
+
+	if (strlen(s) >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, s, strlen(s) + 1);
+	name = strsep(&next, ":");
+	out = strsep(&next, ":");
+	in = strsep(&next, ":");
+	if (!*name || strlen(name) >= sizeof(ret->name) ||
+	        strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(name) || !out || next ||
+	        !read_class_rate(out, &ret->out) || !read_class_rate(in ? in : "", &ret->in) ||
+	        !(ret->out || ret->in))
+		return -EINVAL;
+	memcpy(ret->name, name, strlen(name) + 1);
+	return 0;
+}
+
+static int read_classes(const struct net_key *key, const json_t *value, void *target, struct ct_error *err)
+{
+	struct config_net *net = (struct config_net *)((char *)target - offsetof(struct config_net, classes));
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(value) || json_array_size(value) > NET_CLASSES_MAX)
+		return ct_error_field(err, key->name, "class must be a list of at most %d classes of traffic",
+		        NET_CLASSES_MAX);
+	json_array_foreach(value, i, item)
+	{
+		const char *s = json_string_value(item);
+
+		if (!s || strlen(s) != json_string_length(item) || read_class(s, &net->classes[i]) < 0)
+			return ct_error_field(err, key->name,
+			        "a class of traffic is NAME:OUT[:IN] with rates from 8k to 1T, such as international:10M:20M or domestic::1G");
+		for (size_t k = 0; k < i; k++)
+			if (str_eq(net->classes[k].name, net->classes[i].name))
+				return ct_error_field(err, key->name, "the class \"%s\" is given twice",
+				        net->classes[i].name);
+	}
+	net->n_classes = (unsigned)json_array_size(value);
+	return 0;
+}
+
 static const struct net_key keys[] = {
 	{ "mode", AT(mode), read_mode, 0, 0 },
 	{ "name", AT(name), read_name, 0, IFNAMSIZ - 1 },
@@ -262,6 +313,7 @@ static const struct net_key keys[] = {
 	{ "guaranteed", AT(rates.out_guaranteed), read_rate, RATE_MIN, RATE_MAX },
 	{ "burst", AT(rates.burst), read_burst, 1514, 1 << 30 },
 	{ "internal_rate", AT(limits.internal_rate), read_rate, RATE_MIN, RATE_MAX },
+	{ "class", AT(classes), read_classes, 0, 0 },
 	{ "pps_out", AT(limits.packets_out), read_u32, 10, 100000000 },
 	{ "pps_in", AT(limits.packets_in), read_u32, 10, 100000000 },
 	{ "connections", AT(limits.connections), read_u32, 1, 65535 },

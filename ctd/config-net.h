@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "base/error.h"
+#include "ctd/conf-classes.h"
 #include "netns/net.h"
 
 #define CONFIG_NETS_MAX      8
@@ -43,6 +44,11 @@ struct config_net {
 	struct net_rates rates;
 	struct net_limits limits; /* cut is not in it */
 	bool has_block_mail;      /* else as the node says */
+	struct config_class {
+		char name[CONF_CLASS_NAME]; /* of ctd.conf */
+		uint64_t out, in;           /* bits per second; 0: as the rest */
+	} classes[NET_CLASSES_MAX];
+	unsigned n_classes;
 };
 
 /* PORTS of the host, and where they lead inside. */

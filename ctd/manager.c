@@ -149,8 +149,10 @@ static int open_network(struct manager *m, struct ct_error *err)
 		r = networks_load(m, err);
 	if (r >= 0)
 		r = network_host_apply(m, err);
+	if (r >= 0)
+		r = traffic_classes_apply(m, err);
 	/* An uplink that is not there yet must not keep the containers down. */
-	if (r >= 0 && m->conf.uplink_rate && net_uplink_shape(m->net, m->conf.uplink_rate, &error) < 0)
+	if (r >= 0 && net_uplink_shape(m->net, m->conf.uplink_rate, &error) < 0)
 		log_error("uplink-rate has no effect: %s", error.text);
 	return r;
 }

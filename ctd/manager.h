@@ -43,6 +43,7 @@ struct manager {
 	struct node node;
 	struct network *networks; /* by name: network.h */
 	sd_event_source *segment_sweep, *hosts_timer, *filter_watch, *traffic_timer;
+	bool classes_changed; /* of traffic, since the last ctd */
 	unsigned segment_tries, traffic_tick;
 	uint64_t guarantees; /* as written above the containers: node_guarantees_apply */
 	struct keeper_client *keeper;

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "ctd/manager.h"
 #include "ctd/ports.h"
+#include "ctd/traffic.h"
 
 /* Whether one of its ports passes nothing because its elements are gone. */
 static bool is_closed(struct container *c)
@@ -66,7 +67,7 @@ static int on_change(sd_event_source *source, int fd, uint32_t events, void *use
 
 	log_warning(
 	        "the packet filters of all containers were deleted by somebody else (nft flush ruleset?); they are made anew");
-	if (network_host_apply(m, &error) < 0) {
+	if (network_host_apply(m, &error) < 0 || traffic_classes_apply(m, &error) < 0) {
 		log_error("the packet filters cannot be made anew: %s", error.text);
 		return 0;
 	}
@@ -86,7 +87,7 @@ int network_watch(struct manager *m, struct ct_error *err)
 	if (r < 0)
 		return ct_error_set(err, r, "network", "cannot watch the packet filters: %s", strerror(-r));
 
-	restore(m, false);
+	restore(m, m->classes_changed);
 	return 0;
 }
 

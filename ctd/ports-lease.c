@@ -223,6 +223,8 @@ static int lease_net(struct lease_list *list, const struct config_net *net, stru
 	int r;
 
 	r = network_attach(m, net, &attach, err);
+	if (r >= 0)
+		r = ports_check_net(m, net, &attach, err);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < net->n_ips; i++)

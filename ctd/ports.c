@@ -130,6 +130,16 @@ static int fill_mode(
 static void fill_limits(const struct container *c, const struct config_net *net, struct port *port)
 {
 	port->rates = net->rates;
+	/* With more guaranteed than there is, all would be sent: without a word nothing is, but a trifle. */
+	if (c->manager->conf.uplink_rate && net->rates.out && !net->rates.out_guaranteed)
+		port->rates.out_guaranteed = net->rates.out / 100 > 8000 ? net->rates.out / 100 : 8000;
+	for (unsigned i = 0; i < net->n_classes; i++) {
+		int class = conf_class_find(&c->manager->conf, net->classes[i].name);
+
+		if (class >= 0) /* one that is gone has no traffic; a start is refused */
+			port->rates.classes[class] =
+			        (struct net_class_rates){ net->classes[i].in, net->classes[i].out };
+	}
 	port->limits = net->limits;
 	port->limits.cut = c->config.network_cut;
 	if (!net->has_block_mail)
@@ -247,6 +257,13 @@ static bool limits_are_none(const struct net_limits *l)
 	return memcmp(l, &none, sizeof(none)) == 0;
 }
 
+static bool rates_are_none(const struct net_rates *rates)
+{
+	static const struct net_rates none;
+
+	return memcmp(rates, &none, sizeof(none)) == 0;
+}
+
 /* A port that is made, or was up before (again). */
 static int port_apply(
         struct manager *m, const struct port *port, int netns_fd, bool again, struct ct_error *err)
@@ -256,7 +273,7 @@ static int port_apply(
 
 	if (again || !limits_are_none(&port->limits))
 		r = net_port_limit(m->net, name, &port->limits, err);
-	if (r >= 0 && (again || port->rates.in || port->rates.out))
+	if (r >= 0 && (again || !rates_are_none(&port->rates)))
 		r = net_port_shape(m->net, name, &port->rates, err);
 	if (r >= 0)
 		r = net_port_configure(m->net, &port->spec, netns_fd, err);
@@ -293,6 +310,13 @@ int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 	int r = 0;
 
 	net_port_name(pooled, c->manager->tag, item->slot, 0);
+	r = ports_check_limits(c, err);
+	if (r < 0)
+		return r;
+	traffic_begin(c);
+	if (c->manager->conf.uplink_rate) /* it may be there only now; what is wrong with it was said at the
+	                                     start */
+		(void)net_uplink_shape(c->manager->net, c->manager->conf.uplink_rate, NULL);
 	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
 		struct port port;
 		bool from_pool;
@@ -479,6 +503,11 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 	r = ports_snapshot(c, &now, err);
 	if (r < 0)
 		return r;
+	r = ports_admit(c, err);
+	if (r < 0) {
+		ports_snapshot_free(now);
+		return r;
+	}
 	traffic_settle(c); /* of what is about to go, too: the configuration has it no more */
 	r = drop_old_ports(c, before, now, err);
 	if (r >= 0)

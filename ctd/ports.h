@@ -27,6 +27,19 @@ void ports_reload(struct container *c);
 /* 1 if the database's leases are not those of the configuration, 0 if they are. */
 int ports_check_leases(struct container *c, struct ct_error *err);
 
+/* ---- what can be kept: ports-limits.c ---- */
+
+struct config_net;
+struct net_attach;
+
+/* What the interface asks can be kept where it is connected: -EINVAL with the field. */
+int ports_check_net(const struct manager *m, const struct config_net *net, const struct net_attach *attach,
+        struct ct_error *err);
+/* Of all interfaces, and what is guaranteed is there to be guaranteed. */
+int ports_check_limits(const struct container *c, struct ct_error *err);
+/* The last alone: what is guaranteed to all that run is no more than the uplink's rate. */
+int ports_admit(const struct container *c, struct ct_error *err);
+
 /* ---- ports: ports.c ---- */
 
 /* Makes what is missing, configures and brings up every interface, in the namespaces of item, then publishes.

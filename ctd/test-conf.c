@@ -68,6 +68,9 @@ static void test_values(void **state)
 	                           "stop-timeout = 86400\n"
 	                           "pool-size = 0\n"
 	                           "nat-network6 = none\n"
+	                           "traffic-class = near 192.0.2.0/24, 192.0.2.128/25 2001:db8::/32\n"
+	                           "traffic-class = far 198.51.100.0/24\n"
+	                           "traffic-class = near 10.0.0.0/8\n"
 	                           "memory-overcommit = 1.5\n"
 	                           "group = 7\n"
 	                           "group = ctd",
@@ -85,7 +88,42 @@ static void test_values(void **state)
 	assert_int_equal(conf.nat_network6.family, 0);
 	assert_int_equal(conf.memory_overcommit_milli, 1500);
 	assert_string_equal(conf.group, "ctd");
+	assert_int_equal(conf.n_classes, 2);
+	assert_int_equal(conf_class_find(&conf, "far"), 1);
+	assert_int_equal(conf_class_find(&conf, "there"), -ENOENT);
+	assert_int_equal(conf_classes_finish(&conf, NULL), 0);
+	assert_int_equal(conf.classes[0].n, 3); /* without what is within another */
+	assert_int_equal(conf.classes[1].n, 1);
 	conf_done(&conf);
+}
+
+static void refuses_classes(const char *text, const char *part)
+{
+	struct ct_error err = { 0 };
+	struct conf conf;
+
+	assert_int_equal(read_text(text, &conf, NULL), 0);
+	assert_true(conf_classes_finish(&conf, &err) < 0);
+	if (!strstr(err.text, part))
+		fail_msg("%s", err.text);
+	conf_done(&conf);
+}
+
+static void test_classes(void **state)
+{
+	refuses_classes("traffic-class = a 10.0.0.1/8\n", "10.0.0.1/8");
+	refuses_classes("traffic-class = a /no/such/file\n", "/no/such/file");
+	refuses_classes("traffic-class = a ,\n", "no prefix");
+	refuses_classes("traffic-class = a 0.0.0.0/0\n", "0.0.0.0/0");
+	refuses_classes(
+	        "traffic-class = a 192.0.2.0/24 10.0.0.0/8\ntraffic-class = b 9.0.0.0/8 10.1.0.0/16\n",
+	        "10.0.0.0/8 of a and 10.1.0.0/16 of b overlap");
+	refuses_classes("traffic-class = a 10.1.0.0/16\ntraffic-class = b 10.0.0.0/8\n", "overlap");
+	refuses("traffic-class = a\n", "traffic-class must be");
+	refuses("traffic-class = A 10.0.0.0/8\n", "traffic-class must be");
+	refuses("traffic-class = a 10.0.0.0/8\ntraffic-class = b 1.0.0.0/8\ntraffic-class = c 2.0.0.0/8\n"
+	        "traffic-class = d 3.0.0.0/8\ntraffic-class = e 4.0.0.0/8\n",
+	        "at most 4");
 }
 
 static void test_errors(void **state)
@@ -173,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_id_start),
 		cmocka_unit_test(test_missing_file),
 		cmocka_unit_test(test_finish),

@@ -48,7 +48,7 @@ static void test_all_keys(void **state)
 {
 	static const char text[] =
 	        "{\"net\":[{\"mode\":\"routed\",\"ip\":[\"203.0.113.8/29\",\"2001:db8::/64\"],\"rate_out\":\"100M\","
-	        "\"rate_in\":5000000,\"guaranteed\":\"10M\",\"burst\":\"64K\",\"internal_rate\":\"1G\",\"pps_out\":\"1000\","
+	        "\"rate_in\":5000000,\"guaranteed\":\"10M\",\"class\":[\"far:1M:2M\",\"near::1G\"],\"burst\":\"64K\",\"internal_rate\":\"1G\",\"pps_out\":\"1000\","
 	        "\"pps_in\":2000,\"connections\":100,\"new_connections\":50,\"block_mail\":\"yes\",\"mtu\":1400,"
 	        "\"mac\":\"02:00:5e:10:00:01\",\"name\":\"wan\"},"
 	        "{\"mode\":\"vlan\",\"vlan\":\"120\",\"uplink\":\"eth1.5\",\"ip\":[\"10.1.0.2/24\"],\"gateway\":\"10.1.0.1\"},"
@@ -61,6 +61,9 @@ static void test_all_keys(void **state)
 	assert_int_equal(net->n_ips, 2);
 	assert_true(net->rates.out == 100000000 && net->rates.in == 5000000);
 	assert_true(net->rates.out_guaranteed == 10000000 && net->rates.burst == 65536);
+	assert_true(net->n_classes == 2 && net->classes[0].out == 1000000 && net->classes[0].in == 2000000);
+	assert_true(net->classes[1].out == 0 && net->classes[1].in == 1000000000);
+	assert_string_equal(net->classes[1].name, "near");
 	assert_true(net->limits.packets_out == 1000 && net->limits.packets_in == 2000);
 	assert_true(net->limits.connections == 100 && net->limits.new_connections == 50);
 	assert_true(net->limits.internal_rate == 1000000000 && net->limits.block_mail && net->has_block_mail);
@@ -86,6 +89,11 @@ static void test_refused(void **state)
 	refused("{\"net\":[{\"mode\":\"nat\",\"vlan\":5}]}", "mode");
 	refused("{\"net\":[{\"mode\":\"nat\",\"mac\":\"00:11:22:33:44:55\"}]}", "mac");
 	refused("{\"net\":[{\"mode\":\"nat\",\"rate_out\":\"1M\",\"guaranteed\":\"2M\"}]}", "guaranteed");
+	refused("{\"net\":[{\"mode\":\"nat\",\"class\":[\"far\"]}]}", "class");
+	refused("{\"net\":[{\"mode\":\"nat\",\"class\":[\"far:\"]}]}", "class");
+	refused("{\"net\":[{\"mode\":\"nat\",\"class\":[\"far:1M:1M:1M\"]}]}", "class");
+	refused("{\"net\":[{\"mode\":\"nat\",\"class\":[\"Far:1M\"]}]}", "class");
+	refused("{\"net\":[{\"mode\":\"nat\",\"class\":[\"far:1M\",\"far:2M\"]}]}", "class");
 	refused("{\"net\":[{\"mode\":\"nat\",\"uplink\":\"../x\"}]}", "uplink");
 	refused("{\"net\":[{\"mode\":\"nat\",\"name\":\"lo\"}]}", "name");
 	refused("{\"net\":[{\"mode\":\"nat\",\"speed\":1}]}", "net");

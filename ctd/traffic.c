@@ -7,6 +7,8 @@
  * moment loses nothing and adds nothing twice: the next ctd sees the same counter, or the run is over, and
  * then its end had been written before the counters were taken out.
  *
+ * Classes of traffic have rows of their own beside their device's.
+ *
  * Each container is sampled once a minute, a sixtieth of them every second, so that a power cut costs a
  * minute of counting and no second has much to do.
  */
@@ -22,11 +24,12 @@
 #include "ctd/manager.h"
 #include "ctd/ports.h"
 
-#define PARTS 60
+#define PARTS      60
+#define DEVICE_LEN (IFNAMSIZ + CONF_CLASS_NAME)
 
 struct traffic {
 	struct traffic_entry {
-		char device[IFNAMSIZ];
+		char device[DEVICE_LEN]; /* or DEVICE/CLASS */
 		char boot_id[40];
 		uint32_t slot;
 		struct traffic_counts total, seen;
@@ -69,34 +72,84 @@ static void add(uint64_t *total, uint64_t *seen, uint64_t now)
 	*seen = now;
 }
 
-static void sample(struct container *c, const char *device, const char *host_name)
+static void add_all(struct traffic_entry *e, const struct net_counters *now)
 {
-	struct traffic_entry *e;
-	struct net_counters now;
+	add(&e->total.in_bytes, &e->seen.in_bytes, now->in_bytes);
+	add(&e->total.in_packets, &e->seen.in_packets, now->in_packets);
+	add(&e->total.out_bytes, &e->seen.out_bytes, now->out_bytes);
+	add(&e->total.out_packets, &e->seen.out_packets, now->out_packets);
+	add(&e->total.out_dropped, &e->seen.out_dropped, now->out_dropped);
+}
 
-	if (net_port_counters(c->manager->net, host_name, &now, NULL) < 0)
-		return; /* half made, or gone already */
-	/* Towards the container the hook sees frames, out of it packets: both are counted as packets. */
-	now.in_bytes -= now.in_packets * ETH_HLEN < now.in_bytes ? now.in_packets * ETH_HLEN : now.in_bytes;
-	e = entry_of(c, device);
-	if (!e)
-		return; /* out of memory: next time */
-	if (e->slot != c->run.slot || !str_eq(e->boot_id, c->manager->boot_id)) {
+static struct traffic_entry *entry_of_run(struct container *c, const char *device)
+{
+	struct traffic_entry *e = entry_of(c, device);
+
+	if (e && (e->slot != c->run.slot || !str_eq(e->boot_id, c->manager->boot_id))) {
 		e->seen = (struct traffic_counts){ 0 };
 		e->slot = c->run.slot;
 		memcpy(e->boot_id, c->manager->boot_id, sizeof(e->boot_id));
 	}
-	if (memcmp(&e->seen,
-	            &(struct traffic_counts){
-	                    now.in_bytes, now.in_packets, now.out_bytes, now.out_packets, now.out_dropped },
-	            sizeof(e->seen)) == 0)
+	return e; /* NULL: out of memory, next time */
+}
+
+static void count(struct traffic_entry *e, const struct net_counters *now)
+{
+	if (!e || memcmp(&e->seen,
+	                  &(struct traffic_counts){ now->in_bytes, now->in_packets, now->out_bytes,
+	                          now->out_packets, now->out_dropped },
+	                  sizeof(e->seen)) == 0)
 		return;
-	add(&e->total.in_bytes, &e->seen.in_bytes, now.in_bytes);
-	add(&e->total.in_packets, &e->seen.in_packets, now.in_packets);
-	add(&e->total.out_bytes, &e->seen.out_bytes, now.out_bytes);
-	add(&e->total.out_packets, &e->seen.out_packets, now.out_packets);
-	add(&e->total.out_dropped, &e->seen.out_dropped, now.out_dropped);
+	add_all(e, now);
 	e->changed = true;
+}
+
+static void class_device(const struct container *c, const char *device, unsigned class, char ret[DEVICE_LEN])
+{
+	(void)snprintf(ret, DEVICE_LEN, "%s/%s", device, c->manager->conf.classes[class].name); /* it fits */
+}
+
+static void sample(struct container *c, const char *device, const char *host_name)
+{
+	struct manager *m = c->manager;
+	struct net_counters now;
+	char of_class[DEVICE_LEN];
+
+	if (net_port_counters(m->net, host_name, &now, NULL) < 0)
+		return; /* half made, or gone already */
+	/* Towards the container the hook sees frames, out of it packets: both are counted as packets. */
+	now.in_bytes -= now.in_packets * ETH_HLEN < now.in_bytes ? now.in_packets * ETH_HLEN : now.in_bytes;
+	count(entry_of_run(c, device), &now);
+
+	for (unsigned i = 0; i < m->conf.n_classes; i++) {
+		class_device(c, device, i, of_class);
+		if (net_class_counters(m->net, host_name, i, &now, NULL) >= 0)
+			count(entry_of_run(c, of_class), &now);
+	}
+}
+
+void traffic_begin(struct container *c)
+{
+	struct manager *m = c->manager;
+
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		for (unsigned k = 0; k < m->conf.n_classes; k++) {
+			const struct config_net *net = &c->config.nets[i];
+			char host_name[IFNAMSIZ], device[DEVICE_LEN];
+			struct traffic_entry *e;
+			struct net_counters now;
+
+			ports_host_name(c, c->run.slot, i, host_name);
+			if (!config_net_is_there(net) ||
+			        net_class_counters(m->net, host_name, k, &now, NULL) < 0 ||
+			        now.in_packets + now.out_packets == 0)
+				continue;
+			class_device(c, net->name, k, device);
+			e = entry_of_run(c, device);
+			if (e)
+				e->seen = (struct traffic_counts){ now.in_bytes, now.in_packets,
+					now.out_bytes, now.out_packets, 0 };
+		}
 }
 
 void traffic_sample(struct container *c)
@@ -144,12 +197,20 @@ void traffic_settle(struct container *c)
 		log_error("the traffic of \"%s\" cannot be recorded: %s", c->row.name, error.text);
 }
 
+/* The row is the device's, or one of its classes. */
+static bool is_of(const struct traffic_entry *e, const char *device)
+{
+	size_t len = strcspn(e->device, "/");
+
+	return strlen(device) == len && memcmp(e->device, device, len) == 0;
+}
+
 void traffic_port_gone(struct container *c, const char *device)
 {
 	for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
 		struct traffic_entry *e = &c->traffic->entries[i];
 
-		if (!str_eq(e->device, device))
+		if (!is_of(e, device))
 			continue;
 		e->seen = (struct traffic_counts){ 0 };
 		e->changed = true;
@@ -157,31 +218,88 @@ void traffic_port_gone(struct container *c, const char *device)
 	(void)save(c, NULL); /* with the next sample else */
 }
 
+int traffic_forget_classes(struct manager *m, struct ct_error *err)
+{
+	struct container *c, *next;
+	int r = store_begin(m->store, true, err);
+
+	if (r < 0)
+		return r;
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
+		for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
+			struct traffic_entry *e = &c->traffic->entries[i];
+
+			if (!strchr(e->device, '/'))
+				continue;
+			e->seen = (struct traffic_counts){ 0 };
+			e->changed = true;
+		}
+		if (r >= 0)
+			r = save(c, err);
+	}
+	if (r < 0) {
+		store_rollback(m->store);
+		return r;
+	}
+	return store_commit(m->store, err);
+}
+
+static void add_counts(struct traffic_counts *sum, const struct traffic_counts *t)
+{
+	sum->in_bytes += t->in_bytes;
+	sum->in_packets += t->in_packets;
+	sum->out_bytes += t->out_bytes;
+	sum->out_packets += t->out_packets;
+	sum->out_dropped += t->out_dropped;
+}
+
 struct traffic_counts traffic_totals(const struct container *c)
 {
 	struct traffic_counts sum = { 0 };
 
-	for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
-		const struct traffic_counts *t = &c->traffic->entries[i].total;
+	for (size_t i = 0; c->traffic && i < c->traffic->n; i++)
+		if (!strchr(c->traffic->entries[i].device, '/'))
+			add_counts(&sum, &c->traffic->entries[i].total);
+	return sum;
+}
 
-		sum.in_bytes += t->in_bytes;
-		sum.in_packets += t->in_packets;
-		sum.out_bytes += t->out_bytes;
-		sum.out_packets += t->out_packets;
-		sum.out_dropped += t->out_dropped;
+struct traffic_counts traffic_class_totals(const struct container *c, unsigned class)
+{
+	struct traffic_counts sum = { 0 };
+
+	for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
+		const char *of_class = strchr(c->traffic->entries[i].device, '/');
+
+		if (of_class && str_eq(of_class + 1, c->manager->conf.classes[class].name))
+			add_counts(&sum, &c->traffic->entries[i].total);
 	}
 	return sum;
+}
+
+static void print_counts(struct strbuf *b, const struct traffic_counts *t)
+{
+	(void)strbuf_printf(b,
+	        "\"in_bytes\":%llu,\"in_packets\":%llu,\"out_bytes\":%llu,\"out_packets\":%llu",
+	        (unsigned long long)t->in_bytes, (unsigned long long)t->in_packets,
+	        (unsigned long long)t->out_bytes, (unsigned long long)t->out_packets);
 }
 
 void traffic_print(const struct container *c, struct strbuf *b)
 {
 	struct traffic_counts t = traffic_totals(c);
+	const struct conf *conf = &c->manager->conf;
 
-	(void)strbuf_printf(b,
-	        ",\"traffic\":{\"in_bytes\":%llu,\"in_packets\":%llu,\"out_bytes\":%llu,\"out_packets\":%llu,\"out_dropped\":%llu}",
-	        (unsigned long long)t.in_bytes, (unsigned long long)t.in_packets,
-	        (unsigned long long)t.out_bytes, (unsigned long long)t.out_packets,
-	        (unsigned long long)t.out_dropped);
+	(void)strbuf_puts(b, ",\"traffic\":{");
+	print_counts(b, &t);
+	(void)strbuf_printf(b, ",\"out_dropped\":%llu", (unsigned long long)t.out_dropped);
+	for (unsigned i = 0; i < conf->n_classes; i++) {
+		t = traffic_class_totals(c, i);
+		(void)strbuf_printf(b, "%s\"%s\":{", i ? "," : ",\"classes\":{", conf->classes[i].name);
+		print_counts(b, &t);
+		(void)strbuf_putc(b, '}');
+	}
+	(void)strbuf_puts(b, conf->n_classes ? "}}" : "}");
 }
 
 static int load_one(const struct traffic_row *row, void *userdata)
@@ -232,8 +350,11 @@ int traffic_init(struct manager *m, struct ct_error *err)
 	int r = store_traffic_each(m->store, load_one, m, err);
 
 	if (r >= 0)
-		r = sd_event_add_time_relative(m->event, &m->traffic_timer, CLOCK_MONOTONIC, USEC_PER_SEC,
-		        USEC_PER_SEC / 4, on_tick, m);
+		r = traffic_classes_check(m, err);
+	if (r < 0)
+		return r;
+	r = sd_event_add_time_relative(
+	        m->event, &m->traffic_timer, CLOCK_MONOTONIC, USEC_PER_SEC, USEC_PER_SEC / 4, on_tick, m);
 	return r < 0 ? ct_error_set(err, r, "traffic", "cannot begin to count traffic: %s", strerror(-r)) : 0;
 }
 

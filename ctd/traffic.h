@@ -24,6 +24,21 @@ struct traffic_counts traffic_totals(const struct container *c);
 void traffic_print(const struct container *c, struct strbuf *b);
 void traffic_free(struct traffic *traffic);
 
+/* What went through in the class of traffic with the number of ctd.conf, over all interfaces, as last
+ * sampled. */
+struct traffic_counts traffic_class_totals(const struct container *c, unsigned class);
+/* Before a run's first packet: what a counter of its slot still has from before does not count. */
+void traffic_begin(struct container *c);
+/* The counters of all classes begin at zero. */
+int traffic_forget_classes(struct manager *m, struct ct_error *err);
+
+/* ---- traffic-classes.c ---- */
+
+/* The classes of ctd.conf, into the host's tables. */
+int traffic_classes_apply(struct manager *m, struct ct_error *err);
+/* Once all records are read: whether they are still the same. */
+int traffic_classes_check(struct manager *m, struct ct_error *err);
+
 /* Reads the records, once all containers and runs are known, and begins to sample every minute. */
 int traffic_init(struct manager *m, struct ct_error *err);
 /* Samples and writes all, for a clean end. */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whether the speeds and limits that a configuration asks of its interfaces can be kept on this host.
+ *
+ * Asked when it is given, and again at each start: the configuration may come from another host, and ctd.conf
+ * may have changed.
+ */
+#include "ctd/ports.h"
+
+#include <errno.h>
+
+#include "ctd/manager.h"
+
+/* Frames of a segment do not go by the host's routes, where connections, mail, classes and the speed of the
+ * uplink are. */
+static const char *only_of_routes(const struct config_net *net)
+{
+	return net->rates.out                ? "rate_out"
+	       : net->n_classes              ? "class"
+	       : net->limits.internal_rate   ? "internal_rate"
+	       : net->limits.connections     ? "connections"
+	       : net->limits.new_connections ? "new_connections"
+	       : net->limits.block_mail      ? "block_mail"
+	                                     : NULL;
+}
+
+int ports_check_net(const struct manager *m, const struct config_net *net, const struct net_attach *attach,
+        struct ct_error *err)
+{
+	const char *field = *attach->scope ? only_of_routes(net) : NULL;
+
+	if (field)
+		return ct_error_field(err, field,
+		        "%s cannot be kept on an interface of mode %s, only on nat and routed; rate_in, pps_in and pps_out can",
+		        field, config_net_mode_name(attach->mode));
+	for (unsigned i = 0; i < net->n_classes; i++)
+		if (conf_class_find(&m->conf, net->classes[i].name) < 0)
+			return ct_error_field(err, "class",
+			        "there is no class of traffic \"%s\" on this host: traffic-class in ctd.conf defines them",
+			        net->classes[i].name);
+	return 0;
+}
+
+static uint64_t guaranteed_to(const struct container *c)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		sum += c->config.nets[i].rates.out_guaranteed;
+	return sum;
+}
+
+int ports_admit(const struct container *c, struct ct_error *err)
+{
+	const struct manager *m = c->manager;
+	uint64_t others = 0, own = guaranteed_to(c);
+	struct container *other, *next;
+
+	if (!m->conf.uplink_rate || !own)
+		return 0;
+	HASH_ITER(hh_ctid, m->containers.by_ctid, other, next)
+	if (other != c && other->run.slot)
+		others += guaranteed_to(other);
+	return own <= m->conf.uplink_rate && others <= m->conf.uplink_rate - own
+	               ? 0
+	               : ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+	                         "%llu bits per second cannot be guaranteed to \"%s\": %llu of the %llu that the uplink has (uplink-rate in ctd.conf) are guaranteed to others",
+	                         (unsigned long long)own, c->row.name, (unsigned long long)others,
+	                         (unsigned long long)m->conf.uplink_rate);
+}
+
+int ports_check_limits(const struct container *c, struct ct_error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
+		struct net_attach attach;
+
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		r = network_attach(c->manager, &c->config.nets[i], &attach, err);
+		if (r >= 0)
+			r = ports_check_net(c->manager, &c->config.nets[i], &attach, err);
+	}
+	return r < 0 ? r : ports_admit(c, err);
+}

@@ -1,0 +1,196 @@
+#!/usr/bin/env bats
+# Classes of traffic by where it goes, and the shares of an uplink that has a rate.
+load lib
+
+near() { printf 'traffic-class = near 192.0.2.0/24 2001:db8::/64 # the segment\n'; }
+far() { printf 'traffic-class = far %s\n' "$CTD_FAR"; }
+uplink() { printf 'uplink-rate = %s\n' "$1"; }
+
+setup_file()
+{
+	export CTD_FAR=$BATS_FILE_TMPDIR/far CTD_CONF=$BATS_FILE_TMPDIR/ctd.conf
+	printf '# made by a program\n198.51.100.0/24\n198.51.100.128/25\n\n2001:db8:1::/64 # v6\n' >"$CTD_FAR"
+	uplink_up
+	{ near && far; } >"$CTD_CONF"
+	ctd_setup --config "$CTD_CONF"
+	tiny_template
+	ctctl create a --template tiny --start
+}
+
+teardown_file()
+{
+	ctd_teardown
+	uplink_down
+}
+
+setup()
+{
+	ctctl fsck
+}
+
+teardown()
+{
+	# shellcheck disable=SC2046 # pids
+	[ -z "$(jobs -p)" ] || kill $(jobs -p) 2>/dev/null || true
+	ctctl fsck
+}
+
+again() # with this ctd.conf
+{
+	cat >"$CTD_CONF"
+	ctd_stop
+	ctd_start
+}
+
+class() # CONTAINER CLASS KEY
+{
+	ctctl show "$1" --json | jq ".traffic.classes[\"$2\"].$3"
+}
+
+pings() # CONTAINER ADDRESS COUNT
+{
+	ctctl exec "$1" -- ping -c "$3" -i 0.05 -W 5 "$2" >/dev/null
+}
+
+reaches()
+{
+	pings "$1" "$2" 1
+}
+
+sent() # HANDLE: packets through this class of the uplink
+{
+	tc -s class show dev up0 | awk -v want="$1" '$1 == "class" { on = $3 == want } on && $1 == "Sent" { print $4; exit }'
+}
+
+@test "bytes and packets are counted by class, both ways and in both families" {
+	wait_for 15 reaches a 2001:db8:1::1
+	near=$(class a near out_packets) far=$(class a far out_packets)
+	pings a 192.0.2.1 5
+	pings a 198.51.100.1 7
+	pings a 2001:db8:1::1 4
+	[ "$(class a near out_packets)" = $((near + 5)) ]
+	[ "$(class a far out_packets)" = $((far + 11)) ]
+	[ "$(class a far in_packets)" = "$(class a far out_packets)" ]
+	[ "$(class a near in_bytes)" -ge $((5 * 84)) ]
+	ctctl show a | grep -A 4 ' near$' | grep -q out_bytes
+}
+
+@test "what was counted stays: over restarts, a daemon that is killed, flushed filters, other prefixes" {
+	before=$(class a far out_packets)
+	ctctl restart a --timeout 5
+	ctd_kill
+	ctd_start
+	[ "$(class a far out_packets)" -ge "$before" ]
+	pings a 198.51.100.1 3
+	now=$(class a far out_packets)
+	[ "$now" -ge $((before + 3)) ]
+	printf '203.0.113.0/24\n' >>"$CTD_FAR"
+	{ near && far; } | again
+	pings a 198.51.100.1 3
+	[ "$(class a far out_packets)" = $((now + 3)) ]
+	nft flush ruleset
+	wait_for 10 pings a 198.51.100.1 1
+	[ "$(class a far out_packets)" -gt $((now + 3)) ]
+}
+
+@test "a class that gets another place keeps its own numbers, not those of the other" {
+	near=$(class a near out_packets) far=$(class a far out_packets)
+	{ far && near; } | again
+	[ "$(class a near out_packets)" = "$near" ]
+	[ "$(class a far out_packets)" = "$far" ]
+	pings a 198.51.100.1 3
+	[ "$(class a near out_packets)" = "$near" ]
+	[ "$(class a far out_packets)" = $((far + 3)) ]
+	{ near && far; } | again
+}
+
+@test "a class has a rate of its own, at the uplink and towards the container, and the rest another" {
+	ctctl set a --net nat,rate-out=20M,rate-in=30M,class=far:4M:6M
+	reaches a 198.51.100.1
+	tc class show dev up0 | grep -q 'ceil 20Mbit'
+	own=$(tc class show dev up0 | awk '/ceil 4Mbit/ { print $3 }')
+	host=$(tc qdisc show | awk '/htb 2: / { print $5 }')
+	tc class show dev "$host" | grep -q 'ceil 6Mbit'
+	tc class show dev "$host" | grep -q 'ceil 30Mbit'
+	before=$(sent "$own")
+	pings a 198.51.100.1 5
+	[ "$(sent "$own")" = $((before + 5)) ]
+	pings a 192.0.2.1 5
+	[ "$(sent "$own")" = $((before + 5)) ]
+	ctctl restart a --timeout 5
+	tc class show dev up0 | grep -q 'ceil 4Mbit'
+	ctctl set a net=
+	! tc class show dev up0 | grep -q 'ceil 4Mbit' || return 1
+	! tc qdisc show | grep -q 'htb 2: ' || return 1
+}
+
+@test "a class that there is not is refused, also at a start after ctd.conf has changed" {
+	run -2 ctctl set a --net nat,class=abroad:1M
+	[[ $output == *'no class of traffic "abroad"'* ]]
+	ctctl create b --template tiny --net nat,class=far:1M
+	near | again
+	run ctctl start b
+	[ "$status" -ne 0 ]
+	[[ $output == *'no class of traffic "far"'* ]]
+	{ near && far; } | again
+	ctctl start b
+	ctctl destroy b --force
+}
+
+@test "what cannot be kept on a segment is refused there" {
+	ctctl network create lan --mode private --range 10.50.0.0/24
+	for key in rate-out=10M class=far:1M internal-rate=1M connections=10 new-connections=10 block-mail=yes; do
+		run -2 ctctl create b --template tiny --net "network=lan,$key"
+		[[ $output == *'only on nat and routed'* ]]
+	done
+	ctctl create b --template tiny --net network=lan,rate-in=10M,pps-out=100,pps-in=100 --start
+	ctctl destroy b --force
+	ctctl network remove lan
+}
+
+@test "an uplink's rate holds for those without one too, and guarantees are what there is" {
+	{ near && far && uplink 16M; } | again
+	ctctl create b --template tiny
+	tc class show dev up0 | grep -q 'class htb c7d0:1 .*ceil 16Mbit'
+	before=$(sent c7d0:f000)
+	pings a 198.51.100.1 5
+	[ "$(sent c7d0:f000)" -ge $((before + 5)) ]
+	ctctl set a --rate-out 16M --guaranteed 4M
+	ctctl set b --rate-out 16M --guaranteed 13M
+	run -5 ctctl start b
+	[[ $output == *'4000000 of the 16000000'* ]]
+	ctctl set b --guaranteed 12M
+	ctctl start b
+	run -5 ctctl set a --guaranteed 5M
+	tc class show dev up0 | grep -q 'rate 4Mbit ceil 16Mbit'
+	tc class show dev up0 | grep -q 'rate 12Mbit ceil 16Mbit'
+}
+
+# Both send as fast as they can; the second has three times the guarantee.
+@test "when the uplink is full everybody has what was guaranteed" {
+	for port in 7001 7002; do
+		nsenter --target "$CTD_OUTSIDE" --net socat -u "TCP-LISTEN:$port,reuseaddr" OPEN:/dev/null 3>&- &
+	done
+	wait_for 5 sh -c "nsenter --target $CTD_OUTSIDE --net ss -Hltn | grep -c ':700[12]' | grep -qx 2"
+	ctctl exec a -- sh -c 'nc 192.0.2.1 7001 </dev/zero' >/dev/null 3>&- &
+	ctctl exec b -- sh -c 'nc 192.0.2.1 7002 </dev/zero' >/dev/null 3>&- &
+	enough() { [ "$(ctctl show "$1" --json | jq .traffic.out_bytes)" -gt $(($2 + 1000000)) ]; }
+	wait_for 30 enough a 0
+	wait_for 30 enough b 0
+	a=$(ctctl show a --json | jq .traffic.out_bytes) b=$(ctctl show b --json | jq .traffic.out_bytes)
+	wait_for 60 enough a "$a"
+	a=$(($(ctctl show a --json | jq .traffic.out_bytes) - a)) b=$(($(ctctl show b --json | jq .traffic.out_bytes) - b))
+	echo "sent: $a and $b"
+	[ "$b" -gt $((a * 2)) ]
+	ctctl destroy b --force
+	ctctl set a net=
+	{ near && far; } | again
+	! tc class show dev up0 | grep -q 16Mbit || return 1
+}
+
+@test "classes that overlap keep ctd from starting, and are named" {
+	printf 'traffic-class = a 10.0.0.0/8\ntraffic-class = b 10.1.0.0/16\n' >"$BATS_TEST_TMPDIR/conf"
+	run "$(ctd_program ctd)" --config "$BATS_TEST_TMPDIR/conf" --state "$BATS_TEST_TMPDIR/state" --runtime "$BATS_TEST_TMPDIR/run" --foreground
+	[ "$status" -ne 0 ]
+	[[ $output == *'10.0.0.0/8 of a and 10.1.0.0/16 of b overlap'* ]]
+}
