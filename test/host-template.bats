@@ -295,10 +295,13 @@ no_builders()
 	mkdir -p "$aside"/{tmp,templates,trash,containers}
 	request="{\"recipe\":\"ubuntu\",\"suite\":\"noble\",\"mirror\":\"file:$EXTRA/archive\",\"keyring\":\"$EXTRA/key.gpg\"
 		,\"recipes\":\"$EXTRA/recipes\",\"store\":\"$aside\",\"tmp\":\"build-1\",\"base_id\":3758096384}"
+	# a signal before the exec would meet bash, which would end the test in the worker's place
+	worker_runs() { [ "$(cat "/proc/$worker/comm")" = ct-worker ]; }
 	for ms in 005 020 060 120 250 400 600 800 999; do
 		for signal in TERM KILL; do
 			"$(ctd_program ct-worker)" template-build <<<"$request" >"$EXTRA/said" 3>&- 4>&- &
 			worker=$!
+			wait_for 30 worker_runs
 			sleep "0.$ms"
 			kill "-$signal" "$worker" 2>/dev/null || true
 			status=0
