@@ -221,6 +221,18 @@ static void put_inside_addresses(struct configuration *c)
 	}
 }
 
+/* The gateway's MAC is the guard's, on all hosts. A guest that asked for it in vain while the port was cut
+ * would lose the packets that still wait for an answer, and all within the second in which it gives up. */
+static void put_inside_neighbour(struct configuration *c, const struct ip_addr *gateway)
+{
+	if (c->bridge)
+		return; /* another's, which is asked for */
+
+	neighbour_learn(&c->net->batch, c->link.peer_index, gateway, net_gateway_mac);
+	if (c->again && gateway->family == AF_INET6)
+		nl_tolerate(&c->net->batch, EINVAL); /* IPv6 is off, as above */
+}
+
 static void put_inside_gateway(struct configuration *c, const struct ip_addr *gateway)
 {
 	struct nl_batch *b = &c->net->batch;
@@ -231,6 +243,7 @@ static void put_inside_gateway(struct configuration *c, const struct ip_addr *ga
 	        b, &(struct route){ .via = gateway, .index = c->link.peer_index, .protocol = RTPROT_STATIC });
 	if (c->again && gateway->family == AF_INET6)
 		nl_tolerate(b, EACCES);
+	put_inside_neighbour(c, gateway);
 }
 
 /* Answers leave by the interface that they belong to: the guard of another one would drop them. The table is
@@ -249,6 +262,7 @@ static void put_inside_sources(struct configuration *c, const struct ip_addr *ga
 	                     .table = table });
 	if (c->again && gateway->family == AF_INET6)
 		nl_tolerate(b, EACCES);
+	put_inside_neighbour(c, gateway);
 	for (size_t i = 0; i < c->spec->n_addresses; i++) {
 		struct ip_addr a = spec_address(c->spec, i), from = network_of(&a);
 

@@ -334,15 +334,26 @@ void rule_remove(struct nl_batch *b, const struct ip_addr *from, uint32_t table)
 	nl_put_ip(b, FRA_SRC, from);
 }
 
-void neighbour_add(struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6])
+static void put_neighbour(
+        struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6], uint16_t state)
 {
-	struct ndmsg header = {
-		.ndm_family = (uint8_t)a->family, .ndm_ifindex = index, .ndm_state = NUD_PERMANENT
+	const struct ndmsg header = {
+		.ndm_family = (uint8_t)a->family, .ndm_ifindex = index, .ndm_state = state
 	};
 
 	nl_message(b, "add a neighbour", RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &header, sizeof(header));
 	nl_put_ip(b, NDA_DST, a);
 	nl_put(b, NDA_LLADDR, mac, 6);
+}
+
+void neighbour_add(struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6])
+{
+	put_neighbour(b, index, a, mac, NUD_PERMANENT);
+}
+
+void neighbour_learn(struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6])
+{
+	put_neighbour(b, index, a, mac, NUD_REACHABLE);
 }
 
 void proxy_add(struct nl_batch *b, int index, const struct ip_addr *a, uint8_t protocol)

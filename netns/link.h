@@ -67,6 +67,8 @@ void rule_remove(struct nl_batch *b, const struct ip_addr *from, uint32_t table)
 
 void neighbour_add(
         struct nl_batch *b, int index, const struct ip_addr *a, const uint8_t mac[static 6]); /* permanent */
+void neighbour_learn(struct nl_batch *b, int index, const struct ip_addr *a,
+        const uint8_t mac[static 6]); /* as if it had answered */
 void proxy_add(struct nl_batch *b, int index, const struct ip_addr *a, uint8_t protocol);
 void proxy_remove(struct nl_batch *b, int index, const struct ip_addr *a);
 
