@@ -154,6 +154,37 @@ int probe_devices(int argc, char **argv)
 
 /* ---- against those who join ---- */
 
+/* The program of a process; without a right to it, "". */
+static void program_of(const char *pid, char ret[256])
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%s/exe", pid);
+	ssize_t n = readlink(path, ret, 255);
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+/* Whether the process still runs its parent's program: what has executed one of the tenant's is the tenant's.
+ * An exec changes the program first, then closes fds, then lets others in, and last sets the name; so it has
+ * to be asked after something was taken. */
+static int is_joining(pid_t pid)
+{
+	char number[16], path[32], line[256] = { 0 }, program[256], own[256];
+
+	(void)snprintf(number, sizeof(number), "%d", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%s/comm", number);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (fd >= 0)
+		(void)close(fd);
+	if (n <= 0 || strncmp(line, "probe", 5) == 0)
+		return 0;
+
+	program_of(number, program);
+	program_of("self", own);
+	return strcmp(program, own) != 0;
+}
+
 static void rob_path(pid_t pid, const char *what, int flags)
 {
 	char path[64], name[64];
@@ -163,22 +194,9 @@ static void rob_path(pid_t pid, const char *what, int flags)
 	if (fd < 0)
 		return;
 	(void)snprintf(name, sizeof(name), "robbed:%s", what);
-	probe_report(name, 0);
+	if (is_joining(pid))
+		probe_report(name, 0);
 	(void)close(fd);
-}
-
-/* Whether the process still runs its parent's program: what has executed one of the tenant's is the tenant's.
- */
-static int is_joining(pid_t pid)
-{
-	char path[32], line[256] = { 0 };
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
-	if (fd >= 0)
-		(void)close(fd);
-	return n > 0 && strncmp(line, "probe", 5) != 0;
 }
 
 static void rob(pid_t pid)
@@ -200,12 +218,10 @@ static void rob(pid_t pid)
 	}
 	if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0 && is_joining(pid))
 		probe_report("robbed:ptrace", 0);
-	if (is_joining(pid)) {
-		rob_path(pid, "exe", O_RDONLY);
-		rob_path(pid, "mem", O_RDWR);
-		rob_path(pid, "fd", O_RDONLY | O_DIRECTORY);
-		rob_path(pid, "root", O_RDONLY | O_DIRECTORY);
-	}
+	rob_path(pid, "exe", O_RDONLY);
+	rob_path(pid, "mem", O_RDWR);
+	rob_path(pid, "fd", O_RDONLY | O_DIRECTORY);
+	rob_path(pid, "root", O_RDONLY | O_DIRECTORY);
 	(void)close(pidfd);
 }
 
