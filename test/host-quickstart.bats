@@ -81,6 +81,33 @@ here() # ctctl to the instance of quickstart
 	[[ "$output" == *debian*tiny*ubuntu* ]]
 }
 
+@test "meson install puts everything where Debian expects it" {
+	dest=$QUICK/dest
+	DESTDIR=$dest meson install -C "$CTD_BUILD" --no-rebuild --quiet
+	libraries=usr/lib/$(gcc -print-multiarch)
+	for file in usr/sbin/ctd usr/bin/ctctl usr/libexec/ctd/{ct-keeper,ct-worker,ctd-stop-all}; do
+		[ -x "$dest/$file" ] || { echo "no program $file" && return 1; }
+	done
+	for file in usr/lib/systemd/system/ctd{.service,.slice,-containers.service} usr/share/bash-completion/completions/ctctl \
+		usr/include/ct/ct.h usr/share/ctd/templates/{debian,ubuntu,tiny}/recipe; do
+		[ -s "$dest/$file" ] || { echo "no file $file" && return 1; }
+	done
+	for page in "$CTD_TREE"/man/*.[1-8]; do
+		page=${page##*/}
+		[ -s "$dest/usr/share/man/man${page##*.}/$page" ] || { echo "no page $page" && return 1; }
+	done
+	# the units name what is there
+	for program in $(sed -n 's/^Exec[A-Za-z]*=\([^ ]*\).*/\1/p' "$dest"/usr/lib/systemd/system/*.service); do
+		[ -x "$dest$program" ] || { echo "a unit starts $program, which is not installed" && return 1; }
+	done
+	# a program of somebody else finds the library by its soname
+	echo 'int main(void) { return ct_host_probe(0, 0) == 0; }' >"$QUICK/other.c"
+	gcc -include ct/ct.h -I "$dest/usr/include" -o "$QUICK/other" "$QUICK/other.c" -L "$dest/$libraries" -lct
+	readelf -d "$QUICK/other" | grep -q 'NEEDED.*\[libct\.so\.0\]'
+	[ -f "$dest/$libraries/libct.so.0" ]
+	rm -rf "$dest" "$QUICK"/other*
+}
+
 @test "--cleanup leaves nothing" {
 	cgroup=$(here version --json | jq -r .cgroup)
 	tag=$(here version --json | jq -r .instance)

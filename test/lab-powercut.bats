@@ -8,6 +8,11 @@ setup_file()
 	ctd_installed
 }
 
+teardown_file()
+{
+	[ "$LAB_BOOT" = 1 ] || lib_destroy_all
+}
+
 state_is() # NAME STATE
 {
 	[ "$(ctctl show "$1" --json | jq -r .state)" = "$2" ]

@@ -178,10 +178,10 @@ lib_is_gone() # PID: gone, or a zombie that waits for its parent
 # Ends the instance with everything in it, and says so if the last fsck was not clean.
 ctd_teardown()
 {
-	local pid dir status=0
+	local pid status=0
 	[ -d "${CTD_DIR:-}" ] || return 0
 	if ctd_answers 2>/dev/null; then
-		ctctl list --json 2>/dev/null | lib_names | while read -r dir; do ctctl destroy "$dir" --force >/dev/null 2>&1 || true; done
+		lib_destroy_all
 		ctctl fsck || { status=1 && echo "fsck found differences after all containers were destroyed" >&2; }
 	fi
 	ctd_stop
@@ -193,6 +193,12 @@ ctd_teardown()
 	fi
 	rm -rf --one-file-system -- "$CTD_DIR" || status=1
 	return "$status"
+}
+
+lib_destroy_all()
+{
+	local name
+	ctctl list --json 2>/dev/null | lib_names | while read -r name; do ctctl destroy "$name" --force >/dev/null 2>&1 || true; done
 }
 
 lib_names() # container names out of what "list --json" prints, whether it is a bare array or wrapped
@@ -223,11 +229,14 @@ ctctl()
 	"$(ctd_program ctctl)" "$@"
 }
 
-# The ctd that systemd runs, for the lab's flavour systemd.
+# The ctd that systemd runs, for the lab's flavour systemd. What a file that failed has left there is no concern of this one.
 ctd_installed()
 {
 	export CTD_DIR=/run/ctd CTD_STATE=/var/lib/ctd CTD_RUNTIME=/run/ctd CTD_SOCKET=/run/ctd/ctd.sock
-	wait_for 60 ctctl version
+	wait_for 60 ctctl version || return 1
+	[ "${LAB_BOOT:-1}" = 1 ] || return 0
+	lib_destroy_all
+	ctctl fsck --repair >/dev/null 2>&1 || true
 }
 
 # tiny_template: the template that most tests use, built once per instance.
