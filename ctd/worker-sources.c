@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Sources of packages.
  *
- * The host's configuration is read by apt itself (apt-get indextargets, which needs neither network nor
- * lists), so every form of it is understood. Only what belongs to the distribution is taken: its code name or
- * one of its pockets, with components that a distribution has. A vendor's repository that an administrator
- * has added stays out of the tenants' templates.
+ * The host's configuration is read by apt itself (apt-get indextargets, which with --no-release-info needs
+ * neither network nor lists: a new machine has never asked its archive), so every form of it is understood.
+ * Only what belongs to the distribution is taken: its code name or one of its pockets, with components that a
+ * distribution has. A vendor's repository that an administrator has added stays out of the tenants'
+ * templates.
  *
  * There is always a keyring, and it is the recipe's or the request's, not the host's list of trusted keys: a
  * template must not be signed by a vendor's key.
@@ -54,7 +55,17 @@ static int add_line(struct sources *s, const char *uri, const char *suite, const
 	return line->uri && line->suite && line->components ? 0 : -ENOMEM;
 }
 
-/* A component of a line that is there already, or a new line. */
+static bool has_word(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = words; (p = strstr(p, word)); p += len)
+		if ((p == words || p[-1] == ' ') && (p[len] == '\0' || p[len] == ' '))
+			return true;
+	return false;
+}
+
+/* A component of a line that is there already, or a new line. apt names each once for every architecture. */
 static int add_component(struct sources *s, const char *uri, const char *suite, const char *component)
 {
 	char *longer;
@@ -64,6 +75,8 @@ static int add_component(struct sources *s, const char *uri, const char *suite, 
 
 		if (!str_eq(line->uri, uri) || !str_eq(line->suite, suite))
 			continue;
+		if (has_word(line->components, component))
+			return 0;
 		longer = str_printf("%s %s", line->components, component);
 		if (!longer)
 			return -ENOMEM;
@@ -143,7 +156,7 @@ static int take_target(struct sources *s, char *line, const struct host *host, c
 static int host_sources(const struct recipe *recipe, const char *suite, const struct host *host,
         struct sources *s, struct ct_error *err)
 {
-	static const char *const argv[] = { "apt-get", "indextargets", "--format",
+	static const char *const argv[] = { "apt-get", "indextargets", "--no-release-info", "--format",
 		"$(REPO_URI)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages", NULL };
 	_cleanup_free_ char *list = NULL;
 	char *next, *line;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Templates: built for real from this host's programs, and from a small archive that is laid out and signed like Ubuntu's.
+# Templates: built for real from this host's programs, and from small archives that are laid out and signed like Ubuntu's and Debian's.
 load lib
 
 setup_file()
@@ -12,6 +12,7 @@ setup_file()
 	# the recipes of the tree; of ubuntu's the list of packages alone is another: what the small archive has, unpacked and not configured
 	mkdir "$extra/recipes"
 	cp -a "$CTD_TREE"/templates/{tiny,ubuntu} "$extra/recipes/"
+	make_debian "$extra/deb"
 	sed -i -e '/^packages = /d' -e 's/^components = .*/components = main/' \
 		-e 's/^builder = mmdebstrap/&\nvariant = extract\npackages = base-files systemd-sysv/' "$extra/recipes/ubuntu/recipe"
 	ctd_setup --recipes "$extra/recipes"
@@ -21,6 +22,7 @@ setup_file()
 
 teardown_file()
 {
+	host_is_itself
 	rm -rf -- "$EXTRA"
 	ip address del 192.0.2.1/32 dev lo
 	ctd_teardown
@@ -35,6 +37,7 @@ setup()
 teardown()
 {
 	[ -z "${SILENT:-}" ] || end_silent_server # a test has failed: its build fails with it
+	host_is_itself
 	settled
 	world_check
 }
@@ -59,6 +62,76 @@ ubuntu() # [OPTION...]
 root_of() # TEMPLATE: its directory
 {
 	echo "$CTD_STATE/fs/templates/$(ctctl template show "$1" --json | jq -r .digest)/root"
+}
+
+# What each template of an archive must be, whatever the packages.
+is_ready() # ROOT
+{
+	[ -x "$1/sbin/init" ]
+	[ ! -e "$1/etc/resolv.conf" ] && [ ! -e "$1/etc/hostname" ]
+	[ -z "$(ls -A "$1/etc/apt/apt.conf.d")" ]
+	[ -z "$(find "$1/etc/ssh" -name 'ssh_host_*')" ]
+	[ -f "$1/etc/machine-id" ] && [ ! -s "$1/etc/machine-id" ]
+	[ -z "$(find "$1" ! -uid 0 -o ! -gid 0)" ]
+	[ -z "$(find "$1" -type b -o -type c -o -type s)" ]
+}
+
+# What the recipe of the tree puts there is there.
+has_steps() # ROOT RECIPE
+{
+	local kind a b c
+	while read -r kind _ a b c; do
+		case $kind in
+		file) cmp "$CTD_TREE/templates/$2/files/$a" "$1$b" && [ "0$(stat -c %a "$1$b")" = "$c" ] ;;
+		link) [ "$(readlink "$1$b")" = "$a" ] ;;
+		directory) [ "$(stat -c %a "$1$a")" = "$b" ] ;;
+		*) true ;;
+		esac || { echo "not as the recipe says: $kind $a $b $c" && return 1; }
+	done <"$CTD_TREE/templates/$2/recipe"
+}
+
+# An archive like Debian's, and the recipe for it: its packages are unpacked and not configured, for they are no real ones; then what each Debian has must be named.
+make_debian() # DIR
+{
+	mkdir -p "$1/apt" "$1/keyrings"
+	"$CTD_TREE/test/archive" "$1" debian
+	cp "$1/key.gpg" "$1/keyrings/debian-archive-keyring.gpg"
+	printf 'PRETTY_NAME="Debian"\nID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n' >"$1/os-release"
+	printf 'PRETTY_NAME="Another"\nID=another\nVERSION_CODENAME=bookworm\n' >"$1/another"
+	# as on an installed Debian, and a vendor's beside it
+	cat >"$1/apt/debian.sources" <<-END
+		Types: deb
+		URIs: file:$1/archive/debian
+		Suites: bookworm bookworm-updates
+		Components: main
+		Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+		Types: deb
+		URIs: file:$1/archive/debian-security
+		Suites: bookworm-security
+		Components: main
+		Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+	END
+	echo 'deb [trusted=yes] http://vendor.invalid/apt nodistro main' >"$1/apt/vendor.list"
+	cp -a "$CTD_TREE/templates/debian" "$EXTRA/recipes/"
+	sed -i 's/^builder = mmdebstrap/&\nvariant = extract\npackages = base-files debian-archive-keyring/' "$EXTRA/recipes/debian/recipe"
+}
+
+# In the mounts of the test alone: this host is a Debian whose apt reaches the small archive and nothing else.
+host_is_debian()
+{
+	mount --bind "$EXTRA/deb/os-release" "$(readlink -f /etc/os-release)"
+	mount --bind "$EXTRA/deb/apt" /etc/apt/sources.list.d
+	mount --bind "$EXTRA/deb/keyrings" /usr/share/keyrings
+	[ ! -e /etc/apt/sources.list ] || mount --bind /dev/null /etc/apt/sources.list
+}
+
+host_is_itself()
+{
+	local path
+	for path in "$(readlink -f /etc/os-release)" /etc/apt/sources.list.d /usr/share/keyrings /etc/apt/sources.list; do
+		while mountpoint -q "$path"; do umount "$path"; done
+	done
 }
 
 # A server that takes connections and never answers.
@@ -111,7 +184,7 @@ no_builders()
 @test "tiny says what it is" {
 	ctctl template show tiny --json | jq -e '.name == "tiny" and .distribution == "tiny" and .init == ["/sbin/init"] and .stop_signal == 12 and .bytes > 1000000'
 	ctctl template list --json | jq -e '.templates | map(.name) == ["tiny"]'
-	ctctl template recipes --json | jq -e '.recipes | map(.name) == ["tiny", "ubuntu"]'
+	ctctl template recipes --json | jq -e '.recipes | map(.name) == ["debian", "tiny", "ubuntu"]'
 }
 
 @test "building the same again gives the same digest and no second directory" {
@@ -167,7 +240,7 @@ no_builders()
 @test "an unknown recipe, a bad suite, mirror and keyring are refused with what is accepted" {
 	run ctctl template build nosuch
 	[ "$status" -eq 3 ]
-	[[ "$output" == *"tiny, ubuntu"* ]]
+	[[ "$output" == *"debian, tiny, ubuntu"* ]]
 	run ctctl template build ubuntu --suite 'no ble'
 	[ "$status" -eq 2 ]
 	[[ "$output" == *suite* ]]
@@ -188,19 +261,10 @@ no_builders()
 	ubuntu
 	ctctl template show ubuntu --json | jq -e '.distribution == "ubuntu" and .release == "24.04" and .stop_signal == 37 and .init == ["/sbin/init"]'
 	root=$(root_of ubuntu)
-	[ -x "$root/sbin/init" ]
+	is_ready "$root"
+	has_steps "$root" ubuntu
 	grep -q "^# on the host .*deb \[signed-by=/etc/apt/keyrings/key.gpg\] file:$EXTRA/archive noble main$" "$root/etc/apt/sources.list"
 	cmp "$EXTRA/key.gpg" "$root/etc/apt/keyrings/key.gpg"
-	[ ! -e "$root/etc/resolv.conf" ] && [ ! -e "$root/etc/hostname" ]
-	[ -z "$(ls -A "$root/etc/apt/apt.conf.d")" ]
-	[ -z "$(find "$root/etc/ssh" -name 'ssh_host_*')" ]
-	[ -f "$root/etc/machine-id" ] && [ ! -s "$root/etc/machine-id" ]
-	[ -z "$(find "$root" ! -uid 0 -o ! -gid 0)" ]
-	[ "$(readlink "$root/etc/systemd/system/default.target")" = /lib/systemd/system/multi-user.target ]
-	grep -q ssh-keygen "$root/etc/systemd/system/ssh.service.d/10-host-keys.conf"
-	# shellcheck disable=SC2154 # set by run
-	run find "$root" -type b -o -type c -o -type s
-	[ -z "$output" ]
 	ctctl template remove ubuntu
 }
 
@@ -234,6 +298,41 @@ no_builders()
 	run ctctl template build ubuntu --suite noble --mirror "file:$EXTRA/archive"
 	[ "$status" -eq 5 ]
 	[[ "$output" == *ubuntu-archive-keyring.gpg* ]]
+}
+
+@test "debian: by the host's own apt, all that the recipe names, with updates, and nothing of a vendor" {
+	host_is_debian
+	ctctl template build debian
+	ctctl template show debian --json | jq -e '.distribution == "debian" and .release == "12" and .stop_signal == 37 and .init == ["/sbin/init"]'
+	root=$(root_of debian)
+	is_ready "$root"
+	has_steps "$root" debian
+	for package in $(sed -n 's/^packages = //p' "$CTD_TREE/templates/debian/recipe"); do
+		[ -s "$root/usr/share/test-packages/$package" ] || { echo "not in it: $package" && return 1; }
+	done
+	[ "$(cat "$root/usr/share/test-packages/less")$(cat "$root/usr/share/test-packages/nano")" = 22 ]
+	[ ! -e "$root/usr/share/test-packages/not-asked-for" ]
+	[ "$(sed "s/^# on the host that built this template: //" "$root/etc/apt/sources.list" | sort)" = "$(
+		for line in debian/\ bookworm debian/\ bookworm-updates debian-security/\ bookworm-security; do
+			echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] file:$EXTRA/deb/archive/$line main"
+		done | sort
+	)" ]
+	ctctl template remove debian
+}
+
+@test "debian: another key than Debian's, and a host of another family, are refused" {
+	host_is_debian
+	cp "$EXTRA/deb/other.gpg" "$EXTRA/deb/keyrings/debian-archive-keyring.gpg"
+	run ctctl template build debian
+	[ "$status" -eq 5 ]
+	[[ "$output" == *"not signed by a key of"*debian-archive-keyring.gpg* ]]
+	cp "$EXTRA/deb/key.gpg" "$EXTRA/deb/keyrings/debian-archive-keyring.gpg"
+	mount --bind "$EXTRA/deb/another" "$(readlink -f /etc/os-release)"
+	run ctctl template build debian --suite bookworm
+	[ "$status" -eq 2 ]
+	[[ "$output" == *"this host is no debian"*mirror* ]]
+	run ctctl template show debian
+	[ "$status" -eq 3 ]
 }
 
 @test "a build that is cancelled leaves nothing" {
