@@ -211,6 +211,7 @@ static int manager_open(struct manager *m, struct ct_error *err)
 	r = sd_event_default(&m->event);
 	if (r < 0)
 		return ct_error_set(err, r, "event", "cannot make an event loop: %s", strerror(-r));
+	(void)keeper_build_id_of("/proc/self/exe", m->build_id, sizeof(m->build_id)); /* "" says so */
 	r = open_dirs(m, err);
 	if (r >= 0)
 		r = read_boot_id(m, err);

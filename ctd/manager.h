@@ -31,7 +31,8 @@ struct manager {
 	struct conf conf;
 	char tag[NET_TAG_LEN + 1]; /* this instance, on a host that may have several */
 	char boot_id[40];
-	int lock_fd; /* STATE/lock: one ctd per state directory */
+	char build_id[64]; /* of this program; "" if it has none */
+	int lock_fd;       /* STATE/lock: one ctd per state directory */
 
 	sd_event *event;
 	struct store *store;

@@ -106,13 +106,11 @@ int api_stats_list(struct manager *m, struct call *call, struct ct_error *err)
 int api_version_show(struct manager *m, struct call *call, struct ct_error *err)
 {
 	const struct keeper_hello *keeper = m->keeper ? keeper_client_hello(m->keeper) : NULL;
-	char build[64] = "";
 	json_t *body;
 
-	(void)keeper_build_id_of("/proc/self/exe", build, sizeof(build)); /* empty if it has none */
 	body = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s}", "version", CTD_VERSION, "api", 1, "build",
-	        build, "instance", m->tag, "state_dir", m->conf.state_dir, "runtime_dir", m->conf.runtime_dir,
-	        "cgroup", m->cgroup.path);
+	        m->build_id, "instance", m->tag, "state_dir", m->conf.state_dir, "runtime_dir",
+	        m->conf.runtime_dir, "cgroup", m->cgroup.path);
 	if (body && keeper)
 		(void)json_object_set_new(body, "keeper",
 		        json_pack("{s:s, s:i}", "build", keeper->build_id, "pid", (int)keeper->pid));
