@@ -27,6 +27,7 @@
 
 const struct config_row config_rows[] = {
 	{ "hostname", "hostname", CONFIG_STRING, "NAME", "host name inside (default: the container's name)" },
+	{ "tenant", "tenant", CONFIG_STRING, "NAME", "whose it is: networks may be for one tenant only" },
 	{ "ssh-key", "ssh_keys", CONFIG_KEYS, "FILE",
 	        "public keys that may log in as root: a file, - or the key itself; repeatable" },
 	{ "autostart", "autostart", CONFIG_BOOL, NULL, "start when the host does" },
@@ -85,7 +86,7 @@ const struct config_row config_rows[] = {
 	{ 0 },
 };
 
-#define N_OTHERS 23 /* rows before the first limit */
+#define N_OTHERS 24 /* rows before the first limit */
 const struct config_row *const config_limits = &config_rows[N_OTHERS];
 
 /* What stands after the mode of --net: keys that are arrays; all others are strings. */

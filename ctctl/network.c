@@ -16,7 +16,7 @@
 #include "ctctl/table.h"
 
 struct create_values {
-	const char *mode, *bridge, *uplink;
+	const char *mode, *bridge, *uplink, *tenant;
 	int64_t vlan, mtu;
 	struct string_list ranges, gateways, resolvers;
 	bool isolated;
@@ -37,6 +37,8 @@ static const struct option_row create_options[] = {
 	        offsetof(struct create_values, uplink) },
 	{ "vlan", 0, OPTION_INT, "ID", "1 to 4094", offsetof(struct create_values, vlan) },
 	{ "mtu", 0, OPTION_INT, "BYTES", "of its interfaces", offsetof(struct create_values, mtu) },
+	{ "tenant", 0, OPTION_STRING, "NAME", "only containers of this tenant may be on it",
+	        offsetof(struct create_values, tenant) },
 	{ "isolated", 0, OPTION_FLAG, NULL, "its containers do not see each other",
 	        offsetof(struct create_values, isolated) },
 	{ 0 },
@@ -99,6 +101,8 @@ static int create_body(const char *name, const struct create_values *v, json_t *
 		r = add_string(body, "bridge", v->bridge, err);
 	if (r >= 0)
 		r = add_string(body, "uplink", v->uplink, err);
+	if (r >= 0)
+		r = add_string(body, "tenant", v->tenant, err);
 	if (r >= 0)
 		r = add_number(body, "vlan", v->vlan);
 	if (r >= 0)
@@ -215,13 +219,42 @@ static int run_network_remove(struct context *ctx, struct ct_error *err)
 	return print_json(answer, err);
 }
 
+struct cut_values {
+	bool network;
+};
+
+static const struct option_row cut_options[] = {
+	{ "network", 'n', OPTION_FLAG, NULL, "the name is that of a network: all interfaces on it",
+	        offsetof(struct cut_values, network) },
+	{ 0 },
+};
+
+static int set_cut_of_network(struct context *ctx, bool cut, struct ct_error *err)
+{
+	_cleanup_json_ json_t *body = json_pack("{s:b}", "cut", cut);
+
+	for (size_t i = 0; i < ctx->n_operands; i++) {
+		_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+		int r = body ? network_path(ctx->operands[i], &path) : -ENOMEM;
+
+		if (r >= 0)
+			r = client_call(&ctx->client, "PATCH", path.data, body, NULL, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int set_cut(struct context *ctx, bool cut, struct ct_error *err)
 {
 	_cleanup_json_ json_t *body = NULL;
+	struct cut_values v = { false };
 
-	int r = options_parse(ctx, NULL, NULL, err);
+	int r = options_parse(ctx, &v, NULL, err);
 	if (r < 0)
 		return r;
+	if (v.network)
+		return set_cut_of_network(ctx, cut, err);
 	body = cut ? json_pack("{s:{s:b}}", "config", "network_cut", 1)
 	           : json_pack("{s:{s:n}}", "config", "network_cut");
 	if (!body)
@@ -289,6 +322,7 @@ const struct command command_network_cut = {
 	.min_operands = 1,
 	.max_operands = OPERANDS_ANY,
 	.completes = OPERAND_CONTAINER,
+	.options = cut_options,
 	.run = run_network_cut,
 };
 
@@ -300,5 +334,6 @@ const struct command command_network_restore = {
 	.min_operands = 1,
 	.max_operands = OPERANDS_ANY,
 	.completes = OPERAND_CONTAINER,
+	.options = cut_options,
 	.run = run_network_restore,
 };

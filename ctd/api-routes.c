@@ -39,6 +39,7 @@ const struct api_route api_routes[] = {
 	{ "GET", "/v1/networks", "networkList", false, api_network_list },
 	{ "POST", "/v1/networks", "networkCreate", true, api_network_create },
 	{ "GET", "/v1/networks/{name}", "networkShow", false, api_network_show },
+	{ "PATCH", "/v1/networks/{name}", "networkSet", true, api_network_set },
 	{ "DELETE", "/v1/networks/{name}", "networkRemove", true, api_network_remove },
 
 	{ "GET", "/v1/execs/{id}", "execShow", false, api_exec_show },

@@ -35,6 +35,7 @@ API_HANDLER(api_container_log);
 API_HANDLER(api_network_list);
 API_HANDLER(api_network_create);
 API_HANDLER(api_network_show);
+API_HANDLER(api_network_set);
 API_HANDLER(api_network_remove);
 
 API_HANDLER(api_exec_show);

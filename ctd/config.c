@@ -112,6 +112,20 @@ static int read_hostname(
 	return 0;
 }
 
+static int read_tenant(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	const char *s = NULL;
+	int r = config_read_string(key->name, value, &s, err);
+
+	if (r < 0)
+		return r;
+	r = config_check_name(key->name, s, err);
+	if (r >= 0)
+		memcpy(config->tenant, s, strlen(s) + 1);
+	return r;
+}
+
 /* "TYPE BASE64 [COMMENT]" without options: options could name commands, that is for the tenant to write. */
 static bool is_ssh_key(const char *s)
 {
@@ -212,6 +226,7 @@ static int read_pending(
 
 static const struct config_key keys[] = {
 	{ "hostname", AT(hostname), 0, read_hostname, 0, 0, true },
+	{ "tenant", AT(tenant), 0, read_tenant, 0, 0, true },
 	{ "autostart", AT(autostart), 0, config_read_bool, 0, 0, true },
 	{ "autostart_order", AT(autostart_order), 0, read_u32, 0, 9999, true },
 	{ "disabled", AT(disabled), 0, config_read_bool, 0, 0, true },

@@ -26,6 +26,7 @@
 
 struct config {
 	char hostname[CONFIG_NAME_MAX + 1]; /* "": the container's name */
+	char tenant[CONFIG_NAME_MAX + 1];   /* whose it is; "": nobody's in particular */
 	bool autostart;
 	uint32_t autostart_order; /* lower first */
 	bool disabled;            /* an administrator forbids start */

@@ -24,7 +24,8 @@ struct source {
 	const char *mode, *bridge, *uplink;
 	json_t *ranges, *gateway, *resolver;
 	uint64_t vlan, mtu;
-	bool isolated;
+	bool isolated, cut;
+	const char *tenant;
 };
 
 static const struct json_field fields[] = {
@@ -37,6 +38,8 @@ static const struct json_field fields[] = {
 	{ "vlan", JSON_KIND_U64, offsetof(struct source, vlan), JSON_NO_HAS, false },
 	{ "mtu", JSON_KIND_U64, offsetof(struct source, mtu), JSON_NO_HAS, false },
 	{ "isolated", JSON_KIND_BOOL, offsetof(struct source, isolated), JSON_NO_HAS, false },
+	{ "cut", JSON_KIND_BOOL, offsetof(struct source, cut), JSON_NO_HAS, false },
+	{ "tenant", JSON_KIND_STRING, offsetof(struct source, tenant), JSON_NO_HAS, false },
 	{ NULL },
 };
 
@@ -194,12 +197,17 @@ int network_read(const json_t *config, const char *name, struct network *ret, st
 		r = read_link("uplink", in.uplink, ret->uplink, err);
 	if (r >= 0)
 		r = check_links(ret, &in, err);
+	if (r >= 0 && in.tenant)
+		r = config_check_name("tenant", in.tenant, err);
 	if (r < 0)
 		return r;
+	if (in.tenant)
+		memcpy(ret->tenant, in.tenant, strlen(in.tenant) + 1);
 
 	ret->vlan = (uint16_t)in.vlan;
 	ret->mtu = (uint32_t)in.mtu;
 	ret->isolated = in.isolated;
+	ret->cut = in.cut;
 	return 0;
 }
 

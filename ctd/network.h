@@ -35,7 +35,9 @@ struct network {
 	uint16_t vlan;
 	uint32_t mtu;
 	bool isolated;
-	char *config; /* as it is stored */
+	bool cut;        /* nothing in or out of its interfaces */
+	char tenant[64]; /* only for containers of this one; "": for all */
+	char *config;    /* as it is stored */
 	uint64_t created_usec;
 	UT_hash_handle hh;
 };

@@ -216,7 +216,8 @@ static int give_private(struct lease_list *list, const struct config_net *net, c
 
 /* ---- all of a container ---- */
 
-static int lease_net(struct lease_list *list, const struct config_net *net, struct ct_error *err)
+static int lease_net(struct lease_list *list, const struct config *config, const struct config_net *net,
+        struct ct_error *err)
 {
 	const struct manager *m = list->container->manager;
 	struct net_attach attach;
@@ -224,7 +225,7 @@ static int lease_net(struct lease_list *list, const struct config_net *net, stru
 
 	r = network_attach(m, net, &attach, err);
 	if (r >= 0)
-		r = ports_check_net(m, net, &attach, err);
+		r = ports_check_net(m, config, net, &attach, err);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < net->n_ips; i++)
@@ -271,7 +272,7 @@ int ports_lease(struct container *c, const struct config *config, struct ct_erro
 		return ct_error_set(err, r, "network", "out of memory");
 	for (unsigned i = 0; r >= 0 && i < config->n_nets; i++)
 		if (config_net_is_there(&config->nets[i]))
-			r = lease_net(&list, &config->nets[i], err);
+			r = lease_net(&list, config, &config->nets[i], err);
 	if (r >= 0)
 		r = store_addresses_set(c->manager->store, c->row.ctid, list.rows, list.n, err);
 	if (r >= 0)

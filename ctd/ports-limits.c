@@ -23,15 +23,21 @@ static const char *only_of_routes(const struct config_net *net)
 	                                     : NULL;
 }
 
-int ports_check_net(const struct manager *m, const struct config_net *net, const struct net_attach *attach,
-        struct ct_error *err)
+int ports_check_net(const struct manager *m, const struct config *config, const struct config_net *net,
+        const struct net_attach *attach, struct ct_error *err)
 {
+	const struct network *network = attach->network;
 	const char *field = *attach->scope ? only_of_routes(net) : NULL;
 
 	if (field)
 		return ct_error_field(err, field,
 		        "%s cannot be kept on an interface of mode %s, only on nat and routed; rate_in, pps_in and pps_out can",
 		        field, config_net_mode_name(attach->mode));
+	if (network && *network->tenant && !str_eq(network->tenant, config->tenant))
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EACCES,
+		        "the network \"%s\" belongs to the tenant \"%s\", and the container %s%s%s: its tenant is set by --tenant",
+		        network->name, network->tenant, *config->tenant ? "to \"" : "to nobody",
+		        config->tenant, *config->tenant ? "\"" : "");
 	for (unsigned i = 0; i < net->n_classes; i++)
 		if (conf_class_find(&m->conf, net->classes[i].name) < 0)
 			return ct_error_field(err, "class",
@@ -79,7 +85,7 @@ int ports_check_limits(const struct container *c, struct ct_error *err)
 			continue;
 		r = network_attach(c->manager, &c->config.nets[i], &attach, err);
 		if (r >= 0)
-			r = ports_check_net(c->manager, &c->config.nets[i], &attach, err);
+			r = ports_check_net(c->manager, &c->config, &c->config.nets[i], &attach, err);
 	}
 	return r < 0 ? r : ports_admit(c, err);
 }

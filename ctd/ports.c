@@ -169,6 +169,7 @@ static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool 
 	fill_addresses(c, net, &attach, port);
 	fill_gateways(&attach, port, taken);
 	fill_limits(c, net, port);
+	port->limits.cut |= attach.network && attach.network->cut;
 	return fill_mode(m, &attach, port, err);
 }
 
@@ -398,6 +399,23 @@ static int all_up(struct container *c, struct ct_error *err)
 		r = port_fill(c, c->run.slot, i, taken, &port, err);
 		if (r >= 0)
 			r = port_up(c, i, &port, netns_fd, if_nametoindex(port.spec.host_name) > 0, err);
+	}
+	return r;
+}
+
+int ports_limit(struct container *c, struct ct_error *err)
+{
+	bool taken[2] = { false, false };
+	int r = 0;
+
+	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
+		struct port port;
+
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		r = port_fill(c, c->run.slot, i, taken, &port, err);
+		if (r >= 0)
+			r = net_port_limit(c->manager->net, port.spec.host_name, &port.limits, err);
 	}
 	return r;
 }

@@ -32,9 +32,10 @@ int ports_check_leases(struct container *c, struct ct_error *err);
 struct config_net;
 struct net_attach;
 
-/* What the interface asks can be kept where it is connected: -EINVAL with the field. */
-int ports_check_net(const struct manager *m, const struct config_net *net, const struct net_attach *attach,
-        struct ct_error *err);
+/* What the interface of the configuration asks can be kept where it is connected (-EINVAL with the field),
+ * and it may be there. */
+int ports_check_net(const struct manager *m, const struct config *config, const struct config_net *net,
+        const struct net_attach *attach, struct ct_error *err);
 /* Of all interfaces, and what is guaranteed is there to be guaranteed. */
 int ports_check_limits(const struct container *c, struct ct_error *err);
 /* The last alone: what is guaranteed to all that run is no more than the uplink's rate. */
@@ -50,6 +51,9 @@ void ports_down(struct container *c);
 /* Brings a running container to what its configuration says, whatever there is: links, filters, limits,
  * rates, addresses, forwards; what is too much goes. */
 int ports_restore(struct container *c, struct ct_error *err);
+
+/* The limits of a running container again, after a network of its has been cut or restored. */
+int ports_limit(struct container *c, struct ct_error *err);
 
 /* A change of a running container: what there is, taken before its configuration and leases change ... */
 struct ports_snapshot;

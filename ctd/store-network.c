@@ -107,6 +107,16 @@ int store_network_insert(struct store *store, struct network_row *row, struct ct
 	return r < 0 ? r : 0;
 }
 
+int store_network_update(struct store *store, const char *name, const char *config, struct ct_error *err)
+{
+	_cleanup_query_ struct query q = query_start(store, "UPDATE network SET config = ? WHERE name = ?");
+	query_bind_text(&q, config);
+	query_bind_text(&q, name);
+
+	int r = query_run(&q, err);
+	return r < 0 ? r : 0;
+}
+
 int store_network_delete(struct store *store, const char *name, struct ct_error *err)
 {
 	_cleanup_query_ struct query q = query_start(store, "DELETE FROM network WHERE name = ?");

@@ -100,6 +100,7 @@ struct network_row {
 };
 /* With the smallest free number (returned). -EEXIST. */
 int store_network_insert(struct store *store, struct network_row *row, struct ct_error *err);
+int store_network_update(struct store *store, const char *name, const char *config, struct ct_error *err);
 int store_network_delete(struct store *store, const char *name, struct ct_error *err);
 int store_network_each(struct store *store, int (*each)(const struct network_row *row, void *userdata),
         void *userdata, struct ct_error *err);

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "ctd/api.h"
 #include "ctd/manager.h"
+#include "ctd/ports.h"
 
 static json_t *to_json(const struct manager *m, const struct network *network)
 {
@@ -218,6 +219,88 @@ int api_network_create(struct manager *m, struct call *call, struct ct_error *er
 		}
 	}
 	call_reply(call, 201, to_json(m, network));
+	return 0;
+}
+
+/* The configuration with another value of cut, durably. */
+static int store_cut(struct manager *m, struct network *network, bool cut, struct ct_error *err)
+{
+	_cleanup_json_ json_t *config = NULL;
+	_cleanup_free_ char *text = NULL;
+	int r = json_parse(network->config, strlen(network->config), &config, err);
+
+	if (r < 0)
+		return r;
+	if (cut)
+		(void)json_object_set_new(config, "cut", json_true()); /* looked at below */
+	else
+		(void)json_object_del(config, "cut"); /* it need not be there */
+	text = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS);
+	if (!text || !json_object_get(config, "cut") == cut)
+		return ct_error_set(err, -ENOMEM, "network", "out of memory");
+
+	r = store_begin(m->store, true, err);
+	if (r < 0)
+		return r;
+	r = store_network_update(m->store, network->name, text, err);
+	if (r < 0) {
+		store_rollback(m->store);
+		return r;
+	}
+	r = store_commit(m->store, err);
+	if (r < 0)
+		return r;
+	free(network->config);
+	network->config = TAKE_PTR(text);
+	network->cut = cut;
+	return 0;
+}
+
+static bool is_on(const struct container *c, const struct network *network)
+{
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		if (str_eq(c->config.nets[i].network, network->name))
+			return true;
+	return false;
+}
+
+/* Those that are being started or changed have it from the record. */
+static int limit_all(struct manager *m, const struct network *network, struct ct_error *err)
+{
+	struct container *c, *next;
+	struct ct_error one = { 0 };
+	int r = 0;
+
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (is_on(c, network) && container_has_init(c) && c->run.pid > 0 && c->run.slot &&
+	        ports_limit(c, &one) < 0)
+		r = ct_error_set(err, -EIO, "network", "the network of \"%s\" could not be changed: %s",
+		        c->row.name, one.text);
+	return r;
+}
+
+int api_network_set(struct manager *m, struct call *call, struct ct_error *err)
+{
+	struct {
+		bool cut;
+	} in = { false };
+	static const struct json_field set_fields[] = {
+		{ "cut", JSON_KIND_BOOL, 0, JSON_NO_HAS, true },
+		{ NULL },
+	};
+	struct network *network = NULL;
+	int r = find(m, call, &network, err);
+
+	if (r >= 0)
+		r = json_read(call_body(call), set_fields, &in, err);
+	if (r >= 0 && in.cut != network->cut)
+		r = store_cut(m, network, in.cut, err);
+	if (r >= 0)
+		r = limit_all(m, network, err);
+	if (r < 0)
+		return r;
+	call_set_object(call, network->name);
+	call_reply(call, 200, to_json(m, network));
 	return 0;
 }
 

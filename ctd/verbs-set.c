@@ -131,7 +131,7 @@ static int apply_live(
 static bool changes_network(const json_t *patch)
 {
 	return json_object_get(patch, "net") || json_object_get(patch, "publish") ||
-	       json_object_get(patch, "network_cut");
+	       json_object_get(patch, "network_cut") || json_object_get(patch, "tenant");
 }
 
 /* Addresses and configuration in one transaction. */

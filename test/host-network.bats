@@ -261,6 +261,57 @@ net()
 	ctctl set b net=
 }
 
+@test "a network of one tenant joins his containers and takes nobody else's" {
+	ctctl network create theirs --mode private --range 10.51.0.0/24 --range fd51::/64 --tenant acme
+	[ "$(ctctl network show theirs --json | jq -r .tenant)" = acme ]
+	ctctl create t1 --template tiny --tenant acme --net network=theirs --start
+	ctctl create t2 --template tiny --tenant acme --net nat --net network=theirs --start
+	pings t1 "$(address t2 ^10.51)"
+	pings t1 "$(address t2 ^fd51)"
+	run -5 ctctl create t3 --template tiny --tenant other --net network=theirs
+	[[ $output == *'belongs to the tenant "acme", and the container to "other"'* ]]
+	run -5 ctctl set b --net nat --net network=theirs
+	[[ $output == *'the container to nobody'* ]]
+	restarted=yes # what show keeps open of b may be new
+	[ "$(ctctl show b --json | jq .config.net)" = null ]
+	# nor by another way: the tenant of a container on it stays
+	run -5 ctctl set t2 tenant=other
+	[ "$(ctctl show t2 --json | jq -r .config.tenant)" = acme ]
+	ctctl create t3 --template tiny --tenant other --start
+	silent t3 "$(address t2 ^10.51)"
+	silent t3 "$(address t2 ^10.77)"
+	ctctl set t2 net=nat tenant=other
+	silent t1 "$(address t2 ^10)"
+	for i in 1 2 3; do ctctl destroy "t$i" --force; done
+	ctctl network remove theirs
+}
+
+@test "a whole network is cut and restored, and what else its containers have is not" {
+	ctctl network create floor --mode private --range 10.52.0.0/24
+	net a '[{"mode":"nat"},{"network":"floor"}]'
+	net b '[{"mode":"nat"},{"network":"floor"}]'
+	target=$(address b ^10.52)
+	pings a "$target"
+	ctctl network cut --network floor
+	silent a "$target"
+	pings a 198.51.100.1
+	[ "$(ctctl network show floor --json | jq .cut)" = true ]
+	ctd_kill
+	ctd_start
+	restarted=yes
+	ctctl restart b --timeout 5
+	serve b
+	silent a "$target"
+	ctctl network restore -n floor
+	wait_for 5 pings a "$target"
+	run -3 ctctl network cut -n nowhere
+	net a '[{"mode":"nat"}]'
+	net b '[{"mode":"nat"}]'
+	ctctl network remove floor
+	ctctl set a net=
+	ctctl set b net=
+}
+
 @test "a network gives addresses from its range until none is left" {
 	ctctl network create small --mode routed --range 203.0.113.64/29 --resolver 192.0.2.99
 	for i in 1 2 3 4 5 6; do ctctl create "s$i" --template tiny --net routed,network=small >/dev/null; done
