@@ -255,6 +255,82 @@ log_since()
 	ctctl destroy firm
 }
 
+# with_fault INJECTION COMMAND...: while ctd's system calls fail so
+with_fault()
+{
+	local inject=$1 tracer
+	shift
+	strace -f -qq -o /dev/null -e "trace=${inject%%:*}" -e "inject=$inject" -p "$(ctd_pid)" 3>&- &
+	tracer=$!
+	wait_for 20 is_traced
+	run "$@"
+	kill -9 "$tracer" # one that lets go politely can wait for ever: see kill.bash
+	wait "$tracer" 2>/dev/null || true
+}
+
+is_traced()
+{
+	! grep -q '^TracerPid:.0$' "/proc/$(ctd_pid)/status"
+}
+
+@test "a create that has started and whose end cannot be written is undone, init and all" {
+	with_fault fdatasync:error=EIO:when=1 ctctl create never --template tiny --start
+	[ "$status" -eq 1 ]
+	run ctctl show never
+	[ "$status" -eq 3 ]
+	[ -z "$(ctd_cgroups | grep 'c-[0-9a-f]*$')" ]
+	ctctl fsck
+}
+
+@test "where that cannot be written either, what is left is shown, does not run, and is gone after the next start" {
+	with_fault fdatasync:error=EIO ctctl create stays --template tiny --start
+	[ "$status" -eq 1 ]
+	is stays stopped
+	[ -z "$(ctd_cgroups | grep 'c-[0-9a-f]*$')" ]
+	run ctctl fsck
+	[[ "$output" == *stays*"its create could not be undone"* ]]
+	run ctctl start stays
+	[ "$status" -eq 4 ]
+	ctd_kill
+	ctd_start
+	gone() { ! ctctl show stays; }
+	wait_for 10 gone
+	ctctl fsck
+	# and by hand
+	with_fault fdatasync:error=EIO ctctl create again --template tiny --start
+	ctctl destroy again
+	ctctl fsck
+}
+
+@test "an exit is told once, whoever has seen it: keeper, its list, or nobody" {
+	exits_of() { ctctl events --json | jq "[.events[] | select(.type == \"container.exited\" and .name == \"$1\")] | length"; }
+	for name in seen listed unseen; do ctctl create "$name" --template tiny --start; done
+	kill -9 "$(ctctl show seen --json | jq .pid)"
+	wait_for 10 is seen stopped
+	# the keeper tells while ctd does not listen, and in its list to the next ctd
+	pid=$(ctctl show listed --json | jq .pid)
+	kill -STOP "$(ctd_pid)"
+	kill -9 "$pid"
+	sleep 0.3
+	ctd_kill
+	ctd_start
+	wait_for 10 is listed stopped
+	# what the keeper had told waits to be read when ctd hears that the keeper is gone
+	pid=$(ctctl show unseen --json | jq .pid)
+	kill -STOP "$(ctd_pid)"
+	kill -9 "$pid"
+	wait_for 10 lib_is_gone "$pid"
+	kill -9 "$(keeper_pid)"
+	kill -CONT "$(ctd_pid)"
+	wait_for 20 is unseen stopped
+	for name in seen listed unseen; do
+		[ "$(exits_of "$name")" = 1 ] || { echo "$name: $(exits_of "$name") exits" && return 1; }
+		ctctl start "$name"
+	done
+	ctctl fsck
+	for name in seen listed unseen; do ctctl destroy "$name" --force; done
+}
+
 @test "what ran before a boot of the host is not started by a later restart of ctd" {
 	ctctl create once --template tiny --start
 	ctd_stop
