@@ -73,6 +73,15 @@ here() # ctctl to the instance of quickstart
 	[[ "$output" == *"whose key is lost"* ]]
 }
 
+@test "a host that has no address but that of lo is told so, and what to do, at once" {
+	ip address del 192.0.2.1/32 dev lo
+	run quick --template tiny
+	ip address add 192.0.2.1/32 dev lo
+	echo "$output"
+	[ "$status" -eq 1 ]
+	[[ "$output" == *"it cannot speak to its containers"*"ip address add 192.0.2.1/32 dev lo"* ]]
+}
+
 @test "an unknown option or template is refused with what there is" {
 	run quick --what
 	[ "$status" -eq 2 ]
