@@ -47,6 +47,7 @@ const struct command *const commands[] = {
 	&command_network_restore,
 	&command_events,
 	&command_audit,
+	&command_usage,
 	&command_job_list,
 	&command_job_show,
 	&command_job_cancel,

@@ -33,6 +33,8 @@ const struct config_row config_rows[] = {
 	{ "autostart", "autostart", CONFIG_BOOL, NULL, "start when the host does" },
 	{ "autostart-order", "autostart_order", CONFIG_INT, "N", "0 to 9999, lower ones first" },
 	{ "disabled", "disabled", CONFIG_BOOL, NULL, "forbid start" },
+	{ "billing-day", "billing_day", CONFIG_INT, "DAY",
+	        "of the month on which its billing periods begin" },
 	{ "stop-timeout", "stop_timeout", CONFIG_SECONDS, "TIME", "how long a clean stop may take" },
 	{ "nesting", "nesting", CONFIG_BOOL, NULL, "allow containers inside" },
 	{ "net", "net", CONFIG_NET, "MODE[,KEY=VALUE...]",

@@ -35,6 +35,7 @@ const struct api_route api_routes[] = {
 	{ "GET", "/v1/containers/{name}/log", "containerLog", false, api_container_log },
 
 	{ "GET", "/v1/stats", "statsList", false, api_stats_list },
+	{ "GET", "/v1/usage", "usageList", false, api_usage_list, "container from to by" },
 
 	{ "GET", "/v1/networks", "networkList", false, api_network_list },
 	{ "POST", "/v1/networks", "networkCreate", true, api_network_create },

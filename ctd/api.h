@@ -15,6 +15,7 @@ API_HANDLER(api_version_show);
 API_HANDLER(api_openapi_show); /* in api-openapi.c: the document is part of the program */
 
 API_HANDLER(api_stats_list);
+API_HANDLER(api_usage_list);
 API_HANDLER(api_container_list);
 API_HANDLER(api_container_create);
 API_HANDLER(api_container_show);

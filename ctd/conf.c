@@ -57,6 +57,13 @@ static int read_number(const struct key *key, const char *value, struct conf *co
 	return 0;
 }
 
+static int read_interval(const struct key *key, const char *value, struct conf *conf)
+{
+	int r = read_number(key, value, conf);
+
+	return r < 0 ? r : 3600 % conf->meter_interval ? -EINVAL : 0;
+}
+
 static int read_id_start(const struct key *key, const char *value, struct conf *conf)
 {
 	int r = read_number(key, value, conf);
@@ -188,6 +195,12 @@ static const struct key keys[] = {
 	{ "cpu-overcommit", AT(cpu_overcommit_milli), read_ratio, 0, 0,
 	        "a number of times such as 4, or 0 for no counting" },
 	{ "idle-memory", AT(idle_memory), read_flag, 0, 0, "yes or no" },
+	{ "meter-sample", AT(meter_sample), read_number, 1, 60, "seconds from 1 to 60" },
+	{ "meter-interval", AT(meter_interval), read_interval, 60, 3600,
+	        "seconds from 60 to 3600 that divide an hour, such as 300" },
+	{ "ledger-interval-days", AT(ledger_interval_days), read_number, 1, 3660, "days from 1 to 3660" },
+	{ "ledger-hour-days", AT(ledger_hour_days), read_number, 1, 3660, "days from 1 to 3660" },
+	{ "ledger-period-days", AT(ledger_period_days), read_number, 62, 36600, "days from 62 to 36600" },
 	{ "stop-timeout", AT(stop_timeout_sec), read_number, 1, 86400, "seconds from 1 to 86400" },
 };
 
@@ -199,6 +212,11 @@ void conf_init(struct conf *conf)
 		.autostart_parallel = 4,
 		.pool_size = 8,
 		.stop_timeout_sec = 60,
+		.meter_sample = 15,
+		.meter_interval = 300,
+		.ledger_interval_days = 14,
+		.ledger_hour_days = 400,
+		.ledger_period_days = 3660,
 		.memory_reserved = 256ULL << 20,
 	};
 	(void)ip_parse_network("10.77.0.0/16", &conf->nat_network); /* constants */

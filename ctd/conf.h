@@ -38,13 +38,16 @@ struct conf {
 	uint64_t uplink_rate; /* bits per second that all containers together may send; 0: no limit */
 	struct conf_class classes[NET_CLASSES_MAX]; /* of traffic */
 	unsigned n_classes;
-	bool block_mail;                  /* default of interfaces */
-	bool nat_peers, routed_peers;     /* may containers reach each other */
-	bool proxy_neighbours;            /* answer ARP and NDP for routed addresses on the uplink */
-	enum disk_driver storage;         /* default driver */
-	uint32_t autostart_parallel;      /* how many start at once after a boot */
-	uint32_t pool_size;               /* prepared namespaces */
-	uint32_t stop_timeout_sec;        /* default of containers */
+	bool block_mail;              /* default of interfaces */
+	bool nat_peers, routed_peers; /* may containers reach each other */
+	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */
+	enum disk_driver storage;     /* default driver */
+	uint32_t autostart_parallel;  /* how many start at once after a boot */
+	uint32_t pool_size;           /* prepared namespaces */
+	uint32_t stop_timeout_sec;    /* default of containers */
+	uint32_t meter_sample;        /* seconds between two samples of a container */
+	uint32_t meter_interval;      /* seconds of an interval of the ledger; divides an hour */
+	uint32_t ledger_interval_days, ledger_hour_days, ledger_period_days; /* how long they are kept */
 	uint64_t memory_reserved;         /* bytes that the host keeps for itself */
 	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */
 	uint64_t cpu_overcommit_milli;

@@ -231,6 +231,7 @@ static const struct config_key keys[] = {
 	{ "autostart_order", AT(autostart_order), 0, read_u32, 0, 9999, true },
 	{ "disabled", AT(disabled), 0, config_read_bool, 0, 0, true },
 	{ "nesting", AT(nesting), 0, config_read_bool, 0, 0, false },
+	{ "billing_day", AT(billing_day), AT(has_billing_day), read_u32, 1, 31, true },
 	{ "stop_timeout", AT(stop_timeout_sec), AT(has_stop_timeout), read_u32, 0, 86400, true },
 	{ "ssh_keys", AT(ssh_keys), 0, read_ssh_keys, 0, 0, true },
 	{ "net", 0, 0, config_read_nets, 0, 0, true },

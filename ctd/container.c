@@ -18,6 +18,7 @@
 #include "ctd/disk-work.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
+#include "ctd/meter.h"
 #include "ctd/traffic.h"
 
 static const char *const state_names[] = {
@@ -116,6 +117,7 @@ void container_free(struct container *c)
 	disk_work_free(c->disk_work);
 	resources_free(c->resources);
 	traffic_free(c->traffic);
+	meter_free(c->meter);
 	free(c->leases);
 	(void)fd_close(c->cgroup_fd);
 	(void)fd_close(c->console_fd);

@@ -22,6 +22,7 @@ struct job;
 struct resources;
 struct disk_work;
 struct traffic;
+struct meter;
 
 struct lease {
 	char device[IFNAMSIZ];
@@ -56,6 +57,7 @@ struct container {
 	struct lease *leases; /* addresses that it was given because none were asked for: ports-lease.c */
 	unsigned n_leases;
 	struct traffic *traffic; /* what has gone through its interfaces: traffic.h */
+	struct meter *meter;     /* totals of all that is metered: meter.h; NULL before its first sample */
 	struct job *active;
 	struct job_queue queue;
 	void (*on_exit)(struct container *c, int result, const struct ct_error *error,

@@ -295,6 +295,7 @@ void manager_free(struct manager *m)
 	sweeper_free(m->sweeper);
 	if (m->pool.used)
 		pool_done(&m->pool);
+	meter_done(m);
 	traffic_done(m);
 	free_containers(m);
 	network_hosts_free(m);

@@ -19,6 +19,7 @@
 #include "ctd/http.h"
 #include "ctd/job.h"
 #include "ctd/keeper-client.h"
+#include "ctd/meter.h"
 #include "ctd/network.h"
 #include "ctd/node.h"
 #include "ctd/pool.h"
@@ -59,6 +60,7 @@ struct manager {
 	struct sweeper *sweeper;
 	struct autostart *autostart;
 	struct idle *idle;
+	struct metering *metering;
 	sd_event_source *respawn_timer; /* the next attempt to get a keeper back */
 	bool closing;                   /* in manager_free: what is under way is left to the next ctd */
 };

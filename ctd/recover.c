@@ -100,6 +100,8 @@ static int load(struct manager *m, struct ct_error *err)
 		r = ports_load(m, err);
 	if (r >= 0)
 		r = traffic_init(m, err);
+	if (r >= 0)
+		r = meter_init(m, err);
 	return r;
 }
 

@@ -19,7 +19,7 @@
 #include "ctd/disks.h"
 #include "ctd/manager.h"
 
-#define TEXT_SIZE 8192
+#define TEXT_SIZE RESOURCE_TEXT
 
 static const char *const file_names[] = {
 	[FILE_CPU_STAT] = "cpu.stat",
@@ -31,6 +31,8 @@ static const char *const file_names[] = {
 	[FILE_IO_STAT] = "io.stat",
 	[FILE_IO_PRESSURE] = "io.pressure",
 	[FILE_PIDS_CURRENT] = "pids.current",
+	[FILE_MEMORY_STAT] = "memory.stat",
+	[FILE_MEMORY_PEAK] = "memory.peak",
 };
 
 /* The file's text in buf; "" if there is none. */
@@ -264,4 +266,19 @@ void resources_print(struct container *c, struct strbuf *b, bool full)
 	print_processes(c, b, full);
 	if (full)
 		print_disk(c, b);
+}
+
+const char *resources_text(struct container *c, enum resource_file file, char *buf)
+{
+	return read_file(c, file, buf);
+}
+
+const char *resources_file_name(enum resource_file file)
+{
+	return file_names[file];
+}
+
+bool resources_number(const char *text, const char *key, uint64_t *ret)
+{
+	return find_number(text, key, ret);
 }

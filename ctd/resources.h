@@ -30,6 +30,8 @@ enum resource_file {
 	FILE_IO_STAT,
 	FILE_IO_PRESSURE,
 	FILE_PIDS_CURRENT,
+	FILE_MEMORY_STAT,
+	FILE_MEMORY_PEAK,
 	_FILE_MAX,
 };
 
@@ -84,6 +86,13 @@ int limits_reclaim(
 void resources_free(struct resources *r);
 
 /* ---- seeing ---- */
+
+/* A file of its cgroup, "" if there is none; buf of RESOURCE_TEXT bytes. c->resources is there. */
+#define RESOURCE_TEXT 8192
+const char *resources_text(struct container *c, enum resource_file file, char *buf);
+const char *resources_file_name(enum resource_file file);
+/* The number behind KEY at the start of a line or after a space. */
+bool resources_number(const char *text, const char *key, uint64_t *ret);
 
 /* The members of "resources": limit, use, peak, hits, waiting time of each, as far as the kernel counts them;
  * no braces. full: what takes more than a read (peaks, disk) as well. */

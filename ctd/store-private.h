@@ -65,6 +65,7 @@ void query_done(struct query *q);
 #define _cleanup_query_ CLEANUP(query_done)
 
 void query_bind_text(struct query *q, const char *value); /* NULL: NULL; borrowed until query_done */
+void query_bind_blob(struct query *q, const void *data, size_t len); /* borrowed likewise */
 void query_bind_int(struct query *q, int64_t value);
 void query_bind_null(struct query *q);
 
@@ -74,7 +75,8 @@ int query_next(struct query *q, struct ct_error *err);
 int query_run(struct query *q, struct ct_error *err);
 
 const char *query_text(struct query *q, int column); /* borrowed until the next step; NULL: NULL */
-int64_t query_int(struct query *q, int column);      /* NULL is 0 */
+const void *query_blob(struct query *q, int column, size_t *ret_len); /* likewise; NULL: NULL or empty */
+int64_t query_int(struct query *q, int column);                       /* NULL is 0 */
 bool query_is_null(struct query *q, int column);
 /* Copies; a longer text is a damaged row: remembered as a failure. */
 void query_copy(struct query *q, int column, char *dst, size_t size);
@@ -88,6 +90,9 @@ int store_error(struct store *store, int result, struct ct_error *err);
 
 /* Frees *p and puts a copy there. */
 int store_strdup(char **p, const char *value);
+
+/* A database of another schema, in its first version; not read through at the start, for it may be large. */
+int store_open_schema(const char *path, const char *schema, struct store **ret, struct ct_error *err);
 
 /* Makes functions known that statements use: ip_first, ip_last. */
 int store_functions(struct store *store, struct ct_error *err);

@@ -97,6 +97,12 @@ void query_bind_text(struct query *q, const char *value)
 		                        : sqlite3_bind_null(q->stmt, ++q->n_bound));
 }
 
+void query_bind_blob(struct query *q, const void *data, size_t len)
+{
+	if (q->result == SQLITE_OK)
+		query_remember(q, sqlite3_bind_blob64(q->stmt, ++q->n_bound, data, len, SQLITE_STATIC));
+}
+
 void query_bind_int(struct query *q, int64_t value)
 {
 	if (q->result == SQLITE_OK)
@@ -149,6 +155,14 @@ const char *query_text(struct query *q, int column)
 	if (!text && sqlite3_column_type(q->stmt, column) != SQLITE_NULL)
 		query_remember(q, SQLITE_NOMEM);
 	return text;
+}
+
+const void *query_blob(struct query *q, int column, size_t *ret_len)
+{
+	const void *data = sqlite3_column_blob(q->stmt, column);
+
+	*ret_len = data ? (size_t)sqlite3_column_bytes(q->stmt, column) : 0;
+	return data;
 }
 
 int64_t query_int(struct query *q, int column)

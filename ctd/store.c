@@ -106,7 +106,7 @@ static int check(struct store *store, struct ct_error *err)
 
 DEFINE_CLEANUP(struct store *, store_close);
 
-int store_open(const char *path, struct store **ret, struct ct_error *err)
+static int open_file(const char *path, struct store **ret, struct ct_error *err)
 {
 	CLEANUP(store_closep) struct store *store = calloc(1, sizeof(*store));
 	if (!store)
@@ -132,6 +132,17 @@ int store_open(const char *path, struct store **ret, struct ct_error *err)
 	if (r < 0)
 		return r;
 
+	*ret = TAKE_PTR(store);
+	return 0;
+}
+
+int store_open(const char *path, struct store **ret, struct ct_error *err)
+{
+	CLEANUP(store_closep) struct store *store = NULL;
+	int r = open_file(path, &store, err);
+	if (r < 0)
+		return r;
+
 	r = check(store, err);
 	if (r < 0)
 		return r;
@@ -144,6 +155,21 @@ int store_open(const char *path, struct store **ret, struct ct_error *err)
 		return r;
 
 	store_reserve(store);
+	*ret = TAKE_PTR(store);
+	return 0;
+}
+
+int store_open_schema(const char *path, const char *schema, struct store **ret, struct ct_error *err)
+{
+	CLEANUP(store_closep) struct store *store = NULL;
+	int r = open_file(path, &store, err);
+	if (r < 0)
+		return r;
+
+	r = store_migrate(store, schema, NULL, 0, err);
+	if (r < 0)
+		return r;
+
 	*ret = TAKE_PTR(store);
 	return 0;
 }

@@ -48,6 +48,8 @@ static int remove_cgroup(struct container *c, struct ct_error *err)
 		c->cgroup_fd = openat(c->manager->cgroup.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->cgroup_fd >= 0)
 		(void)ct_cgroup_kill(c->cgroup_fd, NULL); /* what matters is whether it can be removed */
+	if (c->cgroup_fd >= 0)
+		meter_settle(c);
 	return ct_cgroup_remove(c->manager->cgroup.fd, name, err);
 }
 
@@ -61,6 +63,7 @@ static void release(struct container *c)
 	ports_down(c);
 	pool_release_slot(&c->manager->pool, c->run.slot);
 	c->run.slot = 0;
+	meter_settle(c); /* what went through its links to the end; and that there is no run */
 	c->run.pid = -1;
 	container_set_state(c, CONTAINER_STOPPED);
 	node_guarantees_apply(c->manager);

@@ -66,6 +66,11 @@ static void test_values(void **state)
 	                           "services = tcp/53 udp/53\n"
 	                           "storage = image\n"
 	                           "stop-timeout = 86400\n"
+	                           "meter-sample = 1\n"
+	                           "meter-interval = 60\n"
+	                           "ledger-interval-days = 1\n"
+	                           "ledger-hour-days = 3660\n"
+	                           "ledger-period-days = 62\n"
 	                           "pool-size = 0\n"
 	                           "nat-network6 = none\n"
 	                           "traffic-class = near 192.0.2.0/24, 192.0.2.128/25 2001:db8::/32\n"
@@ -84,6 +89,11 @@ static void test_values(void **state)
 	assert_int_equal(conf.services[1].port, 53);
 	assert_int_equal(conf.storage, DISK_DRIVER_IMAGE);
 	assert_int_equal(conf.stop_timeout_sec, 86400);
+	assert_int_equal(conf.meter_sample, 1);
+	assert_int_equal(conf.meter_interval, 60);
+	assert_int_equal(conf.ledger_interval_days, 1);
+	assert_int_equal(conf.ledger_hour_days, 3660);
+	assert_int_equal(conf.ledger_period_days, 62);
 	assert_int_equal(conf.pool_size, 0);
 	assert_int_equal(conf.nat_network6.family, 0);
 	assert_int_equal(conf.memory_overcommit_milli, 1500);
@@ -134,6 +144,12 @@ static void test_errors(void **state)
 	refuses("pool-size = -1\n", "pool-size must be");
 	refuses("autostart-parallel = 0\n", "autostart-parallel must be");
 	refuses("stop-timeout = 0\n", "stop-timeout must be");
+	refuses("meter-sample = 0\n", "meter-sample must be");
+	refuses("meter-interval = 700\n", "meter-interval must be");
+	refuses("meter-interval = 30\n", "meter-interval must be");
+	refuses("ledger-interval-days = 0\n", "ledger-interval-days must be");
+	refuses("ledger-hour-days = 4000\n", "ledger-hour-days must be");
+	refuses("ledger-period-days = 61\n", "ledger-period-days must be");
 	refuses("nat-peers = perhaps\n", "yes or no");
 	refuses("dns = 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4\n", "at most 3");
 	refuses("dns = example.org\n", "at most 3");

@@ -192,6 +192,7 @@ int verb_forget(struct container *c, struct ct_error *err)
 	struct disk_spec spec;
 	int r;
 
+	meter_settle(c);
 	container_disk_spec(c, &spec); /* before its lease of a project goes */
 	r = store_begin(m->store, true, err);
 	if (r < 0)
@@ -205,6 +206,7 @@ int verb_forget(struct container *c, struct ct_error *err)
 	if (r < 0)
 		return r;
 
+	meter_forget(c);
 	if (disk_discard(m->disks, &spec, &error) < 0)
 		log_warning("the disk of \"%s\" stays until ctd starts again, or ctctl fsck --repair: %s",
 		        c->row.name, error.text);

@@ -225,3 +225,25 @@ seen() # NAME JQ: of its resources
 	run ctctl set i storage=dir
 	[ "$status" -eq 2 ]
 }
+
+@test "memory, disk and what was written are metered, and go on over a restart" {
+	new used --memory 100M --disk 200M
+	ctctl exec used -- dd if=/dev/zero of=/data bs=1M count=20 conv=fsync
+	written=$(awk '!/^7:/ { for (i = 2; i <= NF; i++) if (sub("wbytes=", "", $i)) sum += $i } END { print sum }' "$(<"$CTD_DIR/used.cg")/io.stat")
+	[ "$written" -ge $((20 << 20)) ]
+	metered() { # JQ: of its total
+		ctctl usage used --json | jq -e ".containers[0].total | $1" >/dev/null
+	}
+	metered ".write_bytes >= $written and .write_ops > 0"
+	# 20 MiB held for a second, at least, out of 200 that were sold; a page cache of as much, and what busybox takes.
+	sleep 1
+	metered '.disk_used_kib_seconds >= 20 * 1024 and .disk_sold_kib_seconds >= .disk_used_kib_seconds * 2 and .memory_kib_seconds >= 1024'
+	before=$(ctctl usage used --json | jq -c '.containers[0].total')
+	ctctl restart used --timeout 5
+	ctctl stop used --timeout 5
+	sold=$(ctctl usage used --json | jq '.containers[0].total.disk_sold_kib_seconds')
+	sleep 1
+	metered ". as \$now | $before | to_entries | all(.value <= \$now[.key])"
+	# The disk is sold while it is stopped, too.
+	metered ".disk_sold_kib_seconds >= $sold + 100 * 1024 and .gap_usec == 0"
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ctctl usage: what containers used, from the daemon's ledger.
+ *
+ * The table is for people and rounds; --json is the answer of the API and --csv has the same whole numbers,
+ * one line for each row, so that both can be added up without an error.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "base/unit.h"
+#include "ctctl/command.h"
+#include "ctctl/table.h"
+
+#define KIB_SECONDS_PER_GIB_HOUR (1048576.0 * 3600)
+
+struct usage_values {
+	const char *from, *to, *by;
+	bool all, csv;
+};
+
+static const struct option_row usage_options[] = {
+	{ "all", 'a', OPTION_FLAG, NULL, "of all containers, also destroyed ones (so without NAME)",
+	        offsetof(struct usage_values, all) },
+	{ "from", 'f', OPTION_STRING, "TIME", "rows that begin at this time or later",
+	        offsetof(struct usage_values, from) },
+	{ "to", 't', OPTION_STRING, "TIME", "rows that begin before this time",
+	        offsetof(struct usage_values, to) },
+	{ "by", 'b', OPTION_STRING, "ROWS", "interval, hour, day or period (default)",
+	        offsetof(struct usage_values, by) },
+	{ "csv", 0, OPTION_FLAG, NULL, "as comma-separated values", offsetof(struct usage_values, csv) },
+	{ 0 },
+};
+
+/* 2026-01-31, 2026-01-31T12:00:00Z, or 36h: so long ago. */
+static int parse_time(const char *text, int64_t *ret)
+{
+	static const char *const formats[] = { "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d" };
+	uint64_t usec, now = now_realtime_usec();
+
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		struct tm tm = { 0 };
+		const char *end = strptime(text, formats[i], &tm);
+
+		if (end && !*end) {
+			*ret = (int64_t)timegm(&tm);
+			return *ret >= 0 ? 0 : -EINVAL;
+		}
+	}
+	if (parse_duration_usec(text, &usec) < 0 || usec > now)
+		return -EINVAL;
+	*ret = (int64_t)((now - usec) / USEC_PER_SEC);
+	return 0;
+}
+
+static int add_time(struct strbuf *path, const char *key, const char *text, struct ct_error *err)
+{
+	char number[32];
+	int64_t time = 0;
+
+	if (!text)
+		return 0;
+	if (parse_time(text, &time) < 0)
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
+		        "--%s must be a time in UTC such as 2026-01-31 or 2026-01-31T12:00:00Z, or how long ago, such as 36h, not \"%.60s\"",
+		        key, text);
+	(void)snprintf(number, sizeof(number), "%" PRId64, time);
+	return path_add_query(path, key, number);
+}
+
+static double number(const json_t *row, const char *key)
+{
+	return (double)json_integer_value(json_object_get(row, key));
+}
+
+static void add_size(struct table *t, const json_t *row, const char *key)
+{
+	char text[32];
+
+	table_add(
+	        t, format_size(text, sizeof(text), (uint64_t)json_integer_value(json_object_get(row, key))));
+}
+
+static void add_duration(struct table *t, double usec)
+{
+	char text[32];
+
+	table_add(t, usec > 0 ? format_duration(text, sizeof(text), (uint64_t)usec) : NULL);
+}
+
+static void add_counts(struct table *t, const json_t *row)
+{
+	add_duration(t, number(row, "cpu_user_usec") + number(row, "cpu_system_usec"));
+	table_add_format(t, "%.3f", number(row, "memory_kib_seconds") / KIB_SECONDS_PER_GIB_HOUR);
+	table_add_format(t, "%.3f", number(row, "disk_used_kib_seconds") / KIB_SECONDS_PER_GIB_HOUR);
+	table_add_format(t, "%.3f", number(row, "disk_sold_kib_seconds") / KIB_SECONDS_PER_GIB_HOUR);
+	add_size(t, row, "read_bytes");
+	add_size(t, row, "write_bytes");
+	add_size(t, row, "net_in_bytes");
+	add_size(t, row, "net_out_bytes");
+	add_duration(t, number(row, "running_usec"));
+	add_duration(t, number(row, "gap_usec"));
+}
+
+static void add_container(struct table *t, const json_t *c)
+{
+	const json_t *rows = json_object_get(c, "rows"), *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		table_add_json(t, json_object_get(c, "name"));
+		table_add_json(t, json_object_get(row, "start"));
+		add_counts(t, row);
+	}
+	if (json_array_size(rows) == 1)
+		return;
+	table_add_json(t, json_object_get(c, "name"));
+	table_add(t, "sum");
+	add_counts(t, json_object_get(c, "sum"));
+}
+
+static int print_table(const json_t *containers, struct ct_error *err)
+{
+	static const char *const headings[] = { "NAME", "FROM", "CPU", "MEMORY-GiBh", "DISK-GiBh",
+		"SOLD-GiBh", "READ", "WRITTEN", "IN", "OUT", "RAN", "GAP", NULL };
+	_cleanup_table_ struct table t = { 0 };
+	const json_t *c;
+	size_t i;
+
+	table_init(&t, headings);
+	json_array_foreach(containers, i, c) add_container(&t, c);
+
+	return table_print(&t, err);
+}
+
+static void print_csv_row(const json_t *c, const json_t *row, bool heading)
+{
+	const char *key;
+	const json_t *value;
+	char name[256];
+	const char *text = json_string_value(json_object_get(c, "name")) ?: "";
+
+	if (heading)
+		(void)printf("ctid,name"); /* finish_output looks at the stream, here and below */
+	else
+		(void)printf("%s,%s", json_string_value(json_object_get(c, "ctid")) ?: "",
+		        str_escape_to(name, sizeof(name), text, strlen(text)));
+	/* Times and numbers: nothing that would need quotes; a container's name has none of it either. */
+	json_object_foreach((json_t *)row, key, value)
+	{
+		if (heading)
+			(void)printf(",%s", key);
+		else if (json_is_string(value))
+			(void)printf(",%s", json_string_value(value));
+		else
+			(void)printf(",%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	}
+	(void)putchar('\n');
+}
+
+static int print_csv(const json_t *containers, struct ct_error *err)
+{
+	bool heading = true;
+	const json_t *c, *row;
+	size_t i, k;
+
+	json_array_foreach(containers, i, c) json_array_foreach(json_object_get(c, "rows"), k, row)
+	{
+		if (heading)
+			print_csv_row(c, row, true);
+		heading = false;
+		print_csv_row(c, row, false);
+	}
+
+	return finish_output(err);
+}
+
+static int build_path(
+        struct strbuf *path, const struct context *ctx, const struct usage_values *v, struct ct_error *err)
+{
+	int r;
+
+	(void)strbuf_puts(path, "/v1/usage"); /* failures are kept in the buffer */
+	if (ctx->n_operands > 0)
+		(void)path_add_query(path, "container", ctx->operands[0]);
+	if (v->by)
+		(void)path_add_query(path, "by", v->by);
+	r = add_time(path, "from", v->from, err);
+	if (r >= 0)
+		r = add_time(path, "to", v->to, err);
+	return r < 0 ? r : path->error;
+}
+
+static int run_usage(struct context *ctx, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+	_cleanup_json_ json_t *answer = NULL;
+	struct usage_values v = { 0 };
+
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+	if (v.all && ctx->n_operands > 0)
+		return ct_error_kind_set(
+		        err, CT_ERROR_USAGE, -EINVAL, "--all and the name of a container exclude each other");
+	if (v.csv && ctx->json)
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL, "--csv and --json exclude each other");
+
+	r = build_path(&path, ctx, &v, err);
+	if (r >= 0)
+		r = client_call(&ctx->client, "GET", path.data, NULL, &answer, err);
+	if (r < 0)
+		return r;
+	if (ctx->json)
+		return print_json(answer, err);
+
+	const json_t *containers = json_object_get(answer, "containers");
+	return v.csv ? print_csv(containers, err) : print_table(containers, err);
+}
+
+const struct command command_usage = {
+	.name = "usage",
+	.operands = "[NAME]",
+	.summary = "Print what containers used, hour by hour or for an invoice",
+	.max_operands = 1,
+	.completes = OPERAND_CONTAINER,
+	.options = usage_options,
+	.run = run_usage,
+};

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From what the kernel says to totals that never go down.
+ *
+ * The kernel's counters begin at zero with each cgroup and go on while no ctd is there. An account remembers
+ * what they said when they were last added (seen) and of which cgroup of which boot; what they say beyond
+ * that is new, however much later it is. A counter of the same cgroup that went down (a disk was detached and
+ * took its line of io.stat along) adds nothing and is followed from there. Traffic has totals of its own over
+ * all runs (traffic.c), for which the same rule does.
+ *
+ * Memory and disk are held over time, which nobody counts while nobody looks. Between two samples that follow
+ * each other the mean of both counts; after a pause in a run nothing is made up, but the pause is counted as
+ * a gap. A run that ended without a last look at its counters leaves a gap as well, from the last look that
+ * there was. What was sold, and the disk of a container that does not run, are known without looking as long
+ * as the host is up; while it is off nothing is counted.
+ */
+#include "ctd/meter.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+
+enum rest {
+	REST_MEMORY,
+	REST_DISK_USED,
+	REST_DISK_SOLD,
+};
+
+#define KIB_SECOND (1024 * USEC_PER_SEC)
+
+static bool is_traffic(enum counter i)
+{
+	return i >= COUNT_NET_IN_BYTES && i <= COUNT_NET_DROPPED;
+}
+
+static void add(struct counts *total, enum counter i, uint64_t n)
+{
+	struct counts more = { 0 };
+
+	more.of[i] = n;
+	counts_add(total, &more);
+}
+
+static void hold(struct meter *meter, enum counter i, enum rest rest, uint64_t bytes, uint64_t usec)
+{
+	unsigned __int128 held = (unsigned __int128)bytes * usec + meter->rests[rest];
+
+	add(&meter->account.total, i, (uint64_t)(held / KIB_SECOND));
+	meter->rests[rest] = (uint64_t)(held % KIB_SECOND);
+}
+
+/* Without overflow. */
+static uint64_t mean(uint64_t a, uint64_t b)
+{
+	return a / 2 + b / 2 + (a % 2 + b % 2) / 2;
+}
+
+static void add_counters(struct account *a, const struct reading *now, bool same_run)
+{
+	for (unsigned i = 0; i < _COUNT_MAX; i++) {
+		uint64_t seen = is_traffic(i) || same_run ? a->seen.of[i] : 0;
+
+		if (!(now->has >> i & 1))
+			continue;
+		if (now->raw.of[i] > seen)
+			add(&a->total, i, now->raw.of[i] - seen);
+		a->seen.of[i] = now->raw.of[i];
+	}
+}
+
+static void forget_run(struct account *a)
+{
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		if (!is_traffic(i))
+			a->seen.of[i] = 0;
+	a->cgroup = 0;
+	a->final = false;
+}
+
+/* Since when the present run has not been counted as running. */
+static uint64_t running_since(
+        const struct account *a, const struct meter_moment *at, bool same_run, bool same_boot)
+{
+	uint64_t since = at->started_usec ? at->started_usec : at->clock_usec;
+
+	if (same_run)
+		return a->clock_usec;
+	/* It cannot have begun before the container was last seen without it. */
+	return same_boot && since < a->clock_usec ? a->clock_usec : since;
+}
+
+static uint64_t pause_of(const struct account *a, const struct meter_moment *at, bool same_boot)
+{
+	if (same_boot)
+		return at->clock_usec - a->clock_usec;
+	return a->time_usec && at->time_usec > a->time_usec ? at->time_usec - a->time_usec : 0;
+}
+
+/* What a run has held and how long it went on. */
+static void add_run(struct meter *meter, const struct reading *now, uint64_t ran, bool same_run, bool gap)
+{
+	uint64_t memory = now->gauges.of[GAUGE_MEMORY];
+
+	add(&meter->account.total, COUNT_RUNNING, ran);
+	if (!gap)
+		hold(meter, COUNT_MEMORY, REST_MEMORY,
+		        same_run && meter->sampled ? mean(meter->memory_before, memory) : memory, ran);
+}
+
+void meter_add(struct meter *meter, const struct reading *now, const struct meter_moment *at)
+{
+	struct account *a = &meter->account;
+	const bool same_boot = str_eq(a->boot_id, at->boot_id) && at->clock_usec >= a->clock_usec;
+	const bool same_run = same_boot && a->cgroup != 0 && a->cgroup == now->cgroup;
+	const bool lost_run = a->cgroup != 0 && !same_run && !a->final;
+	const uint64_t pause = pause_of(a, at, same_boot);
+	bool gap;
+
+	gap = a->cgroup && !a->final && (!same_boot || pause > at->late_usec || lost_run);
+
+	if (gap)
+		add(&a->total, COUNT_GAP, pause);
+	if (same_boot)
+		hold(meter, COUNT_DISK_SOLD, REST_DISK_SOLD, at->disk_sold, pause);
+	if (!gap && same_boot && now->gauges.has >> GAUGE_DISK & 1)
+		hold(meter, COUNT_DISK_USED, REST_DISK_USED,
+		        meter->sampled ? mean(meter->disk_before, now->gauges.of[GAUGE_DISK])
+		                       : now->gauges.of[GAUGE_DISK],
+		        pause);
+
+	if (a->cgroup && !same_run)
+		forget_run(a);
+	if (now->cgroup && !a->final) {
+		uint64_t since = running_since(a, at, same_run, same_boot);
+
+		add_run(meter, now, at->clock_usec > since ? at->clock_usec - since : 0, same_run, gap);
+	}
+	add_counters(a, now, same_run);
+	if (now->cgroup) {
+		a->cgroup = now->cgroup;
+		a->final = now->empty;
+	}
+
+	meter->gauges = now->gauges;
+	meter->memory_before = now->gauges.of[GAUGE_MEMORY];
+	meter->disk_before = now->gauges.of[GAUGE_DISK];
+	meter->sampled = true;
+	(void)snprintf(a->boot_id, sizeof(a->boot_id), "%s", at->boot_id); /* as long at most */
+	a->clock_usec = at->clock_usec;
+	a->time_usec = at->time_usec;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sets of counters, and their form in the ledger.
+ *
+ * Most containers are idle most of the time, and most numbers of an interval are small. So a record begins
+ * with a bit for each counter that is not zero, and has only those, seven bits a byte, the lowest first, the
+ * eighth bit on all bytes but the last.
+ */
+#include "ctd/meter-counts.h"
+
+#include <errno.h>
+
+const struct counter_kind counter_kinds[_COUNT_MAX] = {
+	[COUNT_CPU_USER] = { "cpu_user_usec", UNIT_USEC },
+	[COUNT_CPU_SYSTEM] = { "cpu_system_usec", UNIT_USEC },
+	[COUNT_MEMORY] = { "memory_kib_seconds", UNIT_KIB_SECONDS },
+	[COUNT_DISK_SOLD] = { "disk_sold_kib_seconds", UNIT_KIB_SECONDS },
+	[COUNT_DISK_USED] = { "disk_used_kib_seconds", UNIT_KIB_SECONDS },
+	[COUNT_READ_BYTES] = { "read_bytes", UNIT_BYTES },
+	[COUNT_WRITE_BYTES] = { "write_bytes", UNIT_BYTES },
+	[COUNT_READ_OPS] = { "read_ops", UNIT_NUMBER },
+	[COUNT_WRITE_OPS] = { "write_ops", UNIT_NUMBER },
+	[COUNT_NET_IN_BYTES] = { "net_in_bytes", UNIT_BYTES },
+	[COUNT_NET_IN_PACKETS] = { "net_in_packets", UNIT_NUMBER },
+	[COUNT_NET_OUT_BYTES] = { "net_out_bytes", UNIT_BYTES },
+	[COUNT_NET_OUT_PACKETS] = { "net_out_packets", UNIT_NUMBER },
+	[COUNT_NET_DROPPED] = { "net_dropped_packets", UNIT_NUMBER },
+	[COUNT_RUNNING] = { "running_usec", UNIT_USEC },
+	[COUNT_GAP] = { "gap_usec", UNIT_USEC },
+	[COUNT_OOM_KILLS] = { "oom_kills", UNIT_NUMBER },
+	[COUNT_THROTTLED] = { "throttled_usec", UNIT_USEC },
+	[COUNT_WAIT_CPU] = { "waiting_cpu_usec", UNIT_USEC },
+	[COUNT_WAIT_MEMORY] = { "waiting_memory_usec", UNIT_USEC },
+	[COUNT_WAIT_IO] = { "waiting_io_usec", UNIT_USEC },
+};
+
+static size_t put(uint8_t *buf, uint64_t n)
+{
+	size_t len = 0;
+
+	for (; n >= 0x80; n >>= 7)
+		buf[len++] = (uint8_t)(n | 0x80);
+	buf[len++] = (uint8_t)n;
+	return len;
+}
+
+static int get(const uint8_t **p, const uint8_t *end, uint64_t *ret)
+{
+	uint64_t n = 0;
+
+	for (unsigned shift = 0; *p < end && shift < 64; shift += 7) {
+		uint8_t byte = *(*p)++;
+
+		if (shift == 63 && byte > 1)
+			return -EBADMSG;
+		n |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80)) {
+			*ret = n;
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
+
+size_t counts_pack(const struct counts *c, uint8_t *buf)
+{
+	uint64_t mask = 0;
+	size_t len;
+
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		mask |= (uint64_t)(c->of[i] != 0) << i;
+	len = put(buf, mask);
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		if (c->of[i])
+			len += put(buf + len, c->of[i]);
+	return len;
+}
+
+int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret)
+{
+	const uint8_t *p = buf, *end = buf + len;
+	struct counts c = { 0 };
+	uint64_t mask;
+
+	if (!buf || get(&p, end, &mask) < 0 || mask >> _COUNT_MAX)
+		return -EBADMSG;
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		if ((mask >> i & 1) && get(&p, end, &c.of[i]) < 0)
+			return -EBADMSG;
+	if (p != end)
+		return -EBADMSG;
+	*ret = c;
+	return 0;
+}
+
+void counts_add(struct counts *a, const struct counts *b)
+{
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		if (__builtin_add_overflow(a->of[i], b->of[i], &a->of[i]) || a->of[i] > INT64_MAX)
+			a->of[i] = INT64_MAX;
+}
+
+struct counts counts_minus(const struct counts *a, const struct counts *b)
+{
+	struct counts d = { 0 };
+
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		d.of[i] = a->of[i] > b->of[i] ? a->of[i] - b->of[i] : 0;
+	return d;
+}
+
+bool counts_is_zero(const struct counts *c)
+{
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		if (c->of[i])
+			return false;
+	return true;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is counted of a container: the vocabulary of meter, ledger and metrics.
+ *
+ * All counters only grow. Their order is that of the ledger's records: new ones go at the end.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum counter {
+	COUNT_CPU_USER,
+	COUNT_CPU_SYSTEM,
+	COUNT_MEMORY,
+	COUNT_DISK_SOLD,
+	COUNT_DISK_USED,
+	COUNT_READ_BYTES,
+	COUNT_WRITE_BYTES,
+	COUNT_READ_OPS,
+	COUNT_WRITE_OPS,
+	COUNT_NET_IN_BYTES,
+	COUNT_NET_IN_PACKETS,
+	COUNT_NET_OUT_BYTES,
+	COUNT_NET_OUT_PACKETS,
+	COUNT_NET_DROPPED,
+	COUNT_RUNNING,
+	COUNT_GAP,
+	COUNT_OOM_KILLS,
+	COUNT_THROTTLED,
+	COUNT_WAIT_CPU,
+	COUNT_WAIT_MEMORY,
+	COUNT_WAIT_IO,
+	_COUNT_MAX,
+};
+
+struct counts {
+	uint64_t of[_COUNT_MAX];
+};
+
+/* What goes up and down: only the newest is known. */
+enum gauge {
+	GAUGE_MEMORY,
+	GAUGE_MEMORY_PEAK,
+	GAUGE_MEMORY_WORKING_SET,
+	GAUGE_SWAP,
+	GAUGE_PROCESSES,
+	GAUGE_DISK,
+	GAUGE_INODES,
+	GAUGE_CPU_LIMIT, /* thousandths */
+	GAUGE_MEMORY_LIMIT,
+	GAUGE_SWAP_LIMIT,
+	GAUGE_PROCESSES_LIMIT,
+	GAUGE_DISK_LIMIT,
+	GAUGE_INODES_LIMIT,
+	_GAUGE_MAX,
+};
+
+struct gauges {
+	uint64_t of[_GAUGE_MAX];
+	uint32_t has; /* a bit for each that is known */
+};
+
+enum count_unit {
+	UNIT_NUMBER,
+	UNIT_BYTES,
+	UNIT_USEC,
+	UNIT_KIB_SECONDS, /* 1024 bytes held for a second: bytes would not fit for long */
+};
+
+struct counter_kind {
+	const char *name; /* in the API; the unit is in it */
+	enum count_unit unit;
+};
+extern const struct counter_kind counter_kinds[_COUNT_MAX];
+
+/* At most what counts_pack writes. */
+#define COUNTS_PACKED_MAX (10 * (_COUNT_MAX + 1))
+/* Which counters are not zero, then those, as numbers of 7 bits a byte. Returns the length. */
+size_t counts_pack(const struct counts *c, uint8_t *buf);
+/* -EBADMSG: not what counts_pack wrote, or a counter that this ctd does not know. */
+int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret);
+/* a += b, staying at the largest 63-bit number at most. */
+void counts_add(struct counts *a, const struct counts *b);
+/* a - b; what would be below zero is zero. */
+struct counts counts_minus(const struct counts *a, const struct counts *b);
+bool counts_is_zero(const struct counts *c);

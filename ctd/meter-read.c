@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One look at what the kernel counts of a container.
+ *
+ * The files of a running container are kept open by resources.c; one that is only being taken down is read by
+ * name. The id of a cgroup is its inode number: the kernel gives a number to one cgroup only between two
+ * boots, so it says whether two readings are of the same counters (cgroups(7); kernfs, 64 bits).
+ *
+ * io.stat has a line for each device. What a container writes to a loop device is written by it to the device
+ * below as well, and is counted there; lines of loop devices (major 7) are left out, or it would pay twice.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "ctd/disks.h"
+#include "ctd/manager.h"
+#include "ctd/meter.h"
+#include "ctd/resources.h"
+#include "ctd/traffic.h"
+
+#define LOOP_LINE "7:"
+
+static const char *text_of(struct container *c, enum resource_file file, char *buf)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (c->resources)
+		return resources_text(c, file, buf);
+	buf[0] = '\0';
+	if (read_file_at(c->cgroup_fd, resources_file_name(file), RESOURCE_TEXT - 1, &text, NULL) == 0)
+		(void)snprintf(buf, RESOURCE_TEXT, "%s", text); /* as long at most */
+	return buf;
+}
+
+static void take(struct reading *r, enum counter counter, uint64_t value)
+{
+	r->raw.of[counter] = value;
+	r->has |= 1u << counter;
+}
+
+static void gauge(struct reading *r, enum gauge gauge, uint64_t value)
+{
+	r->gauges.of[gauge] = value;
+	r->gauges.has |= 1u << gauge;
+}
+
+static void take_found(struct reading *r, enum counter counter, const char *text, const char *key)
+{
+	uint64_t n = 0;
+
+	if (resources_number(text, key, &n))
+		take(r, counter, n);
+}
+
+static void read_io(struct reading *r, const char *text)
+{
+	static const struct {
+		const char *key;
+		enum counter counter;
+	} keys[] = {
+		{ "rbytes=", COUNT_READ_BYTES },
+		{ "wbytes=", COUNT_WRITE_BYTES },
+		{ "rios=", COUNT_READ_OPS },
+		{ "wios=", COUNT_WRITE_OPS },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		uint64_t sum = 0;
+
+		for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+			const char *p = strstr(line, keys[i].key);
+
+			if (p && p < line + strcspn(line, "\n") && !str_has_prefix(line, LOOP_LINE))
+				sum += strtoull(p + strlen(keys[i].key), NULL, 10);
+		}
+		take(r, keys[i].counter, sum);
+	}
+}
+
+static void read_memory(struct container *c, struct reading *r, char *text)
+{
+	uint64_t inactive = 0;
+
+	if (*text_of(c, FILE_MEMORY_CURRENT, text))
+		gauge(r, GAUGE_MEMORY, strtoull(text, NULL, 10));
+	if (*text_of(c, FILE_MEMORY_PEAK, text))
+		gauge(r, GAUGE_MEMORY_PEAK, strtoull(text, NULL, 10));
+	if (*text_of(c, FILE_SWAP_CURRENT, text))
+		gauge(r, GAUGE_SWAP, strtoull(text, NULL, 10));
+	if (resources_number(text_of(c, FILE_MEMORY_STAT, text), "inactive_file", &inactive))
+		gauge(r, GAUGE_MEMORY_WORKING_SET,
+		        r->gauges.of[GAUGE_MEMORY] > inactive ? r->gauges.of[GAUGE_MEMORY] - inactive : 0);
+	take_found(r, COUNT_OOM_KILLS, text_of(c, FILE_MEMORY_EVENTS, text), "oom_kill");
+}
+
+static void read_cgroup(struct container *c, struct reading *r)
+{
+	char text[RESOURCE_TEXT];
+
+	(void)text_of(c, FILE_CPU_STAT, text);
+	take_found(r, COUNT_CPU_USER, text, "user_usec");
+	take_found(r, COUNT_CPU_SYSTEM, text, "system_usec");
+	take_found(r, COUNT_THROTTLED, text, "throttled_usec");
+	read_memory(c, r, text);
+	if (*text_of(c, FILE_IO_STAT, text))
+		read_io(r, text);
+	if (*text_of(c, FILE_PIDS_CURRENT, text))
+		gauge(r, GAUGE_PROCESSES, strtoull(text, NULL, 10));
+	/* The first "total" is that of "some". */
+	take_found(r, COUNT_WAIT_CPU, text_of(c, FILE_CPU_PRESSURE, text), "total");
+	take_found(r, COUNT_WAIT_MEMORY, text_of(c, FILE_MEMORY_PRESSURE, text), "total");
+	take_found(r, COUNT_WAIT_IO, text_of(c, FILE_IO_PRESSURE, text), "total");
+}
+
+static bool is_empty(const struct container *c)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t populated = 1;
+
+	return read_file_at(c->cgroup_fd, "cgroup.events", 4096, &text, NULL) == 0 &&
+	       resources_number(text, "populated", &populated) && populated == 0;
+}
+
+static void read_traffic(struct container *c, struct reading *r)
+{
+	struct traffic_counts t;
+
+	traffic_sample(c);
+	t = traffic_totals(c);
+	take(r, COUNT_NET_IN_BYTES, t.in_bytes);
+	take(r, COUNT_NET_IN_PACKETS, t.in_packets);
+	take(r, COUNT_NET_OUT_BYTES, t.out_bytes);
+	take(r, COUNT_NET_OUT_PACKETS, t.out_packets);
+	take(r, COUNT_NET_DROPPED, t.out_dropped);
+}
+
+static void read_disk(struct container *c, struct reading *r)
+{
+	struct disk_usage usage = { 0 };
+	struct disk_spec spec;
+
+	container_disk_spec(c, &spec);
+	if (disk_usage(c->manager->disks, &spec, &usage, NULL) < 0 || !usage.exact)
+		return;
+	gauge(r, GAUGE_DISK, usage.bytes_used);
+	gauge(r, GAUGE_INODES, usage.inodes_used);
+}
+
+static void read_limits(const struct container *c, struct reading *r)
+{
+	const struct limits *l = &c->config.limits;
+	const struct {
+		enum gauge gauge;
+		const struct amount *amount;
+	} limits[] = {
+		{ GAUGE_CPU_LIMIT, &l->cpus_milli },
+		{ GAUGE_MEMORY_LIMIT, &l->memory },
+		{ GAUGE_SWAP_LIMIT, &l->swap },
+		{ GAUGE_PROCESSES_LIMIT, &l->processes },
+		{ GAUGE_DISK_LIMIT, &l->disk },
+		{ GAUGE_INODES_LIMIT, &l->inodes },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+		if (limits[i].amount->given)
+			gauge(r, limits[i].gauge, limits[i].amount->value);
+}
+
+void meter_read(struct container *c, struct reading *ret)
+{
+	struct stat st;
+
+	*ret = (struct reading){ 0 };
+	read_traffic(c, ret);
+	read_disk(c, ret);
+	read_limits(c, ret);
+	/* An unlinked directory still has its inode, but no files. */
+	if (c->cgroup_fd < 0 || fstat(c->cgroup_fd, &st) < 0)
+		return;
+	ret->empty = c->teardown && is_empty(c);
+	read_cgroup(c, ret);
+	if (ret->has & 1u << COUNT_CPU_USER)
+		ret->cgroup = (uint64_t)st.st_ino;
+}

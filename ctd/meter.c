@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The sampler.
+ *
+ * Each container is looked at once in meter-sample seconds, a part of them every second, each part written in
+ * one transaction; so no second has much to do, whatever asks for the figures. What is read at a moment
+ * belongs to the interval that the moment is in: an interval that is over is posted before the next sample is
+ * added. Whatever goes takes a last sample first: the cgroup when its last process has gone and before it is
+ * removed (teardown.c), the links before they are taken down (ports.c, traffic.c).
+ *
+ * A ledger that cannot be written (a full disk) stops nothing: totals go on in memory, what is not written is
+ * still in the kernel, and the next second tries again.
+ */
+#include "ctd/meter.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctd/manager.h"
+#include "ctd/operate.h"
+
+#define LATE_USEC    (5 * USEC_PER_SEC)
+#define TRIM_SECONDS 60
+#define DAY          86400
+
+void meter_free(struct meter *meter)
+{
+	free(meter);
+}
+
+static struct meter *meter_of(struct container *c)
+{
+	int64_t now = (int64_t)(now_realtime_usec() / USEC_PER_SEC);
+	struct account *a;
+
+	if (c->meter)
+		return c->meter;
+	c->meter = calloc(1, sizeof(*c->meter));
+	if (!c->meter)
+		return NULL;
+	a = &c->meter->account;
+	memcpy(a->ctid, c->row.ctid, sizeof(a->ctid));
+	a->created = (int64_t)(c->row.created_usec / USEC_PER_SEC);
+	a->day = ledger_day_of_month(a->created);
+	a->open = now - now % c->manager->conf.meter_interval;
+	return c->meter;
+}
+
+static uint64_t started_of(const struct container *c, uint64_t clock, uint64_t time)
+{
+	/* up_since is of the run before while this one starts. */
+	if (c->state == CONTAINER_STARTING)
+		return 0;
+	if (c->up_since_usec)
+		return c->up_since_usec;
+	if (c->run.started_usec && c->run.started_usec < time && time - c->run.started_usec < clock)
+		return clock - (time - c->run.started_usec);
+	return 0;
+}
+
+/* In a transaction. */
+static int post_if_over(struct container *c, struct ct_error *err)
+{
+	int64_t now = (int64_t)(now_realtime_usec() / USEC_PER_SEC),
+	        open = now - now % c->manager->conf.meter_interval;
+	struct account *a = &c->meter->account;
+	int r = 0;
+
+	if (a->open == open)
+		return 0;
+	if (a->id == 0)
+		r = ledger_account_put(c->manager->metering->ledger, a, err);
+	if (r >= 0)
+		r = ledger_post(c->manager->metering->ledger, a, err);
+	if (r >= 0)
+		a->open = open;
+	return r;
+}
+
+struct meter *meter_sample(struct container *c)
+{
+	struct meter *meter = meter_of(c);
+	struct meter_moment at = {
+		.clock_usec = now_monotonic_usec(),
+		.time_usec = now_realtime_usec(),
+		.boot_id = c->manager->boot_id,
+		.disk_sold = c->config.limits.disk.value,
+		.late_usec = LATE_USEC + 2 * c->manager->conf.meter_sample * USEC_PER_SEC,
+	};
+	struct reading now;
+
+	if (!meter || (c->state == CONTAINER_STARTING && !c->teardown))
+		return meter; /* half made: its cgroup counts from the first sample */
+	at.started_usec = started_of(c, at.clock_usec, at.time_usec);
+	meter_read(c, &now);
+	meter_add(meter, &now, &at);
+	meter->account.day = c->config.billing_day ?: ledger_day_of_month(meter->account.created);
+	(void)snprintf(meter->account.name, sizeof(meter->account.name), "%s", c->row.name); /* fits */
+	return meter;
+}
+
+/* Posts what is over, samples, writes. */
+static int write_one(struct container *c, struct ct_error *err)
+{
+	int r;
+
+	if (!meter_of(c))
+		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
+	r = post_if_over(c, err);
+	(void)meter_sample(c); /* in memory at least */
+	return r < 0 ? r : ledger_account_put(c->manager->metering->ledger, &c->meter->account, err);
+}
+
+/* Memory follows what came of the transaction. */
+static void conclude(struct meter *meter, bool written)
+{
+	if (!meter)
+		return;
+	if (written) {
+		meter->id = meter->account.id;
+		meter->open = meter->account.open;
+		meter->posted = meter->account.posted;
+		return;
+	}
+	meter->account.id = meter->id;
+	meter->account.posted = meter->posted;
+	/* 0: it never was. What is open stays so until it can be posted. */
+	if (meter->open)
+		meter->account.open = meter->open;
+}
+
+static void tell(struct metering *metering, int r, const struct ct_error *error)
+{
+	if (r < 0 && !metering->failing)
+		log_error("usage cannot be recorded, and is kept in memory: %s", error->text);
+	else if (r >= 0 && metering->failing)
+		log_notice("usage is recorded again");
+	metering->failing = r < 0;
+}
+
+void meter_settle(struct container *c)
+{
+	struct metering *metering = c->manager->metering;
+	struct ct_error error = { 0 };
+	int r;
+
+	if (!metering || !c->row.complete)
+		return;
+	r = store_begin(metering->ledger, false, &error);
+	if (r >= 0) {
+		r = write_one(c, &error);
+		if (r < 0)
+			store_rollback(metering->ledger);
+		else
+			r = store_commit(metering->ledger, &error);
+		conclude(c->meter, r >= 0);
+	} else {
+		(void)meter_sample(c);
+	}
+	tell(metering, r, &error);
+}
+
+static bool is_of(const struct container *c, unsigned part, unsigned parts)
+{
+	return c->row.complete && c->row.number % parts == part;
+}
+
+/* Those of one part in one transaction. */
+static void settle_part(struct manager *m, unsigned part, unsigned parts)
+{
+	struct metering *metering = m->metering;
+	struct container *c, *next;
+	struct ct_error error = { 0 };
+	bool begun;
+	int r;
+
+	r = store_begin(metering->ledger, false, &error);
+	begun = r >= 0;
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
+		if (!is_of(c, part, parts))
+			continue;
+		if (r >= 0)
+			r = write_one(c, &error);
+		else
+			(void)meter_sample(c);
+	}
+	if (begun && r < 0)
+		store_rollback(metering->ledger);
+	else if (begun)
+		r = store_commit(metering->ledger, &error);
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (is_of(c, part, parts))
+		conclude(c->meter, r >= 0);
+	tell(metering, r, &error);
+}
+
+/* Posts the rest and writes that it has gone. */
+static int close_account(struct store *ledger, struct account *a, struct ct_error *err)
+{
+	int r = store_begin(ledger, false, err);
+
+	if (r < 0)
+		return r;
+	a->destroyed = (int64_t)(now_realtime_usec() / USEC_PER_SEC);
+	r = a->id ? 0 : ledger_account_put(ledger, a, err);
+	if (r >= 0)
+		r = ledger_post(ledger, a, err);
+	if (r >= 0)
+		r = ledger_account_put(ledger, a, err);
+	if (r < 0) {
+		store_rollback(ledger);
+		return r;
+	}
+	return store_commit(ledger, err);
+}
+
+void meter_forget(struct container *c)
+{
+	struct ct_error error = { 0 };
+
+	if (!c->meter || !c->manager->metering)
+		return;
+	/* If it cannot be written the next ctd finds that its container has gone. */
+	tell(c->manager->metering, close_account(c->manager->metering->ledger, &c->meter->account, &error),
+	        &error);
+}
+
+static void trim(struct manager *m)
+{
+	struct metering *metering = m->metering;
+	const int64_t now = (int64_t)(now_realtime_usec() / USEC_PER_SEC);
+	const int64_t before[_POSTING_MAX] = {
+		[POSTING_INTERVAL] = now - (int64_t)m->conf.ledger_interval_days * DAY,
+		[POSTING_HOUR] = now - (int64_t)m->conf.ledger_hour_days * DAY,
+		[POSTING_PERIOD] = now - (int64_t)m->conf.ledger_period_days * DAY,
+	};
+	struct ct_error error = { 0 };
+	int r = ledger_trim(metering->ledger, before, &metering->cursor, &error);
+
+	if (r < 0)
+		tell(metering, r, &error);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct manager *m = userdata;
+	int r;
+
+	if (m->containers.by_ctid)
+		settle_part(m, m->metering->tick % m->conf.meter_sample, m->conf.meter_sample);
+	if (m->metering->tick++ % TRIM_SECONDS == 0)
+		trim(m);
+	r = sd_event_source_set_time_relative(source, USEC_PER_SEC);
+	return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+struct loading {
+	struct manager *manager;
+	struct account *gone;
+	size_t n_gone;
+};
+
+static int load_account(const struct account *a, void *userdata)
+{
+	struct loading *l = userdata;
+	struct container *c = container_by_ctid(l->manager, a->ctid);
+	struct account *grown;
+
+	if (a->destroyed)
+		return 0;
+	if (c) {
+		c->meter = calloc(1, sizeof(*c->meter));
+		if (!c->meter)
+			return -ENOMEM;
+		c->meter->account = *a;
+		conclude(c->meter, true);
+		return 0;
+	}
+	grown = reallocarray(l->gone, l->n_gone + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	l->gone = grown;
+	l->gone[l->n_gone++] = *a;
+	return 0;
+}
+
+static int load(struct manager *m, struct ct_error *err)
+{
+	struct loading l = { .manager = m };
+	int r;
+
+	r = ledger_account_each(m->metering->ledger, load_account, &l, err);
+	/* Destroyed, when its account could not be closed. */
+	for (size_t i = 0; r >= 0 && i < l.n_gone; i++)
+		r = close_account(m->metering->ledger, &l.gone[i], err);
+	free(l.gone);
+	return r;
+}
+
+int meter_init(struct manager *m, struct ct_error *err)
+{
+	_cleanup_free_ char *path = str_printf("%s/ledger.db", m->conf.state_dir);
+	int r;
+
+	m->metering = calloc(1, sizeof(*m->metering));
+	if (!path || !m->metering)
+		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
+	r = ledger_open(path, &m->metering->ledger, err);
+	if (r >= 0)
+		r = load(m, err);
+	if (r < 0)
+		return r;
+	r = sd_event_add_time_relative(
+	        m->event, &m->metering->timer, CLOCK_MONOTONIC, USEC_PER_SEC, USEC_PER_SEC / 4, on_tick, m);
+	return r < 0 ? ct_error_set(err, r, "meter", "cannot begin to meter: %s", strerror(-r)) : 0;
+}
+
+void meter_done(struct manager *m)
+{
+	if (!m->metering)
+		return;
+	if (m->metering->timer && m->containers.by_ctid)
+		settle_part(m, 0, 1);
+	(void)sd_event_source_disable_unref(m->metering->timer); /* always NULL */
+	store_close(m->metering->ledger);
+	free(m->metering);
+	m->metering = NULL;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Metering: totals of what a container used, that never go down, and their postings in the ledger. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/error.h"
+#include "ctd/ledger.h"
+#include "ctd/meter-counts.h"
+
+struct container;
+struct manager;
+
+/* What the kernel says of one container now. */
+struct reading {
+	struct counts raw;
+	uint32_t has; /* a bit for each counter that the kernel has */
+	struct gauges gauges;
+	uint64_t cgroup; /* its id; 0: there is none, and nothing of a run is in raw */
+	bool empty;      /* being taken down, and the last process in it has gone: this is final */
+};
+void meter_read(struct container *c, struct reading *ret);
+
+struct meter {
+	struct account account;
+	struct gauges gauges;
+	uint64_t memory_before, disk_before; /* bytes, at the last sample of this ctd */
+	uint64_t rests[3]; /* of what was added to the integrals: below a KiB-second, in byte-usec */
+	bool sampled;      /* by this ctd */
+	/* Of account, as written last: what is in a transaction that fails is taken back. */
+	int64_t id, open;
+	struct counts posted;
+};
+
+/* What was read of A at now is added to its totals; gap_usec is how long a sample may take to come. Pure: the
+ * heart of it, for tests. */
+struct meter_moment {
+	uint64_t clock_usec, time_usec; /* monotonic, wall */
+	const char *boot_id;
+	uint64_t started_usec; /* monotonic, of the run that has the cgroup; 0: not known */
+	uint64_t disk_sold;    /* bytes */
+	uint64_t late_usec;    /* a sample that comes later than this after the one before leaves a gap */
+};
+void meter_add(struct meter *meter, const struct reading *now, const struct meter_moment *at);
+
+/* Reads and adds, in memory; the account is made when it is not there. NULL: out of memory. */
+struct meter *meter_sample(struct container *c);
+/* The same, and writes it: before something that is counted goes. */
+void meter_settle(struct container *c);
+/* The container is being destroyed: its account is closed. */
+void meter_forget(struct container *c);
+void meter_free(struct meter *meter);
+
+/* What the daemon has of it. */
+struct metering {
+	struct store *ledger;
+	sd_event_source *timer;
+	unsigned tick;
+	bool failing;   /* the last write */
+	int64_t cursor; /* of ledger_trim */
+};
+
+/* Opens the ledger in the state directory and the accounts of the containers, which are known; begins to
+ * sample. Before recovery ends runs. */
+int meter_init(struct manager *m, struct ct_error *err);
+/* Samples and writes all, for a clean end, and closes. */
+void meter_done(struct manager *m);

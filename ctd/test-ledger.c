@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Metering without a kernel: packed counters, stretches of time, totals over restarts and boots, and that
+ * the parts in the ledger make the whole. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "ctd/meter.h"
+
+#define CTID "0123456789abcdef0123456789abcdef"
+#define T0   1700000000 /* 2023-11-14 22:13:20 */
+#define MIB  (1024 * 1024ULL)
+
+struct fixture {
+	char dir[64], path[96];
+	struct store *ledger;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	snprintf(f->dir, sizeof(f->dir), "/tmp/test-ledger.XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(f->path, sizeof(f->path), "%s/ledger.db", f->dir);
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	store_close(f->ledger);
+	assert_int_equal(unlink(f->path), 0);
+	assert_int_equal(rmdir(f->dir), 0);
+	free(f);
+	return 0;
+}
+
+static struct account account_of(const char *ctid, const char *name)
+{
+	struct account a = { .created = T0, .day = 14, .open = T0 - T0 % 300 };
+
+	snprintf(a.ctid, sizeof(a.ctid), "%s", ctid);
+	snprintf(a.name, sizeof(a.name), "%s", name);
+	return a;
+}
+
+static void test_packing(void **state)
+{
+	struct counts all, back;
+	uint8_t buf[COUNTS_PACKED_MAX];
+	size_t len;
+
+	(void)state;
+	for (unsigned i = 0; i < _COUNT_MAX; i++)
+		all.of[i] = i % 3 == 0 ? 0 : i % 3 == 1 ? UINT64_MAX - i : i;
+	len = counts_pack(&all, buf);
+	assert_true(len <= sizeof(buf));
+	assert_int_equal(counts_unpack(buf, len, &back), 0);
+	assert_memory_equal(&all, &back, sizeof(all));
+
+	/* Cut short, too long, of counters that are not known, numbers that are none. */
+	for (size_t i = 0; i < len; i++)
+		assert_int_equal(counts_unpack(buf, i, &back), -EBADMSG);
+	buf[len] = 0;
+	assert_int_equal(counts_unpack(buf, len + 1, &back), -EBADMSG);
+	assert_int_equal(counts_unpack((const uint8_t *)"\xff\xff\xff\xff\x7f", 5, &back), -EBADMSG);
+	assert_int_equal(
+	        counts_unpack((const uint8_t *)"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11, &back),
+	        -EBADMSG);
+
+	memset(&all, 0, sizeof(all));
+	assert_int_equal(counts_pack(&all, buf), 1);
+	assert_true(counts_is_zero(&all));
+	all.of[3] = INT64_MAX;
+	counts_add(&all, &all);
+	assert_true(all.of[3] == INT64_MAX);
+}
+
+static void test_time(void **state)
+{
+	const int64_t jan31 = 1706659200, feb29 = 1709164800, mar31 = 1711843200; /* 2024 */
+
+	(void)state;
+	assert_int_equal(ledger_hour(T0), T0 - 800);
+	assert_int_equal(ledger_day(T0), 1699920000);
+	assert_int_equal(ledger_day_of_month(T0), 14);
+	assert_int_equal(ledger_period(jan31 + 86399, 31), jan31);
+	assert_int_equal(ledger_period(feb29 - 1, 31), jan31);
+	assert_int_equal(ledger_period(feb29, 31), feb29);
+	assert_int_equal(ledger_period(mar31 - 1, 31), feb29);
+	assert_int_equal(ledger_period_end(jan31, 31), feb29);
+	assert_int_equal(ledger_period_end(feb29, 31), mar31);
+	/* Over a new year, and of another day than the present one. */
+	assert_int_equal(ledger_period(1704067200, 2), 1701475200);
+	assert_int_equal(ledger_period_end(1701475200, 2), 1704153600);
+	assert_int_equal(ledger_period_end(jan31, 5), 1707091200);
+	/* Periods follow each other without a hole, whatever the day. */
+	for (unsigned day = 1; day <= 31; day++)
+		for (int64_t t = ledger_period(T0, day), i = 0; i < 60; i++) {
+			int64_t end = ledger_period_end(t, day);
+
+			assert_true(end > t && end - t <= 31 * 86400);
+			assert_int_equal(ledger_period(end - 1, day), t);
+			assert_int_equal(ledger_period(end, day), end);
+			t = end;
+		}
+}
+
+/* ---- totals */
+
+struct world {
+	struct meter meter;
+	struct reading now;
+	struct meter_moment at;
+};
+
+static struct world world_new(void)
+{
+	struct world w = {
+		.at = { .boot_id = "one", .clock_usec = 100 * USEC_PER_SEC, .late_usec = 30 * USEC_PER_SEC }
+	};
+
+	w.at.time_usec = T0 * USEC_PER_SEC;
+	w.meter.account = account_of(CTID, "web");
+	meter_add(&w.meter, &w.now, &w.at);
+	return w;
+}
+
+static void later(struct world *w, uint64_t seconds)
+{
+	w->at.clock_usec += seconds * USEC_PER_SEC;
+	w->at.time_usec += seconds * USEC_PER_SEC;
+	meter_add(&w->meter, &w->now, &w->at);
+}
+
+static void kernel_says(struct world *w, uint64_t cgroup, uint64_t cpu)
+{
+	w->now.cgroup = cgroup;
+	w->now.empty = false;
+	w->now.raw.of[COUNT_CPU_USER] = cpu;
+	w->now.has = cgroup ? 1u << COUNT_CPU_USER : 0;
+}
+
+static uint64_t total(const struct world *w, enum counter i)
+{
+	return w->meter.account.total.of[i];
+}
+
+/* The next ctd knows what was written, and nothing else. */
+static void restart(struct world *w)
+{
+	const struct account kept = w->meter.account;
+
+	w->meter = (struct meter){ .account = kept };
+}
+
+static void test_runs(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	/* Begun 4 s before it is seen first. */
+	w.at.started_usec = w.at.clock_usec + 6 * USEC_PER_SEC;
+	kernel_says(&w, 7, 500);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 500);
+	assert_int_equal(total(&w, COUNT_RUNNING), 4 * USEC_PER_SEC);
+	kernel_says(&w, 7, 800);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 800);
+	assert_int_equal(total(&w, COUNT_RUNNING), 14 * USEC_PER_SEC);
+
+	/* Read to the end, gone, and another that began below what the first one had. */
+	kernel_says(&w, 7, 900);
+	w.now.empty = true;
+	later(&w, 1);
+	kernel_says(&w, 0, 0);
+	later(&w, 100);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 900);
+	assert_int_equal(total(&w, COUNT_RUNNING), 15 * USEC_PER_SEC);
+	w.at.started_usec = w.at.clock_usec;
+	kernel_says(&w, 8, 850);
+	later(&w, 1);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 1750);
+	assert_int_equal(total(&w, COUNT_RUNNING), 16 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_GAP), 0);
+
+	/* A counter that goes down within a run takes nothing away and adds nothing. */
+	kernel_says(&w, 8, 100);
+	later(&w, 1);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 1750);
+	kernel_says(&w, 8, 130);
+	later(&w, 1);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 1780);
+}
+
+static void test_kill(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.at.started_usec = w.at.clock_usec;
+	w.now.gauges.of[GAUGE_MEMORY] = 10 * MIB;
+	kernel_says(&w, 7, 500);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_MEMORY), 10 * 10 * 1024);
+
+	/* Away for a moment: caught up, and what is held is taken to have been held. */
+	restart(&w);
+	kernel_says(&w, 7, 600);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 600);
+	assert_int_equal(total(&w, COUNT_MEMORY), 20 * 10 * 1024);
+	assert_int_equal(total(&w, COUNT_GAP), 0);
+
+	/* Away for long: what the kernel counted is caught up, what nobody saw is a gap. */
+	restart(&w);
+	kernel_says(&w, 7, 5000);
+	later(&w, 3600);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 5000);
+	assert_int_equal(total(&w, COUNT_RUNNING), 3620 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_MEMORY), 20 * 10 * 1024);
+	assert_int_equal(total(&w, COUNT_GAP), 3600 * USEC_PER_SEC);
+
+	/* It ended meanwhile, and nobody looked at its counters before they went. */
+	restart(&w);
+	kernel_says(&w, 9, 40);
+	w.at.started_usec = w.at.clock_usec + USEC_PER_SEC;
+	later(&w, 2);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 5040);
+	assert_int_equal(total(&w, COUNT_GAP), 3602 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_RUNNING), 3621 * USEC_PER_SEC);
+}
+
+static void test_reboot(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.at.started_usec = w.at.clock_usec;
+	w.at.disk_sold = 1024 * MIB;
+	w.now.gauges = (struct gauges){ .of = { [GAUGE_DISK] = 100 * MIB }, .has = 1u << GAUGE_DISK };
+	kernel_says(&w, 7, 500);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_DISK_SOLD), 10 * 1024 * 1024);
+
+	/* The power went; the new boot gives the same number to a cgroup, its clock begins anew. */
+	restart(&w);
+	w.at.boot_id = "two";
+	w.at.clock_usec = 20 * USEC_PER_SEC;
+	w.at.started_usec = 15 * USEC_PER_SEC;
+	kernel_says(&w, 7, 600);
+	later(&w, 0);
+	w.at.time_usec += 60 * USEC_PER_SEC;
+	assert_int_equal(total(&w, COUNT_CPU_USER), 1100);
+	assert_int_equal(total(&w, COUNT_RUNNING), 15 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_DISK_SOLD), 10 * 1024 * 1024);
+
+	/* Stopped cleanly before the host went down: nothing is missing. */
+	w.now.empty = true;
+	later(&w, 1);
+	kernel_says(&w, 0, 0);
+	later(&w, 1);
+	uint64_t gap = total(&w, COUNT_GAP), used = total(&w, COUNT_DISK_USED);
+	restart(&w);
+	w.at.boot_id = "three";
+	w.at.clock_usec = USEC_PER_SEC;
+	later(&w, 7200);
+	assert_int_equal(total(&w, COUNT_GAP), gap);
+	assert_int_equal(total(&w, COUNT_DISK_USED), used);
+	/* Not running, its disk is what it is, seen or not. */
+	restart(&w);
+	later(&w, 1000);
+	assert_int_equal(total(&w, COUNT_DISK_USED), used + 1000 * 100 * 1024);
+	assert_int_equal(total(&w, COUNT_GAP), gap);
+}
+
+static void test_traffic(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.now.has = 1u << COUNT_NET_IN_BYTES;
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1000;
+	later(&w, 10);
+	/* Its source has totals of its own, so another run changes nothing. */
+	w.now.cgroup = 5;
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1500;
+	later(&w, 10);
+	w.now.cgroup = 6;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1500);
+	/* A power cut that took more from the one database than from the other. */
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1200;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1500);
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1300;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1600);
+}
+
+/* A byte that is held for a second a thousand times is about a KiB-second, whatever the steps. */
+static void test_rests(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.at.disk_sold = 1;
+	for (unsigned i = 0; i < 10240; i++)
+		later(&w, 1);
+	assert_int_equal(total(&w, COUNT_DISK_SOLD), 10);
+}
+
+/* ---- ledger */
+
+static void test_account(void **state)
+{
+	struct fixture *f = *state;
+	struct account a = account_of(CTID, "web"), back;
+	struct account other = account_of("fffffffffffffffffffffffffffffff0", "web");
+
+	a.total.of[COUNT_MEMORY] = 1ULL << 62;
+	a.seen.of[COUNT_CPU_USER] = 77;
+	a.cgroup = 1ULL << 40;
+	a.clock_usec = 5;
+	a.time_usec = 6;
+	snprintf(a.boot_id, sizeof(a.boot_id), "boot");
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+	assert_true(a.id > 0);
+	assert_int_equal(ledger_account_find(f->ledger, "web", &back, NULL), 0);
+	assert_memory_equal(&a.total, &back.total, sizeof(a.total));
+	assert_memory_equal(&a.seen, &back.seen, sizeof(a.seen));
+	assert_string_equal(back.boot_id, "boot");
+	assert_true(back.cgroup == a.cgroup && back.clock_usec == 5 && back.time_usec == 6 && !back.final);
+
+	/* Destroyed, and its name is another's: both are there. */
+	a.destroyed = T0 + 5;
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+	assert_int_equal(ledger_account_find(f->ledger, "web", &back, NULL), 0);
+	assert_int_equal(back.destroyed, T0 + 5);
+	assert_int_equal(ledger_account_put(f->ledger, &other, NULL), 0);
+	assert_int_equal(ledger_account_find(f->ledger, "web", &back, NULL), 0);
+	assert_string_equal(back.ctid, other.ctid);
+	assert_int_equal(ledger_account_find(f->ledger, CTID, &back, NULL), 0);
+	assert_int_equal(back.id, a.id);
+	assert_int_equal(ledger_account_find(f->ledger, "nobody", &back, NULL), -ENOENT);
+}
+
+struct sum {
+	struct counts counts;
+	unsigned n;
+	int64_t first, last;
+};
+
+static int add_posting(int64_t start, const struct counts *counts, void *userdata)
+{
+	struct sum *s = userdata;
+
+	counts_add(&s->counts, counts);
+	if (s->n++ == 0)
+		s->first = start;
+	s->last = start;
+	return 0;
+}
+
+static struct sum sum_of(struct fixture *f, const struct account *a, enum posting_kind kind)
+{
+	struct sum s = { 0 };
+
+	assert_int_equal(ledger_each(f->ledger, a->id, kind, 0, INT64_MAX, add_posting, &s, NULL), 0);
+	return s;
+}
+
+static void test_sums(void **state)
+{
+	struct fixture *f = *state;
+	struct account a = account_of(CTID, "web");
+	unsigned seed = 1;
+
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+	assert_int_equal(store_begin(f->ledger, false, NULL), 0);
+	/* Two months and more, in intervals of 5 minutes of which some are idle; the clock goes back once. */
+	for (unsigned i = 0; i < 20000; i++) {
+		for (unsigned k = 0; i % 3 && k < _COUNT_MAX; k++)
+			a.total.of[k] += (unsigned)rand_r(&seed) % (k == COUNT_MEMORY ? 1 << 30 : 1000);
+		assert_int_equal(ledger_post(f->ledger, &a, NULL), 0);
+		a.open += i == 10000 ? -3000 : 300;
+	}
+	assert_int_equal(store_commit(f->ledger, NULL), 0);
+
+	const struct sum intervals = sum_of(f, &a, POSTING_INTERVAL), hours = sum_of(f, &a, POSTING_HOUR),
+	                 periods = sum_of(f, &a, POSTING_PERIOD);
+	assert_memory_equal(&intervals.counts, &a.total, sizeof(a.total));
+	assert_memory_equal(&hours.counts, &a.total, sizeof(a.total));
+	assert_memory_equal(&periods.counts, &a.total, sizeof(a.total));
+	assert_true(intervals.n > 13000 && hours.n < 20000 / 12 + 3);
+	assert_int_equal(periods.n, 3);
+	assert_int_equal(periods.first, ledger_period(T0, 14));
+
+	/* A part by its bounds. */
+	struct sum day = { 0 };
+	assert_int_equal(ledger_each(f->ledger, a.id, POSTING_HOUR, ledger_day(T0) + 86400,
+	                         ledger_day(T0) + 2 * 86400, add_posting, &day, NULL),
+	        0);
+	assert_int_equal(day.n, 24);
+}
+
+static void test_trim(void **state)
+{
+	struct fixture *f = *state;
+	struct account a = account_of(CTID, "web"), back;
+	int64_t cursor = 0;
+
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		a.total.of[0]++;
+		assert_int_equal(ledger_post(f->ledger, &a, NULL), 0);
+		a.open += 3600;
+	}
+	a.destroyed = a.open;
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+
+	const int64_t some[_POSTING_MAX] = { T0 + 50 * 3600, T0 + 10 * 3600, T0 };
+	assert_int_equal(ledger_trim(f->ledger, some, &cursor, NULL), 0);
+	assert_int_equal(cursor, 0);
+	assert_int_equal(sum_of(f, &a, POSTING_INTERVAL).n, 50 - 1);
+	assert_int_equal(sum_of(f, &a, POSTING_HOUR).n, 90 - 1);
+	assert_int_equal(sum_of(f, &a, POSTING_PERIOD).n, 0); /* it began before T0 */
+	assert_int_equal(ledger_account_find(f->ledger, CTID, &back, NULL), 0);
+	const int64_t all[_POSTING_MAX] = { a.destroyed + 1, a.destroyed + 1, a.destroyed + 1 };
+	assert_int_equal(ledger_trim(f->ledger, all, &cursor, NULL), 0);
+	assert_int_equal(ledger_account_find(f->ledger, CTID, &back, NULL), -ENOENT);
+	assert_int_equal(sum_of(f, &a, POSTING_HOUR).n, 0);
+}
+
+/* What ct-metrics(7) and ctctl-usage(1) say of the size: at most 96 bytes an interval or hour of a busy
+ * container. */
+static void test_size(void **state)
+{
+	struct fixture *f = *state;
+	struct account a = account_of(CTID, "web");
+	struct stat st;
+	unsigned seed = 1;
+
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+	assert_int_equal(store_begin(f->ledger, false, NULL), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		a.total.of[COUNT_CPU_USER] += (unsigned)rand_r(&seed) % 300000000;
+		a.total.of[COUNT_CPU_SYSTEM] += (unsigned)rand_r(&seed) % 300000000;
+		a.total.of[COUNT_MEMORY] += 300 * (uint64_t)MIB;
+		a.total.of[COUNT_DISK_SOLD] += 300 * 20 * (uint64_t)MIB;
+		a.total.of[COUNT_DISK_USED] += 300 * 5 * (uint64_t)MIB;
+		for (unsigned k = COUNT_READ_BYTES; k <= COUNT_NET_OUT_PACKETS; k++)
+			a.total.of[k] += (unsigned)rand_r(&seed);
+		a.total.of[COUNT_RUNNING] += 300 * USEC_PER_SEC;
+		a.total.of[COUNT_WAIT_CPU] += (unsigned)rand_r(&seed) % 3000000;
+		assert_int_equal(ledger_post(f->ledger, &a, NULL), 0);
+		a.open += 3600;
+	}
+	assert_int_equal(store_commit(f->ledger, NULL), 0);
+	store_close(f->ledger);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	if (st.st_size > 2 * 20000 * 96)
+		fail_msg("%lld bytes for 40000 postings", (long long)st.st_size);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_packing),
+		cmocka_unit_test(test_time),
+		cmocka_unit_test(test_runs),
+		cmocka_unit_test(test_kill),
+		cmocka_unit_test(test_reboot),
+		cmocka_unit_test(test_traffic),
+		cmocka_unit_test(test_rests),
+		cmocka_unit_test_setup_teardown(test_account, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sums, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_trim, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_size, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

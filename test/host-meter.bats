@@ -1,0 +1,176 @@
+#!/usr/bin/env bats
+# What containers used: totals that never go down, and a ledger that adds up to them.
+load lib
+
+setup_file()
+{
+	printf '%s\n' 'meter-sample = 1' 'meter-interval = 60' >"$BATS_FILE_TMPDIR/ctd.conf"
+	uplink_up
+	outside ip route add 203.0.113.0/24 via 192.0.2.2
+	ctd_setup --config "$BATS_FILE_TMPDIR/ctd.conf"
+	tiny_template
+}
+
+teardown_file()
+{
+	ctd_teardown
+	uplink_down
+}
+
+setup()
+{
+	world_save
+}
+
+teardown()
+{
+	world_check
+}
+
+total() # NAME COUNTER: since it was created
+{
+	ctctl usage "$1" --json | jq -e ".containers[0].total.$2"
+}
+
+cpu_of() # NAME
+{
+	ctctl usage "$1" --json | jq -e '.containers[0].total | .cpu_user_usec + .cpu_system_usec'
+}
+
+kernel_cpu() # NAME: the kernel's own view
+{
+	awk '$1 == "usage_usec" { print $2 }' "$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show "$1" --json | jq -r .ctid)/cpu.stat"
+}
+
+burn() # NAME: a good half second of CPU
+{
+	ctctl exec "$1" -- sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done'
+}
+
+# near A B: A is at least B, and B is within 1 % or 100 ms of it.
+near()
+{
+	[ "$1" -ge "$2" ] && [ $(($1 - $2)) -le $(($1 / 100 + 100000)) ]
+}
+
+# All rows of each kind, and the total, are the same sums.
+adds_up() # NAME
+{
+	local by
+	for by in interval hour day period; do
+		ctctl usage "$1" --by $by --json | jq -e '.containers[0] as $c | $c.total | to_entries | all(
+			.key as $k | .value == $c.sum[$k] and .value == ([$c.rows[][$k]] | add))' >/dev/null || return 1
+	done
+}
+
+@test "CPU is counted as the kernel counts it, over every way to end" {
+	ctctl create cpu --template tiny --start
+	burn cpu
+	sum=$(kernel_cpu cpu)
+	[ "$sum" -gt 50000 ]
+	near "$(cpu_of cpu)" "$sum"
+
+	# Stopped and started: what the first run had is not forgotten.
+	ctctl restart cpu --timeout 5
+	near "$(cpu_of cpu)" "$sum"
+	burn cpu
+	sum=$((sum + $(kernel_cpu cpu)))
+	near "$(cpu_of cpu)" "$sum"
+
+	# ctd killed while it works: the kernel goes on counting.
+	before=$(cpu_of cpu)
+	ctctl exec cpu -- sh -c 'while [ ! -e /stop ]; do :; done; touch /stopped' </dev/null >/dev/null 2>&1 3>&- 4>&- &
+	more() { [ "$(cpu_of cpu)" -gt $((before + 100000)) ]; }
+	wait_for 30 more
+	before=$(kernel_cpu cpu)
+	cgroup=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show cpu --json | jq -r .ctid)
+	ctd_kill
+	seen() { [ "$(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat")" -gt $((before + 300000)) ]; }
+	wait_for 60 seen
+	ctd_start
+	[ "$(cpu_of cpu)" -ge "$(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat")" ] ||
+		near "$(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat")" "$(cpu_of cpu)"
+	ctctl exec cpu -- touch /stop
+	wait_for 30 ctctl exec cpu -- test -e /stopped
+	wait
+
+	# The container killed while ctd is dead.
+	last=$(cpu_of cpu)
+	init=$(ctctl show cpu --json | jq .pid)
+	ctd_kill
+	before=$(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat")
+	kill -9 "$init"
+	ctd_start
+	stopped() { [ "$(ctctl show cpu --json | jq -r .state)" = stopped ]; }
+	wait_for 10 stopped
+	[ "$(cpu_of cpu)" -ge "$last" ]
+	[ "$(total cpu gap_usec)" = 0 ]
+	[ "$(total cpu running_usec)" -gt 0 ]
+	adds_up cpu
+	ctctl destroy cpu
+}
+
+@test "a name may change, and a destroyed container keeps its rows" {
+	ctctl create before --template tiny --start
+	burn before
+	used=$(cpu_of before)
+	ctctl rename before after
+	[ "$(cpu_of after)" -ge "$used" ]
+	run -3 ctctl usage before
+	ctid=$(ctctl show after --json | jq -r .ctid)
+	ctctl destroy after --force
+	[ "$(cpu_of after)" -ge "$used" ]
+	[ "$(cpu_of "$ctid")" = "$(cpu_of after)" ]
+	ctctl usage after --json | jq -e '.containers[0].destroyed' >/dev/null
+	adds_up after
+
+	# Another of the name has an account of its own.
+	ctctl create after --template tiny
+	[ "$(cpu_of after)" = 0 ]
+	[ "$(cpu_of "$ctid")" -ge "$used" ]
+	ctctl usage --all --csv --by hour | grep -q "^$ctid,after,.*Z,"
+	ctd_stop
+	ctd_start
+	[ "$(cpu_of "$ctid")" -ge "$used" ]
+	ctctl destroy after
+}
+
+@test "traffic is counted whatever the container does to its links" {
+	ctctl create net --template tiny --net routed --ip 203.0.113.20 --start
+	outside ping -c 1 -w 30 203.0.113.20 >/dev/null # whatever has to be resolved first
+	out=$(total net net_out_bytes) in=$(total net net_in_bytes)
+	# 10 packets of 20 + 8 + 1000 bytes, and their answers.
+	outside ping -c 10 -i 0.2 -s 1000 -w 60 203.0.113.20 >/dev/null
+	[ "$(total net net_out_bytes)" -ge $((out + 10280)) ]
+	[ "$(total net net_out_bytes)" -le $((out + 10280 + 4000)) ]
+	[ "$(total net net_in_bytes)" -ge $((in + 10280)) ]
+	out=$(total net net_out_bytes) packets=$(total net net_out_packets)
+	[ "$packets" -ge 11 ]
+	ctctl exec net -- ip link set eth0 down
+	ctctl exec net -- ip link set eth0 name moved
+	[ "$(total net net_out_bytes)" -ge "$out" ]
+	ctctl restart net --timeout 5
+	outside ping -c 1 -w 30 203.0.113.20 >/dev/null
+	ctd_kill
+	outside ping -c 1 -w 30 203.0.113.20 >/dev/null
+	ctd_start
+	[ "$(total net net_out_packets)" -ge $((packets + 2)) ]
+	[ "$(total net net_out_bytes)" -gt "$out" ]
+	adds_up net
+	ctctl destroy net --force
+}
+
+@test "the ledger has a day of its own for each container, and refuses what it cannot say" {
+	ctctl create day --template tiny --billing-day 31
+	ctctl usage day --json | jq -e '.containers[0].billing_day == 31' >/dev/null
+	ctctl set day --billing-day 5
+	ctctl usage day --json | jq -e '.containers[0].billing_day == 5' >/dev/null
+	run -2 ctctl set day --billing-day 32
+	run -2 ctctl usage day --from yesterday
+	[[ $output == *2026-01-31* ]]
+	run -2 ctctl usage day --by year
+	run -2 ctctl usage day --all
+	run -3 ctctl usage nobody
+	ctctl usage day --from 1h --to 2030-01-01 --by interval
+	ctctl destroy day
+}
