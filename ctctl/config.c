@@ -88,7 +88,7 @@ const struct config_row config_rows[] = {
 	{ 0 },
 };
 
-#define N_OTHERS 24 /* rows before the first limit */
+#define N_OTHERS 25 /* rows before the first limit */
 const struct config_row *const config_limits = &config_rows[N_OTHERS];
 
 /* What stands after the mode of --net: keys that are arrays; all others are strings. */
