@@ -100,6 +100,21 @@ d1" ]
 	[ "$(ctctl exec d1 --user joe -- id -un)" = joe ]
 }
 
+# It is configured from outside, and the distribution's own service finds nothing that it would change.
+@test "the network stays when the service inside that looks after networks is restarted" {
+	local before
+	before=$(inside d1 sh -c 'ip -o addr show dev eth0; ip route; ip -6 route' | sed 's/ *expires.*//' | sort)
+	for _ in 1 2; do
+		inside d1 systemctl restart systemd-networkd
+		wait_for 60 inside d1 systemctl is-active systemd-networkd
+	done
+	wait_for 30 inside d1 ping -c 1 -W 5 198.51.100.1
+	wait_for 30 inside d1 ping -c 1 -W 5 2001:db8:1::1
+	[ "$(inside d1 sh -c 'ip -o addr show dev eth0; ip route; ip -6 route' | sed 's/ *expires.*//' | sort)" = "$before" ]
+	inside d1 systemctl stop systemd-networkd.socket systemd-networkd
+	inside d1 ping -c 1 -W 5 198.51.100.1
+}
+
 @test "apt installs from a signed archive beyond the host" {
 	outside busybox httpd -p 198.51.100.1:8080 -h /lab/archive </dev/null >/dev/null 2>&1 3>&- 4>&-
 	inside d1 sh -c 'rm -f /etc/apt/sources.list.d/*; echo "deb [signed-by=/etc/apt/keyrings/lab.gpg] http://198.51.100.1:8080 lab main" >/etc/apt/sources.list; mkdir -p /etc/apt/keyrings'
