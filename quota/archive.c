@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "quota/difference.h"
 #include "quota/extract.h"
 #include "quota/walk.h"
 #include "quota/xattr.h"
@@ -31,6 +32,8 @@ static void entry_freep(struct archive_entry **entry)
 struct archiving {
 	struct archive *archive;
 	char *chunk; /* ARCHIVE_CHUNK bytes */
+	walk_wanted_fn wanted;
+	void *userdata;
 };
 
 static void archiving_done(struct archiving *a)
@@ -168,6 +171,9 @@ static int archive_one(const struct walk_entry *entry, void *userdata, struct ct
 
 	if (S_ISCHR(entry->st.st_mode) || S_ISBLK(entry->st.st_mode) || S_ISSOCK(entry->st.st_mode))
 		return 0;
+	r = a->wanted ? a->wanted(entry, a->userdata, err) : 1;
+	if (r <= 0)
+		return r;
 
 	to = archive_entry_new();
 	if (!to)
@@ -227,25 +233,40 @@ static int archive_note(struct archiving *a, const struct archive_note *note, st
 	return 0;
 }
 
+static int archive_run(struct archiving *a, int root_fd, const struct archive_note *note, int archive_fd,
+        struct ct_error *err)
+{
+	int r;
+
+	r = archive_start(a, archive_fd, err);
+	if (r >= 0 && note)
+		r = archive_note(a, note, err);
+	if (r < 0)
+		return r;
+
+	r = tree_walk(root_fd, archive_one, a, err);
+	if (r < 0)
+		return r;
+
+	if (archive_write_close(a->archive) < ARCHIVE_OK)
+		return archive_failed(a->archive, "finish the archive", err);
+
+	return 0;
+}
+
 int archive_tree_noted(int root_fd, const struct archive_note *note, int archive_fd, struct ct_error *err)
 {
 	CLEANUP(archiving_done) struct archiving a = { 0 };
-	int r;
 
-	r = archive_start(&a, archive_fd, err);
-	if (r >= 0 && note)
-		r = archive_note(&a, note, err);
-	if (r < 0)
-		return r;
+	return archive_run(&a, root_fd, note, archive_fd, err);
+}
 
-	r = tree_walk(root_fd, archive_one, &a, err);
-	if (r < 0)
-		return r;
+int archive_tree_wanted(
+        int root_fd, walk_wanted_fn wanted, void *userdata, int archive_fd, struct ct_error *err)
+{
+	CLEANUP(archiving_done) struct archiving a = { .wanted = wanted, .userdata = userdata };
 
-	if (archive_write_close(a.archive) < ARCHIVE_OK)
-		return archive_failed(a.archive, "finish the archive", err);
-
-	return 0;
+	return archive_run(&a, root_fd, NULL, archive_fd, err);
 }
 
 int archive_tree(int root_fd, int archive_fd, struct ct_error *err)

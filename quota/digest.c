@@ -38,6 +38,7 @@ static void digest_close(gcry_md_hd_t *md)
 struct digest {
 	gcry_md_hd_t listing, content;
 	unsigned char *chunk; /* DIGEST_CHUNK bytes */
+	bool lasting;         /* leave out what archives leave out */
 };
 
 static void digest_done(struct digest *digest)
@@ -156,6 +157,9 @@ static int digest_entry(const struct walk_entry *entry, void *userdata, struct c
 	const char type = type_of(entry);
 	int r;
 
+	if (digest->lasting &&
+	        (S_ISCHR(entry->st.st_mode) || S_ISBLK(entry->st.st_mode) || S_ISSOCK(entry->st.st_mode)))
+		return 0;
 	if (type == 'f' || type == 'd') {
 		fd = walk_open(entry, err);
 		if (fd < 0)
@@ -183,9 +187,9 @@ static int digest_entry(const struct walk_entry *entry, void *userdata, struct c
 	return 0;
 }
 
-int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
+static int digest_tree(int root_fd, bool lasting, char digest[static 65], struct ct_error *err)
 {
-	CLEANUP(digest_done) struct digest state = { 0 };
+	CLEANUP(digest_done) struct digest state = { .lasting = lasting };
 	int r;
 
 	r = digest_init(&state);
@@ -198,4 +202,14 @@ int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
 
 	hex_encode(digest, gcry_md_read(state.listing, GCRY_MD_SHA256), DIGEST_SIZE);
 	return 0;
+}
+
+int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
+{
+	return digest_tree(root_fd, false, digest, err);
+}
+
+int tree_digest_lasting(int root_fd, char digest[static 65], struct ct_error *err)
+{
+	return digest_tree(root_fd, true, digest, err);
 }

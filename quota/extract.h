@@ -44,3 +44,5 @@ int archive_tree_noted(int root_fd, const struct archive_note *note, int archive
 
 /* The digest of a tree that is on disk; as in extract_result. */
 int tree_digest(int root_fd, char digest[static 65], struct ct_error *err);
+/* The same without device nodes and sockets, which archive_tree leaves out. */
+int tree_digest_lasting(int root_fd, char digest[static 65], struct ct_error *err);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One tree becomes another by what is gone and what is new, and nothing else is sent. */
+#include "quota/difference.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fd.h"
+#include "base/path.h"
+#include "quota/extract.h"
+#include "quota/test-store.h"
+
+struct trees {
+	char dir[64];
+	int base, root, copy;
+};
+
+/* base and copy are alike, times included. */
+static void fill(int fd)
+{
+	const struct timespec then[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	static const char *const files[] = { "etc/kept", "etc/changed", "etc/gone", "usr/lib/a/one",
+		"usr/lib/a/two", "was-file", "was-directory/x", "touched" };
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		test_write(fd, files[i], "old contents", 0644);
+		assert_int_equal(utimensat(fd, files[i], then, 0), 0);
+	}
+	assert_int_equal(symlinkat("etc/kept", fd, "link"), 0);
+	assert_int_equal(linkat(fd, "etc/kept", fd, "usr/kept-too", 0), 0);
+	static const char *const others[] = { "link", "etc", "usr/lib/a", "usr/lib", "usr", "was-directory",
+		"." };
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_int_equal(utimensat(fd, others[i], then, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+static int setup(void **state)
+{
+	struct trees *t = calloc(1, sizeof(*t));
+
+	assert_non_null(t);
+	(void)snprintf(t->dir, sizeof(t->dir), "/var/tmp/ctd-test-XXXXXX");
+	assert_non_null(mkdtemp(t->dir));
+	_cleanup_close_ int dir = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	t->base = open_or_mkdir(dir, "base", 0755);
+	t->root = open_or_mkdir(dir, "root", 0755);
+	t->copy = open_or_mkdir(dir, "copy", 0755);
+	fill(t->base);
+	fill(t->root);
+	fill(t->copy);
+	*state = t;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct trees *t = *state;
+
+	(void)fd_close(t->base);
+	(void)fd_close(t->root);
+	(void)fd_close(t->copy);
+	assert_int_equal(remove_tree_at(AT_FDCWD, t->dir), 0);
+	free(t);
+	return 0;
+}
+
+static void carry_over(const struct trees *t, struct strbuf *removed, uint64_t *ret_entries)
+{
+	_cleanup_close_ int tar = memfd_create("tar", MFD_CLOEXEC);
+	char ours[65], theirs[65];
+	struct extract_result extracted;
+	struct ct_error err = { 0 };
+
+	if (difference_removed(t->root, t->base, removed, &err) < 0 ||
+	        difference_archive(t->root, t->base, tar, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(lseek(tar, 0, SEEK_SET), 0);
+	if (difference_remove(t->copy, removed->data ?: "", removed->len, &err) < 0 ||
+	        extract_archive(tar, t->copy, &(struct extract_options){ 0 }, &extracted, &err) < 0)
+		fail_msg("%s", err.text);
+
+	assert_int_equal(tree_digest_lasting(t->root, ours, &err), 0);
+	assert_int_equal(tree_digest_lasting(t->copy, theirs, &err), 0);
+	assert_string_equal(ours, theirs);
+	*ret_entries = extracted.entries;
+}
+
+static void test_nothing(void **state)
+{
+	_cleanup_strbuf_ struct strbuf removed = STRBUF_INIT;
+	uint64_t entries = 1;
+
+	carry_over(*state, &removed, &entries);
+	assert_int_equal(removed.len, 0);
+	assert_int_equal(entries, 0);
+}
+
+static void test_all_kinds(void **state)
+{
+	_cleanup_strbuf_ struct strbuf removed = STRBUF_INIT;
+	const struct trees *t = *state;
+	const struct timespec then[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	uint64_t entries = 0;
+
+	/* of the same size and time: only the bytes tell */
+	test_write(t->root, "etc/changed", "new contents", 0644);
+	assert_int_equal(utimensat(t->root, "etc/changed", then, 0), 0);
+	assert_int_equal(utimensat(t->root, "touched", NULL, 0), 0);
+	assert_int_equal(unlinkat(t->root, "etc/gone", 0), 0);
+	assert_int_equal(unlinkat(t->root, "usr/lib/a/one", 0), 0);
+	assert_int_equal(unlinkat(t->root, "usr/lib/a/two", 0), 0);
+	assert_int_equal(unlinkat(t->root, "usr/lib/a", AT_REMOVEDIR), 0);
+	assert_int_equal(unlinkat(t->root, "was-file", 0), 0);
+	test_write(t->root, "was-file/is/directory", "x", 0600);
+	assert_int_equal(unlinkat(t->root, "was-directory/x", 0), 0);
+	assert_int_equal(unlinkat(t->root, "was-directory", AT_REMOVEDIR), 0);
+	assert_int_equal(symlinkat("etc", t->root, "was-directory"), 0);
+	assert_int_equal(unlinkat(t->root, "link", 0), 0);
+	assert_int_equal(symlinkat("etc/gone", t->root, "link"), 0);
+	assert_int_equal(linkat(t->root, "etc/changed", t->root, "again", 0), 0);
+	assert_int_equal(fchmodat(t->root, "usr", 0700, 0), 0);
+	assert_int_equal(mkfifoat(t->root, "fifo", 0600), 0);
+
+	carry_over(t, &removed, &entries);
+	/* usr/lib/a once, not with what was in it */
+	assert_null(memmem(removed.data, removed.len, "usr/lib/a/one", 13));
+	assert_non_null(memmem(removed.data, removed.len, "usr/lib/a", 10));
+	assert_int_equal(faccessat(t->copy, "was-directory", F_OK, AT_SYMLINK_NOFOLLOW), 0);
+	/* etc/kept and its second name were not sent */
+	assert_true(entries < 16);
+
+	struct stat one, two;
+
+	assert_int_equal(fstatat(t->copy, "again", &one, 0), 0);
+	assert_int_equal(fstatat(t->copy, "etc/changed", &two, 0), 0);
+	assert_int_equal(one.st_ino, two.st_ino);
+}
+
+/* A name that only one side has linked; and attributes alone. */
+static void test_links_and_attributes(void **state)
+{
+	_cleanup_strbuf_ struct strbuf removed = STRBUF_INIT;
+	const struct trees *t = *state;
+	_cleanup_close_ int fd = openat(t->root, "usr/lib/a/two", O_RDONLY | O_CLOEXEC);
+	uint64_t entries = 0;
+
+	assert_int_equal(unlinkat(t->root, "usr/kept-too", 0), 0);
+	test_write(t->root, "usr/kept-too", "old contents", 0644);
+	assert_int_equal(linkat(t->root, "was-file", t->root, "one-more", 0), 0);
+	assert_int_equal(fsetxattr(fd, "user.note", "x", 1, 0), 0);
+	carry_over(t, &removed, &entries);
+	fd = fd_close(fd);
+	fd = openat(t->copy, "usr/lib/a/two", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fgetxattr(fd, "user.note", NULL, 0), 1);
+}
+
+static void test_hostile_lists(void **state)
+{
+	static const char outside[] = "../x", absolute[] = "/etc/passwd", cut[] = { 'a', 'b' }, root[] = ".",
+	                  up[] = "etc/..", empty[] = "";
+	const struct trees *t = *state;
+	struct ct_error err;
+
+	assert_true(difference_remove(t->copy, outside, sizeof(outside), &err) < 0);
+	assert_true(difference_remove(t->copy, absolute, sizeof(absolute), &err) < 0);
+	assert_true(difference_remove(t->copy, cut, sizeof(cut), &err) < 0);
+	assert_true(difference_remove(t->copy, root, sizeof(root), &err) < 0);
+	assert_true(difference_remove(t->copy, up, sizeof(up), &err) < 0);
+	assert_true(difference_remove(t->copy, empty, sizeof(empty), &err) < 0);
+	/* through a link: not followed */
+	assert_int_equal(symlinkat("/etc", t->copy, "outside"), 0);
+	assert_true(difference_remove(t->copy, "outside/passwd", sizeof("outside/passwd"), &err) < 0);
+	assert_int_equal(faccessat(t->copy, "etc/kept", F_OK, 0), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_kinds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_links_and_attributes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile_lists, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
