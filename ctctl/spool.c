@@ -18,26 +18,33 @@
 
 #define CHUNK (256 * 1024)
 
-static int copy_stdin(int fd)
+/* To its end, or with a max just so many bytes: -EIO if there are fewer. */
+static int copy_stdin(int fd, uint64_t max)
 {
 	_cleanup_free_ char *data = malloc(CHUNK);
+	uint64_t left = max;
 	ssize_t n;
 	int r = data ? 0 : -ENOMEM;
 
-	while (r >= 0 && (n = read(STDIN_FILENO, data, CHUNK)) != 0) {
+	while (r >= 0 && left > 0 &&
+	        (n = read(STDIN_FILENO, data, left < CHUNK ? (size_t)left : CHUNK)) != 0) {
 		if (n < 0 && errno == EINTR)
 			continue;
 		r = n < 0 ? -errno : write_all(fd, data, (size_t)n);
+		left -= r < 0 || max == UINT64_MAX ? 0 : (uint64_t)n;
 	}
-	return r < 0 ? r : 0;
+	return r < 0 ? r : left > 0 && max != UINT64_MAX ? -EIO : 0;
 }
 
-int spool_stdin(char **ret, struct ct_error *err)
+static int spool(const void *first, size_t len, uint64_t max, char **ret, struct ct_error *err)
 {
 	const char *dir = getenv("TMPDIR");
 	_cleanup_free_ char *path = str_printf("%s/ctctl.XXXXXX", str_empty(dir) ? "/var/tmp" : dir);
 	_cleanup_close_ int fd = path ? mkostemp(path, O_CLOEXEC) : -1;
-	int r = fd < 0 ? -errno : copy_stdin(fd);
+	int r = fd < 0 ? -errno : write_all(fd, first, len);
+
+	if (r >= 0)
+		r = copy_stdin(fd, max);
 
 	if (fd >= 0 && r < 0)
 		(void)unlink(path);
@@ -46,6 +53,18 @@ int spool_stdin(char **ret, struct ct_error *err)
 		        path ? path : "", strerror(-r));
 	*ret = TAKE_PTR(path);
 	return 0;
+}
+
+int spool_stdin(char **ret, struct ct_error *err)
+{
+	return spool("", 0, UINT64_MAX, ret, err);
+}
+
+int spool_bytes(const void *data, size_t len, uint64_t total, char **ret, struct ct_error *err)
+{
+	if (len > total)
+		return ct_error_set(err, -EPROTO, "spool", "more came than was announced");
+	return spool(data, len, total - len, ret, err);
 }
 
 char *absolute_path(const char *path)

@@ -2,10 +2,16 @@
 /* Files that the daemon shall read and write, by name. */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/error.h"
 
 /* Copies standard input to a new file, 0600, in $TMPDIR or /var/tmp; *ret is its path, removed and freed by
  * the caller. */
 int spool_stdin(char **ret, struct ct_error *err);
+/* The same for the next bytes of standard input, total of them with the len that were read already. -EIO:
+ * there are fewer. */
+int spool_bytes(const void *data, size_t len, uint64_t total, char **ret, struct ct_error *err);
 /* The path as seen from the root directory; it need not exist. NULL: out of memory, or we are nowhere. */
 char *absolute_path(const char *path);

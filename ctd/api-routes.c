@@ -28,6 +28,8 @@ const struct api_route api_routes[] = {
 	{ "POST", "/v1/containers/{name}/freeze", "containerFreeze", true, api_container_freeze },
 	{ "POST", "/v1/containers/{name}/thaw", "containerThaw", true, api_container_thaw },
 	{ "POST", "/v1/containers/{name}/rename", "containerRename", true, api_container_rename },
+	{ "POST", "/v1/containers/{name}/migrate", "containerMigrate", true, api_container_migrate },
+	{ "POST", "/v1/containers/{name}/keep", "containerKeep", true, api_container_keep },
 	{ "POST", "/v1/containers/{name}/exec", "containerExec", true, api_container_exec },
 	{ "POST", "/v1/containers/{name}/console", "containerConsole", true, api_container_console },
 	{ "POST", "/v1/containers/{name}/console/resize", "containerConsoleResize", true,
@@ -36,6 +38,10 @@ const struct api_route api_routes[] = {
 
 	{ "GET", "/v1/stats", "statsList", false, api_stats_list },
 	{ "GET", "/v1/usage", "usageList", false, api_usage_list, "container from to by" },
+
+	{ "POST", "/v1/migrations/check", "migrationCheck", true, api_migration_check },
+	{ "POST", "/v1/migrations", "migrationReceive", true, api_migration_receive },
+	{ "POST", "/v1/migrations/{ctid}/commit", "migrationCommit", true, api_migration_commit },
 
 	{ "GET", "/v1/networks", "networkList", false, api_network_list },
 	{ "POST", "/v1/networks", "networkCreate", true, api_network_create },

@@ -28,10 +28,16 @@ API_HANDLER(api_container_kill);
 API_HANDLER(api_container_freeze);
 API_HANDLER(api_container_thaw);
 API_HANDLER(api_container_rename);
+API_HANDLER(api_container_migrate);
+API_HANDLER(api_container_keep);
 API_HANDLER(api_container_exec);
 API_HANDLER(api_container_console);
 API_HANDLER(api_container_console_resize);
 API_HANDLER(api_container_log);
+
+API_HANDLER(api_migration_check);
+API_HANDLER(api_migration_receive);
+API_HANDLER(api_migration_commit);
 
 API_HANDLER(api_network_list);
 API_HANDLER(api_network_create);

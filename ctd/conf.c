@@ -231,6 +231,7 @@ void conf_done(struct conf *conf)
 	free(conf->recipe_dir);
 	free(conf->keeper);
 	free(conf->worker);
+	free(conf->ctctl);
 	free(conf->group);
 	conf_classes_done(conf);
 	memset(conf, 0, sizeof(*conf));
@@ -317,6 +318,14 @@ static char *find_program(const char *name)
 	return str_printf("%s/%s", CTD_LIBEXECDIR, name);
 }
 
+/* A build directory has it in a directory of its own; else it is looked up where programs are. */
+static char *find_ctctl(void)
+{
+	_cleanup_free_ char *built = find_program("../ctctl/ctctl");
+
+	return strdup(built && access(built, X_OK) == 0 ? built : "ctctl");
+}
+
 static int absolute(const char *what, const char *path, struct ct_error *err)
 {
 	if (path[0] != '/' || strlen(path) > 200)
@@ -339,13 +348,15 @@ int conf_finish(struct conf *conf, struct ct_error *err)
 		conf->keeper = find_program("ct-keeper");
 	if (!conf->worker)
 		conf->worker = find_program("ct-worker");
+	if (!conf->ctctl)
+		conf->ctctl = find_ctctl();
 	if (!conf->recipe_dir)
 		conf->recipe_dir =
 		        access(CTD_SOURCE_RECIPES, F_OK) == 0 && !str_has_prefix(conf->worker, CTD_LIBEXECDIR)
 		                ? strdup(CTD_SOURCE_RECIPES)
 		                : strdup(CTD_RECIPES);
 	if (!conf->state_dir || !conf->runtime_dir || !conf->socket || !conf->keeper || !conf->worker ||
-	        !conf->recipe_dir)
+	        !conf->ctctl || !conf->recipe_dir)
 		return ct_error_set(err, -ENOMEM, "configuration", "out of memory");
 
 	r = absolute("the state directory", conf->state_dir, err);

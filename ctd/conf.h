@@ -23,6 +23,7 @@ struct conf {
 	char *recipe_dir;  /* where template recipes are */
 	char *keeper;      /* the ct-keeper program */
 	char *worker;      /* the ct-worker program */
+	char *ctctl;       /* the ctctl program, to reach another daemon of this host */
 	bool foreground;
 	bool debug;
 

@@ -222,6 +222,21 @@ static int read_pending(
 	return json_is_object(value) ? 0 : ct_error_field(err, key->name, "%s must be an object", key->name);
 }
 
+/* Ours (ctd/handover.h). */
+static int read_handover(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	const char *state = json_string_value(json_object_get(value, "state"));
+
+	if (str_eq(state, "incoming"))
+		config->handover = HANDOVER_INCOMING;
+	else if (str_eq(state, "relinquished"))
+		config->handover = HANDOVER_RELINQUISHED;
+	else
+		return ct_error_field(err, key->name, "%s must say incoming or relinquished", key->name);
+	return 0;
+}
+
 #define AT(member) offsetof(struct config, member)
 
 static const struct config_key keys[] = {
@@ -240,6 +255,7 @@ static const struct config_key keys[] = {
 	{ "dns", AT(dns), 0, read_dns, 0, 0, false },
 	{ "plan", AT(plan), 0, read_plan, 0, 0, true },
 	{ CONFIG_PENDING, 0, 0, read_pending, 0, 0, false },
+	{ CONFIG_HANDOVER, 0, 0, read_handover, 0, 0, false },
 };
 
 static const struct config_key *key_find(const char *name)

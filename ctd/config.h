@@ -22,7 +22,14 @@
 #define CONFIG_KEYS_MAX 64
 #define CONFIG_DNS_MAX  3
 #define CONFIG_NAME_MAX 63
-#define CONFIG_PENDING  "_pending" /* not for people: see ctd/pending.h */
+#define CONFIG_PENDING  "_pending"  /* not for people: see ctd/pending.h */
+#define CONFIG_HANDOVER "_handover" /* nor this: see ctd/handover.h */
+
+enum handover {
+	HANDOVER_NONE,
+	HANDOVER_INCOMING,
+	HANDOVER_RELINQUISHED,
+};
 
 struct config {
 	char hostname[CONFIG_NAME_MAX + 1]; /* "": the container's name */
@@ -47,6 +54,7 @@ struct config {
 	unsigned n_dns;
 	char plan[CONFIG_NAME_MAX + 1]; /* "": none; its values are among the keys already (plan.h) */
 	struct limits limits;
+	enum handover handover; /* while it moves between nodes */
 };
 
 void config_done(struct config *config);

@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/disk-work.h"
+#include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
 #include "ctd/meter.h"
@@ -368,9 +369,10 @@ static void print_config(struct strbuf *b, const struct container *c)
 		(void)strbuf_puts(b, ",\"config\":{}");
 		return;
 	}
-	if (strstr(c->row.config, "\"" CONFIG_PENDING "\"") &&
+	if ((strstr(c->row.config, "\"" CONFIG_PENDING "\"") || c->config.handover != HANDOVER_NONE) &&
 	        json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
-		(void)json_object_del(object, CONFIG_PENDING); /* it need not be there */
+		(void)json_object_del(object, CONFIG_PENDING); /* these need not be there */
+		(void)json_object_del(object, CONFIG_HANDOVER);
 		text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
 	}
 	(void)strbuf_printf(b, ",\"config\":%s", text ?: object ? "{}" : c->row.config);
@@ -392,6 +394,7 @@ void container_print(const struct container *c, struct strbuf *b)
 	        c->config.disabled && c->row.broken ? "," : "", c->row.broken ? "\"broken\"" : "");
 	if (c->row.broken)
 		print_string(b, "broken", c->row.broken);
+	handover_print(c, b);
 	print_run(b, c);
 	(void)strbuf_putc(b, '}');
 }

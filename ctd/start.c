@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "ctd/disks.h"
 #include "ctd/guest.h"
+#include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/pending.h"
@@ -64,6 +65,9 @@ static int check(struct container *c, struct ct_error *err)
 	if (c->row.broken)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
 		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);
+	r = handover_check(c, "start", err);
+	if (r < 0)
+		return r;
 	if (!c->manager->keeper)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ENOTCONN,
 		        "cannot start \"%s\": there is no ct-keeper (see ctd's log)", c->row.name);

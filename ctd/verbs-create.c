@@ -155,8 +155,8 @@ static int make_row(
 	return r;
 }
 
-/* Record and leases, one transaction. On success the container is in the tables. */
-static int record(struct manager *m, struct container_row *row, struct container **ret, struct ct_error *err)
+int verb_record(struct manager *m, struct container_row *row, bool trial, struct container **ret,
+        struct ct_error *err)
 {
 	struct container *c = NULL;
 	int r;
@@ -171,13 +171,13 @@ static int record(struct manager *m, struct container_row *row, struct container
 		r = ports_lease(c, &c->config, err);
 	if (r >= 0)
 		r = disks_lease(c, err);
-	if (r >= 0)
+	if (r >= 0 && !trial)
 		r = store_commit(m->store, err);
 	else
 		store_rollback(m->store);
-	if (r < 0) {
+	if (r < 0 || trial) {
 		container_free(c);
-		return r;
+		return r < 0 ? r : 0;
 	}
 
 	container_link(c);
@@ -234,29 +234,36 @@ static void fail(struct job *job, int result)
 	job_finish_gone(job, result);
 }
 
-static int complete(struct job *job)
+int verb_complete(struct container *c, struct ct_error *err)
 {
-	struct container *c = job->container;
 	struct container_row row = c->row;
-	struct store *store = job->manager->store;
+	struct store *store = c->manager->store;
 	int r;
 
 	row.complete = true;
-	r = store_begin(store, true, &job->error);
+	r = store_begin(store, true, err);
 	if (r < 0)
 		return r;
-	r = store_container_update(store, &row, &job->error);
+	r = store_container_update(store, &row, err);
 	if (r < 0) {
 		store_rollback(store);
 		return r;
 	}
-	r = store_commit(store, &job->error);
+	r = store_commit(store, err);
 	if (r < 0)
 		return r;
 	c->row.complete = true;
-	(void)disk_settle(job->manager->disks, row.ctid); /* else at ctd's next start */
-	manager_event(job->manager, c, "container.created", NULL);
+	(void)disk_settle(c->manager->disks, row.ctid); /* else at ctd's next start */
 	return 0;
+}
+
+static int complete(struct job *job)
+{
+	int r = verb_complete(job->container, &job->error);
+
+	if (r >= 0)
+		manager_event(job->manager, job->container, "container.created", NULL);
+	return r;
 }
 
 static void on_stopped_again(struct container *c, int result, const struct ct_error *error, void *userdata)
@@ -348,7 +355,7 @@ int api_container_create(struct manager *m, struct call *call, struct ct_error *
 		r = make_row(m, &in, &row, err);
 	if (r >= 0) {
 		call_set_object(call, row.name);
-		r = record(m, &row, &c, err);
+		r = verb_record(m, &row, false, &c, err);
 	}
 	container_row_done(&row);
 	if (r < 0)

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "ctd/api.h"
 #include "ctd/guest.h"
+#include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/pending.h"
@@ -46,6 +47,10 @@ static int run_destroy(struct job *job)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "cannot destroy \"%s\": it is %s (ctctl stop %s first, or --force)", c->row.name,
 		        container_state_name(c->state), c->row.name);
+
+	/* The last copy, if it never arrived. One that is incoming is nobody's yet. */
+	if (c->config.handover == HANDOVER_RELINQUISHED && !force)
+		return handover_check(c, "destroy", &job->error);
 
 	r = container_stop(c, STOP_KILL, 0, destroy_stopped, job, &job->error);
 	if (r == 1) {
@@ -100,6 +105,9 @@ static int run_rename(struct job *job)
 
 	if (str_eq(c->row.name, name))
 		return 1;
+	r = handover_check(c, "rename", &job->error);
+	if (r < 0)
+		return r;
 	r = container_update(c, name, NULL, true, &job->error);
 	if (r < 0)
 		return r;

@@ -19,6 +19,7 @@
 #include "ctd/api.h"
 #include "ctd/disk-work.h"
 #include "ctd/guest.h"
+#include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/pending.h"
 #include "ctd/plan.h"
@@ -326,7 +327,9 @@ static int run_set(struct job *job)
 	struct limits limits = { 0 };
 	int r;
 
-	r = stored_config(c, &old, &job->error);
+	r = handover_check(c, "change", &job->error);
+	if (r >= 0)
+		r = stored_config(c, &old, &job->error);
 	if (r >= 0)
 		r = check_change(c, old, patch, &limits, &job->error);
 	if (r < 0)

@@ -12,8 +12,9 @@ struct container;
 struct manager;
 
 extern const struct job_type verb_create, verb_start, verb_stop, verb_restart, verb_kill, verb_freeze,
-        verb_thaw, verb_destroy, verb_rename, verb_set, verb_plan_set, verb_autostart, verb_template_build,
-        verb_template_export, verb_template_import;
+        verb_thaw, verb_destroy, verb_rename, verb_set, verb_keep, verb_migrate, verb_migrate_commit,
+        verb_migrate_receive, verb_plan_set, verb_autostart, verb_template_build, verb_template_export,
+        verb_template_import;
 
 /* A container whose init asked for it is started again; too quick ones after a pause. */
 void verb_reboot(struct container *c);
@@ -29,5 +30,11 @@ int verb_target(struct manager *m, struct call *call, struct container **ret, st
 void verb_done(struct container *c, int result, const struct ct_error *error, void *job);
 /* A destroy that nobody waits for: of a container whose create was not completed. */
 void verb_destroy_quietly(struct container *c);
+/* Record and leases of a new container in one transaction; row is taken over. On success it is in the tables,
+ * incomplete. With trial it is looked whether that would work, and nothing stays. */
+int verb_record(struct manager *m, struct container_row *row, bool trial, struct container **ret,
+        struct ct_error *err);
+/* The mark incomplete goes, synced. */
+int verb_complete(struct container *c, struct ct_error *err);
 /* Removes an incomplete or unwanted container: record, leases, disk. It must not run. */
 int verb_forget(struct container *c, struct ct_error *err);

@@ -37,6 +37,8 @@
 static const struct worker_verb verbs[] = {
 	{ "disk-create", worker_disk_create },
 	{ "disk-resize", worker_disk_resize },
+	{ "migrate-apply", worker_migrate_apply },
+	{ "migrate-send", worker_migrate_send },
 	{ "store-sweep", worker_store_sweep },
 	{ "template-build", worker_template_build },
 	{ "template-export", worker_template_export },
@@ -147,7 +149,7 @@ static int run(const char *name, json_t **ret, struct ct_error *err)
 		return r;
 	}
 	return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
-	        "ct-worker knows disk-create, disk-resize, store-sweep, template-build, template-export and template-import, not \"%.40s\"",
+	        "ct-worker knows disk-create, disk-resize, migrate-apply, migrate-send, store-sweep, template-build, template-export and template-import, not \"%.40s\"",
 	        name);
 }
 
@@ -159,7 +161,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 || str_eq(argv[1], "--help")) {
 		(void)fputs(
-		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, store-sweep,\ntemplate-build, template-export, template-import.\n",
+		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, migrate-apply,\nmigrate-send, store-sweep, template-build, template-export, template-import.\n",
 		        argc == 2 ? stdout : stderr);
 		return argc == 2 ? EXIT_SUCCESS : 2;
 	}

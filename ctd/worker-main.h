@@ -24,6 +24,8 @@ int worker_check(struct ct_error *err);
 
 int worker_disk_create(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_disk_resize(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_store_sweep(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_template_export(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_template_import(const json_t *params, json_t **ret, struct ct_error *err);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ctctl migrate, and migrate-receive: the end of the pipe on the other node.
+ *
+ * migrate-receive knows nothing of containers. It reads one request from standard input, a line of JSON and
+ * what comes behind it, gives it to the daemon of its node, and writes the answer as one line, an error too.
+ * ct-migration(7) has the protocol.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "ctctl/command.h"
+#include "ctctl/job.h"
+#include "ctctl/spool.h"
+#include "ctctl/table.h"
+
+#define LINE_MAX_BYTES (1024 * 1024)
+
+struct migrate_values {
+	bool offline, dry_run, keep;
+};
+
+static const struct option_row migrate_options[] = {
+	{ "offline", 0, OPTION_FLAG, NULL, "stop it, move it, start it there",
+	        offsetof(struct migrate_values, offline) },
+	{ "dry-run", 'n', OPTION_FLAG, NULL, "only say whether it could move; changes nothing",
+	        offsetof(struct migrate_values, dry_run) },
+	{ "keep", 0, OPTION_FLAG, NULL,
+	        "after a migration that did not end: the copy of this node is the one that counts",
+	        offsetof(struct migrate_values, keep) },
+	{ 0 },
+};
+
+static int print_checks(const json_t *checks, struct ct_error *err)
+{
+	static const char *const headings[] = { "CHECK", "RESULT", NULL };
+	_cleanup_table_ struct table t = { 0 };
+	const json_t *check;
+	size_t i;
+
+	table_init(&t, headings);
+	json_array_foreach(checks, i, check)
+	{
+		const bool ok = json_is_true(json_object_get(check, "ok"));
+
+		table_add_json(&t, json_object_get(check, "name"));
+		if (ok)
+			table_add(&t, "ok");
+		else
+			table_add_json(&t, json_object_get(check, "text"));
+	}
+	return table_print(&t, err);
+}
+
+static int print_moved(const json_t *result, struct ct_error *err)
+{
+	const json_t *bytes = json_object_get(result, "bytes");
+	const char *to = json_string_value(json_object_get(result, "to"));
+	const char *name = json_string_value(json_object_get(result, "name"));
+	const char *warning = json_string_value(json_object_get(result, "warning"));
+	char shown[300], said[300];
+
+	(void)printf("%s is on %s now (%lld bytes sent)\n", name ? name : "",
+	        str_escape_to(shown, sizeof(shown), to ? to : "", to ? strlen(to) : 0),
+	        (long long)json_integer_value(bytes));
+	if (warning)
+		(void)fprintf(
+		        stderr, "ctctl: %s\n", str_escape_to(said, sizeof(said), warning, strlen(warning)));
+	return finish_output(err);
+}
+
+static int move(struct context *ctx, const struct migrate_values *v, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+	_cleanup_json_ json_t *body = json_pack(
+	        "{s:s, s:b, s:b}", "to", ctx->operands[1], "offline", v->offline, "dry_run", v->dry_run);
+	_cleanup_json_ json_t *job = NULL, *finished = NULL;
+	const json_t *result, *check;
+	size_t i;
+
+	if (!body)
+		return ct_error_field(err, "to", "\"%s\" is no host", ctx->operands[1]);
+	(void)strbuf_puts(&path, "/v1/containers"); /* failures are kept in the buffer */
+	(void)path_add_segment(&path, ctx->operands[0]);
+	(void)path_add_segment(&path, "migrate");
+	if (path.error < 0)
+		return path.error;
+
+	int r = client_call(&ctx->client, "POST", path.data, body, &job, err);
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
+	if (str_empty(id))
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -EBADMSG, "the daemon's answer has no job id");
+	r = job_wait(&ctx->client, id, &finished, err);
+	if (r < 0)
+		return r;
+
+	result = json_object_get(finished, "result");
+	json_array_foreach(json_object_get(result, "checks"), i, check)
+	{
+		if (!json_is_true(json_object_get(check, "ok")))
+			ctx->exit_status = 1;
+	}
+	if (ctx->json)
+		return print_json(result, err);
+	return v->dry_run ? print_checks(json_object_get(result, "checks"), err) : print_moved(result, err);
+}
+
+static int run_migrate(struct context *ctx, struct ct_error *err)
+{
+	struct migrate_values v = { 0 };
+
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+	if (v.keep) {
+		if (ctx->n_operands != 1 || v.offline || v.dry_run)
+			return ct_error_field(err, "keep", "--keep stands alone: ctctl migrate NAME --keep");
+		return command_each_container(ctx, "POST", "keep", NULL, err);
+	}
+	if (ctx->n_operands != 2)
+		return ct_error_field(err, "to", "where to? ctctl migrate NAME [USER@]HOST --offline");
+	if (!v.offline && !v.dry_run)
+		return ct_error_field(err, "offline",
+		        "processes and memory cannot be moved; --offline stops the container, moves it and starts it there");
+	return move(ctx, &v, err);
+}
+
+/* ---- the far end */
+
+struct received {
+	struct strbuf data; /* the line, and how much was read behind it */
+	size_t line_len;
+};
+
+static int read_line(struct received *in, struct ct_error *err)
+{
+	char chunk[16384];
+	const char *end = NULL;
+
+	while (!end) {
+		ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || in->data.len > LINE_MAX_BYTES)
+			return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO,
+			        "standard input is no request; this command is for another node's ctctl migrate");
+		if (strbuf_add(&in->data, chunk, (size_t)n) < 0)
+			return -ENOMEM;
+		end = memchr(in->data.data, '\n', in->data.len);
+	}
+	in->line_len = (size_t)(end - in->data.data);
+	return 0;
+}
+
+static int receive_commit(struct context *ctx, const json_t *request, json_t **ret, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+	const char *ctid = json_string_value(json_object_get(request, "ctid"));
+	_cleanup_json_ json_t *body = json_pack("{s:O, s:O}", "epoch", json_object_get(request, "epoch"),
+	        "start", json_object_get(request, "start"));
+
+	if (!ctid || !body)
+		return ct_error_kind_set(
+		        err, CT_ERROR_USAGE, -EPROTO, "the request lacks ctid, epoch or start");
+	(void)strbuf_puts(&path, "/v1/migrations"); /* failures are kept in the buffer */
+	(void)path_add_segment(&path, ctid);
+	(void)path_add_segment(&path, "commit");
+	return path.error < 0 ? path.error : client_call(&ctx->client, "POST", path.data, body, ret, err);
+}
+
+/* Spools what follows, and waits for the job. */
+static int receive_disk(struct context *ctx, const struct received *in, const json_t *request, char **spooled,
+        struct ct_error *err)
+{
+	const json_t *bytes = json_object_get(request, "bytes");
+	const size_t rest = in->data.len - in->line_len - 1;
+	_cleanup_json_ json_t *body = NULL, *job = NULL, *finished = NULL;
+	int r;
+
+	if (!json_is_integer(bytes) || json_integer_value(bytes) < 0)
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks bytes");
+	r = spool_bytes(
+	        in->data.data + in->line_len + 1, rest, (uint64_t)json_integer_value(bytes), spooled, err);
+	if (r < 0)
+		return r;
+	body = json_pack("{s:O, s:s, s:O, s:O}", "offer", json_object_get(request, "offer"), "file", *spooled,
+	        "digest", json_object_get(request, "digest"), "removed_bytes",
+	        json_object_get(request, "removed_bytes"));
+	if (!body)
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer or digest");
+	r = client_call(&ctx->client, "POST", "/v1/migrations", body, &job, err);
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
+	return id ? job_wait(&ctx->client, id, &finished, err) : -ENOMEM;
+}
+
+static int receive(struct context *ctx, const struct received *in, json_t **ret, struct ct_error *err)
+{
+	_cleanup_json_ json_t *request = NULL, *body = NULL;
+	_cleanup_free_ char *spooled = NULL;
+	const char *word;
+
+	int r = json_parse(in->data.data, in->line_len, &request, err);
+	if (r < 0)
+		return r;
+	if (json_integer_value(json_object_get(request, "protocol")) != 1)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EPROTO,
+		        "this node's ctctl speaks version 1 of the protocol only: both nodes need the same ctd");
+	word = json_string_value(json_object_get(request, "word"));
+	if (str_eq(word, "commit"))
+		return receive_commit(ctx, request, ret, err);
+	if (str_eq(word, "check")) {
+		body = json_pack("{s:O}", "offer", json_object_get(request, "offer"));
+		return body ? client_call(&ctx->client, "POST", "/v1/migrations/check", body, ret, err)
+		            : -EPROTO;
+	}
+	if (!str_eq(word, "offer"))
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "unknown request");
+	r = receive_disk(ctx, in, request, &spooled, err);
+	if (spooled)
+		(void)unlink(spooled); /* it has been read, or nobody wants it */
+	return r;
+}
+
+static int run_migrate_receive(struct context *ctx, struct ct_error *err)
+{
+	struct received in = { .data = STRBUF_INIT };
+	_cleanup_json_ json_t *result = NULL, *answer = NULL;
+	struct ct_error failure = { 0 };
+
+	int r = options_parse(ctx, NULL, NULL, err);
+	if (r < 0)
+		return r;
+	r = read_line(&in, &failure);
+	if (r >= 0)
+		r = receive(ctx, &in, &result, &failure);
+	strbuf_done(&in.data);
+	if (r < 0 && failure.code == 0)
+		(void)ct_error_set(&failure, r, NULL, "%s", strerror(-r));
+	/* Not found is said of a container only. */
+	if (r < 0 && ctx->client.unreachable)
+		failure.kind = CT_ERROR_FAILED;
+	answer = r < 0 ? json_from_error(&failure)
+	               : json_pack("{s:o}", "result", result ? json_incref(result) : json_object());
+	ctx->exit_status = r < 0;
+	r = answer ? print_json_line(answer) : -ENOMEM;
+	return r < 0 ? r : finish_output(err);
+}
+
+const struct command command_migrate = {
+	.name = "migrate",
+	.operands = "NAME [HOST]",
+	.summary = "Move a container to another node",
+	.min_operands = 1,
+	.max_operands = 2,
+	.completes = OPERAND_CONTAINER,
+	.options = migrate_options,
+	.run = run_migrate,
+};
+
+const struct command command_migrate_receive = {
+	.name = "migrate-receive",
+	.operands = "",
+	.summary = "Take what another node's migrate sends; not for people",
+	.run = run_migrate_receive,
+};

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migrate and keep: a container's move to another node, this side of it.
+ *
+ * ct-migration(7) has the protocol. Three words are said to the other node, each on a connection of its own
+ * by a worker, so each can be repeated: check (nothing changes on either side), offer (the disk follows; it
+ * is then there whole, marked incoming) and commit (it is that node's). Between offer and commit this node's
+ * mark "relinquished" goes to the disk. Up to there every failure leads back: the container stays and runs as
+ * before. From there on it leads forward only: the job, its replay after a death of ctd, or the same command
+ * given again say commit until it is answered; then the copy here is forgotten. The one way back is an answer
+ * of the other node that it has no such container.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctd/api.h"
+#include "ctd/disks.h"
+#include "ctd/handover.h"
+#include "ctd/manager.h"
+#include "ctd/operate.h"
+#include "ctd/verbs.h"
+#include "ctd/worker.h"
+
+#define PEER_MAX 255
+
+struct migrate {
+	struct worker *worker; /* at work, else NULL */
+	void (*answered)(struct job *job, const json_t *result);
+	uint64_t bytes;
+};
+
+static const char *peer_of(const struct job *job)
+{
+	return json_string_value(json_object_get(job->params, "to"));
+}
+
+static bool was_running(const struct job *job)
+{
+	return json_is_true(json_object_get(job->params, "was_running"));
+}
+
+/* ---- back: as it was before */
+
+static void on_back(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0)
+		log_error("\"%s\" could not be started again: %s", c->row.name, error->text);
+	job_finish(job, job->error.code);
+}
+
+/* job->error says why. */
+static void go_back(struct job *job)
+{
+	struct container *c = job->container;
+	struct ct_error error = { 0 };
+	int r = 1;
+
+	if (was_running(job) && c->state == CONTAINER_STOPPED)
+		r = container_start(c, on_back, job, &error);
+	if (r == 0)
+		return;
+	if (r < 0)
+		log_error("\"%s\" could not be started again: %s", c->row.name, error.text);
+	job_finish(job, job->error.code);
+}
+
+/* ---- words to the other node */
+
+static void ask_progress(int percent, const char *text, void *userdata)
+{
+	job_progress(userdata, percent, "%s", text);
+}
+
+static void on_answer(const json_t *result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+	struct migrate *x = job->data;
+
+	x->worker = NULL; /* it frees itself */
+	job->cancel = NULL;
+	if (!result)
+		job->error = *error;
+	x->answered(job, result);
+}
+
+static void cancel(struct job *job)
+{
+	const struct migrate *x = job->data;
+
+	if (x->worker)
+		worker_cancel(x->worker);
+}
+
+/* A node is reached by ssh, another daemon of this host by its socket. */
+static json_t *command_to(const struct manager *m, const char *peer)
+{
+	if (peer[0] == '/')
+		return json_pack("[s, s, s, s]", m->conf.ctctl, "--socket", peer, "migrate-receive");
+	return json_pack("[s, s, s, s, s, s, s, s, s]", "ssh", "-T", "-o", "BatchMode=yes", "-o",
+	        "ServerAliveInterval=15", "--", peer, "ctctl migrate-receive");
+}
+
+/* request and disk are consumed; disk may be NULL. */
+static int ask(struct job *job, json_t *request, json_t *disk,
+        void (*answered)(struct job *job, const json_t *result))
+{
+	static const struct worker_ops ops = { .progress = ask_progress, .done = on_answer };
+	struct manager *m = job->manager;
+	struct migrate *x = job->data;
+	json_t *params = json_pack(
+	        "{s:o, s:o, s:o*}", "command", command_to(m, peer_of(job)), "request", request, "disk", disk);
+
+	if (!params)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	x->answered = answered;
+	return worker_start(
+	        m->event, m->conf.worker, "migrate-send", params, &ops, job, &x->worker, &job->error);
+}
+
+static json_t *make_offer(const struct job *job, const char *word)
+{
+	const struct container *c = job->container;
+	_cleanup_json_ json_t *config = NULL;
+	struct disk_usage usage = { 0 };
+	struct disk_spec spec;
+	struct utsname uts;
+
+	(void)uname(&uts); /* cannot fail with a valid pointer */
+	container_disk_spec(c, &spec);
+	(void)disk_usage(c->manager->disks, &spec, &usage, NULL); /* zero: not known */
+	if (json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0)
+		return NULL;
+	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O}}", "protocol", 1, "word",
+	        word, "offer", "ctid", c->row.ctid, "name", c->row.name, "template", c->row.template_digest,
+	        "template_name", c->row.template_name, "epoch", (json_int_t)c->row.epoch + 1, "created",
+	        (json_int_t)c->row.created_usec, "bytes_used", (json_int_t)usage.bytes_used, "from",
+	        uts.nodename, "config", config);
+}
+
+static json_t *disk_params(const struct container *c)
+{
+	struct disk_spec spec;
+
+	container_disk_spec(c, &spec);
+	return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I}", "store",
+	        json_sprintf("%s/fs", c->manager->conf.state_dir), "ctid", spec.ctid, "driver",
+	        disk_driver_name(spec.driver), "template", spec.template_digest, "bytes",
+	        (json_int_t)spec.bytes, "inodes", (json_int_t)spec.inodes, "project",
+	        (json_int_t)spec.project_id);
+}
+
+/* ---- commit */
+
+static void on_committed(struct job *job, const json_t *result)
+{
+	struct container *c = job->container;
+	const json_t *warning = json_object_get(result, "warning");
+	struct ct_error failure = job->error;
+	const struct migrate *x = job->data;
+	int r;
+
+	if (!result && failure.kind == CT_ERROR_NOT_FOUND && str_eq(failure.field, "ctid")) {
+		if (handover_set(c, HANDOVER_NONE, NULL, &failure) < 0)
+			job->error = failure;
+		go_back(job);
+		return;
+	}
+	if (!result) {
+		(void)ct_error_set(&job->error, -EIO, "migrate",
+		        "\"%s\" was handed over to \"%s\", which has not confirmed it: %.200s (repeat: ctctl migrate %s %s --offline)",
+		        c->row.name, peer_of(job), failure.text, c->row.name, peer_of(job));
+		job_finish(job, -EIO);
+		return;
+	}
+
+	job->result = json_pack("{s:s, s:s, s:s, s:I, s:O*}", "ctid", c->row.ctid, "name", c->row.name, "to",
+	        peer_of(job), "bytes", (json_int_t)x->bytes, "warning", warning);
+	r = verb_forget(c, &job->error);
+	if (r < 0) {
+		job_finish(job, r); /* to be repeated */
+		return;
+	}
+	manager_event(job->manager, c, "container.migrated", json_pack("{s:s}", "to", peer_of(job)));
+	job_finish_gone(job, 0);
+}
+
+static int commit(struct job *job)
+{
+	const struct container *c = job->container;
+
+	job_progress(job, -1, "handing over");
+	return ask(job,
+	        json_pack("{s:i, s:s, s:s, s:I, s:b}", "protocol", 1, "word", "commit", "ctid", c->row.ctid,
+	                "epoch", (json_int_t)c->row.epoch + 1, "start", was_running(job)),
+	        NULL, on_committed);
+}
+
+/* ---- offer */
+
+static void on_offered(struct job *job, const json_t *result)
+{
+	struct migrate *x = job->data;
+	int r;
+
+	if (!result) {
+		go_back(job);
+		return;
+	}
+	x->bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
+	r = handover_set(job->container, HANDOVER_RELINQUISHED, peer_of(job), &job->error);
+	if (r < 0) {
+		go_back(job);
+		return;
+	}
+	r = commit(job);
+	if (r < 0)
+		job_finish(job, r);
+}
+
+static void on_stopped(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0) {
+		verb_done(c, result, error, job);
+		return;
+	}
+	result = ask(job, make_offer(job, "offer"), disk_params(c), on_offered);
+	if (result < 0)
+		go_back(job);
+	else
+		job->cancel = cancel;
+}
+
+static uint64_t stop_timeout_usec(const struct container *c)
+{
+	const uint64_t sec =
+	        c->config.has_stop_timeout ? c->config.stop_timeout_sec : c->manager->conf.stop_timeout_sec;
+
+	return sec * 1000000;
+}
+
+/* ---- check */
+
+static const char *first_failure(const json_t *result)
+{
+	const json_t *check;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "checks"), i, check)
+	{
+		if (!json_is_true(json_object_get(check, "ok")))
+			return json_string_value(json_object_get(check, "text")) ?: "a check fails";
+	}
+	return NULL;
+}
+
+static void on_checked(struct job *job, const json_t *result)
+{
+	struct container *c = job->container;
+	const char *failure = first_failure(result);
+	int r;
+
+	if (!result) {
+		job_finish(job, job->error.code);
+		return;
+	}
+	if (json_is_true(json_object_get(job->params, "dry_run"))) {
+		job->result = json_deep_copy(result);
+		job_finish(job, 0);
+		return;
+	}
+	if (failure) {
+		(void)ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -EPERM,
+		        "\"%s\" cannot move to \"%s\": %s", c->row.name, peer_of(job), failure);
+		job_finish(job, -EPERM);
+		return;
+	}
+	job_progress(job, -1, "stopping");
+	r = container_stop(c, STOP_CLEAN, stop_timeout_usec(c), on_stopped, job, &job->error);
+	if (r == 1)
+		on_stopped(c, 0, NULL, job);
+	else if (r < 0)
+		job_finish(job, r);
+}
+
+static int finish_handover(struct job *job)
+{
+	_cleanup_json_ json_t *peer = handover_peer(job->container);
+
+	if (json_is_true(json_object_get(job->params, "dry_run")) ||
+	        !str_eq(json_string_value(peer), peer_of(job)))
+		return handover_check(job->container, "migrate", &job->error);
+	return commit(job);
+}
+
+static int run_migrate(struct job *job)
+{
+	const struct container *c = job->container;
+	int r;
+
+	job->data = calloc(1, sizeof(struct migrate));
+	if (!job->data)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	if (c->config.handover == HANDOVER_RELINQUISHED)
+		return finish_handover(job);
+	r = handover_check(c, "migrate", &job->error);
+	if (r < 0)
+		return r;
+	if (c->row.broken)
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);
+	(void)json_object_set_new(job->params, "was_running", json_boolean(container_has_init(c)));
+
+	job_progress(job, -1, "asking the other node");
+	r = ask(job, make_offer(job, "check"), NULL, on_checked);
+	if (r >= 0)
+		job->cancel = cancel;
+	return r;
+}
+
+static void free_migrate(struct job *job)
+{
+	struct migrate *x = job->data;
+
+	if (x)
+		worker_free(x->worker);
+	free(x);
+}
+
+/* Relinquished: forward. Else it was stopped for the move, perhaps, and the row says whether it was to run.
+ */
+static int replay_migrate(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	struct job_request again = { .type = &verb_migrate, .container = c, .object = row->object };
+	_cleanup_json_ json_t *params = NULL;
+	struct ct_error error = { 0 };
+	int r;
+
+	if (!c)
+		return 0;
+	r = json_parse(row->params, strlen(row->params), &params, err);
+	if (r < 0)
+		return r;
+	if (c->config.handover == HANDOVER_RELINQUISHED) {
+		again.params = json_incref(params);
+		return job_submit(m, &again, err);
+	}
+	if (c->state == CONTAINER_STOPPED && json_is_true(json_object_get(params, "was_running")) &&
+	        verb_start_quietly(c, NULL, NULL, &error) < 0)
+		log_error("\"%s\" could not be started again: %s", c->row.name, error.text);
+	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+	        "ctd ended while \"%s\" was being moved; it stays here", row->object);
+}
+
+const struct job_type verb_migrate = {
+	.verb = "migrate", .run = run_migrate, .free = free_migrate, .replay = replay_migrate
+};
+
+static int run_keep(struct job *job)
+{
+	struct container *c = job->container;
+	int r;
+
+	if (c->config.handover == HANDOVER_NONE)
+		return 1;
+	r = handover_set(c, HANDOVER_NONE, NULL, &job->error);
+	if (r < 0)
+		return r;
+	manager_event(job->manager, c, "container.kept", NULL);
+	return 1;
+}
+
+/* The record says whether it was done. */
+static int replay_keep(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	if (!c || c->config.handover == HANDOVER_NONE)
+		return 0;
+	return ct_error_kind_set(
+	        err, CT_ERROR_FAILED, -ECANCELED, "ctd ended before \"%s\" was kept", row->object);
+}
+
+const struct job_type verb_keep = { .verb = "keep", .run = run_keep, .replay = replay_keep };
+
+/* ---- in the API */
+
+struct request {
+	const char *to;
+	bool offline, dry_run;
+};
+
+static const struct json_field request_fields[] = {
+	{ "to", JSON_KIND_STRING, offsetof(struct request, to), JSON_NO_HAS, true },
+	{ "offline", JSON_KIND_BOOL, offsetof(struct request, offline), JSON_NO_HAS, false },
+	{ "dry_run", JSON_KIND_BOOL, offsetof(struct request, dry_run), JSON_NO_HAS, false },
+	{ NULL },
+};
+
+/* [USER@]HOST as ssh takes it and nothing that it could take for an option, or an absolute path. */
+static int check_peer(const char *peer, struct ct_error *err)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:@/";
+	const size_t len = strlen(peer);
+
+	if (len < 1 || len > PEER_MAX || strspn(peer, allowed) != len || peer[0] == '-' ||
+	        strstr(peer, "@-") || (peer[0] != '/' && strchr(peer, '/')))
+		return ct_error_field(err, "to",
+		        "to must be [USER@]HOST, or the absolute path of the socket of another daemon on this host");
+	return 0;
+}
+
+int api_container_migrate(struct manager *m, struct call *call, struct ct_error *err)
+{
+	struct container *c = NULL;
+	struct request in = { 0 };
+	int r;
+
+	/* ssh runs as root, with root's keys. */
+	if (call_peer(call)->uid != 0)
+		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
+	r = json_read(call_body(call), request_fields, &in, err);
+	if (r >= 0)
+		r = check_peer(in.to, err);
+	if (r >= 0 && !in.offline && !in.dry_run)
+		r = ct_error_field(err, "offline",
+		        "processes and memory cannot be moved: offline must be true, then it is stopped, moved and started there");
+	if (r >= 0)
+		r = verb_target(m, call, &c, err);
+	if (r < 0)
+		return r;
+	return job_submit(m,
+	        &(struct job_request){
+	                .type = &verb_migrate,
+	                .container = c,
+	                .object = c->row.name,
+	                .params = json_pack("{s:s, s:b, s:b}", "to", in.to, "dry_run", in.dry_run,
+	                        "was_running", container_has_init(c)),
+	                .call = call,
+	                .detached = true,
+	        },
+	        err);
+}
+
+int api_container_keep(struct manager *m, struct call *call, struct ct_error *err)
+{
+	static const struct json_field none[] = { { NULL } };
+	struct container *c = NULL;
+	int r;
+
+	r = json_read(call_body(call), none, &c, err);
+	if (r >= 0)
+		r = verb_target(m, call, &c, err);
+	if (r < 0)
+		return r;
+	return job_submit(m,
+	        &(struct job_request){
+	                .type = &verb_keep, .container = c, .object = c->row.name, .call = call },
+	        err);
+}

@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A container that comes from another node: check, offer and commit as ct-migration(7) has them.
+ *
+ * An offer is a create whose disk is filled with what was sent: the record is incomplete until the disk is
+ * whole, verified and synced, and a death in between leaves nothing. Complete, it has the mark incoming,
+ * which commit takes away. What an offer says is believed only of what the other node owns: its id, name,
+ * epoch and configuration, which goes through the same checks as one that people give; template, room and
+ * addresses are this node's to judge.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctd/api.h"
+#include "ctd/disk-work.h"
+#include "ctd/disks.h"
+#include "ctd/handover.h"
+#include "ctd/manager.h"
+#include "ctd/operate.h"
+#include "ctd/resources.h"
+#include "ctd/sweeper.h"
+#include "ctd/verbs.h"
+#include "ctd/worker.h"
+
+#define EPOCH_MAX (1ULL << 53)
+
+struct offer {
+	const char *ctid, *name, *template, *template_name, *from;
+	uint64_t epoch, created, bytes_used;
+	json_t *config;
+};
+
+#define STRING(name, type, member)                                                                           \
+	{                                                                                                    \
+		name, JSON_KIND_STRING, offsetof(type, member), JSON_NO_HAS, true                            \
+	}
+#define NUMBER(name, type, member)                                                                           \
+	{                                                                                                    \
+		name, JSON_KIND_U64, offsetof(type, member), JSON_NO_HAS, true                               \
+	}
+
+static const struct json_field offer_fields[] = {
+	STRING("ctid", struct offer, ctid),
+	STRING("name", struct offer, name),
+	STRING("template", struct offer, template),
+	STRING("template_name", struct offer, template_name),
+	STRING("from", struct offer, from),
+	NUMBER("epoch", struct offer, epoch),
+	NUMBER("created", struct offer, created),
+	NUMBER("bytes_used", struct offer, bytes_used),
+	{ "config", JSON_KIND_OBJECT, offsetof(struct offer, config), JSON_NO_HAS, true },
+	{ NULL },
+};
+
+static bool is_hex(const char *s, size_t len)
+{
+	return strlen(s) == len && strspn(s, "0123456789abcdef") == len;
+}
+
+static int read_offer(const json_t *object, struct offer *ret, struct ct_error *err)
+{
+	int r = json_read(object, offer_fields, ret, err);
+
+	if (r < 0)
+		return r;
+	if (!is_hex(ret->ctid, 32))
+		return ct_error_field(err, "ctid", "ctid must be 32 hexadecimal digits");
+	if (!is_hex(ret->template, 64))
+		return ct_error_field(err, "template", "template must be 64 hexadecimal digits");
+	if (ret->epoch < 2 || ret->epoch > EPOCH_MAX)
+		return ct_error_field(err, "epoch", "epoch must be from 2 to 2^53");
+	if (!str_is_printable(ret->from) || strlen(ret->from) > 255 || !str_is_printable(ret->template_name))
+		return ct_error_field(err, "from", "names must be printable");
+	if (json_object_get(ret->config, CONFIG_HANDOVER))
+		return ct_error_field(err, "config", "the container is being handed over already");
+	return config_check_name("name", ret->name, err);
+}
+
+static int make_row(const struct offer *offer, struct container_row *row, struct ct_error *err)
+{
+	_cleanup_json_ json_t *config = json_deep_copy(offer->config);
+
+	if (!config || handover_add(config, HANDOVER_INCOMING, offer->from) < 0)
+		return ct_error_set(err, -ENOMEM, "migrate", "out of memory");
+	memcpy(row->ctid, offer->ctid, sizeof(row->ctid));
+	memcpy(row->template_digest, offer->template, sizeof(row->template_digest));
+	row->name = strdup(offer->name);
+	row->template_name = strdup(offer->template_name);
+	row->config = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS);
+	row->epoch = offer->epoch;
+	row->created_usec = offer->created;
+	return row->name && row->template_name && row->config
+	               ? 0
+	               : ct_error_set(err, -ENOMEM, "migrate", "out of memory");
+}
+
+/* ---- checks */
+
+static int check_template(struct manager *m, const struct offer *offer, struct ct_error *err)
+{
+	struct template_row row = { 0 };
+	int r = store_template_get(m->store, offer->template, &row, err);
+
+	template_row_done(&row);
+	if (r == -ENOENT)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOENT,
+		        "the template \"%.64s\" with the digest %.12s is missing (ctctl template export and import take it there)",
+		        offer->template_name, offer->template);
+	return r;
+}
+
+static int check_config(struct manager *m, const struct offer *offer, struct ct_error *err)
+{
+	struct config config;
+	int r = config_from_json(offer->config, &config, err);
+
+	if (r < 0)
+		return r;
+	r = limits_check(m, &config, err);
+	if (r >= 0)
+		r = limits_check_disk(m, &config, err);
+	config_done(&config);
+	return r;
+}
+
+static int check_room(struct manager *m, const struct offer *offer, struct ct_error *err)
+{
+	struct disk_probe probe = { 0 };
+
+	disk_probe_limits(m->disks, &probe);
+	if (probe.bytes_free / 20 * 19 < offer->bytes_used)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+		        "its disk holds %llu MiB, and the store has %llu MiB free",
+		        (unsigned long long)(offer->bytes_used >> 20),
+		        (unsigned long long)(probe.bytes_free >> 20));
+	return 0;
+}
+
+/* An earlier offer that never was committed gives way. */
+static int check_absent(
+        struct manager *m, const struct offer *offer, struct container **ret, struct ct_error *err)
+{
+	struct container *c = container_by_ctid(m, offer->ctid);
+
+	if (c && (c->active || c->config.handover != HANDOVER_INCOMING))
+		return ct_error_kind_set(
+		        err, CT_ERROR_STATE, -EEXIST, "\"%s\" is on that node already", c->row.name);
+	*ret = c;
+	return 0;
+}
+
+static int check_record(struct manager *m, const struct offer *offer, struct ct_error *err)
+{
+	struct container_row row = { 0 };
+	struct container *earlier = NULL;
+	int r;
+
+	r = check_absent(m, offer, &earlier, err);
+	if (r >= 0 && !earlier) { /* else it has name and addresses already */
+		r = make_row(offer, &row, err);
+		if (r >= 0)
+			r = verb_record(m, &row, true, NULL, err);
+		container_row_done(&row);
+	}
+	return r;
+}
+
+static const struct {
+	const char *name;
+	int (*check)(struct manager *m, const struct offer *offer, struct ct_error *err);
+} checks[] = {
+	{ "template", check_template },
+	{ "configuration and limits", check_config },
+	{ "name and addresses", check_record },
+	{ "room", check_room },
+};
+
+static json_t *run_checks(struct manager *m, const struct offer *offer, struct ct_error *ret_first)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		struct ct_error error = { 0 };
+		/* without the template there is nothing that a record could be made of */
+		bool moot = i > 0 && ret_first->code < 0 && checks[i].check == check_record;
+		int r = moot ? 0 : checks[i].check(m, offer, &error);
+
+		if (r < 0 && ret_first->code == 0)
+			*ret_first = error;
+		if (!moot)
+			(void)json_array_append_new(
+			        list, json_pack("{s:s, s:b, s:s}", "name", checks[i].name, "ok", r >= 0,
+			                      "text", r < 0 ? error.text : ""));
+	}
+	return list;
+}
+
+/* ---- the offer as a job */
+
+static void fail_receive(struct job *job, int result)
+{
+	struct container *c = job->container;
+	struct ct_error error = { 0 };
+
+	if (verb_forget(c, &error) < 0) {
+		log_error("cannot undo the arrival of \"%s\": %s", c->row.name, error.text);
+		container_set_broken(c, "its arrival could not be undone");
+		job_finish(job, result);
+		return;
+	}
+	job_finish_gone(job, result);
+}
+
+static void apply_progress(int percent, const char *text, void *userdata)
+{
+	job_progress(userdata, percent, "%s", text);
+}
+
+static void apply_done(const json_t *result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+	int r = 0;
+
+	job->data = NULL; /* the worker frees itself */
+	job->cancel = NULL;
+	if (!result) {
+		job->error = *error;
+		r = error->code;
+	} else {
+		r = verb_complete(job->container, &job->error);
+	}
+	if (r < 0) {
+		fail_receive(job, r);
+		return;
+	}
+	manager_event(job->manager, job->container, "container.arrived", NULL);
+	job_finish(job, 0);
+}
+
+static void cancel_apply(struct job *job)
+{
+	if (job->data)
+		worker_cancel(job->data);
+}
+
+static int apply(struct job *job)
+{
+	static const struct worker_ops ops = { .progress = apply_progress, .done = apply_done };
+	const struct container *c = job->container;
+	struct manager *m = job->manager;
+	struct worker *worker = NULL;
+	struct disk_spec spec;
+	json_t *params;
+	int r;
+
+	container_disk_spec(c, &spec);
+	params = json_pack("{s:{s:o, s:s, s:s, s:s, s:I, s:I, s:I}, s:O, s:O, s:O}", "disk", "store",
+	        json_sprintf("%s/fs", m->conf.state_dir), "ctid", spec.ctid, "driver",
+	        disk_driver_name(spec.driver), "template", spec.template_digest, "bytes",
+	        (json_int_t)spec.bytes, "inodes", (json_int_t)spec.inodes, "project",
+	        (json_int_t)spec.project_id, "file", json_object_get(job->params, "file"), "digest",
+	        json_object_get(job->params, "digest"), "removed_bytes",
+	        json_object_get(job->params, "removed_bytes"));
+	if (!params)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	r = worker_start(m->event, m->conf.worker, "migrate-apply", params, &ops, job, &worker, &job->error);
+	if (r < 0)
+		return r;
+	job->data = worker;
+	job->cancel = cancel_apply;
+	return 0;
+}
+
+static void on_disk(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0)
+		job->error = *error;
+	else
+		result = apply(job);
+	if (result < 0)
+		fail_receive(job, result);
+}
+
+static int run_receive(struct job *job)
+{
+	int r = disk_work_create(job->container, on_disk, job, &job->error);
+
+	if (r == 1)
+		r = apply(job);
+	if (r < 0)
+		fail_receive(job, r);
+	return 0;
+}
+
+static void free_receive(struct job *job)
+{
+	worker_free(job->data);
+}
+
+static int replay_receive(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	if (c && c->row.complete)
+		return 0;
+	/* Recovery forgets it. */
+	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+	        "ctd ended while \"%s\" arrived; nothing of it is kept here", row->object);
+}
+
+const struct job_type verb_migrate_receive = {
+	.verb = "migrate-receive", .run = run_receive, .free = free_receive, .replay = replay_receive
+};
+
+/* ---- commit as a job */
+
+static void on_started(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	/* It is this node's now, whether it starts or not. */
+	if (result < 0)
+		job->result = json_pack("{s:s}", "warning", error ? error->text : "it did not start");
+	job_finish(job, 0);
+}
+
+static int run_commit(struct job *job)
+{
+	struct container *c = job->container;
+	const uint64_t epoch = (uint64_t)json_integer_value(json_object_get(job->params, "epoch"));
+	struct ct_error error = { 0 };
+	int r;
+
+	if (c->row.epoch != epoch || c->config.handover == HANDOVER_RELINQUISHED)
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESTALE,
+		        "\"%s\" is here with another epoch (%llu, not %llu)", c->row.name,
+		        (unsigned long long)c->row.epoch, (unsigned long long)epoch);
+	job->result = json_object();
+	if (c->config.handover == HANDOVER_NONE) /* said again: the first answer was lost */
+		return 1;
+	r = handover_set(c, HANDOVER_NONE, NULL, &job->error);
+	if (r < 0)
+		return r;
+	manager_event(job->manager, c, "container.taken", NULL);
+	if (!json_is_true(json_object_get(job->params, "start")))
+		return 1;
+	r = container_start(c, on_started, job, &error);
+	if (r < 0)
+		json_object_set_new(job->result, "warning", json_string(error.text));
+	return r == 0 ? 0 : 1;
+}
+
+static int replay_commit(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	_cleanup_json_ json_t *params = NULL;
+
+	if (!c || c->config.handover != HANDOVER_NONE)
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+		        "ctd ended before \"%s\" was taken over", row->object);
+	if (c->state == CONTAINER_STOPPED &&
+	        json_parse(row->params, strlen(row->params), &params, NULL) >= 0 &&
+	        json_is_true(json_object_get(params, "start")))
+		return verb_start_quietly(c, NULL, NULL, err);
+	return 0;
+}
+
+const struct job_type verb_migrate_commit = {
+	.verb = "migrate-commit", .run = run_commit, .replay = replay_commit
+};
+
+/* ---- in the API */
+
+struct receive_request {
+	json_t *offer;
+	const char *file, *digest;
+	uint64_t removed_bytes;
+};
+
+static const struct json_field receive_fields[] = {
+	{ "offer", JSON_KIND_OBJECT, offsetof(struct receive_request, offer), JSON_NO_HAS, true },
+	STRING("file", struct receive_request, file),
+	STRING("digest", struct receive_request, digest),
+	NUMBER("removed_bytes", struct receive_request, removed_bytes),
+	{ NULL },
+};
+
+static const struct json_field check_fields[] = {
+	{ "offer", JSON_KIND_OBJECT, offsetof(struct receive_request, offer), JSON_NO_HAS, true },
+	{ NULL },
+};
+
+static int read_request(struct call *call, const struct json_field *fields, struct receive_request *in,
+        struct offer *offer, struct ct_error *err)
+{
+	int r;
+
+	if (call_peer(call)->uid != 0)
+		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
+	r = json_read(call_body(call), fields, in, err);
+	if (r >= 0)
+		r = read_offer(in->offer, offer, err);
+	if (r >= 0)
+		call_set_object(call, offer->name);
+	return r;
+}
+
+int api_migration_check(struct manager *m, struct call *call, struct ct_error *err)
+{
+	struct receive_request in = { 0 };
+	struct ct_error first = { 0 };
+	struct offer offer = { 0 };
+	int r;
+
+	r = read_request(call, check_fields, &in, &offer, err);
+	if (r < 0)
+		return r;
+	call_reply(call, 200, json_pack("{s:o}", "checks", run_checks(m, &offer, &first)));
+	return 0;
+}
+
+static int receive(struct manager *m, struct call *call, const struct receive_request *in,
+        const struct offer *offer, struct ct_error *err)
+{
+	struct container_row row = { 0 };
+	struct container *earlier = NULL, *c = NULL;
+	int r;
+
+	r = check_absent(m, offer, &earlier, err);
+	if (r >= 0 && earlier)
+		r = verb_forget(earlier, err);
+	if (r >= 0 && earlier)
+		container_free(earlier);
+	if (r >= 0)
+		r = make_row(offer, &row, err);
+	if (r >= 0)
+		r = verb_record(m, &row, false, &c, err);
+	container_row_done(&row);
+	if (r < 0)
+		return r;
+
+	r = job_submit(m,
+	        &(struct job_request){
+	                .type = &verb_migrate_receive,
+	                .container = c,
+	                .object = c->row.name,
+	                .params = json_pack("{s:s, s:s, s:I}", "file", in->file, "digest", in->digest,
+	                        "removed_bytes", (json_int_t)in->removed_bytes),
+	                .call = call,
+	                .detached = true,
+	        },
+	        err);
+	if (r < 0 && verb_forget(c, NULL) == 0)
+		container_free(c);
+	return r;
+}
+
+int api_migration_receive(struct manager *m, struct call *call, struct ct_error *err)
+{
+	struct receive_request in = { 0 };
+	struct ct_error first = { 0 };
+	struct offer offer = { 0 };
+	int r;
+
+	r = read_request(call, receive_fields, &in, &offer, err);
+	if (r < 0)
+		return r;
+	if (in.file[0] != '/' || !str_is_printable(in.file))
+		return ct_error_field(err, "file", "file must be an absolute path");
+	if (!is_hex(in.digest, 64))
+		return ct_error_field(err, "digest", "digest must be 64 hexadecimal digits");
+
+	json_decref(run_checks(m, &offer, &first));
+	if (first.code < 0) {
+		*err = first;
+		return first.code;
+	}
+	return receive(m, call, &in, &offer, err);
+}
+
+int api_migration_commit(struct manager *m, struct call *call, struct ct_error *err)
+{
+	struct {
+		uint64_t epoch;
+		bool start;
+	} in = { 0 };
+	const struct json_field fields[] = {
+		{ "epoch", JSON_KIND_U64, 0, JSON_NO_HAS, true },
+		{ "start", JSON_KIND_BOOL, sizeof(uint64_t), JSON_NO_HAS, false },
+		{ NULL },
+	};
+	struct container *c;
+	int r;
+
+	if (call_peer(call)->uid != 0)
+		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
+	r = json_read(call_body(call), fields, &in, err);
+	if (r < 0)
+		return r;
+	c = container_by_ctid(m, call_param(call, "ctid"));
+	if (!c || !c->row.complete) {
+		/* The field makes it a statement that the other node may rely on. */
+		(void)ct_error_field(err, "ctid", "there is no such container here");
+		err->kind = CT_ERROR_NOT_FOUND;
+		return -ENOENT;
+	}
+	return job_submit(m,
+	        &(struct job_request){
+	                .type = &verb_migrate_commit,
+	                .container = c,
+	                .object = c->row.name,
+	                .params = json_pack("{s:I, s:b}", "epoch", (json_int_t)in.epoch, "start", in.start),
+	                .call = call,
+	        },
+	        err);
+}

@@ -1,0 +1,313 @@
+#!/usr/bin/env bats
+# A container moves between two daemons of one host: its disk, its record, who owns it at each moment, and what a kill leaves.
+load lib
+
+setup_file()
+{
+	ctd_setup
+	tiny_template
+	export PEER=$CTD_DIR/peer
+	mkdir -p "$PEER"
+	peer_start
+	ctctl template export tiny "$CTD_DIR/tiny.tar.zst"
+	peer template import "$CTD_DIR/tiny.tar.zst" --name tiny
+	rm "$CTD_DIR/tiny.tar.zst"
+}
+
+teardown_file()
+{
+	local name
+	for name in $(peer list -q); do peer destroy "$name" --force; done
+	peer fsck
+	peer_stop
+	for pid in $(lib_processes_of ct-keeper); do
+		! tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF -- "$PEER/run" || kill -9 "$pid"
+	done
+	ctd_teardown
+}
+
+peer() # ARG...: ctctl with the other daemon
+{
+	CTD_SOCKET=$PEER/run/ctd.sock ctctl "$@"
+}
+
+peer_start()
+{
+	setsid "$(ctd_program ctd)" --state "$PEER/state" --runtime "$PEER/run" --socket "$PEER/run/ctd.sock" --foreground \
+		</dev/null >>"$PEER/log" 2>&1 3>&- 4>&- 5>&- &
+	echo $! >"$PEER/pid"
+	disown
+	wait_for 60 peer_answers
+}
+
+peer_answers()
+{
+	peer list >/dev/null 2>&1
+}
+
+peer_stop() # [SIGNAL]
+{
+	local pid
+	pid=$(cat "$PEER/pid")
+	kill "-${1:-TERM}" "$pid"
+	wait_for 20 lib_is_gone "$pid"
+}
+
+state_of() # DAEMON NAME
+{
+	$1 show "$2" --json | jq -r .state
+}
+
+
+field() # DAEMON NAME FILTER
+{
+	$1 show "$2" --json | jq -c "$3"
+}
+
+# A container with some of everything in its disk, and a list of it.
+fill() # NAME
+{
+	ctctl exec "$1" -- sh -ec '
+		echo kept >/root/kept
+		mkdir -p /srv/dir && ln -s dir /srv/link && ln /root/kept /srv/hard && mkfifo /srv/fifo
+		chmod 6750 /srv/dir && echo x >/srv/dir/x && chown 7:8 /srv/dir/x && chmod 600 /srv/dir/x
+		rm /etc/passwd && mkdir /etc/passwd && echo y >/etc/passwd/y
+		rm -r /usr && echo file >/usr
+		dd if=/dev/zero of=/srv/sparse bs=1 count=1 seek=8M 2>/dev/null
+		touch -d @1000000000 /srv/dir/x'
+}
+
+tree_of() # DAEMON NAME
+{
+	# shellcheck disable=SC2016 # the container's shell expands it
+	$1 exec "$2" -- sh -c 'cd / && find etc root srv usr home var ! -type d -exec ls -ln {} + | sort -k 9; cat root/kept srv/dir/x etc/passwd/y usr; md5sum srv/sparse; ls -i root/kept srv/hard | awk "{ print \$1 }" | uniq | wc -l' |
+		grep -v " etc/\(hosts\|resolv.conf\|hostname\)\$"
+}
+
+dirs()
+{
+	find "$CTD_STATE/fs/containers" "$PEER/state/fs/containers" -mindepth 1 -maxdepth 1 | wc -l
+}
+
+@test "a container goes there and comes back as it was" {
+	ctctl create one --template tiny --autostart --start
+	fill one
+	before=$(tree_of ctctl one)
+	ctid=$(field ctctl one .ctid) config=$(field ctctl one .config) created=$(field ctctl one .created)
+
+	run -0 ctctl migrate one "$PEER/run/ctd.sock" --dry-run --json
+	jq -e '.checks | length == 4 and all(.ok)' <<<"${lines[-1]}"
+	[ "$(state_of ctctl one)" = running ]
+
+	run -0 ctctl migrate one "$PEER/run/ctd.sock" --offline
+	[[ ${lines[-1]} == "one is on $PEER/run/ctd.sock now ("* ]]
+	run -3 ctctl show one
+	[ "$(state_of peer one)" = running ]
+	[ "$(tree_of peer one)" = "$before" ]
+	[ "$(field peer one .ctid)" = "$ctid" ]
+	[ "$(field peer one .config)" = "$config" ]
+	[ "$(field peer one .created)" = "$created" ]
+	[ "$(field peer one .handover)" = null ]
+	[ "$(dirs)" = 1 ]
+	ctctl fsck && peer fsck
+
+	peer migrate one "$CTD_SOCKET" --offline
+	[ "$(tree_of ctctl one)" = "$before" ]
+	[ "$(sqlite3 "$CTD_STATE/ctd.db" "SELECT epoch FROM container WHERE name = 'one'")" = 3 ]
+	run -3 peer show one
+	ctctl destroy one --force
+	[ "$(dirs)" = 0 ]
+}
+
+@test "what the other node cannot take is told, and nothing changes" {
+	ctctl create two --template tiny --start
+	pid=$(field ctctl two .pid)
+	peer create two --template tiny
+	run -1 ctctl migrate two "$PEER/run/ctd.sock" --dry-run
+	[[ $output == *'"two" already'* ]]
+	run -5 ctctl migrate two "$PEER/run/ctd.sock" --offline
+	[[ $output == *'cannot move'*'"two" already'* ]]
+	[ "$(field ctctl two .pid)" = "$pid" ]
+	peer destroy two
+
+	run -1 ctctl migrate two /nonexistent/ctd.sock --offline
+	run -1 ctctl migrate two "-oProxyCommand=touch $CTD_DIR/bad" --offline || [ "$status" = 2 ]
+	run -2 ctctl migrate two 'a@-oProxyCommand=x' --offline
+	run -2 ctctl migrate two "$PEER/run/ctd.sock"
+	[[ $output == *--offline* ]]
+	run -5 ctctl migrate two "$CTD_SOCKET" --offline
+	[[ $output == *'already'* ]]
+	run -3 ctctl migrate none "$PEER/run/ctd.sock" --offline
+	[ ! -e "$CTD_DIR/bad" ]
+	[ "$(field ctctl two .pid)" = "$pid" ]
+	ctctl destroy two --force
+	peer fsck
+}
+
+@test "a stopped one stays stopped, and without the template it does not move" {
+	ctctl create three --template tiny
+	peer template remove tiny
+	run -1 ctctl migrate three "$PEER/run/ctd.sock" --dry-run
+	[[ $output == *'template "tiny"'*'is missing'* ]]
+	ctctl template export tiny "$CTD_DIR/again.tar.zst"
+	peer template import "$CTD_DIR/again.tar.zst" --name tiny
+	rm "$CTD_DIR/again.tar.zst"
+	ctctl migrate three "$PEER/run/ctd.sock" --offline
+	[ "$(state_of peer three)" = stopped ]
+	peer destroy three
+}
+
+# The hand-over by hand: what the nodes say between them, at every point where one may be gone.
+say() # JSON: to the other daemon, as another node would
+{
+	printf '%s\n' "$1" | CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive
+}
+
+@test "what is offered and not committed runs nowhere else, gives way, and can be destroyed" {
+	ctctl create four --template tiny --start
+	ctid=$(ctctl show four --json | jq -r .ctid)
+	# the other daemon dies when all has arrived; ours lives and starts it again
+	kill -STOP "$(cat "$PEER/pid")"
+	ctctl migrate four "$PEER/run/ctd.sock" --offline >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+	sleep 1
+	kill -9 "$(cat "$PEER/pid")"
+	wait $! && false
+	grep -q "other node" "$BATS_TEST_TMPDIR/said"
+	wait_for 20 runs ctctl four
+	peer_start
+	run -3 peer show four
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}" >"$BATS_TEST_TMPDIR/said" && false
+	jq -e '.error.code == "not-found" and .error.field == "ctid"' "$BATS_TEST_TMPDIR/said"
+	say '{}' >"$BATS_TEST_TMPDIR/said" && false
+	jq -e .error.message "$BATS_TEST_TMPDIR/said"
+	ctctl destroy four --force
+}
+
+runs() # DAEMON NAME
+{
+	[ "$(state_of "$1" "$2")" = running ]
+}
+
+@test "in doubt it runs nowhere; the same command, or an answer, ends it" {
+	ctctl create five --template tiny --start
+	# by the records, as a lost commit leaves them
+	ctctl stop five
+	ctctl migrate five "$PEER/run/ctd.sock" --offline
+	ctid=$(peer show five --json | jq -r .ctid)
+	peer_stop
+	sqlite3 "$PEER/state/ctd.db" "UPDATE container SET config = json_set(config, '\$._handover', json('{\"state\":\"incoming\",\"peer\":\"lab\"}')) WHERE name = 'five'"
+	peer_start
+	[ "$(field peer five .handover.state)" = '"incoming"' ]
+	run -4 peer start five
+	[[ $output == *'has not let go'* ]]
+	run -4 peer set five --autostart
+	run -4 peer rename five fifth
+	run -4 peer migrate five "$CTD_SOCKET" --offline
+	# another epoch is not believed
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":7,\"start\":true}" >"$BATS_TEST_TMPDIR/said" && false
+	grep -q epoch "$BATS_TEST_TMPDIR/said"
+	[ "$(field peer five .handover.state)" = '"incoming"' ]
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}"
+	runs peer five
+	# said again: nothing more
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}"
+	peer destroy five --force
+
+	# relinquished here, and not there: the answer says so
+	ctctl create six --template tiny
+	ctctl stop six
+	ctd_stop
+	sqlite3 "$CTD_STATE/ctd.db" "UPDATE container SET config = json_set(config, '\$._handover', json_object('state', 'relinquished', 'peer', '$PEER/run/ctd.sock')) WHERE name = 'six'"
+	ctd_start
+	run -4 ctctl start six
+	[[ $output == *'handed over'*'--keep'* ]]
+	run -4 ctctl destroy six
+	run -4 ctctl migrate six /another/ctd.sock --offline
+	peer_stop
+	run -1 ctctl migrate six "$PEER/run/ctd.sock" --offline
+	[[ $output == *'not confirmed'* ]]
+	run -4 ctctl start six
+	peer_start
+	run -3 ctctl migrate six "$PEER/run/ctd.sock" --offline
+	[ "$(field ctctl six .handover)" = null ]
+	[ "$(sqlite3 "$CTD_STATE/ctd.db" "SELECT epoch FROM container WHERE name = 'six'")" = 2 ]
+	ctctl start six
+	ctctl destroy six --force
+}
+
+@test "kept by an administrator" {
+	ctctl create seven --template tiny
+	ctd_stop
+	sqlite3 "$CTD_STATE/ctd.db" "UPDATE container SET config = json_set(config, '\$._handover', json_object('state', 'relinquished', 'peer', 'lost.example')) WHERE name = 'seven'"
+	ctd_start
+	[ "$(field ctctl seven .handover.peer)" = '"lost.example"' ]
+	[ "$(field ctctl seven .config._handover)" = null ]
+	ctctl migrate seven --keep
+	ctctl start seven
+	ctctl migrate seven --keep
+	ctctl destroy seven --force
+}
+
+# One owner, whatever was killed when: with an owner it runs, or can be started; in doubt the same command ends it.
+one_owner() # NAME
+{
+	local n
+	n=$(for d in ctctl peer; do $d list --json | jq -r ".containers[] | select(.name == \"$1\" and .handover == null) | .name"; done | wc -l)
+	[ "$n" -le 1 ] || { echo "$n owners" && return 1; }
+	n=$(for d in ctctl peer; do $d list --json | jq -r ".containers[] | select(.name == \"$1\" and .state == \"running\") | .name"; done | wc -l)
+	[ "$n" -le 1 ] || { echo "$n run" && return 1; }
+}
+
+idle() # DAEMON
+{
+	[ "$($1 job list --open --json | jq '.jobs | length')" = 0 ]
+}
+
+@test "killed at any point it never has two owners, and is never lost" {
+	local who delay n=0
+	for who in ours theirs; do
+		for delay in 0.1 0.25 0.4 0.6; do
+			ctctl create eight --template tiny --start
+			ctctl exec eight -- sh -c 'echo precious >/root/file'
+			ctctl migrate eight "$PEER/run/ctd.sock" --offline >/dev/null 2>&1 3>&- &
+			sleep "$delay"
+			if [ "$who" = ours ]; then
+				ctd_kill && one_owner_of_files eight && ctd_start
+			else
+				peer_stop KILL && one_owner_of_files eight && peer_start
+			fi
+			wait $! || true
+			wait_for 60 idle ctctl
+			wait_for 60 idle peer
+			one_owner eight
+			# the same command ends it, unless it is over
+			! ctctl show eight >/dev/null 2>&1 || ctctl migrate eight "$PEER/run/ctd.sock" --offline
+			one_owner eight
+			run -3 ctctl show eight
+			peer start eight
+			[ "$(peer exec eight -- cat /root/file)" = precious ]
+			peer destroy eight --force
+			n=$((n + 1))
+		done
+	done
+	[ "$n" = 8 ]
+	ctctl fsck
+	peer fsck
+	wait_for 30 is_swept
+}
+
+# While one of the daemons is dead: by the records alone.
+one_owner_of_files() # NAME
+{
+	local n
+	n=$(for d in "$CTD_STATE" "$PEER/state"; do
+		sqlite3 "file:$d/ctd.db?mode=ro" "SELECT 1 FROM container WHERE name = '$1' AND complete AND json_extract(config, '\$._handover') IS NULL"
+	done | wc -l)
+	[ "$n" -le 1 ]
+}
+
+is_swept()
+{
+	[ -z "$(find "$CTD_STATE/fs/tmp" "$CTD_STATE/fs/trash" "$PEER/state/fs/tmp" "$PEER/state/fs/trash" -mindepth 1 -maxdepth 1)" ] &&
+		[ -z "$(lib_processes_of ct-worker)" ] && [ -z "$(find /var/tmp "${TMPDIR:-/tmp}" -maxdepth 1 -name 'ctctl.*' -newer "$PEER/pid")" ]
+}
