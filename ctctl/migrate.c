@@ -239,6 +239,9 @@ static int run_migrate_receive(struct context *ctx, struct ct_error *err)
 	int r = options_parse(ctx, NULL, NULL, err);
 	if (r < 0)
 		return r;
+	/* Where the other end is of this host and its process group is killed, the end of input is what ends
+	 * us: there is a file to be removed. Of another host, we may lead a session already. */
+	(void)setsid();
 	r = read_line(&in, &failure);
 	if (r >= 0)
 		r = receive(ctx, &in, &result, &failure);

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -184,7 +183,7 @@ static void far_done(struct far *f)
 	(void)fd_close(f->in_fd);
 	(void)fd_close(f->out_fd);
 	(void)fd_close(f->said_fd);
-	(void)fd_close(f->pidfd); /* not reaped, it dies with us */
+	(void)fd_close(f->pidfd); /* not reaped: at the end of its input it ends and cleans up */
 	strbuf_done(&f->answer);
 }
 
@@ -210,7 +209,6 @@ static int far_start(const json_t *command, struct far *f, struct ct_error *err)
 	options.stdin_fd = theirs_in;
 	options.stdout_fd = theirs_out;
 	options.stderr_fd = f->said_fd;
-	options.death_signal = SIGKILL;
 	f->pidfd = process_spawn(argv, &options, NULL);
 	if (f->pidfd < 0)
 		return ct_error_kind_set(
