@@ -19,6 +19,7 @@
 #include "base/process.h"
 #include "ctd/api.h"
 #include "ctd/manager.h"
+#include "ctd/view.h"
 
 enum outcome {
 	OUTCOME_OK,
@@ -109,6 +110,19 @@ static enum outcome check_quota(const struct host *h, struct finding *f)
 	}
 	SAY(f, "no project quota: disk sizes with storage dir are refused");
 	REMEDY(f, "%s", h->disk.project_quota_remedy);
+	return OUTCOME_WARNING;
+}
+
+static enum outcome check_view(const struct host *h, struct finding *f)
+{
+	const char *missing = view_missing(h->manager);
+
+	if (!missing) {
+		SAY(f, "/proc inside shows the memory and CPUs that were sold");
+		return OUTCOME_OK;
+	}
+	SAY(f, "/proc inside shows the memory and CPUs of the host; limits hold all the same");
+	REMEDY(f, "%s", missing);
 	return OUTCOME_WARNING;
 }
 
@@ -251,6 +265,7 @@ static const struct {
 	{ "store", check_disk },
 	{ "quota", check_quota },
 	{ "image", check_image },
+	{ "view", check_view },
 	{ "weights", check_weights },
 	{ "pressure", check_pressure },
 	{ "filter", check_filter },

@@ -28,6 +28,7 @@
 #include "ctd/recover.h"
 #include "ctd/sweeper.h"
 #include "ctd/traffic.h"
+#include "ctd/view.h"
 
 static int open_dirs(struct manager *m, struct ct_error *err)
 {
@@ -297,6 +298,7 @@ void manager_free(struct manager *m)
 		pool_done(&m->pool);
 	meter_done(m);
 	traffic_done(m);
+	view_close(m);
 	free_containers(m);
 	network_hosts_free(m);
 	network_watch_free(m);

@@ -61,6 +61,7 @@ struct manager {
 	struct autostart *autostart;
 	struct idle *idle;
 	struct metering *metering;
+	struct view *view;              /* what containers see of the host: view.h */
 	sd_event_source *respawn_timer; /* the next attempt to get a keeper back */
 	bool closing;                   /* in manager_free: what is under way is left to the next ctd */
 };

@@ -35,6 +35,7 @@
 #include "ctd/resources.h"
 #include "ctd/traffic.h"
 #include "ctd/verbs.h"
+#include "ctd/view.h"
 
 #define STARTING_PATIENCE_USEC (15 * USEC_PER_SEC)
 #define RESPAWN_USEC           USEC_PER_SEC
@@ -399,6 +400,8 @@ int recover(struct manager *m, struct ct_error *err)
 	r = load(m, err);
 	if (r >= 0)
 		r = open_keeper(m, err);
+	if (r >= 0)
+		view_open(m);
 	if (r >= 0)
 		r = settle_all(m, err);
 	if (r < 0)

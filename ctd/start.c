@@ -29,6 +29,7 @@
 #include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/template.h"
+#include "ctd/view.h"
 
 #define OPEN_FILES_MAX 524288
 
@@ -38,6 +39,8 @@ struct start {
 	void *userdata;
 	struct pool_item item;
 	int root_fd;
+	struct ct_bind view[VIEW_FILES];
+	size_t n_view;
 	struct template_meta meta;
 	struct ct_error error;
 };
@@ -47,6 +50,8 @@ static void start_free(struct start *s)
 	if (!s)
 		return;
 	(void)fd_close(s->root_fd);
+	for (size_t i = 0; i < s->n_view; i++)
+		(void)fd_close(s->view[i].source_fd);
 	template_meta_done(&s->meta);
 	ct_shell_done(&s->item.shell);
 	(void)fd_close(s->item.idmap_fd);
@@ -217,6 +222,11 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 		.console = true,
 	};
 	char key[40];
+
+	/* Locked as they would be, they would keep the containers inside from having a procfs. */
+	s->n_view = c->config.nesting ? 0 : view_binds(m, s->view);
+	spec.binds = s->n_view ? s->view : NULL;
+	spec.n_binds = s->n_view;
 
 	container_key(c, key);
 	return keeper_client_start(m->keeper, key, &spec, on_started, s, err);

@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* ct-view: the file system behind /proc/meminfo, /proc/stat and others of containers.
+ *
+ * Why not lxcfs alone: when a FUSE server dies, every mount of it in every mount namespace of every container
+ * is dead for good, and so is each file that is open; and while it hangs, who reads from it cannot even be
+ * killed. So the server that the mounts depend on is this program, which is small and knows no more than the
+ * protocol; it has lxcfs write the texts (view-lxcfs.c). lxcfs may end at any time: it is started again, what
+ * was under way is asked again, and nobody inside notices. Where it gives no answer within its time it is
+ * killed, and the text is the host's, as it is for containers without a view.
+ *
+ * This program may end too. ctd has a duplicate of the descriptor of /dev/fuse, so the mounts live on, and
+ * starts another on it. For that nothing here is a state that would have to be passed on: the numbers of
+ * files are fixed, handles are only names for a cache, and the requests that the dead one had taken are in a
+ * memory that ctd keeps as well; the new one answers them with EINTR.
+ *
+ * A text is fetched whole when it is read from the start, and kept for the reads that follow, as long as
+ * there is room: who opens ten thousand files has no ten thousand texts here.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "ctd/view-files.h"
+#include "ctd/view-lxcfs.h"
+#include "ctd/view-stat.h"
+#include "ctd/view-swap.h"
+
+#define FIRST_NODE    2U /* of the files; 1 is the root */
+#define FOREVER_SEC   (365ULL * 24 * 3600)
+#define REQUEST_MAX   65536U
+#define MAX_WRITE     4096U
+#define TEXT_MAX      (1U << 20)
+#define CACHE_TEXTS   256U
+#define CACHE_BYTES   (8U << 20)
+#define DEADLINE_USEC (5 * USEC_PER_SEC)
+#define HOPELESS      3U /* failures of lxcfs in a row: the host's text is given at once */
+
+struct fetch {
+	uint64_t unique; /* of the kernel's request; 0: free */
+	uint64_t handle, offset;
+	uint32_t size, pid;
+	unsigned file;
+	enum { FETCH_WAITING, FETCH_OPENING, FETCH_READING } phase;
+	uint64_t lxcfs_unique, lxcfs_handle;
+	uint64_t deadline_usec;
+	struct strbuf text;
+};
+
+struct text {
+	uint64_t handle; /* 0: free */
+	struct strbuf bytes;
+};
+
+struct view {
+	struct view_cgroup cgroup;
+	uint64_t *pending; /* VIEW_PENDING numbers, shared with ctd */
+	struct lxcfs lxcfs;
+	struct fetch fetches[VIEW_PENDING];
+	struct text cache[CACHE_TEXTS];
+	size_t cached_bytes;
+	unsigned next_text;
+	uint64_t last_handle;
+	struct lxcfs_answer answer;
+	char request[REQUEST_MAX];
+	bool over;
+};
+
+/* ---- answers to the kernel */
+
+static void answer(uint64_t unique, int error, const void *body, size_t len)
+{
+	struct fuse_out_header header = {
+		.len = (uint32_t)(sizeof(header) + len), .error = error, .unique = unique
+	};
+	struct iovec parts[] = { { &header, sizeof(header) }, { (void *)body, len } };
+
+	(void)writev(VIEW_FUSE_FD, parts, 2); /* ENOENT: whoever asked has been killed */
+}
+
+static void fill_attr(uint64_t node, struct fuse_attr *ret)
+{
+	*ret = (struct fuse_attr){
+		.ino = node,
+		.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0555 : S_IFREG | 0444,
+		.nlink = 1,
+		.blksize = 4096,
+	};
+}
+
+static void answer_init(const struct fuse_in_header *header, const struct fuse_init_in *in)
+{
+	struct fuse_init_out out = {
+		.major = FUSE_KERNEL_VERSION,
+		.minor = in->minor < FUSE_KERNEL_MINOR_VERSION ? in->minor : FUSE_KERNEL_MINOR_VERSION,
+		.max_background = 16,
+		.congestion_threshold = 12,
+		.max_write = MAX_WRITE,
+		.time_gran = 1,
+	};
+
+	answer(header->unique, 0, &out, sizeof(out));
+}
+
+static void answer_lookup(const struct fuse_in_header *header, const char *name, size_t len)
+{
+	struct fuse_entry_out out = { .entry_valid = FOREVER_SEC, .attr_valid = FOREVER_SEC };
+
+	for (unsigned i = 0; i < VIEW_FILES && header->nodeid == FUSE_ROOT_ID; i++)
+		if (strlen(view_files[i].name) + 1 == len && memcmp(view_files[i].name, name, len) == 0) {
+			out.nodeid = FIRST_NODE + i;
+			fill_attr(out.nodeid, &out.attr);
+			answer(header->unique, 0, &out, sizeof(out));
+			return;
+		}
+	answer(header->unique, -ENOENT, NULL, 0);
+}
+
+static void answer_getattr(const struct fuse_in_header *header)
+{
+	struct fuse_attr_out out = { .attr_valid = FOREVER_SEC };
+
+	fill_attr(header->nodeid, &out.attr);
+	answer(header->unique, 0, &out, sizeof(out));
+}
+
+static void answer_open(struct view *v, const struct fuse_in_header *header, uint32_t flags)
+{
+	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO };
+
+	if ((flags & O_ACCMODE) != O_RDONLY) {
+		answer(header->unique, -EACCES, NULL, 0);
+		return;
+	}
+	if (header->opcode == FUSE_OPEN)
+		out.fh = ++v->last_handle;
+	answer(header->unique, 0, &out, sizeof(out));
+}
+
+/* ---- texts that are kept */
+
+static struct text *cache_find(struct view *v, uint64_t handle)
+{
+	for (unsigned i = 0; i < CACHE_TEXTS; i++)
+		if (v->cache[i].handle == handle)
+			return &v->cache[i];
+	return NULL;
+}
+
+static void cache_drop(struct view *v, struct text *t)
+{
+	v->cached_bytes -= t->bytes.len;
+	strbuf_done(&t->bytes);
+	*t = (struct text){ .bytes = STRBUF_INIT };
+}
+
+/* Takes the text. */
+static void cache_put(struct view *v, uint64_t handle, struct strbuf *text)
+{
+	struct text *t = cache_find(v, handle);
+
+	if (!t)
+		t = &v->cache[v->next_text++ % CACHE_TEXTS];
+	cache_drop(v, t);
+	for (unsigned i = 0; i < CACHE_TEXTS && v->cached_bytes + text->len > CACHE_BYTES; i++)
+		cache_drop(v, &v->cache[v->next_text++ % CACHE_TEXTS]);
+	t->handle = handle;
+	t->bytes = *text;
+	*text = STRBUF_INIT;
+	v->cached_bytes += t->bytes.len;
+}
+
+static void answer_part(uint64_t unique, const struct strbuf *text, uint64_t offset, uint32_t size)
+{
+	size_t left = offset < text->len ? text->len - (size_t)offset : 0;
+
+	answer(unique, 0, left ? text->data + offset : NULL, left < size ? left : size);
+}
+
+/* ---- fetching */
+
+static void fetch_free(struct view *v, struct fetch *f)
+{
+	v->pending[f - v->fetches] = 0;
+	strbuf_done(&f->text);
+	*f = (struct fetch){ .text = STRBUF_INIT };
+}
+
+static void fetch_done(struct view *v, struct fetch *f)
+{
+	if (f->text.error)
+		answer(f->unique, f->text.error, NULL, 0);
+	else {
+		answer_part(f->unique, &f->text, f->offset, f->size);
+		cache_put(v, f->handle, &f->text);
+	}
+	fetch_free(v, f);
+}
+
+/* What the container would see without a view. */
+static void fetch_give_up(struct view *v, struct fetch *f)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	strbuf_reset(&f->text);
+	r = read_file_at(AT_FDCWD, view_files[f->file].target, TEXT_MAX, &text, NULL);
+	r = r < 0 ? r : strbuf_puts(&f->text, text);
+	if (r < 0) {
+		answer(f->unique, r, NULL, 0);
+		fetch_free(v, f);
+		return;
+	}
+	fetch_done(v, f);
+}
+
+static void source_lost(struct view *v)
+{
+	lxcfs_stop(&v->lxcfs);
+	for (unsigned i = 0; i < VIEW_PENDING; i++) {
+		struct fetch *f = &v->fetches[i];
+
+		if (!f->unique)
+			continue;
+		f->phase = FETCH_WAITING;
+		strbuf_reset(&f->text);
+		if (v->lxcfs.failures >= HOPELESS)
+			fetch_give_up(v, f);
+	}
+}
+
+static void fetch_begin(struct view *v, struct fetch *f)
+{
+	if (v->lxcfs.state == LXCFS_DOWN && v->lxcfs.failures >= HOPELESS) {
+		fetch_give_up(v, f);
+		return;
+	}
+	if (v->lxcfs.state != LXCFS_READY)
+		return;
+	f->lxcfs_unique = lxcfs_open(&v->lxcfs, f->file, f->pid);
+	f->phase = FETCH_OPENING;
+	if (!f->lxcfs_unique)
+		source_lost(v);
+}
+
+static void begin_all(struct view *v)
+{
+	for (unsigned i = 0; i < VIEW_PENDING && v->lxcfs.state == LXCFS_READY; i++)
+		if (v->fetches[i].unique && v->fetches[i].phase == FETCH_WAITING)
+			fetch_begin(v, &v->fetches[i]);
+}
+
+static void fetch_more(struct view *v, struct fetch *f)
+{
+	f->lxcfs_unique = lxcfs_read(&v->lxcfs, f->file, f->pid, f->lxcfs_handle, f->text.len);
+	f->phase = FETCH_READING;
+	if (!f->lxcfs_unique)
+		source_lost(v);
+}
+
+static void fetch_step(struct view *v, struct fetch *f, const struct lxcfs_answer *a)
+{
+	if (f->phase == FETCH_OPENING) {
+		if (a->error < 0 || a->len < sizeof(a->handle)) {
+			fetch_give_up(v, f);
+			return;
+		}
+		f->lxcfs_handle = a->handle;
+		fetch_more(v, f);
+		return;
+	}
+	if (a->error == 0)
+		(void)strbuf_add(&f->text, a->data, a->len); /* an error stays in the buffer */
+	if (a->error == 0 && a->len == LXCFS_CHUNK && f->text.len < TEXT_MAX) {
+		fetch_more(v, f);
+		return;
+	}
+	lxcfs_release(&v->lxcfs, f->file, f->lxcfs_handle);
+	if (a->error == 0 && f->text.len && view_files[f->file].source == VIEW_MEMORY)
+		(void)view_swap_meminfo(&v->cgroup, f->pid, &f->text);
+	if (a->error < 0 || f->text.len == 0)
+		fetch_give_up(v, f);
+	else
+		fetch_done(v, f);
+}
+
+static void read_lxcfs(struct view *v)
+{
+	const struct lxcfs_answer *a = &v->answer;
+
+	for (;;) {
+		int r = lxcfs_receive(&v->lxcfs, &v->answer);
+
+		if (r < 0)
+			source_lost(v);
+		if (r <= 0)
+			break;
+		for (unsigned i = 0; i < VIEW_PENDING; i++)
+			if (v->fetches[i].unique && v->fetches[i].phase != FETCH_WAITING &&
+			        v->fetches[i].lxcfs_unique == a->unique) {
+				fetch_step(v, &v->fetches[i], a);
+				break;
+			}
+		if (v->lxcfs.sock < 0)
+			break;
+	}
+	begin_all(v);
+}
+
+/* ---- requests */
+
+static struct fetch *find_free(struct view *v)
+{
+	for (unsigned i = 0; i < VIEW_PENDING; i++)
+		if (!v->fetches[i].unique)
+			return &v->fetches[i];
+	return NULL;
+}
+
+static void serve_read(struct view *v, const struct fuse_in_header *header, const struct fuse_read_in *in)
+{
+	const struct text *kept = in->offset > 0 ? cache_find(v, in->fh) : NULL;
+	struct fetch *f = find_free(v); /* there is one, or nothing had been read */
+
+	if (header->nodeid < FIRST_NODE || header->nodeid >= FIRST_NODE + VIEW_FILES) {
+		answer(header->unique, -EIO, NULL, 0);
+		return;
+	}
+	if (kept) {
+		answer_part(header->unique, &kept->bytes, in->offset, in->size);
+		return;
+	}
+	*f = (struct fetch){
+		.unique = header->unique,
+		.handle = in->fh,
+		.offset = in->offset,
+		.size = in->size,
+		.pid = header->pid,
+		.file = (unsigned)(header->nodeid - FIRST_NODE),
+		.deadline_usec = now_monotonic_usec() + DEADLINE_USEC,
+		.text = STRBUF_INIT,
+	};
+	v->pending[f - v->fetches] = f->unique;
+	switch (view_files[f->file].source) {
+	case VIEW_LXCFS:
+	case VIEW_MEMORY: fetch_begin(v, f); return;
+	case VIEW_STAT:
+		(void)view_stat(&v->cgroup, f->pid, &f->text);
+		break; /* an error stays in the buffer */
+	case VIEW_SWAPS: (void)view_swaps(&v->cgroup, f->pid, &f->text); break;
+	}
+	fetch_done(v, f);
+}
+
+static void release(struct view *v, uint64_t handle)
+{
+	struct text *kept = cache_find(v, handle);
+
+	if (kept)
+		cache_drop(v, kept);
+}
+
+static void serve(struct view *v, const struct fuse_in_header *header, const void *body, size_t len)
+{
+	static const char zeros[sizeof(struct fuse_statfs_out)];
+
+	switch (header->opcode) {
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT: /* the answer is under way */ return;
+	case FUSE_INIT:
+		if (len >= offsetof(struct fuse_init_in, max_readahead))
+			answer_init(header, body);
+		return;
+	case FUSE_LOOKUP: answer_lookup(header, body, len); return;
+	case FUSE_GETATTR: answer_getattr(header); return;
+	case FUSE_STATFS: answer(header->unique, 0, zeros, sizeof(zeros)); return;
+	case FUSE_OPEN:
+	case FUSE_OPENDIR:
+		answer_open(v, header,
+		        len >= sizeof(struct fuse_open_in) ? ((const struct fuse_open_in *)body)->flags : 0);
+		return;
+	case FUSE_READDIR: answer(header->unique, 0, NULL, 0); return; /* who needs them knows the names */
+	case FUSE_RELEASE:
+		if (len >= sizeof(struct fuse_release_in))
+			release(v, ((const struct fuse_release_in *)body)->fh);
+		answer(header->unique, 0, NULL, 0);
+		return;
+	case FUSE_RELEASEDIR: answer(header->unique, 0, NULL, 0); return;
+	case FUSE_READ:
+		if (len >= sizeof(struct fuse_read_in)) {
+			serve_read(v, header, body);
+			return;
+		}
+	}
+	answer(header->unique, -ENOSYS, NULL, 0);
+}
+
+static void read_request(struct view *v)
+{
+	ssize_t n = read(VIEW_FUSE_FD, v->request, sizeof(v->request));
+	const struct fuse_in_header *header = (const struct fuse_in_header *)v->request;
+
+	if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOENT) {
+		v->over = true; /* ENODEV: no mount is left of it */
+		return;
+	}
+	if (n >= (ssize_t)sizeof(*header) && header->len == (uint32_t)n)
+		serve(v, header, header + 1, (size_t)n - sizeof(*header));
+}
+
+/* ---- time */
+
+static void check_deadlines(struct view *v, uint64_t now)
+{
+	bool hangs = false;
+
+	for (unsigned i = 0; i < VIEW_PENDING; i++) {
+		struct fetch *f = &v->fetches[i];
+
+		if (!f->unique || f->deadline_usec > now)
+			continue;
+		hangs = hangs || f->phase != FETCH_WAITING;
+		fetch_give_up(v, f);
+	}
+	if (!hangs && !(v->lxcfs.state == LXCFS_STARTING && v->lxcfs.started_usec + DEADLINE_USEC * 2 <= now))
+		return;
+	log_warning("lxcfs does not answer and is started again");
+	source_lost(v);
+}
+
+static int until_next(const struct view *v, uint64_t now)
+{
+	uint64_t next = UINT64_MAX;
+
+	if (v->lxcfs.state == LXCFS_DOWN)
+		next = v->lxcfs.retry_usec;
+	if (v->lxcfs.state == LXCFS_STARTING)
+		next = v->lxcfs.started_usec + DEADLINE_USEC * 2;
+	for (unsigned i = 0; i < VIEW_PENDING; i++)
+		if (v->fetches[i].unique && v->fetches[i].deadline_usec < next)
+			next = v->fetches[i].deadline_usec;
+	if (next == UINT64_MAX)
+		return -1;
+	return next > now ? (int)((next - now) / USEC_PER_MSEC + 1) : 0;
+}
+
+static void turn(struct view *v)
+{
+	struct pollfd fds[] = {
+		{ .fd = find_free(v) ? VIEW_FUSE_FD : -1, .events = POLLIN },
+		{ .fd = v->lxcfs.sock, .events = POLLIN },
+	};
+
+	(void)poll(fds, 2, until_next(v, now_monotonic_usec())); /* EINTR: the next turn */
+	if (fds[1].revents && v->lxcfs.sock >= 0)
+		read_lxcfs(v);
+	check_deadlines(v, now_monotonic_usec());
+	if (v->lxcfs.state == LXCFS_DOWN && v->lxcfs.retry_usec <= now_monotonic_usec())
+		lxcfs_start(&v->lxcfs);
+	if (fds[0].revents && find_free(v))
+		read_request(v);
+}
+
+/* To where the next ctd looks for them. */
+static int place_fds(const char *fuse, const char *pending)
+{
+	uint64_t from[2];
+	int fds[2];
+
+	if (parse_u64(fuse, &from[0]) < 0 || parse_u64(pending, &from[1]) < 0)
+		return -EINVAL;
+	for (int i = 0; i < 2; i++) {
+		fds[i] = fcntl((int)from[i], F_DUPFD_CLOEXEC, 10);
+		if (fds[i] < 0)
+			return -errno;
+	}
+	if (dup2(fds[0], VIEW_FUSE_FD) < 0 || dup2(fds[1], VIEW_PENDING_FD) < 0 ||
+	        close_range(VIEW_PENDING_FD + 1, ~0U, 0) < 0)
+		return -errno;
+	return fcntl(VIEW_FUSE_FD, F_SETFD, FD_CLOEXEC) < 0 || fcntl(VIEW_PENDING_FD, F_SETFD, FD_CLOEXEC) < 0
+	               ? -errno
+	               : 0;
+}
+
+/* Beside the keeper: neither a restart of ctd's service nor its limits reach us there. */
+static void move_aside(const struct view_cgroup *cgroup)
+{
+	_cleanup_free_ char *path = str_printf("%s%s/keeper/cgroup.procs", cgroup->mount, cgroup->path);
+
+	if (path && write_file_at(AT_FDCWD, path, "0") < 0)
+		log_warning("cannot move into the keeper's cgroup: %s", strerror(errno));
+}
+
+/* Who waits for the last ct-view shall ask again. */
+static int take_over(struct view *v)
+{
+	v->pending = mmap(NULL, sizeof(*v->pending) * VIEW_PENDING, PROT_READ | PROT_WRITE, MAP_SHARED,
+	        VIEW_PENDING_FD, 0);
+	if (v->pending == MAP_FAILED)
+		return -errno;
+	for (unsigned i = 0; i < VIEW_PENDING; i++) {
+		if (v->pending[i])
+			answer(v->pending[i], -EINTR, NULL, 0);
+		v->pending[i] = 0;
+	}
+	return fd_set_nonblock(VIEW_FUSE_FD, true);
+}
+
+int main(int argc, char *argv[])
+{
+	struct view *v = calloc(1, sizeof(*v));
+	int r;
+
+	log_set("ct-view", LOG_LEVEL_INFO);
+	if (!v || argc != 5) {
+		log_error("usage: ct-view CGROUP-MOUNT CGROUP-PATH FUSE-FD PENDING-FD (started by ctd)");
+		return 2;
+	}
+	/* Handles must not be those of the last one's texts: two never are the same nanosecond. */
+	v->last_handle = now_boottime_usec() * 1000;
+	v->cgroup = (struct view_cgroup){ .mount = argv[1], .path = argv[2] };
+	v->lxcfs = LXCFS_INIT;
+	(void)prctl(PR_SET_DUMPABLE, 0); /* cannot fail */
+	(void)signal(SIGPIPE, SIG_IGN);  /* nor can this */
+	r = place_fds(argv[3], argv[4]);
+	if (r >= 0)
+		r = take_over(v);
+	if (r < 0) {
+		log_error("cannot take over what ctd has passed: %s", strerror(-r));
+		return 1;
+	}
+	move_aside(&v->cgroup);
+	lxcfs_start(&v->lxcfs);
+	while (!v->over)
+		turn(v);
+	lxcfs_stop(&v->lxcfs);
+	free(v);
+	return 0;
+}
