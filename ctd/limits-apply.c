@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/unit.h"
 #include "ctd/manager.h"
@@ -249,24 +250,41 @@ static int read_kills(int fd, uint64_t *ret)
 	return 0;
 }
 
-static int on_memory_event(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static void tell_kills(struct resources *r, uint64_t kills)
 {
-	struct resources *r = userdata;
-	uint64_t kills = 0;
-
-	if (read_kills(fd, &kills) < 0) {                                /* the cgroup is gone */
-		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* cannot fail for a valid source */
-		return 0;
-	}
 	if (kills <= r->oom_kills)
-		return 0;
+		return;
 	log_notice("\"%s\" was out of memory: %llu killed", r->container->row.name,
 	        (unsigned long long)(kills - r->oom_kills));
 	manager_event(r->container->manager, r->container, "container.oom",
 	        json_pack("{s:I, s:I}", "killed", (json_int_t)(kills - r->oom_kills), "total",
 	                (json_int_t)kills));
 	r->oom_kills = kills;
+}
+
+static int on_memory_event(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	uint64_t kills = 0;
+
+	if (read_kills(fd, &kills) < 0)                                  /* the cgroup is gone */
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF); /* cannot fail for a valid source */
+	else
+		tell_kills(userdata, kills);
 	return 0;
+}
+
+/* How many of this run an earlier ctd has told of; what came after, nobody has. */
+static uint64_t told_kills(struct container *c)
+{
+	_cleanup_json_ json_t *detail = NULL;
+	_cleanup_free_ char *text = NULL;
+
+	if (store_event_last(
+	            c->manager->store, c->row.ctid, "container.oom", c->run.started_usec, &text, NULL) < 0 ||
+	        !text)
+		return 0;
+	detail = json_loads(text, 0, NULL);
+	return (uint64_t)json_integer_value(json_object_get(detail, "total"));
 }
 
 /* memory.events wakes poll with POLLPRI at each change; a container that lives at its limit changes it often,
@@ -275,10 +293,14 @@ static void watch_memory(struct container *c)
 {
 	struct resources *res = c->resources;
 	int fd = openat(c->cgroup_fd, "memory.events", O_RDONLY | O_CLOEXEC);
+	uint64_t kills = 0;
 
 	if (fd < 0)
-		return;                        /* no controller, no limit of it */
-	(void)read_kills(fd, &res->oom_kills); /* else from zero */
+		return;                                 /* no controller, no limit of it */
+	if (read_kills(fd, &kills) == 0 && kills > 0) { /* else from zero */
+		res->oom_kills = told_kills(c);
+		tell_kills(res, kills);
+	}
 	if (sd_event_add_io(c->manager->event, &res->oom, fd, EPOLLPRI, on_memory_event, res) < 0 ||
 	        sd_event_source_set_io_fd_own(res->oom, 1) < 0) {
 		log_warning("\"%s\": kills by lack of memory will not be told", c->row.name);

@@ -9,6 +9,7 @@
 #include "ctd/store-private.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -117,6 +118,24 @@ int store_event_each(struct store *store, int64_t after_id, uint32_t limit,
 	}
 
 	return r;
+}
+
+int store_event_last(struct store *store, const char *ctid, const char *type, uint64_t since_usec, char **ret,
+        struct ct_error *err)
+{
+	_cleanup_query_ struct query q = query_start(store,
+	        "SELECT detail FROM event WHERE ctid = ? AND type = ? AND time >= ? ORDER BY id DESC LIMIT 1");
+	int r;
+
+	query_bind_text(&q, ctid);
+	query_bind_text(&q, type);
+	query_bind_int(&q, (int64_t)since_usec);
+	*ret = NULL;
+	r = query_next(&q, err);
+	if (r <= 0)
+		return r;
+	*ret = strdup(query_text(&q, 0));
+	return *ret ? query_check(&q, err) : ct_error_set(err, -ENOMEM, "store", "out of memory");
 }
 
 static int trim(struct store *store, const char *sql, int64_t bound, struct ct_error *err)

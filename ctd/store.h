@@ -205,6 +205,11 @@ int store_event_each(struct store *store, int64_t after_id, uint32_t limit,
 /* Integrity of pages and references: 0 sound, 1 not (text says what is first). Reads the whole database. */
 int store_check(struct store *store, char *text, size_t size, struct ct_error *err);
 
+/* New memory with the detail of a container's last event of that type at or after the time; NULL: there is
+ * none. */
+int store_event_last(struct store *store, const char *ctid, const char *type, uint64_t since_usec, char **ret,
+        struct ct_error *err);
+
 /* Bounds: keeps at most so many rows of job, audit, event, and requests younger than a day. Called now and
  * then. */
 int store_trim(struct store *store, struct ct_error *err);

@@ -554,6 +554,28 @@ static void test_audit_and_events(void **state)
 	assert_string_equal(b.data, "1:container.started:-:web:{} 2:container.started:-:web:{\"code\":1} ");
 }
 
+static void test_last_event(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_free_ char *detail = NULL;
+	struct event_row e = { .time_usec = 5, .type = "container.oom", .ctid = "c1", .name = "web" };
+
+	e.detail = "first";
+	assert_int_equal(store_event_add(f->store, &e, NULL), 0);
+	e.detail = "second";
+	assert_int_equal(store_event_add(f->store, &e, NULL), 0);
+	e.ctid = "c2";
+	e.detail = "another's";
+	assert_int_equal(store_event_add(f->store, &e, NULL), 0);
+
+	assert_int_equal(store_event_last(f->store, "c1", "container.oom", 6, &detail, NULL), 0);
+	assert_null(detail);
+	assert_int_equal(store_event_last(f->store, "c1", "container.exited", 0, &detail, NULL), 0);
+	assert_null(detail);
+	assert_int_equal(store_event_last(f->store, "c1", "container.oom", 5, &detail, NULL), 0);
+	assert_string_equal(detail, "second");
+}
+
 static int count_events(const struct event_row *row, void *userdata)
 {
 	(*(unsigned *)userdata)++;
@@ -667,6 +689,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_jobs, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_requests, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_audit_and_events, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_last_event, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_trim, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_callbacks_may_read, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_transactions, store_setup, store_teardown),

@@ -125,6 +125,20 @@ seen() # NAME JQ: of its resources
 	[ "$(seen other memory.oom_kills)" = 0 ]
 	told() { [ -n "$(ctctl events --json | jq -r '.events[] | select(.type == "container.oom" and .name == "bomb") | .detail.killed')" ]; }
 	wait_for 20 told
+	# those of a time without ctd are told by the next, and only those
+	before=$(seen bomb memory.oom_kills)
+	behind bomb 'while [ ! -e /tmp/go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=100M count=1'
+	ctd_kill
+	touch "/proc/$pid/root/tmp/go"
+	killed() { [ "$(holds bomb memory.events | sed -n 's/^oom_kill //p')" -gt "$before" ]; }
+	wait_for 60 killed
+	ctd_start
+	now=$(holds bomb memory.events | sed -n 's/^oom_kill //p')
+	last() { ctctl events --json | jq -r '[.events[] | select(.type == "container.oom" and .name == "bomb")] | last | "\(.detail.killed) \(.detail.total)"'; }
+	all_told() { [ "$(last)" = "$((now - before)) $now" ]; }
+	wait_for 20 all_told
+	ctd_kill && ctd_start
+	all_told
 	# asked for, all of it goes
 	ctctl set bomb oom_group=yes
 	run ctctl exec bomb -- dd if=/dev/zero of=/dev/null bs=100M count=1
