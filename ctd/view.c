@@ -372,7 +372,7 @@ static bool is_used(const struct manager *m)
 	struct container *c, *next;
 
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	if (c->state != CONTAINER_STOPPED)
+	if (c->state != CONTAINER_STOPPED || c->run.slot) /* also one that was not looked at yet */
 		return true;
 	return false;
 }

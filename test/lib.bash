@@ -187,6 +187,7 @@ ctd_teardown()
 	ctd_stop
 	pid=$(keeper_pid) && kill -9 "$pid" 2>/dev/null
 	lib_remove_cgroups
+	umount -l "$CTD_RUNTIME/view" 2>/dev/null || true # of a ctd that did not end by itself
 	if [ "$status" != 0 ]; then
 		echo "ctd's log ends with:" >&2
 		tail -n 20 -- "$CTD_DIR/log" >&2
@@ -331,6 +332,7 @@ lib_show_processes()
 		case ${exe##*/} in
 		bash | dash | bats* | env | timeout | cat | tee | sleep | sed | sort | grep | mawk | awk | find | perl | readlink | uniq | "") ;;
 		systemd* | "(sd-pam)" | agetty | sshd | udevadm) ;;
+		ct-view | lxcfs) ;; # go on starting when ctd answers already; lab-view.bats counts them
 		*) exe=${exe#/memfd:} && echo "process ${exe##*/}" ;;
 		esac
 	done | sort | uniq -c | sed 's/^ *\([0-9]*\) process/process \1 ×/'
