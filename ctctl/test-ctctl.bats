@@ -516,7 +516,7 @@ yes                yes'
 @test "events --follow goes on from the last, over a restart of the daemon" {
 	answer 'GET /v1/events.1' 200 '{"events":[{"id":4,"time":"t4","type":"x","name":"a"}]}'
 	answer 'GET /v1/events?after=4&wait=30' 200 '' hang
-	ctctl events --follow >"$DIR/out" 3>&- &
+	"$CTCTL" events --follow >"$DIR/out" 3>&- &
 	local pid=$!
 	until_ok grep -q 'after=4&wait=30' "$DIR/requests"
 	# It asks the same again where the new daemon is there before it noticed, else without waiting.
