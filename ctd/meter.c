@@ -31,6 +31,24 @@ void meter_free(struct meter *meter)
 	free(meter);
 }
 
+/* Memory follows what came of the transaction. */
+static void conclude(struct meter *meter, bool written)
+{
+	if (!meter)
+		return;
+	if (written) {
+		meter->id = meter->account.id;
+		meter->open = meter->account.open;
+		meter->posted = meter->account.posted;
+		return;
+	}
+	meter->account.id = meter->id;
+	meter->account.posted = meter->posted;
+	/* 0: it never was. What is open stays so until it can be posted. */
+	if (meter->open)
+		meter->account.open = meter->open;
+}
+
 static struct meter *meter_of(struct container *c)
 {
 	int64_t now = (int64_t)(now_realtime_usec() / USEC_PER_SEC);
@@ -42,6 +60,16 @@ static struct meter *meter_of(struct container *c)
 	if (!c->meter)
 		return NULL;
 	a = &c->meter->account;
+	/* It has been on this node before, and has come back: its account goes on, its counters are new. */
+	if (ledger_account_find(c->manager->metering->ledger, c->row.ctid, a, NULL) == 0) {
+		a->destroyed = 0;
+		a->seen = (struct counts){ 0 };
+		a->cgroup = 0;
+		a->boot_id[0] = '\0';
+		conclude(c->meter, true);
+		return c->meter;
+	}
+	*a = (struct account){ 0 };
 	memcpy(a->ctid, c->row.ctid, sizeof(a->ctid));
 	a->created = (int64_t)(c->row.created_usec / USEC_PER_SEC);
 	a->day = ledger_day_of_month(a->created);
@@ -112,24 +140,6 @@ static int write_one(struct container *c, struct ct_error *err)
 	r = post_if_over(c, err);
 	(void)meter_sample(c); /* in memory at least */
 	return r < 0 ? r : ledger_account_put(c->manager->metering->ledger, &c->meter->account, err);
-}
-
-/* Memory follows what came of the transaction. */
-static void conclude(struct meter *meter, bool written)
-{
-	if (!meter)
-		return;
-	if (written) {
-		meter->id = meter->account.id;
-		meter->open = meter->account.open;
-		meter->posted = meter->account.posted;
-		return;
-	}
-	meter->account.id = meter->id;
-	meter->account.posted = meter->posted;
-	/* 0: it never was. What is open stays so until it can be posted. */
-	if (meter->open)
-		meter->account.open = meter->open;
 }
 
 static void tell(struct metering *metering, int r, const struct ct_error *error)

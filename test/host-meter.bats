@@ -9,6 +9,12 @@ setup_file()
 	outside ip route add 203.0.113.0/24 via 192.0.2.2
 	ctd_setup --config "$BATS_FILE_TMPDIR/ctd.conf"
 	tiny_template
+	wait_for 30 has_address # the uplink's own, which brings routes along when it is no longer tentative
+}
+
+has_address()
+{
+	ip -6 addr show dev up0 scope link | grep -q fe80 && ! ip -6 addr show dev up0 tentative | grep -q fe80
 }
 
 teardown_file()
