@@ -49,3 +49,4 @@ for n in 0 100; do
 	echo "memory with $n running: ctd $(rss $!); keeper $(rss "$keeper")"
 done
 "$ctctl" list -q | xargs -n 50 "$ctctl" destroy --force >/dev/null
+"$tree/bench/answer" "$build"
