@@ -94,7 +94,7 @@ log_since()
 	for i in 1 2 3 4 5 6; do ctctl create "many-$i" --template tiny --start; done
 	before=$(for i in 1 2 3 4 5 6; do ctctl show "many-$i" --json | jq .pid; done)
 	for i in 1 2 3 4 5; do
-		wait_for 5 keeper_pid
+		wait_for 20 keeper_pid
 		kill -9 "$(keeper_pid)"
 		sleep "0.0$i"
 	done
@@ -155,7 +155,7 @@ log_since()
 		wait_for 10 ended
 		[ "$i" = 2 ] || wait_for 10 is again running
 	done
-	wait_for 5 is again stopped
+	wait_for 20 is again stopped
 	ctctl stop again
 	ctd_stop
 	ctd_start

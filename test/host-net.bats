@@ -76,7 +76,7 @@ pings()
 @test "services of the host are out of reach" {
 	socat TCP-LISTEN:8022,fork,reuseaddr SYSTEM:'echo host' 3>&- &
 	server=$!
-	wait_for 5 sh -c 'echo | socat - TCP:127.0.0.1:8022 | grep -q host'
+	wait_for 20 sh -c 'echo | socat - TCP:127.0.0.1:8022 | grep -q host'
 	run ctctl exec n1 -- sh -c 'nc -w 2 192.0.2.2 8022 </dev/null'
 	refused=$output
 	run ctctl exec n1 -- sh -c 'nc -w 2 169.254.1.1 8022 </dev/null'

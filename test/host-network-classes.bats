@@ -171,7 +171,7 @@ sent() # HANDLE: packets through this class of the uplink
 	for port in 7001 7002; do
 		nsenter --target "$CTD_OUTSIDE" --net socat -u "TCP-LISTEN:$port,reuseaddr" OPEN:/dev/null 3>&- &
 	done
-	wait_for 5 sh -c "nsenter --target $CTD_OUTSIDE --net ss -Hltn | grep -c ':700[12]' | grep -qx 2"
+	wait_for 20 sh -c "nsenter --target $CTD_OUTSIDE --net ss -Hltn | grep -c ':700[12]' | grep -qx 2"
 	ctctl exec a -- sh -c 'nc 192.0.2.1 7001 </dev/zero' >/dev/null 3>&- &
 	ctctl exec b -- sh -c 'nc 192.0.2.1 7002 </dev/zero' >/dev/null 3>&- &
 	enough() { [ "$(ctctl show "$1" --json | jq .traffic.out_bytes)" -gt $(($2 + 1000000)) ]; }

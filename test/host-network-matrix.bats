@@ -165,7 +165,7 @@ filters_are_back()
 	ctctl set routed1 --publish 8080:80
 	ctctl network cut nat2
 	nft flush ruleset
-	wait_for 5 filters_are_back
+	wait_for 20 filters_are_back
 	expect nat1 outside+ nat2- routed1+
 	expect nat2 outside- routed1-
 	expect outside routed1+

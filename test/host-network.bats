@@ -108,7 +108,7 @@ net()
 
 @test "a port that a program of the host listens on is refused, and nothing changed" {
 	socat TCP-LISTEN:8099,fork,reuseaddr SYSTEM:'echo host' 3>&- &
-	wait_for 5 sh -c 'echo | socat - TCP:127.0.0.1:8099 | grep -q host'
+	wait_for 20 sh -c 'echo | socat - TCP:127.0.0.1:8099 | grep -q host'
 	run ctctl set a --publish 8098:80 --publish 8099:80
 	kill %1
 	[ "$status" -ne 0 ]
@@ -116,7 +116,7 @@ net()
 	[ "$(ctctl show a --json | jq .config.publish)" = null ]
 	run ask 192.0.2.2 8098
 	[[ $output != *"I am"* ]]
-	wait_for 5 sh -c '! ss -Hltn sport = 8099 | grep -q .'
+	wait_for 20 sh -c '! ss -Hltn sport = 8099 | grep -q .'
 	ctctl fsck
 }
 
@@ -303,7 +303,7 @@ net()
 	serve b
 	silent a "$target"
 	ctctl network restore -n floor
-	wait_for 5 pings a "$target"
+	wait_for 20 pings a "$target"
 	run -3 ctctl network cut -n nowhere
 	net a '[{"mode":"nat"}]'
 	net b '[{"mode":"nat"}]'
@@ -354,7 +354,7 @@ net()
 
 @test "mail is refused when it is blocked" {
 	nsenter --target "$CTD_OUTSIDE" --net socat TCP-LISTEN:25,fork,reuseaddr SYSTEM:'echo 220 mail' 3>&- &
-	wait_for 5 outside sh -c 'echo | socat - TCP:192.0.2.1:25 | grep -q mail'
+	wait_for 20 outside sh -c 'echo | socat - TCP:192.0.2.1:25 | grep -q mail'
 	run ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
 	ctctl set a --block-mail yes
 	run -1 ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
@@ -367,9 +367,9 @@ net()
 
 @test "the hosts file has names and addresses of all" {
 	named() { grep -qx "$(address a ^10) a" "$CTD_RUNTIME/hosts"; }
-	wait_for 5 named
+	wait_for 20 named
 	ctctl create h --template tiny --hostname www.example.net --net routed,ip=203.0.113.99
-	wait_for 5 grep -qx '203.0.113.99 www.example.net h' "$CTD_RUNTIME/hosts"
+	wait_for 20 grep -qx '203.0.113.99 www.example.net h' "$CTD_RUNTIME/hosts"
 	ctctl destroy h
-	wait_for 5 sh -c "! grep -q www.example.net '$CTD_RUNTIME/hosts'"
+	wait_for 20 sh -c "! grep -q www.example.net '$CTD_RUNTIME/hosts'"
 }

@@ -35,7 +35,7 @@ stopped()
 	ctd_start
 	[ "$(ctctl show stay --json | jq .pid)" = "$pid" ]
 	[ "$(state_of stay)" = running ]
-	wait_for 5 stopped leave
+	wait_for 20 stopped leave
 	[ "$(ctctl show leave --json | jq .exit.code)" = 137 ]
 	[ "$(ctctl exec stay -- hostname)" = stay ]
 	ctctl log stay >/dev/null

@@ -140,7 +140,7 @@ silent_server()
 	setsid socat TCP-LISTEN:8123,bind=127.0.0.1,reuseaddr,fork EXEC:'sleep 300' </dev/null >/dev/null 2>&1 3>&- 4>&- &
 	SILENT=$!
 	disown
-	wait_for 5 nc_ready
+	wait_for 20 nc_ready
 }
 
 nc_ready()
@@ -152,8 +152,8 @@ end_silent_server()
 {
 	kill -- "-$SILENT" 2>/dev/null || true
 	SILENT=
-	wait_for 5 no_process socat
-	wait_for 5 no_process sleep
+	wait_for 20 no_process socat
+	wait_for 20 no_process sleep
 }
 
 no_process() # NAME
@@ -439,8 +439,8 @@ no_builders()
 @test "two servers of one template have different host keys, made at the first start and kept" {
 	ctctl create one --template tiny --start
 	ctctl create two --template tiny --start
-	wait_for 5 ctctl exec one -- test -s /etc/dropbear/dropbear_ed25519_host_key
-	wait_for 5 ctctl exec two -- test -s /etc/dropbear/dropbear_ed25519_host_key
+	wait_for 20 ctctl exec one -- test -s /etc/dropbear/dropbear_ed25519_host_key
+	wait_for 20 ctctl exec two -- test -s /etc/dropbear/dropbear_ed25519_host_key
 	key=$(ctctl exec one -- sha256sum /etc/dropbear/dropbear_ed25519_host_key)
 	[ "$key" != "$(ctctl exec two -- sha256sum /etc/dropbear/dropbear_ed25519_host_key)" ]
 	ctctl restart one
