@@ -214,6 +214,9 @@ static int is_new(const struct walk_entry *entry, void *userdata, struct ct_erro
 	        st->st_mtim.tv_sec != base.st_mtim.tv_sec || st->st_mtim.tv_nsec != base.st_mtim.tv_nsec ||
 	        (S_ISREG(st->st_mode) && st->st_size != base.st_size))
 		return 1;
+	/* A name that was taken out of a set of links (an overlay does that when it copies a file up). */
+	if (!S_ISDIR(st->st_mode) && st->st_nlink != base.st_nlink)
+		return 1;
 
 	r = compare_names(d, entry, &base);
 	if (r < 0)

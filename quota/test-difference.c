@@ -167,6 +167,24 @@ static void test_links_and_attributes(void **state)
 	assert_int_equal(fgetxattr(fd, "user.note", NULL, 0), 1);
 }
 
+/* Two names of one file became two files; all else of both is as it was, the times too. */
+static void test_links_parted(void **state)
+{
+	_cleanup_strbuf_ struct strbuf removed = STRBUF_INIT;
+	const struct timespec then[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	const struct trees *t = *state;
+	struct stat one, two;
+	uint64_t entries = 0;
+
+	assert_int_equal(unlinkat(t->root, "usr/kept-too", 0), 0);
+	test_write(t->root, "usr/kept-too", "old contents", 0644);
+	assert_int_equal(utimensat(t->root, "usr/kept-too", then, 0), 0);
+	carry_over(t, &removed, &entries);
+	assert_int_equal(fstatat(t->copy, "etc/kept", &one, 0), 0);
+	assert_int_equal(fstatat(t->copy, "usr/kept-too", &two, 0), 0);
+	assert_int_not_equal(one.st_ino, two.st_ino);
+}
+
 static void test_hostile_lists(void **state)
 {
 	static const char outside[] = "../x", absolute[] = "/etc/passwd", cut[] = { 'a', 'b' }, root[] = ".",
@@ -192,6 +210,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_all_kinds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links_and_attributes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_links_parted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_lists, setup, teardown),
 	};
 
