@@ -270,6 +270,7 @@ static int take_line(const char *line, size_t len, json_t **ret, struct ct_error
 {
 	_cleanup_json_ json_t *object = NULL;
 	const json_t *value;
+	json_t *result;
 
 	if (json_parse(line, len, &object, NULL) < 0 || !json_is_object(object))
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -EPROTO,
@@ -293,7 +294,12 @@ static int take_line(const char *line, size_t len, json_t **ret, struct ct_error
 			(void)str_escape_to(err->field, sizeof(err->field), field, strlen(field));
 		return -EREMOTEIO;
 	}
-	*ret = json_incref(json_object_get(object, "result") ?: object);
+	/* An answer to commit ends the copy here: only what says that it is one counts. */
+	result = json_object_get(object, "result");
+	if (!json_is_object(result))
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -EPROTO,
+		        "the other node answers something else than ctctl does");
+	*ret = json_incref(result);
 	return 1;
 }
 
