@@ -92,7 +92,18 @@ static int watch(struct manager *m)
 	return sd_event_add_io(m->event, &m->view->death, m->view->pidfd, EPOLLIN, on_death, m);
 }
 
-/* fuse_fd: given to it, and with it all requests of the mount. */
+static void stop_program(struct view *v)
+{
+	v->death = sd_event_source_disable_unref(v->death);
+	if (v->pidfd < 0)
+		return;
+	(void)pidfd_send_signal(v->pidfd, SIGKILL, NULL, 0); /* it may have ended */
+	(void)process_wait(v->pidfd, USEC_PER_SEC);          /* not ours: it is waited for by init */
+	v->pidfd = fd_close(v->pidfd);
+}
+
+/* fuse_fd: given to it, and with it all requests of the mount. On failure none runs: two would answer each
+ * other's requests. */
 static int start_program(struct manager *m, int fuse_fd)
 {
 	struct view *v = m->view;
@@ -118,7 +129,13 @@ static int start_program(struct manager *m, int fuse_fd)
 	if (v->pidfd < 0)
 		return v->pidfd;
 	r = save_pid(m, v->pid);
-	return r < 0 ? r : watch(m);
+	if (r < 0) /* a full file system: it serves all the same */
+		log_warning("the next ctd will not find ct-view, \"%s\" cannot be written: %s", PID_FILE,
+		        strerror(-r));
+	r = watch(m);
+	if (r < 0)
+		stop_program(v);
+	return r;
 }
 
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
@@ -319,16 +336,6 @@ static void unmount(struct view *v)
 {
 	while (umount2(v->where, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 		;
-}
-
-static void stop_program(struct view *v)
-{
-	v->death = sd_event_source_disable_unref(v->death);
-	if (v->pidfd < 0)
-		return;
-	(void)pidfd_send_signal(v->pidfd, SIGKILL, NULL, 0); /* it may have ended */
-	(void)process_wait(v->pidfd, USEC_PER_SEC);          /* not ours: it is waited for by init */
-	v->pidfd = fd_close(v->pidfd);
 }
 
 void view_open(struct manager *m)
