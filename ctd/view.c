@@ -102,6 +102,14 @@ static void stop_program(struct view *v)
 	v->pidfd = fd_close(v->pidfd);
 }
 
+/* What nobody serves nor will serve must not be held: who reads from it would wait for ever. */
+static void give_up(struct view *v)
+{
+	stop_program(v);
+	v->fuse_fd = fd_close(v->fuse_fd);
+	v->pending_fd = fd_close(v->pending_fd);
+}
+
 /* fuse_fd: given to it, and with it all requests of the mount. On failure none runs: two would answer each
  * other's requests. */
 static int start_program(struct manager *m, int fuse_fd)
@@ -362,7 +370,7 @@ void view_open(struct manager *m)
 		v->usable = true;
 		return;
 	}
-	stop_program(v);
+	give_up(v);
 	for (unsigned i = 0; i < VIEW_FILES; i++)
 		v->files[i] = fd_close(v->files[i]);
 	unmount(v);
@@ -370,7 +378,7 @@ void view_open(struct manager *m)
 	if (v->usable)
 		return;
 	log_warning("containers see the host's memory and CPUs in /proc: %s", v->missing);
-	stop_program(v);
+	give_up(v);
 	unmount(v);
 }
 
