@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum view_source {
 	VIEW_LXCFS,  /* lxcfs writes it */
@@ -39,7 +40,13 @@ static inline bool view_from_lxcfs(unsigned file)
 /* Descriptors that ct-view is started with, and under which a later ctd finds them again. */
 enum {
 	VIEW_FUSE_FD = 3,
-	VIEW_PENDING_FD = 4, /* memory: the numbers of the requests it has not answered */
+	VIEW_PENDING_FD = 4, /* memory: struct view_pending */
 };
 
 #define VIEW_PENDING 64
+
+/* What the next ct-view must know of the requests that the last one has taken. */
+struct view_pending {
+	uint64_t under_way[VIEW_PENDING]; /* numbers of reads that are not answered; 0: none */
+	uint64_t last;                    /* the number of the request taken last, whatever it asks */
+};

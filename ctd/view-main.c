@@ -48,7 +48,8 @@
 #define CACHE_TEXTS   256U
 #define CACHE_BYTES   (8U << 20)
 #define DEADLINE_USEC (5 * USEC_PER_SEC)
-#define HOPELESS      3U /* failures of lxcfs in a row: the host's text is given at once */
+#define GAP_MAX       8192U /* requests that were dropped before the one that was taken */
+#define HOPELESS      3U    /* failures of lxcfs in a row: the host's text is given at once */
 
 struct fetch {
 	uint64_t unique; /* of the kernel's request; 0: free */
@@ -68,7 +69,7 @@ struct text {
 
 struct view {
 	struct view_cgroup cgroup;
-	uint64_t *pending; /* VIEW_PENDING numbers, shared with ctd */
+	struct view_pending *pending; /* shared with ctd */
 	struct lxcfs lxcfs;
 	struct fetch fetches[VIEW_PENDING];
 	struct text cache[CACHE_TEXTS];
@@ -195,7 +196,7 @@ static void answer_part(uint64_t unique, const struct strbuf *text, uint64_t off
 
 static void fetch_free(struct view *v, struct fetch *f)
 {
-	v->pending[f - v->fetches] = 0;
+	v->pending->under_way[f - v->fetches] = 0;
 	strbuf_done(&f->text);
 	*f = (struct fetch){ .text = STRBUF_INIT };
 }
@@ -354,7 +355,7 @@ static void serve_read(struct view *v, const struct fuse_in_header *header, cons
 		.deadline_usec = now_monotonic_usec() + DEADLINE_USEC,
 		.text = STRBUF_INIT,
 	};
-	v->pending[f - v->fetches] = f->unique;
+	v->pending->under_way[f - v->fetches] = f->unique;
 	switch (view_files[f->file].source) {
 	case VIEW_LXCFS:
 	case VIEW_MEMORY: fetch_begin(v, f); return;
@@ -419,8 +420,12 @@ static void read_request(struct view *v)
 		v->over = true; /* ENODEV: no mount is left of it */
 		return;
 	}
-	if (n >= (ssize_t)sizeof(*header) && header->len == (uint32_t)n)
-		serve(v, header, header + 1, (size_t)n - sizeof(*header));
+	if (n < (ssize_t)sizeof(*header) || header->len != (uint32_t)n)
+		return;
+	if (header->opcode != FUSE_FORGET && header->opcode != FUSE_BATCH_FORGET &&
+	        header->opcode != FUSE_INTERRUPT)
+		v->pending->last = header->unique;
+	serve(v, header, header + 1, (size_t)n - sizeof(*header));
 }
 
 /* ---- time */
@@ -506,18 +511,23 @@ static void move_aside(const struct view_cgroup *cgroup)
 		log_warning("cannot move into the keeper's cgroup: %s", strerror(errno));
 }
 
-/* Who waits for the last ct-view shall ask again. */
+/* Who waits for the last ct-view shall ask again. It may have ended between taking a request and answering
+ * it, or even before it could note its number. The kernel (6.1) gives out requests by ascending even numbers
+ * (bit 0 is of interrupts), with gaps where somebody was killed before his turn; a number that nobody waits
+ * for is ENOENT, and so is one that was not given out yet. Where the numbers are counted by CPU only the
+ * noted ones are found. */
 static int take_over(struct view *v)
 {
-	v->pending = mmap(NULL, sizeof(*v->pending) * VIEW_PENDING, PROT_READ | PROT_WRITE, MAP_SHARED,
-	        VIEW_PENDING_FD, 0);
+	v->pending = mmap(NULL, sizeof(*v->pending), PROT_READ | PROT_WRITE, MAP_SHARED, VIEW_PENDING_FD, 0);
 	if (v->pending == MAP_FAILED)
 		return -errno;
 	for (unsigned i = 0; i < VIEW_PENDING; i++) {
-		if (v->pending[i])
-			answer(v->pending[i], -EINTR, NULL, 0);
-		v->pending[i] = 0;
+		if (v->pending->under_way[i])
+			answer(v->pending->under_way[i], -EINTR, NULL, 0);
+		v->pending->under_way[i] = 0;
 	}
+	for (uint64_t n = 0; v->pending->last && n < GAP_MAX; n++)
+		answer(v->pending->last + 2 * n, -EINTR, NULL, 0);
 	return fd_set_nonblock(VIEW_FUSE_FD, true);
 }
 

@@ -323,7 +323,7 @@ static int make(struct manager *m)
 		return say_missing(v, -errno, "cannot open /dev/fuse (modprobe fuse, then restart ctd)");
 
 	v->pending_fd = memfd_create("view", MFD_CLOEXEC);
-	if (v->pending_fd < 0 || ftruncate(v->pending_fd, sizeof(uint64_t) * VIEW_PENDING) < 0)
+	if (v->pending_fd < 0 || ftruncate(v->pending_fd, sizeof(struct view_pending)) < 0)
 		return say_missing(v, -errno, "cannot make a memory file");
 	if (mkdir(v->where, 0700) < 0 && errno != EEXIST)
 		return say_missing(v, -errno, "cannot make its directory");
