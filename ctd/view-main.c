@@ -108,8 +108,11 @@ static void answer_init(const struct fuse_in_header *header, const struct fuse_i
 	struct fuse_init_out out = {
 		.major = FUSE_KERNEL_VERSION,
 		.minor = in->minor < FUSE_KERNEL_MINOR_VERSION ? in->minor : FUSE_KERNEL_MINOR_VERSION,
-		.max_background = 16,
-		.congestion_threshold = 12,
+		/* Releases alone are in the background, and in the kernel's memory, which no container is
+		 * charged for. With few places they come up later than the opens of a tenant with many
+		 * threads and pile up; so they wait in the one queue with these. */
+		.max_background = UINT16_MAX,
+		.congestion_threshold = UINT16_MAX,
 		.max_write = MAX_WRITE,
 		.time_gran = 1,
 	};
