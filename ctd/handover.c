@@ -28,15 +28,37 @@ json_t *handover_peer(const struct container *c)
 	return json_incref(json_object_get(json_object_get(config, CONFIG_HANDOVER), "peer"));
 }
 
-int handover_add(json_t *config, enum handover handover, const char *peer)
+bool handover_ran(const struct container *c)
+{
+	_cleanup_json_ json_t *config = NULL;
+
+	return c->config.handover != HANDOVER_NONE && stored(c, &config, NULL) >= 0 &&
+	       json_is_true(json_object_get(json_object_get(config, CONFIG_HANDOVER), "ran"));
+}
+
+int handover_add(json_t *config, enum handover handover, const char *peer, bool ran)
 {
 	return json_object_set_new(config, CONFIG_HANDOVER,
-	               json_pack("{s:s, s:s}", "state", names[handover], "peer", peer)) < 0
+	               json_pack("{s:s, s:s, s:b}", "state", names[handover], "peer", peer, "ran", ran)) < 0
 	               ? -ENOMEM
 	               : 0;
 }
 
-int handover_set(struct container *c, enum handover handover, const char *peer, struct ct_error *err)
+int handover_set(
+        struct container *c, enum handover handover, const char *peer, bool ran, struct ct_error *err)
+{
+	_cleanup_json_ json_t *config = NULL;
+	int r;
+
+	r = stored(c, &config, err);
+	if (r < 0)
+		return r;
+	if (handover_add(config, handover, peer, ran) < 0)
+		return ct_error_set(err, -ENOMEM, "migrate", "out of memory");
+	return container_update(c, NULL, config, true, err);
+}
+
+int handover_end(struct container *c, struct ct_error *err)
 {
 	_cleanup_json_ json_t *config = NULL;
 	bool back;
@@ -45,13 +67,10 @@ int handover_set(struct container *c, enum handover handover, const char *peer, 
 	r = stored(c, &config, err);
 	if (r < 0)
 		return r;
-	if (handover == HANDOVER_NONE)
-		(void)json_object_del(config, CONFIG_HANDOVER); /* it need not be there */
-	else if (handover_add(config, handover, peer) < 0)
-		return ct_error_set(err, -ENOMEM, "migrate", "out of memory");
+	(void)json_object_del(config, CONFIG_HANDOVER); /* it need not be there */
 	/* Taken back, it is not what was offered any more: a word to go on that is late finds another epoch.
 	 */
-	back = handover == HANDOVER_NONE && c->config.handover == HANDOVER_RELINQUISHED;
+	back = c->config.handover == HANDOVER_RELINQUISHED;
 	c->row.epoch += back;
 	r = container_update(c, NULL, config, true, err);
 	if (r < 0)

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/error.h"
 #include "ctd/config.h"
@@ -18,10 +19,15 @@ struct strbuf;
 
 /* The node at the other end, a new reference; NULL without a mark. */
 json_t *handover_peer(const struct container *c);
+/* Whether it ran when it was given away, and so is to run where it will be. */
+bool handover_ran(const struct container *c);
 /* Into a configuration that is about to be stored. -ENOMEM. */
-int handover_add(json_t *config, enum handover handover, const char *peer);
-/* Sets the mark, or takes it away (HANDOVER_NONE), synced to the disk. */
-int handover_set(struct container *c, enum handover handover, const char *peer, struct ct_error *err);
+int handover_add(json_t *config, enum handover handover, const char *peer, bool ran);
+/* Sets the mark, synced to the disk. */
+int handover_set(
+        struct container *c, enum handover handover, const char *peer, bool ran, struct ct_error *err);
+/* Takes it away, synced too. */
+int handover_end(struct container *c, struct ct_error *err);
 /* -EBUSY with the way out while it has a mark. what: "start", "change", ... */
 int handover_check(const struct container *c, const char *what, struct ct_error *err);
 /* ,"handover":{...} of the API, where there is a mark. */

@@ -165,7 +165,7 @@ static void on_committed(struct job *job, const json_t *result)
 	int r;
 
 	if (!result && failure.kind == CT_ERROR_NOT_FOUND && str_eq(failure.field, "ctid")) {
-		if (handover_set(c, HANDOVER_NONE, NULL, &failure) < 0)
+		if (handover_end(c, &failure) < 0)
 			job->error = failure;
 		go_back(job);
 		return;
@@ -212,7 +212,7 @@ static void on_offered(struct job *job, const json_t *result)
 		return;
 	}
 	x->bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
-	r = handover_set(job->container, HANDOVER_RELINQUISHED, peer_of(job), &job->error);
+	r = handover_set(job->container, HANDOVER_RELINQUISHED, peer_of(job), was_running(job), &job->error);
 	if (r < 0) {
 		go_back(job);
 		return;
@@ -296,6 +296,8 @@ static int finish_handover(struct job *job)
 	if (json_is_true(json_object_get(job->params, "dry_run")) ||
 	        !str_eq(json_string_value(peer), peer_of(job)))
 		return handover_check(job->container, "migrate", &job->error);
+	(void)json_object_set_new(
+	        job->params, "was_running", json_boolean(handover_ran(job->container))); /* else: not */
 	return commit(job);
 }
 
@@ -370,7 +372,7 @@ static int run_keep(struct job *job)
 
 	if (c->config.handover == HANDOVER_NONE)
 		return 1;
-	r = handover_set(c, HANDOVER_NONE, NULL, &job->error);
+	r = handover_end(c, &job->error);
 	if (r < 0)
 		return r;
 	manager_event(job->manager, c, "container.kept", NULL);

@@ -82,7 +82,7 @@ static int make_row(const struct offer *offer, struct container_row *row, struct
 {
 	_cleanup_json_ json_t *config = json_deep_copy(offer->config);
 
-	if (!config || handover_add(config, HANDOVER_INCOMING, offer->from) < 0)
+	if (!config || handover_add(config, HANDOVER_INCOMING, offer->from, false) < 0)
 		return ct_error_set(err, -ENOMEM, "migrate", "out of memory");
 	memcpy(row->ctid, offer->ctid, sizeof(row->ctid));
 	memcpy(row->template_digest, offer->template, sizeof(row->template_digest));
@@ -341,7 +341,7 @@ static int run_commit(struct job *job)
 	job->result = json_object();
 	if (c->config.handover == HANDOVER_NONE) /* said again: the first answer was lost */
 		return 1;
-	r = handover_set(c, HANDOVER_NONE, NULL, &job->error);
+	r = handover_end(c, &job->error);
 	if (r < 0)
 		return r;
 	manager_event(job->manager, c, "container.taken", NULL);

@@ -235,6 +235,18 @@ runs() # DAEMON NAME
 	ctctl destroy six --force
 }
 
+@test "one that ran runs in the end, though the command had to be given again" {
+	ctctl create again --template tiny --start
+	sqlite3 "$PEER/state/ctd.db" "CREATE TRIGGER lost BEFORE UPDATE OF config ON container WHEN instr(OLD.config, '_handover') AND NOT instr(NEW.config, '_handover') BEGIN SELECT RAISE(ABORT, 'lost'); END"
+	run -1 ctctl migrate again "$PEER/run/ctd.sock" --offline
+	[[ $output == *'not confirmed'* ]]
+	sqlite3 "$PEER/state/ctd.db" "DROP TRIGGER lost"
+	[ "$(state_of ctctl again)" = stopped ]
+	ctctl migrate again "$PEER/run/ctd.sock" --offline
+	runs peer again
+	peer destroy again --force
+}
+
 @test "kept by an administrator" {
 	ctctl create seven --template tiny
 	ctd_stop
