@@ -54,13 +54,14 @@ static int bind_one(int root_fd, const struct ct_bind *bind, int source_fd, stru
 	struct stat st;
 	int r;
 
-	if (fstat(source_fd, &st) < 0) {
+	target = open_in_root(root_fd, bind->target, O_PATH, 0);
+	/* The source is looked at only where it must be: of a FUSE file system that asks its server, for
+	 * which no start shall wait. */
+	if (target == -ENOENT && bind->create && fstat(source_fd, &st) < 0) {
 		r = sys_error();
 		return ct_error_set(err, r, "bind", "cannot look at what is to be bound on \"%s\": %s",
 		        bind->target, sys_reason(r));
 	}
-
-	target = open_in_root(root_fd, bind->target, O_PATH, 0);
 	if (target == -ENOENT && bind->create)
 		target = make_target(root_fd, bind->target, S_ISDIR(st.st_mode));
 	if (target < 0)
