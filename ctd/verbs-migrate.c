@@ -7,7 +7,8 @@
  * mark "relinquished" goes to the disk. Up to there every failure leads back: the container stays and runs as
  * before. From there on it leads forward only: the job, its replay after a death of ctd, or the same command
  * given again say commit until it is answered; then the copy here is forgotten. The one way back is an answer
- * of the other node that it has no such container.
+ * of the other node to the first commit that it has no such container. To a later one that says nothing: it
+ * may have taken it, and have destroyed it or given it to a third node since.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct migrate {
 	struct worker *worker; /* at work, else NULL */
 	void (*answered)(struct job *job, const json_t *result);
 	uint64_t bytes;
+	bool repeated; /* commit may have been said, and heard, before */
 };
 
 static const char *peer_of(const struct job *job)
@@ -162,9 +164,17 @@ static void on_committed(struct job *job, const json_t *result)
 	const json_t *warning = json_object_get(result, "warning");
 	struct ct_error failure = job->error;
 	const struct migrate *x = job->data;
+	const bool absent = !result && failure.kind == CT_ERROR_NOT_FOUND && str_eq(failure.field, "ctid");
 	int r;
 
-	if (!result && failure.kind == CT_ERROR_NOT_FOUND && str_eq(failure.field, "ctid")) {
+	if (absent && x->repeated) {
+		r = ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		        "\"%s\" was handed over to \"%s\", which does not have it (any more); if no other node has it: ctctl migrate %s --keep",
+		        c->row.name, peer_of(job), c->row.name);
+		job_finish(job, r);
+		return;
+	}
+	if (absent) {
 		if (handover_end(c, &failure) < 0)
 			job->error = failure;
 		go_back(job);
@@ -292,7 +302,9 @@ static void on_checked(struct job *job, const json_t *result)
 static int finish_handover(struct job *job)
 {
 	_cleanup_json_ json_t *peer = handover_peer(job->container);
+	struct migrate *x = job->data;
 
+	x->repeated = true;
 	if (json_is_true(json_object_get(job->params, "dry_run")) ||
 	        !str_eq(json_string_value(peer), peer_of(job)))
 		return handover_check(job->container, "migrate", &job->error);
