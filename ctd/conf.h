@@ -39,6 +39,7 @@ struct conf {
 	uint64_t uplink_rate; /* bits per second that all containers together may send; 0: no limit */
 	struct conf_class classes[NET_CLASSES_MAX]; /* of traffic */
 	unsigned n_classes;
+	uint32_t connections;         /* tracked at a time, default of interfaces; 0: no limit */
 	bool block_mail;              /* default of interfaces */
 	bool nat_peers, routed_peers; /* may containers reach each other */
 	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */

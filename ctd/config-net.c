@@ -316,7 +316,7 @@ static const struct net_key keys[] = {
 	{ "class", AT(classes), read_classes, 0, 0 },
 	{ "pps_out", AT(limits.packets_out), read_u32, 10, 100000000 },
 	{ "pps_in", AT(limits.packets_in), read_u32, 10, 100000000 },
-	{ "connections", AT(limits.connections), read_u32, 1, 65535 },
+	{ "connections", AT(limits.connections), read_u32, 0, 65535 },
 	{ "new_connections", AT(limits.new_connections), read_u32, 1, 1000000 },
 	{ "block_mail", AT(limits.block_mail), read_flag, 0, 0 },
 };
@@ -406,7 +406,7 @@ static int check_net(const struct config_net *net, struct ct_error *err)
 	if (net->rates.out_guaranteed && !net->rates.out)
 		return ct_error_field(
 		        err, "guaranteed", "guaranteed is a part of rate_out, which is not given");
-	if (net->limits.connections && net->limits.new_connections > 1000)
+	if (net->limits.connections && net->limits.new_connections > NET_COUNTED_NEW_MAX)
 		return ct_error_field(err, "new_connections",
 		        "new_connections must be at most 1000 where connections are limited");
 	return check_addresses(net, err);
@@ -447,6 +447,8 @@ static int read_net(const json_t *object, unsigned place, struct config_net *net
 	}
 	net->has_mac = json_is_string(json_object_get(object, "mac"));
 	net->has_block_mail = json_object_get(object, "block_mail") != NULL;
+	net->has_connections = json_object_get(object, "connections") &&
+	                       !json_is_null(json_object_get(object, "connections"));
 	if (!json_is_string(json_object_get(object, "mode"))) {
 		if (!*net->network)
 			return ct_error_field(err, "mode", "an interface needs its mode, or a named network");

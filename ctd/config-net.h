@@ -44,6 +44,7 @@ struct config_net {
 	struct net_rates rates;
 	struct net_limits limits; /* cut is not in it */
 	bool has_block_mail;      /* else as the node says */
+	bool has_connections;     /* else as the node says */
 	struct config_class {
 		char name[CONF_CLASS_NAME]; /* of ctd.conf */
 		uint64_t out, in;           /* bits per second; 0: as the rest */

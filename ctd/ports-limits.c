@@ -46,6 +46,16 @@ int ports_check_net(const struct manager *m, const struct config *config, const 
 	return 0;
 }
 
+uint32_t ports_connections(
+        const struct manager *m, const struct config_net *net, const struct net_attach *attach)
+{
+	if (net->has_connections)
+		return net->limits.connections;
+	/* On a segment nothing is tracked; and what asks for more new ones than can be counted is not
+	 * counted. */
+	return *attach->scope || net->limits.new_connections > NET_COUNTED_NEW_MAX ? 0 : m->conf.connections;
+}
+
 static uint64_t guaranteed_to(const struct container *c)
 {
 	uint64_t sum = 0;

@@ -127,7 +127,8 @@ static int fill_mode(
 	return segment_name(m, attach, port->spec.bridge, err);
 }
 
-static void fill_limits(const struct container *c, const struct config_net *net, struct port *port)
+static void fill_limits(const struct container *c, const struct config_net *net,
+        const struct net_attach *attach, struct port *port)
 {
 	port->rates = net->rates;
 	/* With more guaranteed than there is, all would be sent: without a word nothing is, but a trifle. */
@@ -142,6 +143,7 @@ static void fill_limits(const struct container *c, const struct config_net *net,
 	}
 	port->limits = net->limits;
 	port->limits.cut = c->config.network_cut;
+	port->limits.connections = ports_connections(c->manager, net, attach);
 	if (!net->has_block_mail)
 		port->limits.block_mail = c->manager->conf.block_mail;
 }
@@ -168,7 +170,7 @@ static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool 
 		net_port_mac(port->spec.mac, m->tag, c->row.number, net->index);
 	fill_addresses(c, net, &attach, port);
 	fill_gateways(&attach, port, taken);
-	fill_limits(c, net, port);
+	fill_limits(c, net, &attach, port);
 	port->limits.cut |= attach.network && attach.network->cut;
 	return fill_mode(m, &attach, port, err);
 }

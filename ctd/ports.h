@@ -36,6 +36,10 @@ struct net_attach;
  * and it may be there. */
 int ports_check_net(const struct manager *m, const struct config *config, const struct config_net *net,
         const struct net_attach *attach, struct ct_error *err);
+/* How many connections of the interface the host tracks at a time: what was asked for, else what the node has
+ * for all; 0: no limit. */
+uint32_t ports_connections(
+        const struct manager *m, const struct config_net *net, const struct net_attach *attach);
 /* Of all interfaces, and what is guaranteed is there to be guaranteed. */
 int ports_check_limits(const struct container *c, struct ct_error *err);
 /* The last alone: what is guaranteed to all that run is no more than the uplink's rate. */

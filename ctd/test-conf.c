@@ -77,6 +77,7 @@ static void test_values(void **state)
 	                           "traffic-class = far 198.51.100.0/24\n"
 	                           "traffic-class = near 10.0.0.0/8\n"
 	                           "memory-overcommit = 1.5\n"
+	                           "connections = 0\n"
 	                           "group = 7\n"
 	                           "group = ctd",
 	                         &conf, NULL),
@@ -85,6 +86,7 @@ static void test_values(void **state)
 	assert_int_equal(conf.n_dns, 2);
 	assert_true(conf.nat_peers);
 	assert_false(conf.routed_peers);
+	assert_int_equal(conf.connections, 0);
 	assert_int_equal(conf.n_services, 2);
 	assert_int_equal(conf.services[1].port, 53);
 	assert_int_equal(conf.storage, DISK_DRIVER_IMAGE);
@@ -142,6 +144,7 @@ static void test_errors(void **state)
 	refuses("\n\nnonsense\n", ":3: a line must be");
 	refuses("pool-size = 33\n", "pool-size must be");
 	refuses("pool-size = -1\n", "pool-size must be");
+	refuses("connections = 65536\n", "connections must be");
 	refuses("autostart-parallel = 0\n", "autostart-parallel must be");
 	refuses("stop-timeout = 0\n", "stop-timeout must be");
 	refuses("meter-sample = 0\n", "meter-sample must be");

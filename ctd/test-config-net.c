@@ -65,7 +65,9 @@ static void test_all_keys(void **state)
 	assert_true(net->classes[1].out == 0 && net->classes[1].in == 1000000000);
 	assert_string_equal(net->classes[1].name, "near");
 	assert_true(net->limits.packets_out == 1000 && net->limits.packets_in == 2000);
-	assert_true(net->limits.connections == 100 && net->limits.new_connections == 50);
+	assert_true(
+	        net->limits.connections == 100 && net->limits.new_connections == 50 && net->has_connections);
+	assert_false(config.nets[2].has_connections);
 	assert_true(net->limits.internal_rate == 1000000000 && net->limits.block_mail && net->has_block_mail);
 	assert_true(net->mtu == 1400 && net->has_mac && net->mac[5] == 1);
 	assert_int_equal(config.nets[1].vlan, 120);
@@ -96,6 +98,9 @@ static void test_refused(void **state)
 	refused("{\"net\":[{\"mode\":\"nat\",\"class\":[\"far:1M\",\"far:2M\"]}]}", "class");
 	refused("{\"net\":[{\"mode\":\"nat\",\"uplink\":\"../x\"}]}", "uplink");
 	refused("{\"net\":[{\"mode\":\"nat\",\"name\":\"lo\"}]}", "name");
+	refused("{\"net\":[{\"mode\":\"nat\",\"connections\":65536}]}", "connections");
+	refused("{\"net\":[{\"mode\":\"nat\",\"connections\":1,\"new_connections\":1001}]}",
+	        "new_connections");
 	refused("{\"net\":[{\"mode\":\"nat\",\"speed\":1}]}", "net");
 	refused("{\"net\":[{\"mode\":\"nat\"},{\"mode\":\"nat\",\"name\":\"eth0\"}]}", "net");
 	refused("{\"net\":[{}]}", "mode");

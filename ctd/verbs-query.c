@@ -9,6 +9,7 @@
 #include "ctd/api.h"
 #include "ctd/job-wait.h"
 #include "ctd/manager.h"
+#include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/traffic.h"
 #include "ctd/verbs.h"
@@ -54,6 +55,30 @@ int api_container_list(struct manager *m, struct call *call, struct ct_error *er
 	return reply_buffer(call, &b, err);
 }
 
+/* What holds, also where the configuration leaves it to the node. */
+static void print_connections(struct container *c, struct strbuf *b)
+{
+	bool first = true;
+
+	(void)strbuf_puts(b, ",\"connections\":{");
+	for (unsigned i = 0; i < c->config.n_nets; i++) {
+		const struct config_net *net = &c->config.nets[i];
+		struct net_attach attach;
+		uint32_t limit;
+
+		if (!config_net_is_there(net) || network_attach(c->manager, net, &attach, NULL) < 0)
+			continue;
+		limit = ports_connections(c->manager, net, &attach);
+		if (limit == 0)
+			continue;
+		(void)strbuf_puts(b, first ? "" : ",");
+		(void)strbuf_json_string(b, net->name);
+		(void)strbuf_printf(b, ":%u", limit);
+		first = false;
+	}
+	(void)strbuf_puts(b, "}");
+}
+
 int api_container_show(struct manager *m, struct call *call, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
@@ -66,6 +91,7 @@ int api_container_show(struct manager *m, struct call *call, struct ct_error *er
 	traffic_sample(c);
 	container_print(c, &b);
 	b.len--; /* the last brace */
+	print_connections(c, &b);
 	(void)strbuf_puts(&b, ",\"resources\":{");
 	resources_print(c, &b, true);
 	(void)strbuf_puts(&b, "}}");

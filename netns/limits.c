@@ -7,7 +7,8 @@
  * list all the same. So a flood makes the list longer than it can be cleaned, without end, and each packet
  * costs more: at two thousand packets a second a processor is busy with nothing else. Therefore a count never
  * stands alone: new connections are limited as well, before they are counted, to what the kernel can clean
- * up.
+ * up. Unless that was asked for, it begins with a bucket as large as the count, so that nobody who keeps to
+ * the count for long notices it; the list is then never longer than twice the count.
  *
  * A limit in bytes has a bucket of one second, which nf_tables does not let us choose.
  */
@@ -19,9 +20,7 @@
 #include "netns/port.h"
 #include "netns/spec.h"
 
-#define CONNECTIONS_MAX     65535
-#define COUNTED_NEW_MAX     1000 /* half of eight per tick at 250 Hz */
-#define COUNTED_NEW_DEFAULT 500
+#define CONNECTIONS_MAX 65535
 
 int limits_find(struct net_context *net, const char *host_name, struct scan_keys *ret, struct ct_error *err)
 {
@@ -68,13 +67,24 @@ static bool is_wanted(enum port_set set, const struct net_limits *limits)
 	}
 }
 
+/* New connections; where they are counted and nothing else is said, what the kernel can clean up. */
+static struct nft_limit new_connections_of(const struct net_limits *limits)
+{
+	uint32_t rate = limits->new_connections ? limits->new_connections : NET_COUNTED_NEW_MAX;
+	uint32_t burst = burst_of(rate);
+
+	if (!limits->new_connections && limits->connections > burst)
+		burst = limits->connections;
+	return (struct nft_limit){ rate, burst, false };
+}
+
 static void put_limit(
         struct net_context *net, enum port_set set, const char *host_name, const struct net_limits *limits)
 {
 	struct scan_key key = set_key_of_name(set, host_name);
 	struct nft_place p = set_place(net, set);
 	size_t len = port_sets[set].key_len;
-	uint32_t new = limits->new_connections ? limits->new_connections : COUNTED_NEW_DEFAULT;
+	struct nft_limit new = new_connections_of(limits);
 	struct nft_elements e;
 
 	if (!is_wanted(set, limits))
@@ -88,7 +98,7 @@ static void put_limit(
 	else if (set == PORT_CONNECTIONS)
 		nft_element_connections(&p, &e, key.bytes, len, limits->connections);
 	else if (set == PORT_NEW_CONNECTIONS)
-		nft_element_over(&p, &e, key.bytes, len, &(struct nft_limit){ new, burst_of(new), false });
+		nft_element_over(&p, &e, key.bytes, len, &new);
 	else if (set == PORT_INTERNAL)
 		nft_element_over(
 		        &p, &e, key.bytes, len, &(struct nft_limit){ limits->internal_rate / 8, 0, true });
@@ -109,10 +119,10 @@ int net_port_limit(
 	if (limits->connections > CONNECTIONS_MAX)
 		return ct_error_field(err, "connections", "a port may be limited to at most %d connections",
 		        CONNECTIONS_MAX);
-	if (limits->connections && limits->new_connections > COUNTED_NEW_MAX)
+	if (limits->connections && limits->new_connections > NET_COUNTED_NEW_MAX)
 		return ct_error_field(err, "new_connections",
 		        "where connections are limited, at most %d new ones a second can be allowed",
-		        COUNTED_NEW_MAX);
+		        NET_COUNTED_NEW_MAX);
 	if (limits->internal_rate && limits->internal_rate < 8000)
 		return ct_error_field(err, "internal_rate", "the rate must be at least 8000 bits per second");
 

@@ -129,11 +129,13 @@ int net_counters_dump(struct net_context *net,
 
 /* Limits of a port, apart from its addresses; 0 and false: none. They hold until they are set again or the
  * port is released. */
+#define NET_COUNTED_NEW_MAX 1000 /* a second: what the kernel can count under a flood */
 struct net_limits {
 	uint32_t packets_out, packets_in; /* per second, a tenth of a second's worth at once */
 	/* entries in the host's connection tracking, begun from either side; at most 65535 */
 	uint32_t connections;
-	/* per second, from either side; where connections are limited at most 1000, and 0 is 500 */
+	/* per second, from either side; where connections are limited at most 1000, and 0 is 1000 and all
+	 * that may be open at once */
 	uint32_t new_connections;
 	/* bits per second of what it sends to the host and to other containers on it */
 	uint64_t internal_rate;

@@ -238,13 +238,13 @@ static void what_stays_on_the_host_has_a_rate_of_its_own(void **state)
 }
 
 /* New connections as fast as one can, each from another port, while a neighbour goes about his business. */
-static void neighbours_do_not_notice_a_flood(void **state)
+static void flood_beside_neighbours(unsigned allowed)
 {
 	uint64_t entries = 0, before = 0;
 	struct frame f;
 	pid_t pid;
 
-	limit(&(struct net_limits){ .connections = 500 });
+	limit(&(struct net_limits){ .connections = allowed });
 	assert_int_equal(read_u64_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_count", &before), 0);
 	pid = fork();
 	assert_true(pid >= 0);
@@ -267,9 +267,23 @@ static void neighbours_do_not_notice_a_flood(void **state)
 		        50);
 		assert_int_equal(
 		        read_u64_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_count", &entries), 0);
-		assert_true(entries <= before + 500 + (i + 1) * 50 + 50);
+		assert_true(entries <= before + allowed + (i + 1) * 50 + 50);
 	}
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	limit(&(struct net_limits){ 0 });
+}
+
+static void neighbours_do_not_notice_a_flood(void **state)
+{
+	flood_beside_neighbours(500);
+	flood_beside_neighbours(16384);
+}
+
+/* As many at once as are allowed at a time. */
+static void a_first_lot_is_not_slowed(void **state)
+{
+	limit(&(struct net_limits){ .connections = 2000 });
+	assert_int_equal(connections(c.netns, "198.51.100.1", outside, "192.0.2.2", 1900, 9050), 1900);
 	limit(&(struct net_limits){ 0 });
 }
 
@@ -320,6 +334,7 @@ int main(void)
 		cmocka_unit_test(mail_is_refused_at_once),
 		cmocka_unit_test(what_stays_on_the_host_has_a_rate_of_its_own),
 		cmocka_unit_test(neighbours_do_not_notice_a_flood),
+		cmocka_unit_test(a_first_lot_is_not_slowed),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(limits_go_with_the_port),
 	};

@@ -352,6 +352,66 @@ net()
 	pings a 198.51.100.1
 }
 
+# begin NAME N PORT [SECONDS]: NAME begins N connections, each from a port of its own, again and again for so long.
+begin()
+{
+	nsenter --target "$(ctctl show "$1" --json | jq .pid)" --net perl -MSocket -e '
+		my ($n, $port, $seconds) = @ARGV;
+		my ($to, $end) = (pack_sockaddr_in($port, inet_aton("198.51.100.1")), time + $seconds);
+		do {
+			for my $i (0 .. $n - 1) {
+				socket(my $s, PF_INET, SOCK_DGRAM, 0) or die;
+				bind($s, pack_sockaddr_in(1024 + $i, INADDR_ANY)) or die "bind: $!";
+				send($s, "x", 0, $to);
+			}
+		} while time < $end;' "$2" "$3" "${4:-0}"
+}
+
+# arrived N PORT: how many datagrams come to the PORT outside, until there are N, or none for a while.
+arrived()
+{
+	outside perl -MSocket -e '
+		my ($n, $port) = @ARGV;
+		socket(my $s, PF_INET, SOCK_DGRAM, 0) or die;
+		setsockopt($s, SOL_SOCKET, SO_RCVBUF, 1 << 20) or die;
+		bind($s, pack_sockaddr_in($port, INADDR_ANY)) or die;
+		my ($seen, $set) = (0, "");
+		vec($set, fileno($s), 1) = 1;
+		while ($seen < $n && select(my $ready = $set, undef, undef, 10) > 0) { recv($s, my $x, 9, 0); $seen++; }
+		print $seen;' "$1" "$2"
+}
+
+tracked()
+{
+	cat /proc/sys/net/netfilter/nf_conntrack_count
+}
+
+@test "a container that nobody limited fills only its part of the connection table, and neighbours lose nothing" {
+	[ "$(ctctl show a --json | jq -c .connections)" = '{"eth0":16384}' ]
+	before=$(tracked)
+	begin a 30000 9000
+	filled=$(($(tracked) - before))
+	[ "$filled" -ge 16000 ]
+	[ "$filled" -le 17000 ]
+	silent a 198.51.100.1
+	# while it goes on, a neighbour begins as many as it likes
+	begin a 30000 9000 4 3>&- &
+	arrived 300 9001 >"$BATS_TEST_TMPDIR/arrived" 3>&- &
+	wait_for 20 sh -c "nsenter --target $CTD_OUTSIDE --net ss -Hlun sport = 9001 | grep -q ."
+	begin b 300 9001
+	wait
+	[ "$(cat "$BATS_TEST_TMPDIR/arrived")" = 300 ]
+	pings b 198.51.100.1
+	# one that is to have more gets it at once
+	ctctl set a connections=0
+	[ "$(ctctl show a --json | jq -c .connections)" = '{}' ]
+	pings a 198.51.100.1
+	ctctl set a --connections 100
+	[ "$(ctctl show a --json | jq -c .connections)" = '{"eth0":100}' ]
+	ctctl set a net=
+	[ "$(ctctl show a --json | jq -c .connections)" = '{"eth0":16384}' ]
+}
+
 @test "mail is refused when it is blocked" {
 	nsenter --target "$CTD_OUTSIDE" --net socat TCP-LISTEN:25,fork,reuseaddr SYSTEM:'echo 220 mail' 3>&- &
 	wait_for 20 outside sh -c 'echo | socat - TCP:192.0.2.1:25 | grep -q mail'
