@@ -3,8 +3,8 @@
  *
  * Addresses are given by people (--ip), or taken from a range: the node's private ones for mode nat, those of
  * the named network. The address in a range follows from the container's number where it is free, so that it
- * stays the same for life and the search is short; only in a range that is nearly full it goes over all of
- * it. Two containers that ask for the same meet in the database's constraints.
+ * stays the same for life. Where it is not, the leases of the range are walked in order, by one query, to the
+ * first gap between them. Two containers that ask for the same meet in the database's constraints.
  */
 #include "ctd/ports.h"
 
@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "ctd/manager.h"
 
-#define SEARCH_MAX 65536 /* addresses of a range that are looked at */
+#define SEARCH_BITS 32 /* of a larger range, only so much is looked at */
 
 struct lease_list {
 	struct container *container;
@@ -105,25 +105,81 @@ static uint64_t size_of(const struct ip_addr *range)
 {
 	unsigned bits = (range->family == AF_INET ? 32U : 128U) - range->prefix;
 
-	return bits >= 17 ? 1ULL << 17 : 1ULL << bits;
+	return 1ULL << (bits < SEARCH_BITS ? bits : SEARCH_BITS);
 }
 
-/* A free address of the range, by the container's number. Number 1 gets the second: the first looks like a
- * gateway to people. */
+/* A walk over what is taken; addresses are numbers within the range. */
+struct search {
+	const struct lease_list *list;
+	const struct ip_addr *range, *gateway;
+	const char *scope;
+	uint64_t next; /* all before it are taken, or may not be given */
+	struct ip_addr found;
+};
+
+/* What may be given of a gap, before end. All but a few may be, so this is short. */
+static bool search_gap(struct search *s, uint64_t end)
+{
+	for (; s->next < end; s->next++)
+		if (ip_nth(s->range, s->next, &s->found) == 0 &&
+		        !is_reserved(s->range, s->gateway, &s->found) &&
+		        !is_ours_already(s->list, s->scope, &s->found))
+			return true;
+	return false;
+}
+
+/* The number within the range of an address as the database writes its bounds: of its low 64 bits. */
+static uint64_t place_in(const struct ip_addr *range, const char *bound)
+{
+	size_t len = strlen(bound), low = range->family == AF_INET ? 8 : 16;
+	uint64_t base = 0;
+
+	for (size_t i = ip_len(range) - low / 2; i < ip_len(range); i++)
+		base = base << 8 | range->bytes[i];
+	return strtoull(bound + len - low, NULL, 16) - base;
+}
+
+static int on_taken(const char *first, const char *last, void *userdata)
+{
+	struct search *s = userdata;
+
+	if (search_gap(s, place_in(s->range, first)))
+		return 1;
+	s->next = place_in(s->range, last) + 1;
+	return 0;
+}
+
+/* From one place to before another. */
+static bool search_part(struct search *s, uint64_t begin, uint64_t end)
+{
+	struct manager *m = s->list->container->manager;
+	char from[IP_ADDR_STRLEN], to[IP_ADDR_STRLEN];
+	struct ip_addr a, b;
+	int r;
+
+	if (begin >= end || ip_nth(s->range, begin, &a) < 0 || ip_nth(s->range, end - 1, &b) < 0)
+		return false;
+	s->next = begin;
+	r = store_address_taken(m->store,
+	        &(struct address_row){ .address = ip_format(&a, from, sizeof(from)),
+	                .ctid = s->list->container->row.ctid,
+	                .scope = s->scope },
+	        ip_format(&b, to, sizeof(to)), on_taken, s);
+	return r > 0 || (r == 0 && search_gap(s, end));
+}
+
+/* A free address of the range, from the container's number on, then from the beginning. Number 1 gets the
+ * second: the first looks like a gateway to people. */
 static bool search(const struct lease_list *list, const struct ip_addr *range, const struct ip_addr *gateway,
         const char *scope, struct ip_addr *ret)
 {
-	const struct container *c = list->container;
-	uint64_t size = size_of(range);
+	struct search s = { .list = list, .range = range, .gateway = gateway, .scope = scope };
+	uint64_t size = size_of(range), begin = (list->container->row.number + 1) % size;
 
-	for (uint64_t i = 0; i < size && i < SEARCH_MAX; i++) {
-		if (ip_nth(range, (c->row.number + 1 + i) % size, ret) < 0 ||
-		        is_reserved(range, gateway, ret) || is_ours_already(list, scope, ret))
-			continue;
-		if (is_free(c, scope, ret))
-			return true;
-	}
-	return false;
+	if (!search_part(&s, begin, size) && !search_part(&s, 0, begin))
+		return false;
+	*ret = s.found;
+	return true;
 }
 
 /* What the interface has of the range already. */

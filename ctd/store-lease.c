@@ -133,6 +133,36 @@ int store_address_each(struct store *store, int (*each)(const struct address_row
 	return r;
 }
 
+int store_address_taken(struct store *store, const struct address_row *from, const char *to,
+        int (*each)(const char *first, const char *last, void *userdata), void *userdata)
+{
+	/* Nothing overlaps, so of what begins before only the nearest can reach in. */
+	_cleanup_query_ struct query q = query_start(store,
+	        "SELECT max(first, ip_first(?2)), min(last, ip_last(?3)) FROM address WHERE scope = ?1 AND first >= ifnull("
+	        "(SELECT first FROM address WHERE scope = ?1 AND first <= ip_first(?2) ORDER BY first DESC LIMIT 1), '')"
+	        " AND first <= ip_last(?3) AND last >= ip_first(?2) AND ctid <> ?4 ORDER BY first");
+	int r;
+
+	query_bind_text(&q, from->scope);
+	query_bind_text(&q, from->address);
+	query_bind_text(&q, to);
+	query_bind_text(&q, from->ctid);
+
+	while ((r = query_next(&q, NULL)) > 0) {
+		const char *first = query_text(&q, 0), *last = query_text(&q, 1);
+
+		r = query_check(&q, NULL);
+		if (r < 0)
+			return r;
+
+		r = each(first, last, userdata);
+		if (r != 0)
+			return r;
+	}
+
+	return r;
+}
+
 int store_address_owner(struct store *store, const char *scope, const char *address, char ret_ctid[33])
 {
 	_cleanup_query_ struct query q = query_start(store,

@@ -81,6 +81,10 @@ int store_addresses_set(struct store *store, const char *ctid, const struct addr
         struct ct_error *err);
 int store_address_each(struct store *store, int (*each)(const struct address_row *row, void *userdata),
         void *userdata, struct ct_error *err);
+/* What others than ctid have of the addresses from one to another, in order, cut to them; first and last are
+ * a digit for the family and hexadecimal. Ends with what each returns if that is not 0. */
+int store_address_taken(struct store *store, const struct address_row *from, const char *to,
+        int (*each)(const char *first, const char *last, void *userdata), void *userdata);
 /* 1 taken, also in part (owner's ctid copied), 0 free. */
 int store_address_owner(struct store *store, const char *scope, const char *address, char ret_ctid[33]);
 

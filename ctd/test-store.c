@@ -265,6 +265,51 @@ static void test_blocks(void **state)
 	assert_int_equal(store_addresses_set(f->store, ctid_of(1), around, 1, &err), 0);
 }
 
+static int note_taken(const char *first, const char *last, void *userdata)
+{
+	char *seen = userdata;
+
+	(void)snprintf(seen + strlen(seen), 200 - strlen(seen), "%s-%s ", first, last);
+	return 0;
+}
+
+static int stop_at_once(const char *first, const char *last, void *userdata)
+{
+	return 7;
+}
+
+static void test_taken(void **state)
+{
+	struct fixture *f = *state;
+	char seen[200] = "";
+	const struct address_row one[] = { { "10.0.0.0/29", NULL, "eth0", "" },
+		{ "10.0.0.12", NULL, "eth0", "" }, { "10.0.0.9", NULL, "eth0", "" },
+		{ "10.0.0.40", NULL, "eth0", "" }, { "10.0.0.11", NULL, "eth0", "segment" },
+		{ "2001:db8::/64", NULL, "eth0", "" } };
+	const struct address_row two[] = { { "10.0.0.16/28", NULL, "eth0", "" } };
+	const struct address_row from = { "10.0.0.4", "nobody", NULL, "" };
+	struct address_row own = from;
+	const struct address_row six = { "2001:db8::1", "nobody", NULL, "" };
+
+	put_template(f->store, "tiny", DIGEST_A);
+	assert_int_equal(put_container(f->store, 1, "a", NULL, NULL), 0);
+	assert_int_equal(put_container(f->store, 2, "b", NULL, NULL), 0);
+	assert_int_equal(store_addresses_set(f->store, ctid_of(1), one, 6, NULL), 0);
+	assert_int_equal(store_addresses_set(f->store, ctid_of(2), two, 1, NULL), 0);
+
+	assert_int_equal(store_address_taken(f->store, &from, "10.0.0.20", note_taken, seen), 0);
+	assert_string_equal(
+	        seen, "40a000004-40a000007 40a000009-40a000009 40a00000c-40a00000c 40a000010-40a000014 ");
+	seen[0] = '\0';
+	own.ctid = ctid_of(1);
+	assert_int_equal(store_address_taken(f->store, &own, "10.0.0.20", note_taken, seen), 0);
+	assert_string_equal(seen, "40a000010-40a000014 ");
+	seen[0] = '\0';
+	assert_int_equal(store_address_taken(f->store, &six, "2001:db8::2", note_taken, seen), 0);
+	assert_string_equal(seen, "620010db8000000000000000000000001-620010db8000000000000000000000002 ");
+	assert_int_equal(store_address_taken(f->store, &from, "10.0.0.20", stop_at_once, NULL), 7);
+}
+
 static void test_publish(void **state)
 {
 	struct fixture *f = *state;
@@ -680,6 +725,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_numbers_are_dense, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_run, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_taken, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_blocks, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_publish, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_networks, store_setup, store_teardown),

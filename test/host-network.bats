@@ -332,6 +332,39 @@ net()
 	ctctl network remove small
 }
 
+# take SQL: addresses of 10.90.0.0/16, as many as meet the condition on their number n, are taken by b.
+take()
+{
+	sqlite3 -cmd '.timeout 20000' "$CTD_STATE/ctd.db" "WITH RECURSIVE all_of(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM all_of WHERE n < 65534)
+		INSERT INTO address (scope, address, first, last, ctid, device)
+		SELECT '', '10.90.' || (n / 256) || '.' || (n % 256), printf('40a5a%04x', n), printf('40a5a%04x', n), ctid, 'taken'
+		FROM all_of, container WHERE name = 'b' AND $1"
+}
+
+@test "the last free address of a large range is found at once, before and behind the container's number" {
+	ctctl network create big --mode nat --range 10.90.0.0/16
+	take 'n NOT IN (1, 19789)'
+	begun=$(date +%s%N)
+	ctctl create g1 --template tiny --net network=big
+	ctctl create g2 --template tiny --net network=big
+	echo "two took $((($(date +%s%N) - begun) / 1000000)) ms"
+	[ "$(address g1 .)" = 10.90.77.77 ]
+	[ "$(address g2 .)" = 10.90.0.1 ]
+	run -5 ctctl create g3 --template tiny --net network=big
+	[[ $output == *'no free address left'* ]]
+	# what it has it keeps, and what it gave back is free
+	ctctl set g1 --rate-out 10M
+	[ "$(address g1 .)" = 10.90.77.77 ]
+	ctctl destroy g2
+	ctctl create g3 --template tiny --net network=big
+	[ "$(address g3 .)" = 10.90.0.1 ]
+	sqlite3 -cmd '.timeout 20000' "$CTD_STATE/ctd.db" "DELETE FROM address WHERE device = 'taken'"
+	ctctl destroy g1
+	ctctl destroy g3
+	restarted=yes
+	ctctl network remove big
+}
+
 @test "a network of mode nat is masqueraded" {
 	ctctl network create own --mode nat --range 10.88.0.0/24
 	net b '[{"network":"own"}]'
