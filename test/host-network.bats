@@ -466,3 +466,32 @@ tracked()
 	ctctl destroy h
 	wait_for 20 sh -c "! grep -q www.example.net '$CTD_RUNTIME/hosts'"
 }
+
+# look_up NAME|ADDRESS: what this host's C library makes of it, with ctd's file in the place of its own.
+look_up()
+{
+	unshare --mount sh -ec 'mount --bind "$1" /etc/hosts && getent --service files hosts "$2"' sh "$CTD_RUNTIME/hosts" "$1"
+}
+
+@test "by the hosts file alone, names are found from addresses and addresses from names, of both families" {
+	ctctl create r --template tiny --hostname mail.example.net --net routed,ip=203.0.113.98,ip=2001:db8:7::98
+	wait_for 20 look_up mail.example.net
+	[ "$(look_up 203.0.113.98 | xargs)" = '203.0.113.98 mail.example.net r' ]
+	[ "$(look_up 2001:db8:7::98 | xargs)" = '2001:db8:7::98 mail.example.net r' ]
+	[[ $(look_up mail.example.net) == 2001:db8:7::98* ]]
+	[[ $(look_up "$(address a ^10)") == *' a' ]]
+	# an address that goes, or goes to another, takes the name along
+	ctctl set r --ip 203.0.113.98
+	wait_for 20 sh -c "! grep -q 2001:db8:7::98 '$CTD_RUNTIME/hosts'"
+	run -2 look_up 2001:db8:7::98
+	ctctl set r --ip 203.0.113.97
+	ctctl create r2 --template tiny --hostname www2.example.net --net routed,ip=203.0.113.98
+	wait_for 20 grep -q www2.example.net "$CTD_RUNTIME/hosts"
+	[ "$(look_up 203.0.113.98 | xargs)" = '203.0.113.98 www2.example.net r2' ]
+	ctctl rename r2 r3
+	wait_for 20 grep -q 'www2.example.net r3' "$CTD_RUNTIME/hosts"
+	ctctl destroy r
+	ctctl destroy r3
+	wait_for 20 sh -c "! grep -q example.net '$CTD_RUNTIME/hosts'"
+	run -2 look_up 203.0.113.98
+}
