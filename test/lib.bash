@@ -367,6 +367,8 @@ uplink_up()
 	outside ip link set out0 up
 	outside ip addr add 198.51.100.1/32 dev lo
 	outside ip addr add 2001:db8:1::1/128 dev lo nodad
+	# its routes come when the kernel has made sure that nobody else has it, which must not be in the middle of a test
+	wait_for 20 sh -c "ip -6 -o address show dev up0 scope link -tentative | grep -q ." || return 1
 	ip route add default via 192.0.2.1
 	ip -6 route add default via 2001:db8::1
 }
