@@ -11,11 +11,13 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/unit.h"
+#include "ctd/gate-proto.h"
 
 struct key {
 	const char *name;
@@ -40,6 +42,18 @@ static int read_text(const struct key *key, const char *value, struct conf *conf
 	free(*target);
 	*target = copy;
 	return 0;
+}
+
+static int read_listen(const struct key *key, const char *value, struct conf *conf)
+{
+	struct sockaddr_storage address;
+
+	if (str_eq(value, "none")) {
+		free(conf->metrics_listen);
+		conf->metrics_listen = NULL;
+		return 0;
+	}
+	return gate_address(value, &address) < 0 ? -EINVAL : read_text(key, value, conf);
 }
 
 static int read_flag(const struct key *key, const char *value, struct conf *conf)
@@ -202,6 +216,8 @@ static const struct key keys[] = {
 	{ "ledger-interval-days", AT(ledger_interval_days), read_number, 1, 3660, "days from 1 to 3660" },
 	{ "ledger-hour-days", AT(ledger_hour_days), read_number, 1, 3660, "days from 1 to 3660" },
 	{ "ledger-period-days", AT(ledger_period_days), read_number, 62, 36600, "days from 62 to 36600" },
+	{ "metrics-listen", AT(metrics_listen), read_listen, 0, 0,
+	        "a numeric address and a port such as 127.0.0.1:9187 or [::1]:9187, or none" },
 	{ "stop-timeout", AT(stop_timeout_sec), read_number, 1, 86400, "seconds from 1 to 86400" },
 };
 
@@ -235,6 +251,7 @@ void conf_done(struct conf *conf)
 	free(conf->worker);
 	free(conf->ctctl);
 	free(conf->group);
+	free(conf->metrics_listen);
 	conf_classes_done(conf);
 	memset(conf, 0, sizeof(*conf));
 }

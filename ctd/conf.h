@@ -53,7 +53,8 @@ struct conf {
 	uint64_t memory_reserved;         /* bytes that the host keeps for itself */
 	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */
 	uint64_t cpu_overcommit_milli;
-	bool idle_memory; /* reclaim what nobody touches: ctd/idle.c */
+	char *metrics_listen; /* address and port of ctd-gate; NULL: none */
+	bool idle_memory;     /* reclaim what nobody touches: ctd/idle.c */
 };
 
 /* Defaults, then the file (absent is fine unless it was named), then what the command line said. -EINVAL with

@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "ctd/api.h"
+#include "ctd/gate.h"
 #include "ctd/manager.h"
 #include "ctd/view.h"
 
@@ -252,6 +253,19 @@ static enum outcome check_resource(const struct host *h, struct finding *f)
 	return OUTCOME_WARNING;
 }
 
+static enum outcome check_metrics(const struct host *h, struct finding *f)
+{
+	const char *missing = gate_missing(h->manager), *address = h->manager->conf.metrics_listen;
+
+	if (!missing) {
+		SAY(f, address ? "served on %s" : "not served: metrics-listen is not set", address);
+		return OUTCOME_OK;
+	}
+	SAY(f, "not served on %s", address);
+	REMEDY(f, "%s", missing);
+	return OUTCOME_WARNING;
+}
+
 static const struct {
 	const char *name;
 	enum outcome (*check)(const struct host *h, struct finding *f);
@@ -271,6 +285,7 @@ static const struct {
 	{ "filter", check_filter },
 	{ "uplink", check_uplink },
 	{ "mmdebstrap", check_mmdebstrap },
+	{ "metrics", check_metrics },
 };
 
 static int probe(struct manager *m, struct host *h, struct ct_error *err)

@@ -21,6 +21,7 @@
 #include "ctd/autostart.h"
 #include "ctd/events.h"
 #include "ctd/exec.h"
+#include "ctd/gate.h"
 #include "ctd/idle.h"
 #include "ctd/ids.h"
 #include "ctd/operate.h"
@@ -240,6 +241,8 @@ static int manager_open(struct manager *m, struct ct_error *err)
 		r = idle_new(m, &m->idle, err);
 	if (r >= 0)
 		r = open_http(m, err);
+	if (r >= 0)
+		gate_open(m);
 	return r;
 }
 
@@ -284,6 +287,7 @@ void manager_free(struct manager *m)
 	if (!m)
 		return;
 	m->closing = true;
+	gate_close(m);
 	jobs_abandon(m);
 	events_free(m);
 	autostart_free(m->autostart);

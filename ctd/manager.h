@@ -28,6 +28,8 @@
 #include "netns/net.h"
 #include "quota/disk.h"
 
+struct gate;
+
 struct manager {
 	struct conf conf;
 	char tag[NET_TAG_LEN + 1]; /* this instance, on a host that may have several */
@@ -61,6 +63,7 @@ struct manager {
 	struct autostart *autostart;
 	struct idle *idle;
 	struct metering *metering;
+	struct gate *gate;              /* who serves metrics, if they are wanted: gate.h */
 	struct view *view;              /* what containers see of the host: view.h */
 	sd_event_source *respawn_timer; /* the next attempt to get a keeper back */
 	bool closing;                   /* in manager_free: what is under way is left to the next ctd */

@@ -257,11 +257,14 @@ static void trim(struct manager *m)
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
+	const uint64_t began = now_monotonic_usec();
 	struct manager *m = userdata;
 	int r;
 
 	if (m->containers.by_ctid)
 		settle_part(m, m->metering->tick % m->conf.meter_sample, m->conf.meter_sample);
+	m->metering->sampled_usec = now_monotonic_usec();
+	m->metering->took_usec = m->metering->sampled_usec - began;
 	if (m->metering->tick++ % TRIM_SECONDS == 0)
 		trim(m);
 	r = sd_event_source_set_time_relative(source, USEC_PER_SEC);

@@ -58,8 +58,9 @@ struct metering {
 	struct store *ledger;
 	sd_event_source *timer;
 	unsigned tick;
-	bool failing;   /* the last write */
-	int64_t cursor; /* of ledger_trim */
+	uint64_t sampled_usec, took_usec; /* monotonic: the end of the last tick; how long it was at it */
+	bool failing;                     /* the last write */
+	int64_t cursor;                   /* of ledger_trim */
 };
 
 /* Opens the ledger in the state directory and the accounts of the containers, which are known; begins to

@@ -78,6 +78,8 @@ static void test_values(void **state)
 	                           "traffic-class = near 10.0.0.0/8\n"
 	                           "memory-overcommit = 1.5\n"
 	                           "connections = 0\n"
+	                           "metrics-listen = none\n"
+	                           "metrics-listen = [::1]:9187\n"
 	                           "group = 7\n"
 	                           "group = ctd",
 	                         &conf, NULL),
@@ -100,6 +102,7 @@ static void test_values(void **state)
 	assert_int_equal(conf.nat_network6.family, 0);
 	assert_int_equal(conf.memory_overcommit_milli, 1500);
 	assert_string_equal(conf.group, "ctd");
+	assert_string_equal(conf.metrics_listen, "[::1]:9187");
 	assert_int_equal(conf.n_classes, 2);
 	assert_int_equal(conf_class_find(&conf, "far"), 1);
 	assert_int_equal(conf_class_find(&conf, "there"), -ENOENT);
@@ -147,6 +150,8 @@ static void test_errors(void **state)
 	refuses("connections = 65536\n", "connections must be");
 	refuses("autostart-parallel = 0\n", "autostart-parallel must be");
 	refuses("stop-timeout = 0\n", "stop-timeout must be");
+	refuses("metrics-listen = localhost:9187\n", "metrics-listen must be");
+	refuses("metrics-listen = 9187\n", "metrics-listen must be");
 	refuses("meter-sample = 0\n", "meter-sample must be");
 	refuses("meter-interval = 700\n", "meter-interval must be");
 	refuses("meter-interval = 30\n", "meter-interval must be");

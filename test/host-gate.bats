@@ -1,0 +1,216 @@
+#!/usr/bin/env bats
+# Metrics over HTTP: ctd-gate, what it shows, what it holds, and that nothing done to it reaches ctd.
+load lib
+
+AT=127.0.0.1:9187
+
+setup_file()
+{
+	printf '%s\n' 'meter-sample = 1' "metrics-listen = $AT" >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_setup --config "$BATS_FILE_TMPDIR/ctd.conf"
+	tiny_template
+	wait_for 30 scrape
+}
+
+teardown_file()
+{
+	ctd_teardown
+}
+
+setup()
+{
+	world_save
+}
+
+teardown()
+{
+	world_check
+}
+
+scrape() # [CURL-OPTION...]
+{
+	curl -sf --max-time 60 "$@" "http://$AT/metrics"
+}
+
+gate()
+{
+	lib_processes_of ctd-gate
+}
+
+value() # NAME CTID: as it was scraped last, without the zeros of a fraction
+{
+	sed -n "s/^$1{ctid=\"$2\"} //p" "$BATS_TEST_TMPDIR/page" | sed '/\./s/\.\{0,1\}0*$//'
+}
+
+# What usage has, in base units: every counter, by the name it has there.
+same() # CTID
+{
+	local pair name key unit
+	ctctl usage "$1" --json | jq '.containers[0].total' >"$BATS_TEST_TMPDIR/total"
+	scrape >"$BATS_TEST_TMPDIR/page"
+	for pair in cpu_user_seconds=cpu_user_usec/1000000 cpu_system_seconds=cpu_system_usec/1000000 memory_byte_seconds=memory_kib_seconds*1024 \
+		disk_sold_byte_seconds=disk_sold_kib_seconds*1024 disk_used_byte_seconds=disk_used_kib_seconds*1024 io_read_bytes=read_bytes*1 \
+		io_written_bytes=write_bytes*1 io_reads=read_ops*1 io_writes=write_ops*1 network_in_bytes=net_in_bytes*1 \
+		network_in_packets=net_in_packets*1 network_out_bytes=net_out_bytes*1 network_out_packets=net_out_packets*1 \
+		network_dropped_packets=net_dropped_packets*1 running_seconds=running_usec/1000000 gap_seconds=gap_usec/1000000 oom_kills=oom_kills*1 \
+		cpu_throttled_seconds=throttled_usec/1000000 cpu_waiting_seconds=waiting_cpu_usec/1000000 \
+		memory_waiting_seconds=waiting_memory_usec/1000000 io_waiting_seconds=waiting_io_usec/1000000; do
+		name=ct_${pair%%=*}_total key=${pair#*=}
+		unit=${key##*[a-z]} key=${key%%[*/]*}
+		jq -e --argjson seen "$(value "$name" "$1")" ".$key$unit == \$seen" "$BATS_TEST_TMPDIR/total" >/dev/null || lib_die "$name" || return 1
+	done
+	[ "$(jq length "$BATS_TEST_TMPDIR/total")" = "$(grep -c "^ct_[a-z_]*_total{ctid=\"$1\"}" "$BATS_TEST_TMPDIR/page")" ]
+}
+
+# What this host's kernel counts is there, and nothing else.
+as_shown() # NAME FIELD
+{
+	local shown
+	shown=$(ctctl show web --json | jq ".resources$2 // empty")
+	[ -n "$shown" ] && [ -n "$(value "$1" "$ctid")" ] || [ -z "$shown$(value "$1" "$ctid")" ]
+}
+
+@test "a scrape has what usage has, by names that ct-metrics(7) lists" {
+	ctctl create web --template tiny --start
+	ctctl exec web -- sh -c 'i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done'
+	ctid=$(ctctl show web --json | jq -r .ctid)
+	burnt() { scrape >"$BATS_TEST_TMPDIR/page" && [ "$(value ct_running "$ctid")" = 1 ] && value ct_cpu_user_seconds_total "$ctid" | grep -q '[1-9]'; }
+	wait_for 60 burnt
+	as_shown ct_memory_bytes .memory.used
+	as_shown ct_processes .processes.used
+	as_shown ct_swap_bytes .swap.used
+	as_shown ct_disk_used_bytes .disk.used
+	as_shown ct_inodes_used .inodes.used
+	[ "$(value ct_start_time_seconds "$ctid" | cut -d. -f1)" -le "$(date +%s)" ]
+	grep -q "^ct_info{ctid=\"$ctid\",name=\"web\",template=\"tiny\",plan=\"\"} 1$" "$BATS_TEST_TMPDIR/page"
+	grep -q '^ctd_containers{state="running"} 1$' "$BATS_TEST_TMPDIR/page"
+
+	ctctl freeze web
+	is_frozen() { scrape >"$BATS_TEST_TMPDIR/page" && [ "$(value ct_frozen "$ctid")$(value ct_running "$ctid")" = 11 ]; }
+	wait_for 30 is_frozen
+	ctctl thaw web
+	ctctl stop web --timeout 5
+	wait_for 30 same "$ctid"
+	[ "$(value ct_running "$ctid")" = 0 ]
+	[ -z "$(value ct_memory_bytes "$ctid")$(value ct_start_time_seconds "$ctid")" ]
+	ctctl rename web shop
+	renamed() { scrape | grep -q "^ct_info{ctid=\"$ctid\",name=\"shop\","; }
+	wait_for 30 renamed
+
+	diff <(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' "$BATS_TEST_TMPDIR/page" | sort) <(sed -n 's/^\.It Cm \(ctd\{0,1\}_.*\)/\1/p' "$CTD_TREE/man/ct-metrics.7" | tr -d ' ' | tr , '\n' | sort)
+	! command -v promtool || promtool check metrics <"$BATS_TEST_TMPDIR/page"
+	ctctl destroy shop
+	gone() { ! scrape | grep -q "$ctid"; }
+	wait_for 30 gone
+}
+
+@test "both formats, and nothing but /metrics" {
+	scrape -D "$BATS_TEST_TMPDIR/head" >"$BATS_TEST_TMPDIR/page"
+	grep -qi '^Content-Type: text/plain; version=0.0.4; charset=utf-8' "$BATS_TEST_TMPDIR/head"
+	[ "$(tail -n 1 "$BATS_TEST_TMPDIR/page")" != '# EOF' ]
+	scrape -H 'Accept: application/openmetrics-text; version=1.0.0, text/plain; q=0.5' -D "$BATS_TEST_TMPDIR/head" >"$BATS_TEST_TMPDIR/page"
+	grep -qi '^Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8' "$BATS_TEST_TMPDIR/head"
+	[ "$(tail -n 1 "$BATS_TEST_TMPDIR/page")" = '# EOF' ]
+	grep -q '^# TYPE ct_cpu_user_seconds counter$' "$BATS_TEST_TMPDIR/page"
+	[ "$(curl -s -o /dev/null -w '%{http_code}' "http://$AT/")" = 404 ]
+	[ "$(curl -s -o /dev/null -w '%{http_code}' -d x=1 "http://$AT/metrics")" = 405 ]
+	[ "$(curl -s -I -o /dev/null -w '%{http_code}' "http://$AT/metrics")" = 200 ]
+}
+
+@test "it holds no privilege, no file of the host and no way to another process" {
+	pid=$(gate)
+	[ "$(wc -w <<<"$pid")" = 1 ]
+	cp "/proc/$pid/status" "$BATS_TEST_TMPDIR/status"
+	for set in CapInh CapPrm CapEff CapBnd CapAmb; do
+		grep -qx "$set:	0000000000000000" "$BATS_TEST_TMPDIR/status"
+	done
+	grep -qx 'NoNewPrivs:	1' "$BATS_TEST_TMPDIR/status"
+	grep -qx 'Seccomp:	2' "$BATS_TEST_TMPDIR/status"
+	[ -z "$(awk '$1 == "Groups:" { print $2 }' "$BATS_TEST_TMPDIR/status")" ]
+	awk '$1 ~ /^[UG]id:$/ { for (i = 2; i <= 5; i++) if ($i == 0 || $i != $2) exit 1 }' "$BATS_TEST_TMPDIR/status"
+	for ns in mnt net ipc uts cgroup; do
+		[ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink "/proc/$(ctd_pid)/ns/$ns")" ]
+	done
+	[ -z "$(ls -A "/proc/$pid/root/")" ]
+	run ! touch "/proc/$pid/root/file"
+	[ "$(wc -l <"/proc/$pid/mountinfo")" = 1 ]
+	run ! grep -q "$CTD_DIR" <(ls -l "/proc/$pid/fd")
+}
+
+@test "scrapers, slow readers, half requests and garbage at once: ctd answers, and so does the gate" {
+	before=$(find "/proc/$(ctd_pid)/fd" -mindepth 1 | wc -l)
+	for _ in 1 2; do
+		(for _ in $(seq 30); do scrape >/dev/null || exit 1; done) &
+		scrapers+=("$!")
+	done
+	for _ in $(seq 5); do
+		timeout 60 socat -u EXEC:"sleep 60" "TCP:$AT" 3>&- 4>&- & # says nothing
+		others+=("$!")
+		timeout 60 bash -c "exec 5<>/dev/tcp/${AT/://}; printf 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' >&5; exec sleep 60" 3>&- 4>&- & # reads nothing
+		others+=("$!")
+		timeout 60 bash -c "exec 5<>/dev/tcp/${AT/://}; printf 'GET /metrics HTTP/1.1\r\nHos' >&5; exec sleep 60" 3>&- 4>&- &
+		others+=("$!")
+		head -c 100000 /dev/urandom | timeout 20 socat -u - "TCP:$AT" >/dev/null 2>&1 || true
+		{ printf 'GET /%s HTTP/1.1\r\n\r\n' "$(head -c 60000 /dev/zero | tr '\0' a)" | timeout 20 socat - "TCP:$AT" >/dev/null 2>&1; } || true
+		timeout 5 "$(ctd_program ctctl)" list >/dev/null
+	done
+	for pid in "${scrapers[@]}"; do wait "$pid"; done
+	scrape >/dev/null
+	timeout 5 "$(ctd_program ctctl)" list >/dev/null
+	[ "$(find "/proc/$(ctd_pid)/fd" -mindepth 1 | wc -l)" -le $((before + 1)) ]
+	kill "${others[@]}"
+	wait "${others[@]}" || true
+	[ "$(gate | wc -w)" = 1 ]
+}
+
+@test "stopped, it disturbs nobody; killed, it comes back" {
+	pid=$(gate)
+	kill -STOP "$pid"
+	for _ in 1 2 3; do timeout 5 "$(ctd_program ctctl)" list >/dev/null; done
+	run ! curl -sf --max-time 2 "http://$AT/metrics"
+	kill -CONT "$pid"
+	wait_for 30 scrape
+	[ "$(gate)" = "$pid" ]
+
+	kill -KILL "$pid"
+	another() { [ "$(gate | wc -w)" = 1 ] && [ "$(gate)" != "$pid" ] && scrape; }
+	wait_for 60 another
+	served() { ctctl doctor --json | jq -e '.checks[] | select(.name == "metrics") | .state == "ok" and .detail == "served on 127.0.0.1:9187"'; }
+	wait_for 30 served
+}
+
+@test "while ctd hangs it says so, and ends with ctd" {
+	kill -STOP "$(ctd_pid)"
+	sleep 1.1 # the page of before is not fresh any more
+	[ "$(curl -s -o /dev/null -w '%{http_code}' --max-time 60 "http://$AT/metrics")" = 503 ]
+	kill -CONT "$(ctd_pid)"
+	wait_for 30 scrape
+	ctd_kill
+	none() { [ -z "$(gate)" ]; }
+	wait_for 20 none
+	ctd_start
+	wait_for 60 scrape
+}
+
+@test "off by default; an address that is taken is told, one that is none refused" {
+	ctd_stop
+	run timeout 20 "$(ctd_program ctd)" --config <(echo 'metrics-listen = localhost:9187') --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
+	[ "$status" = 1 ]
+	[[ $output == *'metrics-listen must be a numeric address and a port'* ]]
+
+	: >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+	[ -z "$(gate)" ]
+	ctctl doctor --json | jq -e '.checks[] | select(.name == "metrics") | .state == "ok" and (.detail | test("metrics-listen is not set"))'
+	ctd_stop
+
+	echo "metrics-listen = 192.0.2.77:9187" >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+	told() { ctctl doctor --json | jq -e '.checks[] | select(.name == "metrics") | .state == "warning" and (.remedy | test("cannot listen on 192.0.2.77:9187"))'; }
+	wait_for 30 told
+	grep -q 'metrics are not served: cannot listen on 192.0.2.77:9187' "$CTD_DIR/log"
+	ctd_stop
+	printf '%s\n' 'meter-sample = 1' "metrics-listen = $AT" >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+	wait_for 60 scrape
+}
