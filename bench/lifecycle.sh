@@ -7,7 +7,8 @@ tree=$(cd "$(dirname "$0")/.." && pwd)
 if [ -z "${CTD_TEST_ISOLATED:-}" ]; then
 	build=$(cd "$1" && pwd)
 	shift
-	exec "$tree/test/isolated" "$0" "$build" "$@"
+	"$tree/test/isolated" "$0" "$build" "$@"
+	exec "$tree/bench/answer" "$build"
 fi
 build=$1
 shift
@@ -49,4 +50,3 @@ for n in 0 100; do
 	echo "memory with $n running: ctd $(rss $!); keeper $(rss "$keeper")"
 done
 "$ctctl" list -q | xargs -n 50 "$ctctl" destroy --force >/dev/null
-"$tree/bench/answer" "$build"
