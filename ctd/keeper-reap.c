@@ -45,12 +45,22 @@ static void fill(struct keeper_process *info, int status)
 	info->exit_code = info->exit_signal ? 128 + info->exit_signal : WEXITSTATUS(status);
 }
 
+static int ask_exit(int pidfd, struct exit_info *ret)
+{
+	*ret = (struct exit_info){ .mask = EXIT_INFO_EXIT };
+	return ioctl(pidfd, GET_EXIT_INFO, ret) < 0 ? -errno : 0;
+}
+
 static int reap_adopted(int pidfd, struct keeper_process *info)
 {
-	struct exit_info exit = { .mask = EXIT_INFO_EXIT };
+	struct exit_info exit;
+	int r = ask_exit(pidfd, &exit);
 
-	if (ioctl(pidfd, GET_EXIT_INFO, &exit) < 0)
-		return -errno;
+	/* Reaped between the two looks that one call takes: by the next call it has been. */
+	if (r == -ESRCH)
+		r = ask_exit(pidfd, &exit);
+	if (r < 0)
+		return r;
 	if (!(exit.mask & EXIT_INFO_EXIT))
 		return 0;
 
