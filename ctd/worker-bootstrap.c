@@ -277,7 +277,8 @@ static int start(struct run *run, int *ret_said_fd, struct ct_error *err)
 	if (r >= 0)
 		r = fd_set_nonblock(said_read, true);
 	if (r >= 0)
-		r = extractor_start(tar_read, run->b->root_fd, 0, &run->extractor, err);
+		r = extractor_start(
+		        tar_read, run->b->root_fd, &(struct extract_options){ 0 }, &run->extractor, err);
 	if (r < 0)
 		return r;
 	spec.stdout_fd = tar_write;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -21,6 +22,7 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "ctd/worker-main.h"
 
 struct answer {
 	int result;
@@ -56,22 +58,23 @@ static int keep_fds(int archive_fd, int root_fd, int result_fd)
 }
 
 __attribute__((noreturn)) static void run(
-        int archive_fd, int root_fd, uint64_t max_bytes, int result_fd, pid_t parent)
+        int archive_fd, int root_fd, const struct extract_options *given, int result_fd, pid_t parent)
 {
-	const struct extract_options options = { .skip_devices = true, .max_bytes = max_bytes };
+	struct extract_options options = *given;
 	struct answer answer = { 0 };
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent ||
 	        keep_fds(archive_fd, root_fd, result_fd) < 0)
 		_exit(EXIT_FAILURE);
+	options.skip_devices = true;
 	answer.result = drop_privileges(&answer.error);
 	if (answer.result >= 0)
 		answer.result = extract_archive(0, 3, &options, &answer.extracted, &answer.error);
 	_exit(write_all(4, &answer, sizeof(answer)) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-int extractor_start(
-        int archive_fd, int root_fd, uint64_t max_bytes, struct extractor *ret, struct ct_error *err)
+int extractor_start(int archive_fd, int root_fd, const struct extract_options *options, struct extractor *ret,
+        struct ct_error *err)
 {
 	pid_t parent = getpid(), pid;
 	int fds[2], pidfd = -1;
@@ -80,7 +83,7 @@ int extractor_start(
 		return ct_error_set(err, -errno, "extract", "cannot make a pipe: %s", strerror(errno));
 	pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, &pidfd, 0, 0); /* a fork with a pidfd */
 	if (pid == 0)
-		run(archive_fd, root_fd, max_bytes, fds[1], parent);
+		run(archive_fd, root_fd, options, fds[1], parent);
 	(void)close(fds[1]);
 	if (pid < 0) {
 		int r = -errno;
@@ -122,4 +125,26 @@ void extractor_done(struct extractor *extractor)
 	}
 	extractor->pidfd = fd_close(extractor->pidfd);
 	extractor->result_fd = fd_close(extractor->result_fd);
+}
+
+int extractor_run(int archive_fd, int root_fd, const struct extract_options *options, struct ct_error *err)
+{
+	struct extractor extractor = EXTRACTOR_INIT;
+	struct extract_result extracted;
+	int r;
+
+	r = extractor_start(archive_fd, root_fd, options, &extractor, err);
+	if (r < 0)
+		return r;
+
+	struct pollfd fds[] = { { .fd = extractor.pidfd, .events = POLLIN },
+		{ .fd = worker_stop_fd(), .events = POLLIN } };
+
+	while (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno == EINTR)
+		;
+	r = worker_check(err);
+	if (r >= 0)
+		r = extractor_wait(&extractor, &extracted, err);
+	extractor_done(&extractor);
+	return r;
 }

@@ -13,9 +13,11 @@ struct extractor {
 };
 #define EXTRACTOR_INIT ((struct extractor){ .pidfd = -1, .result_fd = -1 })
 
-/* Both fds stay the caller's. max_bytes: of what comes out, 0: as extract.h says. */
-int extractor_start(
-        int archive_fd, int root_fd, uint64_t max_bytes, struct extractor *ret, struct ct_error *err);
+/* Both fds stay the caller's. Device nodes are left out. */
+int extractor_start(int archive_fd, int root_fd, const struct extract_options *options, struct extractor *ret,
+        struct ct_error *err);
 int extractor_wait(struct extractor *extractor, struct extract_result *ret, struct ct_error *err);
 /* Kills it. */
 void extractor_done(struct extractor *extractor);
+/* All of it in a worker, which can be cancelled meanwhile. */
+int extractor_run(int archive_fd, int root_fd, const struct extract_options *options, struct ct_error *err);

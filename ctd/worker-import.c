@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -76,28 +75,12 @@ static int room(int root_fd, uint64_t *ret, struct ct_error *err)
 
 static int unpack(int archive_fd, int root_fd, struct ct_error *err)
 {
-	struct extractor extractor = EXTRACTOR_INIT;
-	struct extract_result extracted;
-	uint64_t max_bytes = 0;
+	struct extract_options options = { 0 };
 	int r;
 
 	worker_progress(10, "unpacking");
-	r = room(root_fd, &max_bytes, err);
-	if (r >= 0)
-		r = extractor_start(archive_fd, root_fd, max_bytes, &extractor, err);
-	if (r < 0)
-		return r;
-
-	struct pollfd fds[] = { { .fd = extractor.pidfd, .events = POLLIN },
-		{ .fd = worker_stop_fd(), .events = POLLIN } };
-
-	while (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno == EINTR)
-		;
-	r = worker_check(err);
-	if (r >= 0)
-		r = extractor_wait(&extractor, &extracted, err);
-	extractor_done(&extractor);
-	return r;
+	r = room(root_fd, &options.max_bytes, err);
+	return r < 0 ? r : extractor_run(archive_fd, root_fd, &options, err);
 }
 
 /* What an exported template says about itself, taken out of the tree; NULL: nothing. */

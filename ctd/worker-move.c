@@ -399,30 +399,16 @@ static int take_away(int file_fd, uint64_t len, int root_fd, struct ct_error *er
 
 static int unpack(int file_fd, int root_fd, struct ct_error *err)
 {
-	struct extractor extractor = EXTRACTOR_INIT;
-	struct extract_result extracted;
+	struct extract_options options = { .own_disk = true };
 	struct statvfs fs;
-	int r;
 
 	if (fstatvfs(root_fd, &fs) < 0)
 		return ct_error_set(
 		        err, -errno, "move", "cannot ask how much room there is: %s", strerror(errno));
-	worker_progress(-1, "unpacking");
 	/* One byte more than there is room for: then it is the disk that says so. */
-	r = extractor_start(file_fd, root_fd, (uint64_t)fs.f_blocks * fs.f_frsize + 1, &extractor, err);
-	if (r < 0)
-		return r;
-
-	struct pollfd fds[] = { { .fd = extractor.pidfd, .events = POLLIN },
-		{ .fd = worker_stop_fd(), .events = POLLIN } };
-
-	while (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno == EINTR)
-		;
-	r = worker_check(err);
-	if (r >= 0)
-		r = extractor_wait(&extractor, &extracted, err);
-	extractor_done(&extractor);
-	return r;
+	options.max_bytes = (uint64_t)fs.f_blocks * fs.f_frsize + 1;
+	worker_progress(-1, "unpacking");
+	return extractor_run(file_fd, root_fd, &options, err);
 }
 
 static int verify(int root_fd, const char *digest, struct ct_error *err)

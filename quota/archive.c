@@ -31,7 +31,7 @@ static void entry_freep(struct archive_entry **entry)
 
 struct archiving {
 	struct archive *archive;
-	char *chunk; /* ARCHIVE_CHUNK bytes */
+	char *chunk; /* ARCHIVE_CHUNK bytes, and as many zeros */
 	walk_wanted_fn wanted;
 	void *userdata;
 };
@@ -51,25 +51,57 @@ static int archive_failed(struct archive *a, const char *what, struct ct_error *
 	return ct_error_set(err, code, "archive", "cannot %s: %s", what, text ? text : strerror(-code));
 }
 
-/* Bytes that the tree says are there: holes are zeros to libarchive, which leaves them out again; a file that
- * became shorter is filled. */
+static bool may_have_holes(const struct walk_entry *entry)
+{
+	return (uint64_t)entry->st.st_blocks * 512 < (uint64_t)entry->st.st_size;
+}
+
+/* Where there are data again; a file system that does not know says everywhere. */
+static uint64_t next_data(const struct walk_entry *entry, int fd, uint64_t at)
+{
+	off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? (uint64_t)entry->st.st_size : at;
+	return (uint64_t)data;
+}
+
+static int read_at(int fd, uint64_t at, char *chunk, size_t want)
+{
+	ssize_t n = lseek(fd, (off_t)at, SEEK_SET) < 0 ? -errno : read_all(fd, chunk, want);
+
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < want)
+		memset(chunk + n, 0, want - (size_t)n);
+	return 0;
+}
+
+/* Bytes that the tree says are there: holes are zeros to libarchive, which leaves them out again (and they
+ * are not read: a file may claim terabytes of them); a file that became shorter is filled. */
 static int archive_content(struct archiving *a, const struct walk_entry *entry, int fd, struct ct_error *err)
 {
-	uint64_t left = (uint64_t)entry->st.st_size;
-	ssize_t n;
+	const uint64_t size = (uint64_t)entry->st.st_size;
+	const bool holes = may_have_holes(entry);
+	uint64_t data = 0;
 
-	while (left > 0) {
-		size_t want = left < ARCHIVE_CHUNK ? (size_t)left : ARCHIVE_CHUNK;
+	for (uint64_t at = 0; at < size;) {
+		uint64_t left = size - at;
+		size_t want;
+		int r = 0;
 
-		n = read_all(fd, a->chunk, want);
-		if (n < 0)
-			return walk_error(entry, (int)n, "read", err);
-		if ((size_t)n < want)
-			memset(a->chunk + n, 0, want - (size_t)n);
-
-		if (archive_write_data(a->archive, a->chunk, want) < 0)
+		if (at >= data)
+			data = holes ? next_data(entry, fd, at) : at;
+		if (data > at)
+			left = data - at;
+		want = left < ARCHIVE_CHUNK ? (size_t)left : ARCHIVE_CHUNK;
+		if (data <= at)
+			r = read_at(fd, at, a->chunk, want);
+		if (r < 0)
+			return walk_error(entry, r, "read", err);
+		if (archive_write_data(a->archive, data > at ? a->chunk + ARCHIVE_CHUNK : a->chunk, want) < 0)
 			return archive_failed(a->archive, "write the archive", err);
-		left -= want;
+		at += want;
 	}
 
 	return 0;
@@ -79,7 +111,7 @@ static int archive_holes(struct archive_entry *to, const struct walk_entry *entr
 {
 	off_t data = 0, hole;
 
-	if ((uint64_t)entry->st.st_blocks * 512 >= (uint64_t)entry->st.st_size)
+	if (!may_have_holes(entry))
 		return 0;
 
 	while (data < entry->st.st_size) {
@@ -201,7 +233,7 @@ static int archive_one(const struct walk_entry *entry, void *userdata, struct ct
 static int archive_start(struct archiving *a, int archive_fd, struct ct_error *err)
 {
 	a->archive = archive_write_new();
-	a->chunk = malloc(ARCHIVE_CHUNK);
+	a->chunk = calloc(2, ARCHIVE_CHUNK);
 	if (!a->archive || !a->chunk)
 		return ct_error_set(err, -ENOMEM, "archive", "out of memory");
 

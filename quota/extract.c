@@ -7,8 +7,9 @@
  *
  * Bombs: each file is charged with the size it claims (a hole costs the digest and every backup as much as
  * data) and every entry is counted. What the decompressor delivers is bounded as well, so that bytes between
- * the entries are not free. The process that calls this is expected to have a memory limit and nobody's
- * trust.
+ * the entries are not free. A disk of a container that moves (own_disk) may have what its limits allow,
+ * however large a file of holes claims to be; there only data are charged. The process that calls this is
+ * expected to have a memory limit and nobody's trust.
  *
  * Any oddity ends it. A name that is no UTF-8 where the archive says it is, is one: libarchive would guess.
  */
@@ -167,14 +168,16 @@ static int write_content(
 	size_t len;
 	int r, status;
 
-	r = charge(x, path, size, err);
+	r = size < 0 || !x->options.own_disk ? charge(x, path, size, err) : 0;
 	if (r < 0)
 		return r;
 
 	while ((status = archive_read_data_block(x->archive, &data, &len, &offset)) == ARCHIVE_OK) {
 		if (offset < 0 || offset > size || len > (uint64_t)(size - offset))
 			return refuse(err, -EBADMSG, path, "has data beyond its size");
-		r = write_block(fd, path, data, len, offset, err);
+		r = x->options.own_disk ? charge(x, path, (int64_t)len, err) : 0;
+		if (r >= 0)
+			r = write_block(fd, path, data, len, offset, err);
 		if (r < 0)
 			return r;
 		report(x, false);
@@ -228,15 +231,32 @@ static int set_acl(struct archive_entry *entry, int fd, const char *path, int ty
 	return set_xattr(fd, path, name, value.data, value.len, err);
 }
 
-static int set_attributes(struct archive_entry *entry, int fd, const char *path, struct ct_error *err)
+/* What the template's directory has, or a default access list gave to what was made in it. */
+static int clear_attributes(int fd, const char *path, struct ct_error *err)
+{
+	CLEANUP(xattrs_done) struct xattrs xattrs = { 0 };
+	int r = xattrs_read(fd, &xattrs);
+
+	for (size_t i = 0; r >= 0 && i < xattrs.n; i++)
+		r = fremovexattr(fd, xattrs.items[i].name) < 0 ? -errno : 0;
+	return r < 0 ? unpack_error(path, r, "remove an attribute of", err) : 0;
+}
+
+static int set_attributes(
+        struct extraction *x, struct archive_entry *entry, int fd, const char *path, struct ct_error *err)
 {
 	const void *value;
 	const char *name;
 	size_t size;
 	int r;
 
-	if (archive_entry_xattr_count(entry) > EXTRACT_MAX_XATTRS)
+	if (x->options.own_disk) {
+		r = clear_attributes(fd, path, err);
+		if (r < 0)
+			return r;
+	} else if (archive_entry_xattr_count(entry) > EXTRACT_MAX_XATTRS) {
 		return refuse(err, -E2BIG, path, "has more than %d attributes", EXTRACT_MAX_XATTRS);
+	}
 
 	(void)archive_entry_xattr_reset(entry);
 	while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
@@ -266,7 +286,7 @@ static int extract_open(struct extraction *x, struct archive_entry *entry, const
 			r = write_content(x, entry, path, fd, err);
 	}
 	if (r < 0 || (r = unpack_own(fd, path, meta, err)) < 0 ||
-	        (r = set_attributes(entry, fd, path, err)) < 0)
+	        (r = set_attributes(x, entry, fd, path, err)) < 0)
 		return r;
 
 	return unpack_seal(&x->unpack, fd, path, meta, err);
@@ -409,7 +429,7 @@ int extract_archive(int archive_fd, int root_fd, const struct extract_options *o
 	if (x.options.max_bytes == 0)
 		x.options.max_bytes = EXTRACT_MAX_BYTES;
 	if (x.options.max_entries == 0)
-		x.options.max_entries = EXTRACT_MAX_ENTRIES;
+		x.options.max_entries = x.options.own_disk ? UINT64_MAX : EXTRACT_MAX_ENTRIES;
 
 	*ret = (struct extract_result){ 0 };
 	r = extract_start(&x, archive_fd, err);
@@ -423,5 +443,5 @@ int extract_archive(int archive_fd, int root_fd, const struct extract_options *o
 	report(&x, true);
 	ret->bytes = x.bytes;
 	ret->entries = x.entries;
-	return tree_digest(root_fd, ret->digest, err);
+	return x.options.own_disk ? 0 : tree_digest(root_fd, ret->digest, err);
 }

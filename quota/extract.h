@@ -17,6 +17,10 @@ struct extract_options {
 	uint64_t max_bytes;   /* 0: 64 GiB */
 	uint64_t max_entries; /* 0: 2,000,000 */
 	bool skip_devices; /* true: leave device nodes out (mmdebstrap's archives have them); false: refuse */
+	/* Into a container's own disk, which is like the one it came from but for what is in the archive. The
+	 * disk's limits bound it: holes cost nothing, there is no bound of entries or attributes. What a
+	 * directory has of attributes and the archive has not goes. No digest is taken. */
+	bool own_disk;
 	void (*progress)(uint64_t bytes, uint64_t entries, void *userdata); /* may be NULL */
 	void *userdata;
 };
@@ -44,5 +48,6 @@ int archive_tree_noted(int root_fd, const struct archive_note *note, int archive
 
 /* The digest of a tree that is on disk; as in extract_result. */
 int tree_digest(int root_fd, char digest[static 65], struct ct_error *err);
-/* The same without device nodes and sockets, which archive_tree leaves out. */
+/* One that is the same for a tree and for what archive_tree and own_disk make of it: without device nodes and
+ * sockets, and holes are not read. */
 int tree_digest_lasting(int root_fd, char digest[static 65], struct ct_error *err);

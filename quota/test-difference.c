@@ -80,6 +80,7 @@ static int teardown(void **state)
 static void carry_over(const struct trees *t, struct strbuf *removed, uint64_t *ret_entries)
 {
 	_cleanup_close_ int tar = memfd_create("tar", MFD_CLOEXEC);
+	const struct extract_options options = { .max_bytes = 64UL << 20, .own_disk = true };
 	char ours[65], theirs[65];
 	struct extract_result extracted;
 	struct ct_error err = { 0 };
@@ -89,7 +90,7 @@ static void carry_over(const struct trees *t, struct strbuf *removed, uint64_t *
 		fail_msg("%s", err.text);
 	assert_int_equal(lseek(tar, 0, SEEK_SET), 0);
 	if (difference_remove(t->copy, removed->data ?: "", removed->len, &err) < 0 ||
-	        extract_archive(tar, t->copy, &(struct extract_options){ 0 }, &extracted, &err) < 0)
+	        extract_archive(tar, t->copy, &options, &extracted, &err) < 0)
 		fail_msg("%s", err.text);
 
 	assert_int_equal(tree_digest_lasting(t->root, ours, &err), 0);
@@ -185,6 +186,77 @@ static void test_links_parted(void **state)
 	assert_int_not_equal(one.st_ino, two.st_ino);
 }
 
+/* A file that claims to be larger than any disk is no reason to stay: its holes are neither read nor charged.
+ */
+static void test_holes(void **state)
+{
+	_cleanup_strbuf_ struct strbuf removed = STRBUF_INIT;
+	const off_t size = 2L << 40, place = 1L << 40;
+	const struct trees *t = *state;
+	_cleanup_close_ int fd = openat(t->root, "etc/huge", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	uint64_t entries = 0;
+	char byte = 0;
+	struct stat st;
+
+	assert_int_equal(pwrite(fd, "x", 1, place), 1);
+	assert_int_equal(ftruncate(fd, size), 0);
+	carry_over(t, &removed, &entries);
+	fd = fd_close(fd);
+	fd = openat(t->copy, "etc/huge", O_RDWR | O_CLOEXEC);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, size);
+	assert_true(st.st_blocks < 4096);
+	assert_int_equal(pread(fd, &byte, 1, place), 1);
+	assert_int_equal(byte, 'x');
+
+	/* where it is matters, and that zeros are written does not */
+	char before[65], after[65];
+
+	assert_int_equal(tree_digest_lasting(t->copy, before, NULL), 0);
+	assert_int_equal(pwrite(fd, "", 1, 5), 1);
+	assert_int_equal(tree_digest_lasting(t->copy, after, NULL), 0);
+	assert_string_equal(before, after);
+	assert_int_equal(pwrite(fd, "", 1, place), 1);
+	assert_int_equal(pwrite(fd, "x", 1, place + 1), 1);
+	assert_int_equal(tree_digest_lasting(t->copy, after, NULL), 0);
+	assert_string_not_equal(before, after);
+}
+
+/* What the template's directory has and the container took away from it; and more than a template may have.
+ */
+static void test_attributes_gone(void **state)
+{
+	_cleanup_strbuf_ struct strbuf removed = STRBUF_INIT;
+	const struct trees *t = *state;
+	const int trees[] = { t->base, t->copy };
+	uint64_t entries = 0;
+	int fd;
+
+	for (size_t i = 0; i < 2; i++) {
+		fd = openat(trees[i], "usr/lib", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_int_equal(fsetxattr(fd, "user.note", "x", 1, 0), 0);
+		assert_int_equal(fsetxattr(fd, "user.other", "x", 1, 0), 0);
+		(void)fd_close(fd);
+	}
+	fd = openat(t->root, "usr/lib", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fsetxattr(fd, "user.other", "x", 1, 0), 0);
+	(void)fd_close(fd);
+	fd = openat(t->root, "etc/kept", O_RDONLY | O_CLOEXEC);
+	for (unsigned i = 0; i < 70; i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "user.%u", i);
+		assert_int_equal(fsetxattr(fd, name, "", 0, 0), 0);
+	}
+	(void)fd_close(fd);
+
+	carry_over(t, &removed, &entries);
+	fd = openat(t->copy, "usr/lib", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(fgetxattr(fd, "user.note", NULL, 0), -1);
+	assert_int_equal(fgetxattr(fd, "user.other", NULL, 0), 1);
+	(void)fd_close(fd);
+}
+
 static void test_hostile_lists(void **state)
 {
 	static const char outside[] = "../x", absolute[] = "/etc/passwd", cut[] = { 'a', 'b' }, root[] = ".",
@@ -211,6 +283,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_all_kinds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links_and_attributes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links_parted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_holes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_attributes_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_lists, setup, teardown),
 	};
 
