@@ -202,9 +202,31 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 	return id ? job_wait(&ctx->client, id, &finished, err) : -ENOMEM;
 }
 
+/* The daemon's checks, and ours: what is sent is kept on the disk before the daemon reads it. */
+static int receive_check(struct context *ctx, const json_t *request, json_t **ret, struct ct_error *err)
+{
+	const json_t *offer = json_object_get(request, "offer");
+	_cleanup_json_ json_t *body = json_pack("{s:O}", "offer", offer);
+	const json_t *bytes = json_object_get(offer, "bytes_used");
+	struct ct_error room = { 0 };
+	int r;
+
+	if (!body)
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer");
+	r = client_call(&ctx->client, "POST", "/v1/migrations/check", body, ret, err);
+	if (r < 0)
+		return r;
+	r = spool_check_room((uint64_t)json_integer_value(bytes), &room);
+	return json_array_append_new(json_object_get(*ret, "checks"),
+	               json_pack("{s:s, s:b, s:s}", "name", "room on the way", "ok", r >= 0, "text",
+	                       r < 0 ? room.text : "")) < 0
+	               ? -ENOMEM
+	               : 0;
+}
+
 static int receive(struct context *ctx, const struct received *in, json_t **ret, struct ct_error *err)
 {
-	_cleanup_json_ json_t *request = NULL, *body = NULL;
+	_cleanup_json_ json_t *request = NULL;
 	_cleanup_free_ char *spooled = NULL;
 	const char *word;
 
@@ -217,11 +239,8 @@ static int receive(struct context *ctx, const struct received *in, json_t **ret,
 	word = json_string_value(json_object_get(request, "word"));
 	if (str_eq(word, "commit"))
 		return receive_commit(ctx, request, ret, err);
-	if (str_eq(word, "check")) {
-		body = json_pack("{s:O}", "offer", json_object_get(request, "offer"));
-		return body ? client_call(&ctx->client, "POST", "/v1/migrations/check", body, ret, err)
-		            : -EPROTO;
-	}
+	if (str_eq(word, "check"))
+		return receive_check(ctx, request, ret, err);
 	if (!str_eq(word, "offer"))
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "unknown request");
 	r = receive_disk(ctx, in, request, &spooled, err);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -36,10 +37,33 @@ static int copy_stdin(int fd, uint64_t max)
 	return r < 0 ? r : left > 0 && max != UINT64_MAX ? -EIO : 0;
 }
 
-static int spool(const void *first, size_t len, uint64_t max, char **ret, struct ct_error *err)
+static const char *spool_dir(void)
 {
 	const char *dir = getenv("TMPDIR");
-	_cleanup_free_ char *path = str_printf("%s/ctctl.XXXXXX", str_empty(dir) ? "/var/tmp" : dir);
+
+	return str_empty(dir) ? "/var/tmp" : dir;
+}
+
+int spool_check_room(uint64_t bytes, struct ct_error *err)
+{
+	struct statvfs fs;
+	uint64_t free_bytes;
+
+	if (statvfs(spool_dir(), &fs) < 0)
+		return ct_error_set(err, -errno, "spool", "cannot ask how much room there is in \"%s\": %s",
+		        spool_dir(), strerror(errno));
+	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (free_bytes < bytes)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+		        "what comes is kept in \"%s\" meanwhile and may take %llu MiB, and %llu MiB are free there: make room",
+		        spool_dir(), (unsigned long long)(bytes >> 20) + 1,
+		        (unsigned long long)(free_bytes >> 20));
+	return 0;
+}
+
+static int spool(const void *first, size_t len, uint64_t max, char **ret, struct ct_error *err)
+{
+	_cleanup_free_ char *path = str_printf("%s/ctctl.XXXXXX", spool_dir());
 	_cleanup_close_ int fd = path ? mkostemp(path, O_CLOEXEC) : -1;
 	int r = fd < 0 ? -errno : write_all(fd, first, len);
 
@@ -64,6 +88,9 @@ int spool_bytes(const void *data, size_t len, uint64_t total, char **ret, struct
 {
 	if (len > total)
 		return ct_error_set(err, -EPROTO, "spool", "more came than was announced");
+	int r = spool_check_room(total, err);
+	if (r < 0)
+		return r;
 	return spool(data, len, total - len, ret, err);
 }
 
