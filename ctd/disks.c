@@ -4,8 +4,10 @@
  * Of the two, create syncs the disk before the record and destroy the record before the disk. So whatever is
  * lost with the power, there is no record without its disk; the disk without its record is found here. It is
  * removed only on evidence: the mark that a new disk has until its record is safe, or the job of a destroy,
- * which is written before the record goes and thus is on the disk when the record is not. A database that was
- * brought back from a backup knows nothing of either, and costs no disk.
+ * which is written before the record goes and thus is on the disk when the record is not. A container that
+ * went to another node may come back: for its disk the job of the move counts only while it is open, that is,
+ * until the disk is in the trash (disk_recover_migrated). A database that was brought back from a backup
+ * knows nothing of any of them, and costs no disk.
  */
 #include "ctd/disks.h"
 
@@ -52,23 +54,33 @@ static bool is_left_over(struct manager *m, const char *ctid)
 	return disk_is_new(m->disks, ctid) || store_job_has(m->store, "destroy", ctid) > 0;
 }
 
+static void remove_left_over(struct manager *m, const char *ctid)
+{
+	/* Neither driver has more to release than what the discarded record has released. */
+	struct disk_spec spec = { .ctid = ctid, .driver = m->conf.storage };
+	struct ct_error error = { 0 };
+
+	if (disk_discard(m->disks, &spec, &error) < 0)
+		log_warning("the disk %s, which no container has any more, stays: %s", ctid, error.text);
+	else
+		log_notice("the disk %s had been left without a container; it is removed", ctid);
+}
+
+void disk_recover_migrated(struct manager *m, const char *ctid)
+{
+	if (ctid && !container_by_ctid(m, ctid))
+		remove_left_over(m, ctid);
+}
+
 static int recover_one(const char *name, void *userdata)
 {
 	struct manager *m = userdata;
 	const struct container *c = container_by_ctid(m, name);
-	/* Neither driver has more to release than what the discarded record has released. */
-	struct disk_spec spec = { .ctid = name, .driver = m->conf.storage };
-	struct ct_error error = { 0 };
 
-	if (c && c->row.complete) {
+	if (c && c->row.complete)
 		(void)disk_settle(m->disks, name); /* the next start tries again */
-	} else if (!c && is_left_over(m, name)) {
-		if (disk_discard(m->disks, &spec, &error) < 0)
-			log_warning(
-			        "the disk %s, which no container has any more, stays: %s", name, error.text);
-		else
-			log_notice("the disk %s had been left without a container; it is removed", name);
-	}
+	else if (!c && is_left_over(m, name))
+		remove_left_over(m, name);
 	return 0;
 }
 

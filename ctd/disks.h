@@ -14,5 +14,7 @@ int disks_lease(struct container *c, struct ct_error *err);
 /* At the start of ctd: removes the disks that a power cut or a kill has left without their record, which are
  * those that are new, and those whose destroy is recorded. Others without a record are for fsck to show. */
 int disks_recover(struct manager *m, struct ct_error *err);
+/* The same for one that is another node's, and whose migration had not come to its end. */
+void disk_recover_migrated(struct manager *m, const char *ctid);
 /* From the record; strings are borrowed from it. */
 void container_disk_spec(const struct container *c, struct disk_spec *ret);

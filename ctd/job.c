@@ -340,9 +340,12 @@ static int copy_row(const struct job_row *row, void *userdata)
 	copy->verb = strdup(row->verb);
 	copy->object = strdup(row->object);
 	copy->params = strdup(row->params);
+	copy->step = strdup(row->step);
 	copy->ctid = row->ctid ? strdup(row->ctid) : NULL;
 	open->n++;
-	return copy->verb && copy->object && copy->params && (!row->ctid || copy->ctid) ? 0 : -ENOMEM;
+	return copy->verb && copy->object && copy->params && copy->step && (!row->ctid || copy->ctid)
+	               ? 0
+	               : -ENOMEM;
 }
 
 int jobs_replay(struct manager *m, struct ct_error *err)

@@ -24,6 +24,16 @@ int verb_target(struct manager *m, struct call *call, struct container **ret, st
 	return container_find(m, call_param(call, "name"), ret, err);
 }
 
+int verb_submit(struct manager *m, struct call *call, const struct job_type *type, struct container *c,
+        json_t *params, struct ct_error *err)
+{
+	const struct job_request request = {
+		.type = type, .container = c, .object = c->row.name, .params = params, .call = call
+	};
+
+	return job_submit(m, &request, err);
+}
+
 void verb_done(struct container *c, int result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;

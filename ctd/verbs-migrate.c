@@ -25,7 +25,8 @@
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
-#define PEER_MAX 255
+#define PEER_MAX      255
+#define STEP_STOPPING "stopping" /* of the record: it runs, and is being stopped */
 
 struct migrate {
 	struct worker *worker; /* at work, else NULL */
@@ -270,6 +271,16 @@ static const char *first_failure(const json_t *result)
 	return NULL;
 }
 
+/* Just before it is stopped: it may have ended since it was asked for. For a replay it is in the record. */
+static int note_whether_it_runs(struct job *job)
+{
+	const bool runs = container_has_init(job->container);
+
+	if (json_object_set_new(job->params, "was_running", json_boolean(runs)) < 0)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	return store_job_step(job->manager->store, job->row.id, runs ? STEP_STOPPING : "", &job->error);
+}
+
 static void on_checked(struct job *job, const json_t *result)
 {
 	struct container *c = job->container;
@@ -289,6 +300,11 @@ static void on_checked(struct job *job, const json_t *result)
 		(void)ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -EPERM,
 		        "\"%s\" cannot move to \"%s\": %s", c->row.name, peer_of(job), failure);
 		job_finish(job, -EPERM);
+		return;
+	}
+	r = note_whether_it_runs(job);
+	if (r < 0) {
+		job_finish(job, r);
 		return;
 	}
 	job_progress(job, -1, "stopping");
@@ -329,7 +345,6 @@ static int run_migrate(struct job *job)
 	if (c->row.broken)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);
-	(void)json_object_set_new(job->params, "was_running", json_boolean(container_has_init(c)));
 
 	job_progress(job, -1, "asking the other node");
 	r = ask(job, make_offer(job, "check"), NULL, on_checked);
@@ -347,8 +362,7 @@ static void free_migrate(struct job *job)
 	free(x);
 }
 
-/* Relinquished: forward. Else it was stopped for the move, perhaps, and the row says whether it was to run.
- */
+/* Relinquished: forward. Else it was stopped for the move, perhaps, and the step says whether it ran. */
 static int replay_migrate(
         struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
@@ -357,8 +371,10 @@ static int replay_migrate(
 	struct ct_error error = { 0 };
 	int r;
 
-	if (!c)
+	if (!c) { /* it is there, and its record here is gone: its disk, perhaps, is not */
+		disk_recover_migrated(m, row->ctid);
 		return 0;
+	}
 	r = json_parse(row->params, strlen(row->params), &params, err);
 	if (r < 0)
 		return r;
@@ -366,7 +382,7 @@ static int replay_migrate(
 		again.params = json_incref(params);
 		return job_submit(m, &again, err);
 	}
-	if (c->state == CONTAINER_STOPPED && json_is_true(json_object_get(params, "was_running")) &&
+	if (c->state == CONTAINER_STOPPED && str_eq(row->step, STEP_STOPPING) &&
 	        verb_start_quietly(c, NULL, NULL, &error) < 0)
 		log_error("\"%s\" could not be started again: %s", c->row.name, error.text);
 	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
@@ -382,6 +398,9 @@ static int run_keep(struct job *job)
 	struct container *c = job->container;
 	int r;
 
+	if (c->unreadable)
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		        "whether \"%s\" was handed over is not known: %s", c->row.name, c->row.broken);
 	if (c->config.handover == HANDOVER_NONE)
 		return 1;
 	r = handover_end(c, &job->error);
@@ -454,10 +473,10 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 	                .type = &verb_migrate,
 	                .container = c,
 	                .object = c->row.name,
-	                .params = json_pack("{s:s, s:b, s:b}", "to", in.to, "dry_run", in.dry_run,
-	                        "was_running", container_has_init(c)),
+	                .params = json_pack("{s:s, s:b}", "to", in.to, "dry_run", in.dry_run),
 	                .call = call,
 	                .detached = true,
+	                .durable = true, /* its end, and with it that the disk is in the trash */
 	        },
 	        err);
 }
@@ -473,8 +492,5 @@ int api_container_keep(struct manager *m, struct call *call, struct ct_error *er
 		r = verb_target(m, call, &c, err);
 	if (r < 0)
 		return r;
-	return job_submit(m,
-	        &(struct job_request){
-	                .type = &verb_keep, .container = c, .object = c->row.name, .call = call },
-	        err);
+	return verb_submit(m, call, &verb_keep, c, NULL, err);
 }

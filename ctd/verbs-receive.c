@@ -334,6 +334,11 @@ static int run_commit(struct job *job)
 	struct ct_error error = { 0 };
 	int r;
 
+	/* One that does not read says nothing of its mark: that it has none must not be taken from it. */
+	if (c->row.broken)
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		        "\"%s\" is broken there: %s; both nodes keep their copy until it is mended (ctctl fsck)",
+		        c->row.name, c->row.broken);
 	if (c->row.epoch != epoch || c->config.handover == HANDOVER_RELINQUISHED)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESTALE,
 		        "\"%s\" is here with another epoch (%llu, not %llu)", c->row.name,
@@ -507,13 +512,6 @@ int api_migration_commit(struct manager *m, struct call *call, struct ct_error *
 		err->kind = CT_ERROR_NOT_FOUND;
 		return -ENOENT;
 	}
-	return job_submit(m,
-	        &(struct job_request){
-	                .type = &verb_migrate_commit,
-	                .container = c,
-	                .object = c->row.name,
-	                .params = json_pack("{s:I, s:b}", "epoch", (json_int_t)in.epoch, "start", in.start),
-	                .call = call,
-	        },
-	        err);
+	return verb_submit(m, call, &verb_migrate_commit, c,
+	        json_pack("{s:I, s:b}", "epoch", (json_int_t)in.epoch, "start", in.start), err);
 }

@@ -86,15 +86,7 @@ int api_container_destroy(struct manager *m, struct call *call, struct ct_error 
 		r = verb_target(m, call, &c, err);
 	if (r < 0)
 		return r;
-	return job_submit(m,
-	        &(struct job_request){
-	                .type = &verb_destroy,
-	                .container = c,
-	                .object = c->row.name,
-	                .params = json_pack("{s:b}", "force", force),
-	                .call = call,
-	        },
-	        err);
+	return verb_submit(m, call, &verb_destroy, c, json_pack("{s:b}", "force", force), err);
 }
 
 static int run_rename(struct job *job)
@@ -132,13 +124,5 @@ int api_container_rename(struct manager *m, struct call *call, struct ct_error *
 		r = verb_target(m, call, &c, err);
 	if (r < 0)
 		return r;
-	return job_submit(m,
-	        &(struct job_request){
-	                .type = &verb_rename,
-	                .container = c,
-	                .object = c->row.name,
-	                .params = json_pack("{s:s}", "name", name),
-	                .call = call,
-	        },
-	        err);
+	return verb_submit(m, call, &verb_rename, c, json_pack("{s:s}", "name", name), err);
 }

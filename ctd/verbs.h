@@ -25,6 +25,9 @@ int verb_start_quietly(
 
 /* Name of the path to a container, or an error. */
 int verb_target(struct manager *m, struct call *call, struct container **ret, struct ct_error *err);
+/* A job on a container that is answered at its end, within the call. params is consumed; NULL: {}. */
+int verb_submit(struct manager *m, struct call *call, const struct job_type *type, struct container *c,
+        json_t *params, struct ct_error *err);
 /* The end of a job whose operation has ended: takes the error over and finishes. An operation_fn with the job
  * as userdata. */
 void verb_done(struct container *c, int result, const struct ct_error *error, void *job);

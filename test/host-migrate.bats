@@ -74,6 +74,7 @@ fill() # NAME
 		rm /etc/passwd && mkdir /etc/passwd && echo y >/etc/passwd/y
 		rm -r /usr && echo file >/usr
 		dd if=/dev/zero of=/srv/sparse bs=1 count=1 seek=8M 2>/dev/null
+		dd if=/dev/zero of=/srv/huge bs=1 count=1 seek=1048576M 2>/dev/null
 		touch -d @1000000000 /srv/dir/x'
 }
 
@@ -96,7 +97,7 @@ dirs()
 	ctid=$(field ctctl one .ctid) config=$(field ctctl one .config) created=$(field ctctl one .created)
 
 	run -0 ctctl migrate one "$PEER/run/ctd.sock" --dry-run --json
-	jq -e '.checks | length == 4 and all(.ok)' <<<"${lines[-1]}"
+	jq -e '.checks | length == 5 and all(.ok)' <<<"${lines[-1]}"
 	[ "$(state_of ctctl one)" = running ]
 
 	run -0 ctctl migrate one "$PEER/run/ctd.sock" --offline
@@ -142,6 +143,55 @@ dirs()
 	[ "$(field ctctl two .pid)" = "$pid" ]
 	ctctl destroy two --force
 	peer fsck
+}
+
+@test "without room for what comes on the way it is told before anything is stopped, and when it comes" {
+	mkdir "$BATS_TEST_TMPDIR/little"
+	mount -t tmpfs -o size=64k tmpfs "$BATS_TEST_TMPDIR/little"
+	ctctl create roomy --template tiny
+	offer=$(ctctl show roomy --json | jq -c --arg digest "$(ctctl template show tiny --json | jq -r .digest)" \
+		'{ctid, name, template: $digest, template_name: "tiny", epoch: 2, created: 1, bytes_used: 1000000, from: "lab", config: {}}')
+	ctctl destroy roomy
+	say "{\"protocol\":1,\"word\":\"check\",\"offer\":$offer}" >"$BATS_TEST_TMPDIR/said"
+	jq -e '.result.checks | length == 5 and all(.ok)' "$BATS_TEST_TMPDIR/said"
+	TMPDIR=$BATS_TEST_TMPDIR/little say "{\"protocol\":1,\"word\":\"check\",\"offer\":$offer}" >"$BATS_TEST_TMPDIR/said"
+	jq -e '.result.checks | length == 5 and (map(select(.ok | not)) | length == 1 and (.[0].text | contains("make room")))' "$BATS_TEST_TMPDIR/said"
+	{ echo "{\"protocol\":1,\"word\":\"offer\",\"offer\":$offer,\"digest\":\"\",\"bytes\":1000000,\"removed_bytes\":0}" && head -c 1000000 /dev/zero; } |
+		TMPDIR=$BATS_TEST_TMPDIR/little CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive >"$BATS_TEST_TMPDIR/said" && false
+	jq -e '.error.code == "refused" and (.error.message | contains("make room"))' "$BATS_TEST_TMPDIR/said"
+	[ -z "$(ls -A "$BATS_TEST_TMPDIR/little")" ]
+	umount "$BATS_TEST_TMPDIR/little"
+}
+
+@test "what was to run is what ran when it was stopped; a disk that a power cut left is removed" {
+	ctctl create late --template tiny --start
+	ctid=$(field ctctl late .ctid | tr -d '"')
+	# as a kill of the daemon leaves it: a move of one that was stopped when it came to that
+	ctctl stop late
+	ctd_kill
+	sqlite3 "$CTD_STATE/ctd.db" "INSERT INTO job (verb, ctid, object, params, step, created) VALUES ('migrate', '$ctid', 'late', '{\"to\":\"/nowhere\"}', '', 1)"
+	ctd_start
+	wait_for 60 idle ctctl
+	[ "$(state_of ctctl late)" = stopped ]
+	# and of one that ran
+	ctd_kill
+	sqlite3 "$CTD_STATE/ctd.db" "INSERT INTO job (verb, ctid, object, params, step, created) VALUES ('migrate', '$ctid', 'late', '{\"to\":\"/nowhere\"}', 'stopping', 1)"
+	ctd_start
+	wait_for 60 runs ctctl late
+	ctctl stop late
+	# its record is gone and durably so, its disk is back; only the open move is evidence
+	cp -a "$CTD_STATE/fs/containers/$ctid" "$BATS_TEST_TMPDIR/disk"
+	ctctl migrate late "$PEER/run/ctd.sock" --offline
+	ctd_stop
+	cp -a "$BATS_TEST_TMPDIR/disk" "$CTD_STATE/fs/containers/$ctid"
+	ctd_start
+	[ -d "$CTD_STATE/fs/containers/$ctid" ]
+	ctd_stop
+	sqlite3 "$CTD_STATE/ctd.db" "UPDATE job SET finished = NULL, result = NULL WHERE verb = 'migrate' AND ctid = '$ctid' AND error IS NULL"
+	ctd_start
+	[ ! -d "$CTD_STATE/fs/containers/$ctid" ]
+	peer destroy late
+	ctctl fsck
 }
 
 @test "a stopped one stays stopped, and without the template it does not move" {
@@ -206,6 +256,17 @@ runs() # DAEMON NAME
 	# another epoch is not believed
 	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":7,\"start\":true}" >"$BATS_TEST_TMPDIR/said" && false
 	grep -q epoch "$BATS_TEST_TMPDIR/said"
+	[ "$(field peer five .handover.state)" = '"incoming"' ]
+	# a record that does not read says nothing of a mark: it is not taken for one that has been taken over
+	peer_stop
+	sqlite3 "$PEER/state/ctd.db" "UPDATE container SET config = json_set(config, '\$._handover', json('{\"state\":\"incoming\",\"peer\":\"lab\"}'), '\$.unknown', 1) WHERE name = 'five'"
+	peer_start
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}" >"$BATS_TEST_TMPDIR/said" && false
+	jq -e '.error.code == "state" and (.error.message | contains("both nodes keep"))' "$BATS_TEST_TMPDIR/said"
+	run -4 peer migrate five --keep
+	peer_stop
+	sqlite3 "$PEER/state/ctd.db" "UPDATE container SET broken = NULL, config = json_remove(config, '\$.unknown') WHERE name = 'five'"
+	peer_start
 	[ "$(field peer five .handover.state)" = '"incoming"' ]
 	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}"
 	runs peer five
