@@ -85,6 +85,13 @@ here() # ctctl to the instance of quickstart
 @test "an unknown option or template is refused with what there is" {
 	run quick --what
 	[ "$status" -eq 2 ]
+	[[ "$output" == *"unknown argument '--what'"*usage:* ]]
+	run "$CTD_TREE/quickstart" --state
+	[ "$status" -eq 2 ]
+	[[ "$output" == *"'--state' needs a value"* ]]
+	run "$CTD_TREE/test/run" --host nosuch
+	[ "$status" -eq 2 ]
+	[[ "$output" == *"no test/host-nosuch.bats"* ]]
 	run quick --template nosuch
 	[ "$status" -eq 1 ]
 	[[ "$output" == *debian*tiny*ubuntu* ]]
@@ -94,7 +101,7 @@ here() # ctctl to the instance of quickstart
 	dest=$QUICK/dest
 	DESTDIR=$dest meson install -C "$CTD_BUILD" --no-rebuild --quiet
 	libraries=usr/lib/$(gcc -print-multiarch)
-	for file in usr/sbin/ctd usr/bin/ctctl usr/libexec/ctd/{ct-keeper,ct-worker,ctd-stop-all}; do
+	for file in usr/sbin/ctd usr/bin/ctctl usr/libexec/ctd/{ct-keeper,ct-worker,ct-view,ctd-gate,ctd-stop-all}; do
 		[ -x "$dest/$file" ] || { echo "no program $file" && return 1; }
 	done
 	for file in usr/lib/systemd/system/ctd{.service,.slice,-containers.service} usr/share/bash-completion/completions/ctctl \

@@ -34,7 +34,7 @@ ctd_program()
 	ctctl) path=$CTD_BUILD/ctctl/ctctl ;;
 	*) path=$CTD_BUILD/ctd/$1 ;;
 	esac
-	[ -x "$path" ] || path=$(PATH=$PATH:/usr/sbin:/usr/libexec/ctd command -v "$1") || lib_die "no program '$1' in '$CTD_BUILD' and none installed"
+	[ -x "$path" ] || path=$(PATH=$PATH:/usr/sbin:/usr/libexec/ctd type -P "$1") || lib_die "no program '$1' in '$CTD_BUILD' and none installed"
 	echo "$path"
 }
 
@@ -227,7 +227,8 @@ lib_rmdir_all() # LIST: leaves first
 
 ctctl()
 {
-	"$(ctd_program ctctl)" "$@"
+	local program
+	program=$(ctd_program ctctl) && "$program" "$@"
 }
 
 # The ctd that systemd runs, for the lab's flavour systemd. What a file that failed has left there is no concern of this one.
