@@ -266,6 +266,34 @@ static enum outcome check_metrics(const struct host *h, struct finding *f)
 	return OUTCOME_WARNING;
 }
 
+static int name_aside(const char *name, void *userdata)
+{
+	struct finding *f = userdata;
+
+	SAY(f, "usage before is only in %s, which was damaged", name);
+	return 1;
+}
+
+static enum outcome check_ledger(const struct host *h, struct finding *f)
+{
+	const struct metering *metering = h->manager->metering;
+	const char *dir = h->manager->conf.state_dir;
+
+	if (!metering->ledger || metering->failing) {
+		SAY(f, "usage cannot be recorded, and is kept in memory");
+		REMEDY(f, "ctd's log says why; make room on the file system of %s", dir);
+		return OUTCOME_MISSING;
+	}
+	if (ledger_aside_each(dir, name_aside, f) <= 0) {
+		SAY(f, "usage is recorded");
+		return OUTCOME_OK;
+	}
+	REMEDY(f,
+	        "look what sqlite3's .recover finds in it, in %s, and move it elsewhere with the -wal and -shm of its name",
+	        dir);
+	return OUTCOME_WARNING;
+}
+
 static const struct {
 	const char *name;
 	enum outcome (*check)(const struct host *h, struct finding *f);
@@ -285,6 +313,7 @@ static const struct {
 	{ "filter", check_filter },
 	{ "uplink", check_uplink },
 	{ "mmdebstrap", check_mmdebstrap },
+	{ "ledger", check_ledger },
 	{ "metrics", check_metrics },
 };
 

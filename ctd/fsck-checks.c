@@ -432,8 +432,28 @@ static int check_slots(struct fsck *f, struct ct_error *err)
 	return 0;
 }
 
+static int report_aside(const char *name, void *userdata)
+{
+	fsck_report(userdata, "ledger", name, false,
+	        "was damaged and put aside: usage before is only in it (move it elsewhere when it is settled)");
+	return 0;
+}
+
+static int check_ledger(struct fsck *f, struct ct_error *err)
+{
+	const struct metering *metering = f->manager->metering;
+	int r;
+
+	if (!metering->ledger || metering->failing)
+		fsck_report(f, "ledger", "ledger.db", false, "usage cannot be recorded (see ctd's log)");
+	r = ledger_aside_each(f->manager->conf.state_dir, report_aside, f);
+	return r < 0 ? ct_error_set(err, r, "ledger", "cannot list the state directory: %s", strerror(-r))
+	             : 0;
+}
+
 const struct fsck_check fsck_checks[] = {
 	{ "database", check_database },
+	{ "ledger", check_ledger },
 	{ "marks", check_marks },
 	{ "processes", check_processes },
 	{ "cgroups", check_cgroups },

@@ -38,6 +38,14 @@ struct account {
 /* The database in the directory of the state; an ordinary store of another schema. */
 int ledger_open(const char *path, struct store **ret, struct ct_error *err);
 
+/* Whether opening or reading failed because the ledger is damaged: it shall be put aside. */
+bool ledger_is_damage(int r);
+/* Renames a damaged ledger that is not open, with its log, to PATH.damaged-DATE; *ret is that name. -ENOENT:
+ * there is none. */
+int ledger_set_aside(const char *path, uint64_t now_usec, char **ret, struct ct_error *err);
+/* The names of those that were, in the directory of the state. What each returns but 0 ends it. */
+int ledger_aside_each(const char *dir, int (*each)(const char *name, void *userdata), void *userdata);
+
 /* Inserts (and sets id) or writes the whole account. */
 int ledger_account_put(struct store *ledger, struct account *a, struct ct_error *err);
 int ledger_account_each(struct store *ledger, int (*each)(const struct account *a, void *userdata),

@@ -149,3 +149,25 @@ void meter_add(struct meter *meter, const struct reading *now, const struct mete
 	a->clock_usec = at->clock_usec;
 	a->time_usec = at->time_usec;
 }
+
+void meter_add_anew(
+        struct meter *meter, const struct reading *now, const struct meter_moment *at, uint64_t lost_usec)
+{
+	struct account *a = &meter->account;
+	uint64_t ran =
+	        at->started_usec && at->started_usec < at->clock_usec ? at->clock_usec - at->started_usec : 0;
+	uint64_t lost = lost_usec;
+
+	if (ran && lost > ran)
+		lost = ran;
+	if (lost <= at->late_usec)
+		lost = at->late_usec + 1;
+	if (lost > at->clock_usec)
+		lost = at->clock_usec;
+	a->seen = now->raw;
+	a->cgroup = now->cgroup;
+	a->final = false;
+	(void)snprintf(a->boot_id, sizeof(a->boot_id), "%s", at->boot_id); /* as long at most */
+	a->clock_usec = now->cgroup ? at->clock_usec - lost : at->clock_usec;
+	a->time_usec = now->cgroup ? at->time_usec - lost : at->time_usec;
+}

@@ -61,7 +61,8 @@ static struct meter *meter_of(struct container *c)
 		return NULL;
 	a = &c->meter->account;
 	/* It has been on this node before, and has come back: its account goes on, its counters are new. */
-	if (ledger_account_find(c->manager->metering->ledger, c->row.ctid, a, NULL) == 0) {
+	if (c->manager->metering->ledger &&
+	        ledger_account_find(c->manager->metering->ledger, c->row.ctid, a, NULL) == 0) {
 		a->destroyed = 0;
 		a->seen = (struct counts){ 0 };
 		a->cgroup = 0;
@@ -124,6 +125,9 @@ struct meter *meter_sample(struct container *c)
 		return meter; /* half made: its cgroup counts from the first sample */
 	at.started_usec = started_of(c, at.clock_usec, at.time_usec);
 	meter_read(c, &now);
+	if (meter->anew)
+		meter_add_anew(meter, &now, &at, c->manager->metering->lost_usec);
+	meter->anew = false;
 	meter_add(meter, &now, &at);
 	meter->account.day = c->config.billing_day ?: ledger_day_of_month(meter->account.created);
 	(void)snprintf(meter->account.name, sizeof(meter->account.name), "%s", c->row.name); /* fits */
@@ -142,8 +146,17 @@ static int write_one(struct container *c, struct ct_error *err)
 	return r < 0 ? r : ledger_account_put(c->manager->metering->ledger, &c->meter->account, err);
 }
 
+static int begin(struct metering *metering, struct ct_error *err)
+{
+	if (!metering->ledger)
+		return ct_error_set(err, -ENOENT, "meter", "there is no ledger");
+	return store_begin(metering->ledger, false, err);
+}
+
 static void tell(struct metering *metering, int r, const struct ct_error *error)
 {
+	if (r == -EUCLEAN)
+		metering->damaged = true;
 	if (r < 0 && !metering->failing)
 		log_error("usage cannot be recorded, and is kept in memory: %s", error->text);
 	else if (r >= 0 && metering->failing)
@@ -159,7 +172,7 @@ void meter_settle(struct container *c)
 
 	if (!metering || !c->row.complete)
 		return;
-	r = store_begin(metering->ledger, false, &error);
+	r = begin(metering, &error);
 	if (r >= 0) {
 		r = write_one(c, &error);
 		if (r < 0)
@@ -187,7 +200,7 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 	bool begun;
 	int r;
 
-	r = store_begin(metering->ledger, false, &error);
+	r = begin(metering, &error);
 	begun = r >= 0;
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
@@ -209,9 +222,10 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 }
 
 /* Posts the rest and writes that it has gone. */
-static int close_account(struct store *ledger, struct account *a, struct ct_error *err)
+static int close_account(struct metering *metering, struct account *a, struct ct_error *err)
 {
-	int r = store_begin(ledger, false, err);
+	struct store *ledger = metering->ledger;
+	int r = begin(metering, err);
 
 	if (r < 0)
 		return r;
@@ -231,12 +245,13 @@ static int close_account(struct store *ledger, struct account *a, struct ct_erro
 void meter_forget(struct container *c)
 {
 	struct ct_error error = { 0 };
+	int r;
 
 	if (!c->meter || !c->manager->metering)
 		return;
 	/* If it cannot be written the next ctd finds that its container has gone. */
-	tell(c->manager->metering, close_account(c->manager->metering->ledger, &c->meter->account, &error),
-	        &error);
+	r = close_account(c->manager->metering, &c->meter->account, &error);
+	tell(c->manager->metering, r, &error);
 }
 
 static void trim(struct manager *m)
@@ -249,10 +264,26 @@ static void trim(struct manager *m)
 		[POSTING_PERIOD] = now - (int64_t)m->conf.ledger_period_days * DAY,
 	};
 	struct ct_error error = { 0 };
-	int r = ledger_trim(metering->ledger, before, &metering->cursor, &error);
+	int r = metering->ledger ? ledger_trim(metering->ledger, before, &metering->cursor, &error) : 0;
 
 	if (r < 0)
 		tell(metering, r, &error);
+}
+
+/* What memory has goes on in a new ledger, with what was not posted yet. */
+static void replace(struct manager *m)
+{
+	struct ct_error error = { 0 };
+	struct container *c, *next;
+
+	if (meter_ledger_replace(m, "a part of it does not read", &error) < 0) {
+		tell(m->metering, -ENOENT, &error);
+		return;
+	}
+	m->metering->cursor = 0;
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (c->meter)
+		c->meter->id = c->meter->account.id = 0;
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
@@ -261,6 +292,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	struct manager *m = userdata;
 	int r;
 
+	if (m->metering->damaged)
+		replace(m);
 	if (m->containers.by_ctid)
 		settle_part(m, m->metering->tick % m->conf.meter_sample, m->conf.meter_sample);
 	m->metering->sampled_usec = now_monotonic_usec();
@@ -309,22 +342,49 @@ static int load(struct manager *m, struct ct_error *err)
 	r = ledger_account_each(m->metering->ledger, load_account, &l, err);
 	/* Destroyed, when its account could not be closed. */
 	for (size_t i = 0; r >= 0 && i < l.n_gone; i++)
-		r = close_account(m->metering->ledger, &l.gone[i], err);
+		r = close_account(m->metering, &l.gone[i], err);
 	free(l.gone);
 	return r;
 }
 
+/* What was read of a ledger that turned out to be damaged. */
+static void unload(struct manager *m)
+{
+	struct container *c, *next;
+
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
+		meter_free(c->meter);
+		c->meter = NULL;
+	}
+}
+
+/* Accounts of containers that are older than the ledger. */
+static int begin_anew(struct manager *m)
+{
+	struct container *c, *next;
+
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
+		if (!c->row.complete)
+			continue;
+		if (!meter_of(c))
+			return -ENOMEM;
+		c->meter->anew = true;
+	}
+	return 0;
+}
+
 int meter_init(struct manager *m, struct ct_error *err)
 {
-	_cleanup_free_ char *path = str_printf("%s/ledger.db", m->conf.state_dir);
 	int r;
 
 	m->metering = calloc(1, sizeof(*m->metering));
-	if (!path || !m->metering)
+	if (!m->metering)
 		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
-	r = ledger_open(path, &m->metering->ledger, err);
-	if (r >= 0)
-		r = load(m, err);
+	r = meter_ledger_open(m, load, unload, err);
+	if (r >= 0 && m->metering->anew)
+		r = begin_anew(m);
 	if (r < 0)
 		return r;
 	r = sd_event_add_time_relative(

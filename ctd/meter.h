@@ -29,6 +29,8 @@ struct meter {
 	uint64_t memory_before, disk_before; /* bytes, at the last sample of this ctd */
 	uint64_t rests[3]; /* of what was added to the integrals: below a KiB-second, in byte-usec */
 	bool sampled;      /* by this ctd */
+	bool anew; /* the ledger that had it is lost: what the kernel has counted so far may have been in it
+	            */
 	/* Of account, as written last: what is in a transaction that fails is taken back. */
 	int64_t id, open;
 	struct counts posted;
@@ -44,6 +46,10 @@ struct meter_moment {
 	uint64_t late_usec;    /* a sample that comes later than this after the one before leaves a gap */
 };
 void meter_add(struct meter *meter, const struct reading *now, const struct meter_moment *at);
+/* Before the first meter_add of an account whose ledger was lost: what the kernel says now was counted; a run
+ * leaves a gap of lost_usec, more than late_usec at least. */
+void meter_add_anew(
+        struct meter *meter, const struct reading *now, const struct meter_moment *at, uint64_t lost_usec);
 
 /* Reads and adds, in memory; the account is made when it is not there. NULL: out of memory. */
 struct meter *meter_sample(struct container *c);
@@ -55,11 +61,14 @@ void meter_free(struct meter *meter);
 
 /* What the daemon has of it. */
 struct metering {
-	struct store *ledger;
+	struct store *ledger; /* NULL: it was put aside and there is no room for a new one yet */
 	sd_event_source *timer;
 	unsigned tick;
 	uint64_t sampled_usec, took_usec; /* monotonic: the end of the last tick; how long it was at it */
 	bool failing;                     /* the last write */
+	bool damaged;                     /* the ledger: it is to be put aside */
+	bool anew;                        /* it was at the start of this ctd ... */
+	uint64_t lost_usec;               /* ... and how long nobody knows of */
 	int64_t cursor;                   /* of ledger_trim */
 };
 
@@ -68,3 +77,13 @@ struct metering {
 int meter_init(struct manager *m, struct ct_error *err);
 /* Samples and writes all, for a clean end, and closes. */
 void meter_done(struct manager *m);
+
+/* ---- meter-ledger.c ---- */
+
+/* Opens and loads it; one that is damaged is put aside, what was loaded is unloaded, and a new one begun. */
+int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct ct_error *err),
+        void (*unload)(struct manager *m), struct ct_error *err);
+/* Puts it aside and begins a new one, which knows no account: ids are to be forgotten. */
+int meter_ledger_replace(struct manager *m, const char *reason, struct ct_error *err);
+/* What failed with r was about the ledger; if it is damaged it is replaced soon. */
+void meter_ledger_failed(struct manager *m, int r);

@@ -40,7 +40,8 @@ struct store {
 	bool doomed;    /* an inner one was rolled back: the outer one cannot be committed */
 	bool aborted; /* SQLite has rolled back by itself (full disk, I/O error): nothing more may be written
 	                 in it */
-	bool full;    /* PRAGMA synchronous is FULL */
+	bool replaceable;    /* if it is damaged its owner puts it aside by itself */
+	bool full;           /* PRAGMA synchronous is FULL */
 	bool sync_at_commit; /* an inner transaction was durable, the outer one is not */
 
 	/* Where the search for the smallest free number or id begins: everything below is taken. Only hints:

@@ -260,6 +260,9 @@ int store_error(struct store *store, int result, struct ct_error *err)
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 	case SQLITE_MISMATCH:
+		if (store->replaceable)
+			return ct_error_set(err, -EUCLEAN, "store", "the database \"%s\" is damaged (%s)",
+			        store->path, sqlite3_errmsg(store->db));
 		return ct_error_set(err, -EUCLEAN, "store",
 		        "the database \"%s\" is damaged (%s): stop ctd, put a copy of it aside, and bring back a backup or what sqlite3's "
 		        ".recover finds",

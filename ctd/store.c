@@ -106,13 +106,14 @@ static int check(struct store *store, struct ct_error *err)
 
 DEFINE_CLEANUP(struct store *, store_close);
 
-static int open_file(const char *path, struct store **ret, struct ct_error *err)
+static int open_file(const char *path, bool replaceable, struct store **ret, struct ct_error *err)
 {
 	CLEANUP(store_closep) struct store *store = calloc(1, sizeof(*store));
 	if (!store)
 		return ct_error_set(err, -ENOMEM, "store", "out of memory");
 
 	store->number_hint = 1;
+	store->replaceable = replaceable;
 	store->file = -1;
 	store->path = strdup(path);
 	if (!store->path)
@@ -139,7 +140,7 @@ static int open_file(const char *path, struct store **ret, struct ct_error *err)
 int store_open(const char *path, struct store **ret, struct ct_error *err)
 {
 	CLEANUP(store_closep) struct store *store = NULL;
-	int r = open_file(path, &store, err);
+	int r = open_file(path, false, &store, err);
 	if (r < 0)
 		return r;
 
@@ -162,7 +163,7 @@ int store_open(const char *path, struct store **ret, struct ct_error *err)
 int store_open_schema(const char *path, const char *schema, struct store **ret, struct ct_error *err)
 {
 	CLEANUP(store_closep) struct store *store = NULL;
-	int r = open_file(path, &store, err);
+	int r = open_file(path, true, &store, err);
 	if (r < 0)
 		return r;
 

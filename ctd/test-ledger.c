@@ -327,7 +327,112 @@ static void test_rests(void **state)
 	assert_int_equal(total(&w, COUNT_DISK_SOLD), 10);
 }
 
+/* The ledger was lost while it ran: nothing is charged twice, and what nobody knows is a gap. */
+static void test_lost(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.at.clock_usec += 2000 * USEC_PER_SEC;
+	w.at.started_usec = w.at.clock_usec - 1000 * USEC_PER_SEC;
+	kernel_says(&w, 7, 500);
+	w.now.has |= 1u << COUNT_NET_IN_BYTES;
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 700;
+	meter_add_anew(&w.meter, &w.now, &w.at, 100 * USEC_PER_SEC);
+	later(&w, 0);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 0);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 0);
+	assert_int_equal(total(&w, COUNT_GAP), 100 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_RUNNING), 100 * USEC_PER_SEC);
+	kernel_says(&w, 7, 600);
+	w.now.has |= 1u << COUNT_NET_IN_BYTES;
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 750;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 100);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 50);
+	assert_int_equal(total(&w, COUNT_GAP), 100 * USEC_PER_SEC);
+
+	/* A loss of a moment is told as well; one is never longer than the run. */
+	w = world_new();
+	kernel_says(&w, 7, 500);
+	meter_add_anew(&w.meter, &w.now, &w.at, 0);
+	later(&w, 0);
+	assert_true(total(&w, COUNT_GAP) > w.at.late_usec);
+	w = world_new();
+	w.at.started_usec = w.at.clock_usec - 90 * USEC_PER_SEC;
+	kernel_says(&w, 7, 500);
+	meter_add_anew(&w.meter, &w.now, &w.at, 3600 * USEC_PER_SEC);
+	later(&w, 0);
+	assert_int_equal(total(&w, COUNT_GAP), 90 * USEC_PER_SEC);
+
+	/* One that does not run loses no time. */
+	w = world_new();
+	meter_add_anew(&w.meter, &w.now, &w.at, 100 * USEC_PER_SEC);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_GAP), 0);
+}
+
 /* ---- ledger */
+
+struct found {
+	unsigned n;
+	char last[64];
+};
+
+static int find(const char *name, void *userdata)
+{
+	struct found *found = userdata;
+
+	found->n++;
+	snprintf(found->last, sizeof(found->last), "%s", name);
+	return 0;
+}
+
+static void test_aside(void **state)
+{
+	struct fixture *f = *state;
+	struct found found = { 0 };
+	struct ct_error error = { 0 };
+	char *first = NULL, *second = NULL, path[128];
+	struct stat st;
+	FILE *file;
+
+	store_close(f->ledger);
+	f->ledger = NULL;
+	file = fopen(f->path, "r+e");
+	assert_non_null(file);
+	assert_int_equal(fwrite("this is no database, whatever it was", 1, 36, file), 36);
+	assert_int_equal(fclose(file), 0);
+	snprintf(path, sizeof(path), "%s-wal", f->path);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	assert_int_equal(fclose(file), 0);
+
+	assert_true(ledger_is_damage(ledger_open(f->path, &f->ledger, &error)));
+	assert_null(strstr(error.text, "backup")); /* nobody has to do anything */
+	assert_int_equal(ledger_set_aside(f->path, (uint64_t)T0 * USEC_PER_SEC, &first, NULL), 0);
+	assert_true(str_has_suffix(first, "/ledger.db.damaged-20231114T221320Z"));
+	assert_int_equal(stat(f->path, &st), -1);
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	store_close(f->ledger);
+	f->ledger = NULL;
+
+	/* Another in the same second takes no name away. */
+	assert_int_equal(ledger_set_aside(f->path, (uint64_t)T0 * USEC_PER_SEC, &second, NULL), 0);
+	assert_string_not_equal(first, second);
+	assert_int_equal(ledger_aside_each(f->dir, find, &found), 0);
+	assert_int_equal(found.n, 2);
+	assert_int_equal(ledger_set_aside(f->path, T0, &second, NULL), -ENOENT);
+	assert_int_equal(ledger_is_damage(-ENOSPC) || ledger_is_damage(-ENOMEM) || ledger_is_damage(0), 0);
+
+	assert_int_equal(unlink(first), 0);
+	assert_int_equal(unlink(second), 0);
+	snprintf(path, sizeof(path), "%s-wal", first);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	free(first);
+	free(second);
+}
 
 static void test_account(void **state)
 {
@@ -491,6 +596,8 @@ int main(void)
 		cmocka_unit_test(test_reboot),
 		cmocka_unit_test(test_traffic),
 		cmocka_unit_test(test_rests),
+		cmocka_unit_test(test_lost),
+		cmocka_unit_test_setup_teardown(test_aside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_account, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sums, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trim, setup, teardown),

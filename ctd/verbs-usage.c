@@ -217,6 +217,9 @@ int api_usage_list(struct manager *m, struct call *call, struct ct_error *err)
 	r = parse(&u, call, err);
 	if (r < 0)
 		return r;
+	if (!m->metering->ledger)
+		return ct_error_set(err, -EAGAIN, "usage",
+		        "the ledger was damaged and there is no new one yet: see ctctl doctor");
 	(void)strbuf_printf(&u.b, "{\"by\":\"%s\",\"containers\":[", by_names[u.by]);
 	r = name ? print_one(&u, name, err)
 	         : ledger_account_each(m->metering->ledger, print_account, &u, err);
@@ -225,6 +228,7 @@ int api_usage_list(struct manager *m, struct call *call, struct ct_error *err)
 		r = u.b.error;
 	if (r < 0) {
 		strbuf_done(&u.b);
+		meter_ledger_failed(m, r);
 		if (r == -E2BIG)
 			return ct_error_field(err, "by",
 			        "that is more than %d rows: ask for one container, a shorter time or longer rows",

@@ -181,3 +181,60 @@ adds_up() # NAME
 	ctctl usage day --from 1h --to 2030-01-01 --by interval
 	ctctl destroy day
 }
+
+damaged_events()
+{
+	ctctl events --limit 10000 --json | jq '[.events[] | select(.type == "ledger.damaged")] | length'
+}
+
+put_asides_away()
+{
+	mkdir -p "$BATS_FILE_TMPDIR/aside"
+	mv "$CTD_STATE"/ledger.db.damaged-* "$BATS_FILE_TMPDIR/aside"
+}
+
+@test "a damaged ledger is put aside, told, and keeps no container down" {
+	ctctl create ledger --template tiny --start
+	burn ledger
+	init=$(ctctl show ledger --json | jq .pid)
+	cgroup=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show ledger --json | jq -r .ctid)
+	ctd_kill
+	dd if=/dev/urandom of="$CTD_STATE/ledger.db" bs=4096 count=3 conv=notrunc status=none
+	rm -f "$CTD_STATE"/ledger.db-wal "$CTD_STATE"/ledger.db-shm
+	cp "$CTD_STATE/ledger.db" "$BATS_TEST_TMPDIR/damaged"
+	ctd_start
+	[ "$(ctctl show ledger --json | jq .pid)" = "$init" ]
+	ctctl exec ledger -- true
+	cmp "$BATS_TEST_TMPDIR/damaged" "$CTD_STATE"/ledger.db.damaged-*Z
+	[ "$(damaged_events)" = 1 ]
+	ctctl doctor --json | jq -e '.checks[] | select(.name == "ledger") | .state == "warning" and (.detail | test("ledger.db.damaged-"))'
+	run -1 ctctl fsck
+	[[ $output == *ledger.db.damaged-* ]]
+	put_asides_away
+	ctctl fsck
+	ctctl doctor --json | jq -e '.checks[] | select(.name == "ledger") | .state == "ok"'
+
+	# What was counted before is not charged again; the time nobody knows of is a gap.
+	[ "$(total ledger gap_usec)" -gt 0 ]
+	all=$(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat")
+	[ "$(cpu_of ledger)" -lt "$all" ]
+	before=$(cpu_of ledger)
+	burn ledger
+	[ "$(cpu_of ledger)" -gt $((before + 50000)) ]
+	adds_up ledger
+
+	# Found while ctd runs: totals go on.
+	before=$(cpu_of ledger)
+	sqlite3 "$CTD_STATE/ledger.db" "UPDATE posting SET counts = x'ff'"
+	sqlite3 "$CTD_STATE/ledger.db" "INSERT OR REPLACE INTO posting SELECT id, kind, open - open % 3600, x'ff' FROM account, (SELECT 1 AS kind)"
+	ctctl usage ledger --by hour || true # reads it
+	twice() { [ "$(damaged_events)" = 2 ] && ctctl usage ledger --by hour; }
+	wait_for 30 twice
+	[ "$(cpu_of ledger)" -ge "$before" ]
+	[ "$(ctctl show ledger --json | jq .pid)" = "$init" ]
+	put_asides_away
+	ctd_stop
+	ctd_start
+	[ "$(cpu_of ledger)" -ge "$before" ]
+	ctctl destroy ledger --force
+}
