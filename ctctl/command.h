@@ -65,10 +65,12 @@ void help_print_command(const struct command *command);
 void help_print_overview(const char *family);
 
 /* POST (or another method) /v1/containers/NAME[/VERB] for each operand; a failure is told and the others are
- * still tried. body may be NULL. Answers are printed with --json. The first failure is what is returned; *err
- * then has its kind and an empty text. */
-int command_each_container(
-        struct context *ctx, const char *method, const char *verb, const json_t *body, struct ct_error *err);
+ * still tried. body may be NULL. Answers are printed as they are with --json, else by print, which is told
+ * how long the call took, unless that is NULL. The first failure is what is returned; *err then has its kind
+ * and an empty text. */
+typedef int (*answer_fn)(const char *name, const json_t *answer, uint64_t usec, struct ct_error *err);
+int command_each_container(struct context *ctx, const char *method, const char *verb, const json_t *body,
+        answer_fn print, struct ct_error *err);
 
 /* `ctctl: TEXT` on stderr, escaped. */
 void tell_error(const struct ct_error *err);

@@ -121,7 +121,7 @@ static int run_migrate(struct context *ctx, struct ct_error *err)
 	if (v.keep) {
 		if (ctx->n_operands != 1 || v.offline || v.dry_run)
 			return ct_error_field(err, "keep", "--keep stands alone: ctctl migrate NAME --keep");
-		return command_each_container(ctx, "POST", "keep", NULL, err);
+		return command_each_container(ctx, "POST", "keep", NULL, NULL, err);
 	}
 	if (ctx->n_operands != 2)
 		return ct_error_field(err, "to", "where to? ctctl migrate NAME [USER@]HOST --offline");

@@ -260,7 +260,7 @@ static int set_cut(struct context *ctx, bool cut, struct ct_error *err)
 	if (!body)
 		return -ENOMEM;
 
-	return command_each_container(ctx, "PATCH", NULL, body, err);
+	return command_each_container(ctx, "PATCH", NULL, body, NULL, err);
 }
 
 static int run_network_cut(struct context *ctx, struct ct_error *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The verbs that are one POST (or DELETE) for each container that is named: start, stop, restart, kill,
- * freeze, thaw, destroy, rename.
+ * The verbs that are one POST (or DELETE) for each container that is named: stop, restart, kill, freeze,
+ * thaw, destroy, rename.
  *
  * Several names are done one after the other on one connection. One that fails is told at once and the others
  * are still tried; the exit status is that of the first failure.
@@ -11,12 +11,13 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 #include "ctctl/command.h"
 #include "ctctl/signals.h"
 
 static int call_container(struct context *ctx, const char *method, const char *name, const char *verb,
-        const json_t *body, struct ct_error *err)
+        const json_t *body, answer_fn print, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
 	_cleanup_json_ json_t *answer = NULL;
@@ -28,22 +29,23 @@ static int call_container(struct context *ctx, const char *method, const char *n
 	if (path.error < 0)
 		return path.error;
 
-	int r = client_call(&ctx->client, method, path.data, body, ctx->json ? &answer : NULL, err);
-	if (r < 0 || !ctx->json)
+	uint64_t begin = now_monotonic_usec();
+	int r = client_call(&ctx->client, method, path.data, body, ctx->json || print ? &answer : NULL, err);
+	if (r < 0 || (!ctx->json && !print))
 		return r;
 
-	return print_json(answer, err);
+	return ctx->json ? print_json(answer, err) : print(name, answer, now_monotonic_usec() - begin, err);
 }
 
-int command_each_container(
-        struct context *ctx, const char *method, const char *verb, const json_t *body, struct ct_error *err)
+int command_each_container(struct context *ctx, const char *method, const char *verb, const json_t *body,
+        answer_fn print, struct ct_error *err)
 {
 	int first = 0;
 
 	for (size_t i = 0; i < ctx->n_operands; i++) {
 		struct ct_error one = { 0 };
 
-		int r = call_container(ctx, method, ctx->operands[i], verb, body, &one);
+		int r = call_container(ctx, method, ctx->operands[i], verb, body, print, &one);
 		if (r == 0)
 			continue;
 		if (one.code == 0)
@@ -68,7 +70,7 @@ static int run_plain(struct context *ctx, struct ct_error *err)
 	if (r < 0)
 		return r;
 
-	return command_each_container(ctx, "POST", ctx->command->name, NULL, err);
+	return command_each_container(ctx, "POST", ctx->command->name, NULL, NULL, err);
 }
 
 #define PLAIN_COMMAND(verb, text)                                                                            \
@@ -77,7 +79,6 @@ static int run_plain(struct context *ctx, struct ct_error *err)
 		.max_operands = OPERANDS_ANY, .completes = OPERAND_CONTAINER, .run = run_plain,              \
 	}
 
-const struct command command_start = PLAIN_COMMAND("start", "Start containers");
 const struct command command_freeze =
         PLAIN_COMMAND("freeze", "Stop all processes of a container where they are");
 const struct command command_thaw = PLAIN_COMMAND("thaw", "Let a frozen container run on");
@@ -107,7 +108,7 @@ static int run_stop(struct context *ctx, struct ct_error *err)
 			return -ENOMEM;
 	}
 
-	return command_each_container(ctx, "POST", ctx->command->name, body, err);
+	return command_each_container(ctx, "POST", ctx->command->name, body, NULL, err);
 }
 
 const struct command command_stop = {
@@ -163,7 +164,7 @@ static int run_kill(struct context *ctx, struct ct_error *err)
 			return -ENOMEM;
 	}
 
-	return command_each_container(ctx, "POST", "kill", body, err);
+	return command_each_container(ctx, "POST", "kill", body, NULL, err);
 }
 
 const struct command command_kill = {
@@ -200,7 +201,7 @@ static int run_destroy(struct context *ctx, struct ct_error *err)
 			return -ENOMEM;
 	}
 
-	return command_each_container(ctx, "DELETE", NULL, body, err);
+	return command_each_container(ctx, "DELETE", NULL, body, NULL, err);
 }
 
 const struct command command_destroy = {
@@ -224,7 +225,7 @@ static int run_rename(struct context *ctx, struct ct_error *err)
 	if (!body)
 		return ct_error_field(err, "name", "\"%s\" is no name", ctx->operands[1]);
 
-	return call_container(ctx, "POST", ctx->operands[0], "rename", body, err);
+	return call_container(ctx, "POST", ctx->operands[0], "rename", body, NULL, err);
 }
 
 const struct command command_rename = {

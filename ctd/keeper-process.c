@@ -213,6 +213,7 @@ void keeper_child_on_status(struct keeper *k, struct keeper_child *child)
 		.status_fd = child->status.fd,
 		.console_fd = child->console_fd,
 		.ready = child->ready,
+		.stamps = child->info.stamps,
 	};
 	int r;
 
@@ -222,6 +223,7 @@ void keeper_child_on_status(struct keeper *k, struct keeper_child *child)
 	child->status.fd = process.status_fd;
 	child->console_fd = process.console_fd;
 	child->ready = process.ready;
+	child->info.stamps = process.stamps;
 
 	if (r == 0) {
 		r = keeper_watch(k, &child->status, EPOLLIN);
@@ -351,6 +353,7 @@ static int start_child(
 
 	child->info.pid = process.pid;
 	child->info.start_time = process.start_time;
+	child->info.stamps = process.stamps;
 	child->pidfd.fd = process.pidfd;
 	child->status.fd = process.status_fd;
 	return watch_child(k, child, err);

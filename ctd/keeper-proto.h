@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "libct/ct.h"
 
 #define KEEPER_VERSION_MAJOR 1
 #define KEEPER_VERSION_MINOR 0
@@ -117,6 +118,7 @@ struct keeper_process {
 	                      * by SIGHUP (to  restart) or SIGINT (to halt) */
 	uint64_t exited_usec; /* CLOCK_REALTIME */
 	uint32_t adopted, has_console;
+	struct ct_stamps stamps; /* of init's start; zeros when it was adopted, or of a command */
 };
 
 /* Body of an answer to LIST: count elements of element_size bytes each (a later keeper's may be longer)

@@ -45,6 +45,11 @@ struct start {
 	struct ct_error error;
 };
 
+static void mark(struct start *s, enum start_phase phase)
+{
+	start_trace_mark(&s->container->start_trace, phase);
+}
+
 static void start_free(struct start *s)
 {
 	if (!s)
@@ -238,14 +243,19 @@ static int prepare(struct start *s, struct ct_error *err)
 	int r;
 
 	r = limits_want_user(&c->config.limits) ? limits_apply_user(c, s->item.shell.userns_fd, err) : 0;
+	mark(s, START_NAMESPACES);
 	if (r >= 0)
 		r = mount_disk(s, err);
+	mark(s, START_DISK);
 	if (r >= 0)
 		r = edit_guest(s, err);
+	mark(s, START_FILES);
 	if (r >= 0)
 		r = make_cgroup(s, err);
+	mark(s, START_CGROUP);
 	if (r >= 0)
 		r = ports_up(s->container, &s->item, err);
+	mark(s, START_NETWORK);
 	if (r >= 0)
 		r = ask_keeper(s, err);
 	return r;
@@ -307,7 +317,9 @@ static void on_started(struct keeper_reply *reply, void *userdata)
 		return;
 	}
 
+	start_trace_keeper(&s->container->start_trace, &reply->process.stamps);
 	succeeded(s, reply);
+	mark(s, START_STATE);
 	s->done(s->container, 0, NULL, s->userdata);
 	start_free(s);
 }
@@ -349,6 +361,7 @@ int container_start(struct container *c, operation_fn done, void *userdata, stru
 
 	if (c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN)
 		return 1;
+	start_trace_begin(&c->start_trace);
 	r = check(c, err);
 	if (r < 0)
 		return r;
@@ -368,6 +381,7 @@ int container_start(struct container *c, operation_fn done, void *userdata, stru
 	};
 
 	r = load_template(s, err);
+	mark(s, START_CHECK);
 	if (r >= 0)
 		r = take_shell(s, err);
 	if (r < 0)

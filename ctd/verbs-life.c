@@ -55,9 +55,25 @@ static uint64_t stop_timeout_usec(const struct job *job)
 	return job->manager->conf.stop_timeout_sec * USEC_PER_SEC;
 }
 
+/* With a trace, if that was asked for: the container, and in it where the time went. */
+static void start_done(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+	_cleanup_json_ json_t *answer = NULL;
+	json_t *trace;
+
+	if (result >= 0 && json_is_true(json_object_get(job->params, "trace"))) {
+		trace = start_trace_to_json(&c->start_trace, job->row.created_usec);
+		answer = container_to_json(c);
+		if (json_object_set_new(answer, "trace", trace) >= 0)
+			job->result = TAKE_PTR(answer);
+	}
+	verb_done(c, result, error, job);
+}
+
 static int run_start(struct job *job)
 {
-	return container_start(job->container, verb_done, job, &job->error);
+	return container_start(job->container, start_done, job, &job->error);
 }
 
 /* Recovery has settled what there was: running, or taken down. */
@@ -199,7 +215,9 @@ static int submit(struct manager *m, struct call *call, const struct job_type *t
 
 int api_container_start(struct manager *m, struct call *call, struct ct_error *err)
 {
-	int r = body_number(call, NULL, 0, 0, err);
+	bool trace = false;
+	const struct json_field fields[] = { { "trace", JSON_KIND_BOOL, 0, JSON_NO_HAS, false }, { NULL } };
+	int r = json_read(call_body(call), fields, &trace, err);
 
 	return r < 0 ? r : submit(m, call, &verb_start, err);
 }

@@ -33,6 +33,7 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "libct/child.h"
@@ -316,7 +317,9 @@ int child_await_go(int status_fd, int *ret_fd, struct ct_error *err)
 
 int child_execute(const struct child_program *program, struct ct_error *err)
 {
-	int r = status_send(program->status_fd, STATUS_READY, -1);
+	if (program->stamps)
+		program->stamps->ready_usec = now_realtime_usec();
+	int r = status_send_ready(program->status_fd, program->stamps);
 	if (r < 0)
 		return ct_error_set(
 		        err, r, "exec", "cannot tell the parent that all is ready: %s", sys_reason(r));

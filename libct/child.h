@@ -41,5 +41,6 @@ struct child_program {
 	const char *const *argv, *const *env;
 	bool search;
 	int status_fd;
+	struct ct_stamps *stamps; /* sent with READY; NULL: none */
 };
 int child_execute(const struct child_program *program, struct ct_error *err);

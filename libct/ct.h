@@ -181,6 +181,17 @@ int ct_spec_check(const struct ct_spec *spec, struct ct_error *err);
 
 /* ---- processes ---- */
 
+/* When a start of init came to what, as microseconds of CLOCK_REALTIME: a time namespace leaves that one
+ * alone. 0: not yet, or a command. */
+struct ct_stamps {
+	uint64_t asked_usec;    /* ct_start was called */
+	uint64_t cloned_usec;   /* first instruction of the child */
+	uint64_t mounted_usec;  /* its mounts are made and locked */
+	uint64_t ready_usec;    /* before execve */
+	uint64_t executed_usec; /* the caller saw that it was executed */
+	uint64_t seccomp_usec;  /* how long loading the filter took, which is between cloned and mounted */
+};
+
 struct ct_process {
 	pid_t pid;
 	uint64_t start_time; /* /proc/PID/stat field 22: with pid it names the process for good */
@@ -188,6 +199,7 @@ struct ct_process {
 	int status_fd;  /* readable when exec has happened or failed; see ct_start_result. */
 	int console_fd; /* master of the pty, -1: none */
 	bool ready;     /* the library's: the child has got as far as execve */
+	struct ct_stamps stamps;
 };
 #define CT_PROCESS_INIT ((struct ct_process){ .pid = -1, .pidfd = -1, .status_fd = -1, .console_fd = -1 })
 void ct_process_done(struct ct_process *process); /* closes fds, does not kill */

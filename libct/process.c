@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/process.h"
 #include "libct/mounts.h"
@@ -83,6 +84,15 @@ int status_send(int child_fd, enum status_type type, int fd)
 	return send_fds(child_fd, &m, sizeof(m), &fd, fd >= 0 ? 1 : 0);
 }
 
+int status_send_ready(int child_fd, const struct ct_stamps *stamps)
+{
+	struct status_message m = { .type = STATUS_READY };
+
+	if (stamps)
+		m.stamps = *stamps;
+	return send_fds(child_fd, &m, sizeof(m), NULL, 0);
+}
+
 void status_send_failed(int child_fd, const struct ct_error *error)
 {
 	struct status_message m = { .type = STATUS_FAILED, .error = *error };
@@ -131,6 +141,16 @@ static int lock_tree(struct ct_process *process, int tree_fd, struct ct_error *e
 	return r;
 }
 
+/* The caller's own are kept. */
+static int take_stamps(struct ct_process *process, const struct ct_stamps *child)
+{
+	uint64_t asked_usec = process->stamps.asked_usec;
+
+	process->stamps = *child;
+	process->stamps.asked_usec = asked_usec;
+	return 0;
+}
+
 /* One message. fd is consumed. 0, or a negative errno that ends it all. */
 static int take_message(
         struct ct_process *process, const struct status_message *m, int fd_arg, struct ct_error *err)
@@ -138,7 +158,7 @@ static int take_message(
 	_cleanup_close_ int fd = fd_arg;
 
 	switch ((enum status_type)m->type) {
-	case STATUS_READY: process->ready = true; return 0;
+	case STATUS_READY: process->ready = true; return take_stamps(process, &m->stamps);
 	case STATUS_CONSOLE:
 		fd_close(process->console_fd);
 		process->console_fd = TAKE_FD(fd);
@@ -171,8 +191,11 @@ int ct_start_result(struct ct_process *process, struct ct_error *err)
 			return finish(process,
 			        ct_error_set(err, (int)n, "status", "cannot read the outcome of a start: %s",
 			                sys_reason((int)n)));
-		if (n == 0 && process->ready)
+		if (n == 0 && process->ready) {
+			if (process->stamps.ready_usec)
+				process->stamps.executed_usec = now_realtime_usec();
 			return finish(process, 1);
+		}
 		if (n == 0)
 			return finish(process, killed(err));
 

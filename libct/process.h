@@ -14,7 +14,8 @@ enum status_type {
 };
 
 struct status_message {
-	uint32_t type; /* enum status_type */
+	uint32_t type;           /* enum status_type */
+	struct ct_stamps stamps; /* READY: the child's */
 	struct ct_error error;
 };
 
@@ -24,6 +25,7 @@ int status_send_go(int parent_fd, int fd); /* fd -1: none */
 int status_await_go(
         int child_fd, int *ret_fd); /* -EPIPE: the parent is gone. ret_fd NULL: none is expected */
 int status_send(int child_fd, enum status_type type, int fd);
+int status_send_ready(int child_fd, const struct ct_stamps *stamps); /* NULL: none */
 void status_send_failed(int child_fd, const struct ct_error *error);
 
 /* What ct_start and ct_exec do once the child is there: its OOM score, its start time, GO if with_go. If that

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "libct/caps.h"
@@ -39,6 +40,7 @@ struct start {
 	int status_parent, status_child;
 	int pidfd;
 	pid_t pid;
+	struct ct_stamps stamps;
 	struct ct_error *err;
 };
 
@@ -84,6 +86,17 @@ static void warm_up(const struct ct_spec *spec, const struct mounts *m)
 		(void)pread(fd, head, sizeof(head), 0);
 }
 
+static int load_seccomp(struct start *s, struct ct_error *err)
+{
+	if (s->spec->unconfined)
+		return 0;
+
+	uint64_t begin = now_realtime_usec();
+	int r = child_load_seccomp(&s->spec->seccomp, err);
+	s->stamps.seccomp_usec = now_realtime_usec() - begin;
+	return r;
+}
+
 /* Between sending the tree and getting it back locked there are some hundred microseconds, in which the
  * parent is at work and the child does what depends on no mount. */
 static int build_mounts(struct start *s, struct mounts *m, struct ct_error *err)
@@ -108,7 +121,7 @@ static int build_mounts(struct start *s, struct mounts *m, struct ct_error *err)
 		return r;
 
 	warm_up(s->spec, m);
-	r = s->spec->unconfined ? 0 : child_load_seccomp(&s->spec->seccomp, err);
+	r = load_seccomp(s, err);
 	if (r < 0)
 		return r;
 
@@ -121,6 +134,7 @@ static int child_steps(struct start *s, struct ct_error *err)
 	const struct ct_spec *spec = s->spec;
 	struct mounts m = MOUNTS_INIT;
 
+	s->stamps.cloned_usec = now_realtime_usec();
 	int r = caps_become_root(err);
 	if (r < 0)
 		return r;
@@ -137,6 +151,7 @@ static int child_steps(struct start *s, struct ct_error *err)
 	if (r < 0)
 		return r;
 
+	s->stamps.mounted_usec = now_realtime_usec();
 	r = set_stdio(&m, &s->status_child, err);
 	if (r < 0)
 		return r;
@@ -155,7 +170,7 @@ static int child_steps(struct start *s, struct ct_error *err)
 		return r;
 
 	const struct child_program program = {
-		.argv = spec->argv, .env = spec->env, .status_fd = s->status_child
+		.argv = spec->argv, .env = spec->env, .status_fd = s->status_child, .stamps = &s->stamps
 	};
 	return child_execute(&program, err);
 }
@@ -317,7 +332,10 @@ static int start_run(struct start *s, struct ct_process *ret)
 		return r;
 
 	s->status_child = fd_close(s->status_child);
-	return process_adopt(s->pid, &s->pidfd, &s->status_parent, false, ret, s->err);
+	r = process_adopt(s->pid, &s->pidfd, &s->status_parent, false, ret, s->err);
+	if (r >= 0)
+		ret->stamps.asked_usec = s->stamps.asked_usec;
+	return r;
 }
 
 int ct_start(const struct ct_spec *spec, struct ct_process *ret, struct ct_error *err)
@@ -335,6 +353,7 @@ int ct_start(const struct ct_spec *spec, struct ct_process *ret, struct ct_error
 		.status_parent = -1,
 		.status_child = -1,
 		.pidfd = -1,
+		.stamps.asked_usec = now_realtime_usec(),
 		.err = err,
 	};
 	for (size_t i = 0; i < CT_BINDS_MAX; i++)

@@ -47,6 +47,26 @@ state_of()
 	ctctl destroy web
 }
 
+@test "a start says where its time went, and the parts are the whole" {
+	ctctl create traced --template tiny
+	run ctctl start traced --trace
+	[ "$status" -eq 0 ]
+	echo "$output"
+	[ "$(awk 'NR > 1 { print $1 }' <<<"$output" | paste -sd ' ')" = \
+		"job check namespaces disk files cgroup network clone mounts seccomp exec keeper state call all" ]
+	awk 'NR == 1 { next } $1 == "all" { all = $2; next } { sum += $2 } END { exit !(sum > 0.9 * all && sum < 1.1 * all) }' <<<"$output"
+	# none of these can be had for nothing
+	for phase in job disk network clone mounts exec call; do
+		awk -v phase="$phase" '$1 == phase { found = $2 > 0 } END { exit !found }' <<<"$output"
+	done
+	[ "$(ctctl start traced --trace)" = '"traced" was running already' ]
+	ctctl stop traced
+	ctctl start traced --trace --json | jq -e '.state == "running" and .trace.total_us == ([.trace.phases[].us] | add)'
+	ctctl restart traced
+	[ "$(ctctl show traced --json | jq 'has("trace")')" = false ]
+	ctctl destroy traced --force
+}
+
 @test "start and stop twice do no harm" {
 	ctctl create twice --template tiny --start
 	pid=$(ctctl show twice --json | jq .pid)
