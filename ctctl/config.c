@@ -85,6 +85,9 @@ const struct config_row config_rows[] = {
 	{ "inotify-instances", "inotify_instances", CONFIG_INT, "N", "inotify instances of a user" },
 	{ "inotify-watches", "inotify_watches", CONFIG_INT, "N", "inotify watches of a user" },
 	{ "namespaces", "namespaces", CONFIG_INT, "N", "namespaces of each kind of a user" },
+	{ "traffic-allowance", "traffic_allowance", CONFIG_SIZE, "SIZE", "traffic in a billing period" },
+	{ "traffic-action", "traffic_action", CONFIG_STRING, "ACTION",
+	        "when that is used up: event, slow:RATE, cut or stop" },
 	{ 0 },
 };
 

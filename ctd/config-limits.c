@@ -172,6 +172,23 @@ static int read_storage(
 	return 0;
 }
 
+static int read_action(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	enum allowance_action action = ALLOWANCE_EVENT;
+	const char *text = NULL;
+	int r;
+
+	r = config_read_string(key->name, value, &text, err);
+	if (r < 0)
+		return r;
+	if (allowance_action_parse(text, &action, &config->limits.traffic_rate) < 0)
+		return ct_error_field(err, key->name,
+		        "traffic_action must be event, cut, stop, or slow with a rate from 8k to 1T, such as slow:10M");
+	*place(key, config) = (struct amount){ true, action };
+	return 0;
+}
+
 struct device_fields {
 	const char *device;
 	json_t *rates[_RATE_MAX];
@@ -272,5 +289,7 @@ const struct config_key config_limit_keys[] = {
 	{ "disk", AT(disk), 0, read_size, MIB, SIZE_LARGEST, true },
 	{ "inodes", AT(inodes), 0, read_count, 16, 1ULL << 40, true },
 	{ "storage", AT(storage), 0, read_storage, 0, 0, false },
+	{ "traffic_allowance", AT(traffic_allowance), 0, read_size, MIB, SIZE_LARGEST, true },
+	{ "traffic_action", AT(traffic_action), 0, read_action, 0, 0, true },
 	{ NULL },
 };

@@ -237,6 +237,13 @@ static int read_handover(
 	return 0;
 }
 
+/* Ours (ctd/allowance.h). */
+static int read_allowance(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	return allowance_from_json(value, &config->allowance, err);
+}
+
 #define AT(member) offsetof(struct config, member)
 
 static const struct config_key keys[] = {
@@ -256,6 +263,7 @@ static const struct config_key keys[] = {
 	{ "plan", AT(plan), 0, read_plan, 0, 0, true },
 	{ CONFIG_PENDING, 0, 0, read_pending, 0, 0, false },
 	{ CONFIG_HANDOVER, 0, 0, read_handover, 0, 0, false },
+	{ CONFIG_ALLOWANCE, 0, 0, read_allowance, 0, 0, false },
 };
 
 static const struct config_key *key_find(const char *name)

@@ -16,14 +16,16 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "ctd/allowance.h"
 #include "ctd/config-net.h"
 #include "ctd/limits.h"
 
-#define CONFIG_KEYS_MAX 64
-#define CONFIG_DNS_MAX  3
-#define CONFIG_NAME_MAX 63
-#define CONFIG_PENDING  "_pending"  /* not for people: see ctd/pending.h */
-#define CONFIG_HANDOVER "_handover" /* nor this: see ctd/handover.h */
+#define CONFIG_KEYS_MAX  64
+#define CONFIG_DNS_MAX   3
+#define CONFIG_NAME_MAX  63
+#define CONFIG_PENDING   "_pending"   /* not for people: see ctd/pending.h */
+#define CONFIG_HANDOVER  "_handover"  /* nor this: see ctd/handover.h */
+#define CONFIG_ALLOWANCE "_allowance" /* nor this: see ctd/allowance.h */
 
 enum handover {
 	HANDOVER_NONE,
@@ -54,7 +56,8 @@ struct config {
 	unsigned n_dns;
 	char plan[CONFIG_NAME_MAX + 1]; /* "": none; its values are among the keys already (plan.h) */
 	struct limits limits;
-	enum handover handover; /* while it moves between nodes */
+	enum handover handover;     /* while it moves between nodes */
+	struct allowance allowance; /* what has become of limits.traffic_allowance; zero: nothing yet */
 };
 
 void config_done(struct config *config);

@@ -369,10 +369,12 @@ static void print_config(struct strbuf *b, const struct container *c)
 		(void)strbuf_puts(b, ",\"config\":{}");
 		return;
 	}
-	if ((strstr(c->row.config, "\"" CONFIG_PENDING "\"") || c->config.handover != HANDOVER_NONE) &&
+	if ((strstr(c->row.config, "\"" CONFIG_PENDING "\"") || c->config.handover != HANDOVER_NONE ||
+	            c->config.allowance.period) &&
 	        json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
 		(void)json_object_del(object, CONFIG_PENDING); /* these need not be there */
 		(void)json_object_del(object, CONFIG_HANDOVER);
+		(void)json_object_del(object, CONFIG_ALLOWANCE);
 		text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
 	}
 	(void)strbuf_printf(b, ",\"config\":%s", text ?: object ? "{}" : c->row.config);
@@ -390,6 +392,7 @@ void container_print(const struct container *c, struct strbuf *b)
 	print_config(b, c);
 	print_addresses(b, c);
 	traffic_print(c, b);
+	allowance_print(c, b);
 	(void)strbuf_printf(b, ",\"marks\":[%s%s%s]", c->config.disabled ? "\"disabled\"" : "",
 	        c->config.disabled && c->row.broken ? "," : "", c->row.broken ? "\"broken\"" : "");
 	if (c->row.broken)

@@ -261,5 +261,8 @@ int limits_check_together(const struct limits *l, struct ct_error *err)
 	if (l->shm.given && l->memory.given && l->shm.value > l->memory.value)
 		return ct_error_field(err, "shm", "shm is memory: it must be at most memory, which is %s",
 		        format_size(size, sizeof(size), l->memory.value));
+	if (l->traffic_action.given && !l->traffic_allowance.given)
+		return ct_error_field(err, "traffic_action",
+		        "traffic_action says what is done when traffic_allowance is used up: give traffic_allowance as well");
 	return 0;
 }

@@ -62,6 +62,9 @@ struct limits {
 	struct amount inotify_instances, inotify_watches, namespaces;
 	struct amount disk, inodes;
 	struct amount storage; /* enum disk_driver */
+	struct amount traffic_allowance,
+	        traffic_action; /* bytes in a billing period; enum allowance_action */
+	uint64_t traffic_rate;  /* of the action slow */
 };
 
 void limits_done(struct limits *l);

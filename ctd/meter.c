@@ -49,6 +49,15 @@ static void conclude(struct meter *meter, bool written)
 		meter->account.open = meter->open;
 }
 
+static struct meter *meter_new(void)
+{
+	struct meter *meter = calloc(1, sizeof(*meter));
+
+	if (meter)
+		meter->allowance_slowed = true; /* by a ctd before this one, perhaps */
+	return meter;
+}
+
 static struct meter *meter_of(struct container *c)
 {
 	int64_t now = (int64_t)(now_realtime_usec() / USEC_PER_SEC);
@@ -56,7 +65,7 @@ static struct meter *meter_of(struct container *c)
 
 	if (c->meter)
 		return c->meter;
-	c->meter = calloc(1, sizeof(*c->meter));
+	c->meter = meter_new();
 	if (!c->meter)
 		return NULL;
 	a = &c->meter->account;
@@ -219,6 +228,9 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 	if (is_of(c, part, parts))
 		conclude(c->meter, r >= 0);
 	tell(metering, r, &error);
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (is_of(c, part, parts) && !m->closing)
+		allowance_evaluate(c);
 }
 
 /* Posts the rest and writes that it has gone. */
@@ -319,7 +331,7 @@ static int load_account(const struct account *a, void *userdata)
 	if (a->destroyed)
 		return 0;
 	if (c) {
-		c->meter = calloc(1, sizeof(*c->meter));
+		c->meter = meter_new();
 		if (!c->meter)
 			return -ENOMEM;
 		c->meter->account = *a;

@@ -31,6 +31,10 @@ struct meter {
 	bool sampled;      /* by this ctd */
 	bool anew; /* the ledger that had it is lost: what the kernel has counted so far may have been in it
 	            */
+	/* allowance.c: bytes of the period; the kernel was told; slowed by us, or not known; cut because it
+	 * could not be slowed. */
+	uint64_t allowance_used;
+	bool allowance_applied, allowance_slowed, allowance_cut;
 	/* Of account, as written last: what is in a transaction that fails is taken back. */
 	int64_t id, open;
 	struct counts posted;

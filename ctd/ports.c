@@ -146,6 +146,7 @@ static void fill_limits(const struct container *c, const struct config_net *net,
 	port->limits.connections = ports_connections(c->manager, net, attach);
 	if (!net->has_block_mail)
 		port->limits.block_mail = c->manager->conf.block_mail;
+	allowance_limit(c, *attach->scope != '\0', &port->limits, &port->rates);
 }
 
 static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,

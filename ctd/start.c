@@ -81,6 +81,9 @@ static int check(struct container *c, struct ct_error *err)
 	if (!c->manager->keeper)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ENOTCONN,
 		        "cannot start \"%s\": there is no ct-keeper (see ctd's log)", c->row.name);
+	r = allowance_check_start(c, err);
+	if (r < 0)
+		return r;
 	r = limits_check(c->manager, &c->config, err);
 	if (r >= 0)
 		r = node_admit(c->manager, c, &c->config.limits, err);

@@ -247,6 +247,8 @@ static int act(struct job *job, bool dry_run)
 	r = dry_run ? 0 : change(job, old, patch, hash);
 	if (r < 0)
 		return r;
+	if (!dry_run)
+		allowance_changed(c);
 
 	job->result = container_to_json(c);
 	if (job->result)

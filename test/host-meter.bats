@@ -238,3 +238,100 @@ put_asides_away()
 	[ "$(cpu_of ledger)" -ge "$before" ]
 	ctctl destroy ledger --force
 }
+
+allowance() # FIELD
+{
+	ctctl show quota --json | jq -r ".allowance.$1"
+}
+
+quota_is() { [ "$(allowance state)" = "$1" ]; }
+
+quota_events() # TYPE
+{
+	ctctl events --limit 10000 --json | jq --arg type "$1" '[.events[] | select(.type == $type and .name == "quota")] | length'
+}
+
+reached() { outside ping -c 1 -W 2 203.0.113.40 >/dev/null; }
+
+passes() # KIB SECONDS: half there and half back, or what gets through in the time
+{
+	outside ping -c "$(($1 * 1024 / 2 / 1228))" -i 0.002 -s 1200 -w "$2" 203.0.113.40 >/dev/null
+}
+
+@test "a traffic allowance warns, cuts over all restarts, and forgets nothing that was set" {
+	ctctl create quota --template tiny --net routed --ip 203.0.113.40 --traffic-allowance 1M --traffic-action cut --start
+	wait_for 30 reached
+	passes 900 120
+	wait_for 30 quota_is warned
+	[ "$(quota_events traffic.warning)" = 1 ]
+	passes 200 10 || true # it may be cut meanwhile
+	wait_for 30 quota_is exhausted
+	[ "$(allowance used)" -ge 1048576 ]
+	[ "$(quota_events traffic.exhausted)" = 1 ]
+	run ! reached
+	[ "$(ctctl show quota --json | jq .config.network_cut)" = null ]
+	ctctl show quota --json | jq -e '.config | has("_allowance") | not'
+
+	# Over a restart of ctd, of the container, and of both.
+	ctd_kill
+	run ! reached
+	ctd_start
+	run ! reached
+	ctctl restart quota --timeout 5
+	run ! reached
+	run ! ctctl exec quota -- ping -c 1 -W 2 192.0.2.2
+	ctctl stop quota --timeout 5
+	ctd_kill
+	ctd_start
+	ctctl start quota
+	run ! reached
+	quota_is exhausted
+	ctctl fsck
+
+	# The administrator's own cut is another one.
+	ctctl network cut quota
+	ctctl set quota --traffic-allowance 1G
+	quota_is open
+	[ "$(quota_events traffic.restored)" = 1 ]
+	run ! reached
+	ctctl network restore quota
+	wait_for 30 reached
+
+	# Slowed: it is reached, and has the rate on its host side; then its speed again.
+	port=$(ip -o link | sed -n 's/^[0-9]*: \(v[a-z0-9.]*\)@.*/\1/p' | head -n 1)
+	ctctl set quota --traffic-allowance 1M --traffic-action slow:64k
+	quota_is exhausted
+	wait_for 30 reached
+	slowed() { tc qdisc show dev "$port"; tc class show dev "$port"; tc class show dev up0; }
+	slowed | grep -q '64Kbit'
+	ctctl set quota traffic_allowance= traffic_action=
+	run ! grep -q 64Kbit <(slowed)
+	ctctl show quota --json | jq -e '.allowance == null'
+	ctctl destroy quota --force
+}
+
+@test "a traffic allowance stops, and starts again; what cannot be meant is refused" {
+	ctctl create quota --template tiny --net routed --ip 203.0.113.40 --start
+	wait_for 30 reached
+	passes 1200 120
+	used() { [ "$(($(total quota net_in_bytes) + $(total quota net_out_bytes)))" -ge 1048576 ]; }
+	wait_for 30 used
+	ctctl set quota --traffic-allowance 1M --traffic-action stop --stop-timeout 5
+	stopped() { [ "$(ctctl show quota --json | jq -r .state)" = stopped ]; }
+	wait_for 30 stopped
+	run -5 ctctl start quota
+	[[ $output == *'1M of traffic'*'traffic_allowance'* ]]
+	ctd_kill
+	ctd_start
+	run -5 ctctl start quota
+	ctctl set quota --traffic-allowance 1G
+	wait_for 30 reached
+	[ "$(quota_events traffic.restored)" -ge 1 ]
+
+	run -2 ctctl set quota --traffic-action slow
+	[[ $output == *slow:10M* ]]
+	run -2 ctctl set quota traffic_allowance= # its action would be left
+	[[ $output == *traffic_action* ]]
+	run ! ctctl set quota _allowance=1
+	ctctl destroy quota --force
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Traffic allowances: looked at with each sample of the meter.
+ *
+ * What is done about one that is used up is kept in the container's own configuration, under a key that
+ * nobody can set, and not in network_cut, which is the administrator's: neither forgets the other. ports.c
+ * asks here what an interface is to have, so a container that is cut is cut whenever its interfaces are made,
+ * before they are up. It is written before the kernel is told. So a ctd that dies in between is finished by
+ * the next one, which tells the kernel again of every container that has such a key.
+ *
+ * If the interfaces cannot be slowed (root inside may have broken its side of them) they are cut, which is
+ * done on the host alone: more is taken away than was said, never less.
+ */
+#include "ctd/allowance.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/unit.h"
+#include "ctd/manager.h"
+#include "ctd/ports.h"
+#include "ctd/verbs.h"
+
+#define TRIFLE 8000 /* bits per second */
+
+static enum allowance_action action_of(const struct container *c)
+{
+	return c->config.limits.traffic_action.given ? c->config.limits.traffic_action.value
+	                                             : ALLOWANCE_EVENT;
+}
+
+static bool is_exhausted(const struct container *c)
+{
+	return c->config.limits.traffic_allowance.given && c->config.allowance.level >= ALLOWANCE_EXHAUSTED;
+}
+
+static bool is_running(const struct container *c)
+{
+	return c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN;
+}
+
+/* ---- what an interface is to have */
+
+static void lower(uint64_t *rate, uint64_t most)
+{
+	if (*rate == 0 || *rate > most)
+		*rate = most;
+}
+
+static void slow(uint64_t rate, struct net_limits *limits, struct net_rates *rates)
+{
+	lower(&rates->out, rate);
+	lower(&rates->in, rate);
+	lower(&limits->internal_rate, rate);
+	if (rates->out_guaranteed > rate / 100)
+		rates->out_guaranteed = rate / 100 > TRIFLE ? rate / 100 : TRIFLE;
+	for (size_t i = 0; i < ARRAY_SIZE(rates->classes); i++) {
+		if (rates->classes[i].in)
+			lower(&rates->classes[i].in, rate);
+		if (rates->classes[i].out)
+			lower(&rates->classes[i].out, rate);
+	}
+}
+
+void allowance_limit(
+        const struct container *c, bool segment, struct net_limits *limits, struct net_rates *rates)
+{
+	if (!is_exhausted(c))
+		return;
+	switch (action_of(c)) {
+	case ALLOWANCE_EVENT: return;
+	case ALLOWANCE_CUT:
+	case ALLOWANCE_STOP: limits->cut = true; return;
+	case ALLOWANCE_SLOW:
+		if (segment || (c->meter && c->meter->allowance_cut))
+			limits->cut = true;
+		else
+			slow(c->config.limits.traffic_rate, limits, rates);
+	}
+}
+
+/* The kernel, as the configuration is now. */
+static int apply(struct container *c, struct ct_error *err)
+{
+	const bool slowed = is_exhausted(c) && action_of(c) == ALLOWANCE_SLOW;
+	struct meter *meter = c->meter;
+	struct ct_error error = { 0 };
+	int r;
+
+	meter->allowance_cut = false;
+	r = ports_limit(c, err);
+	if (r < 0 || (!slowed && !meter->allowance_slowed))
+		return r;
+	if (ports_restore(c, &error) >= 0) {
+		meter->allowance_slowed = slowed;
+		return 0;
+	}
+	meter->allowance_cut = slowed;
+	log_error("\"%s\" cannot be %s: %s", c->row.name,
+	        slowed ? "slowed and is cut" : "given its speed again", error.text);
+	return slowed ? ports_limit(c, err) : 0;
+}
+
+/* ---- what was used */
+
+static int take_posting(int64_t start, const struct counts *counts, void *userdata)
+{
+	*(struct counts *)userdata = *counts;
+	return 0;
+}
+
+/* Of the period that now is in. */
+static int used_of(const struct container *c, int64_t now, int64_t *ret_period, uint64_t *ret)
+{
+	const struct account *a = &c->meter->account;
+	struct store *ledger = c->manager->metering->ledger;
+	struct counts sum = { 0 }, rest = counts_minus(&a->total, &a->posted);
+	int r = 0;
+
+	*ret_period = ledger_period(now, a->day);
+	if (!ledger)
+		return -ENOENT;
+	if (a->id)
+		r = ledger_each(ledger, a->id, POSTING_PERIOD, *ret_period, *ret_period + 1, take_posting,
+		        &sum, NULL);
+	if (ledger_period(a->open, a->day) == *ret_period)
+		counts_add(&sum, &rest);
+	*ret = sum.of[COUNT_NET_IN_BYTES] + sum.of[COUNT_NET_OUT_BYTES];
+	return r;
+}
+
+/* ---- what is done */
+
+static int keep(struct container *c, const struct allowance *a, struct ct_error *err)
+{
+	_cleanup_json_ json_t *config = NULL;
+	int r = json_parse(c->row.config, strlen(c->row.config), &config, err);
+
+	if (r < 0)
+		return r;
+	if (json_object_set_new(config, CONFIG_ALLOWANCE, allowance_to_json(a)) < 0)
+		return ct_error_set(err, -ENOMEM, "allowance", "out of memory");
+	return container_update(c, NULL, config, true, err);
+}
+
+static const char *action_text(const struct container *c, char buf[40])
+{
+	char rate[24];
+
+	switch (action_of(c)) {
+	case ALLOWANCE_EVENT: return "event";
+	case ALLOWANCE_CUT: return "cut";
+	case ALLOWANCE_STOP: return "stop";
+	case ALLOWANCE_SLOW: break;
+	}
+	(void)snprintf(buf, 40, "slow:%s",
+	        format_bitrate(rate, sizeof(rate), c->config.limits.traffic_rate)); /* it fits */
+	return buf;
+}
+
+static void tell(struct container *c, uint32_t before)
+{
+	const struct limits *l = &c->config.limits;
+	const uint32_t level = c->config.allowance.level;
+	const char *type = level > before
+	                           ? level >= ALLOWANCE_EXHAUSTED ? "traffic.exhausted" : "traffic.warning"
+	                   : before >= ALLOWANCE_EXHAUSTED ? "traffic.restored"
+	                                                   : NULL;
+	char action[40];
+
+	if (!type)
+		return;
+	manager_event(c->manager, c, type,
+	        json_pack("{s:I, s:I, s:s}", "used", (json_int_t)c->meter->allowance_used, "allowance",
+	                (json_int_t)(l->traffic_allowance.given ? l->traffic_allowance.value : 0), "action",
+	                action_text(c, action)));
+	if (level >= ALLOWANCE_EXHAUSTED)
+		log_notice(
+		        "\"%s\" has used up its traffic allowance: %s", c->row.name, action_text(c, action));
+}
+
+static void stop(struct container *c)
+{
+	struct ct_error error = { 0 };
+
+	if (job_submit(c->manager,
+	            &(struct job_request){ .type = &verb_stop, .container = c, .object = c->row.name },
+	            &error) < 0)
+		log_error(
+		        "\"%s\" has used up its traffic and cannot be stopped: %s", c->row.name, error.text);
+}
+
+/* What is to be written when it shall be stopped or started. */
+static void plan_run(const struct container *c, struct allowance *a)
+{
+	const bool shall_stop = c->config.limits.traffic_allowance.given && a->level >= ALLOWANCE_EXHAUSTED &&
+	                        action_of(c) == ALLOWANCE_STOP;
+
+	if (shall_stop && is_running(c))
+		a->stopped = true;
+	else if (!shall_stop)
+		a->stopped = false;
+}
+
+static void run_or_stop(struct container *c, bool was_stopped)
+{
+	struct ct_error error = { 0 };
+
+	if (is_exhausted(c) && action_of(c) == ALLOWANCE_STOP) {
+		if (is_running(c) && !c->active)
+			stop(c);
+	} else if (was_stopped && !c->config.allowance.stopped && c->state == CONTAINER_STOPPED &&
+	           !c->config.disabled && !c->row.broken && verb_start_quietly(c, NULL, NULL, &error) < 0) {
+		log_error("\"%s\" has traffic again and cannot be started: %s", c->row.name, error.text);
+	}
+}
+
+static bool is_of_interest(const struct container *c)
+{
+	if (c->unreadable || !c->row.complete || !c->meter || c->teardown ||
+	        c->config.handover != HANDOVER_NONE || !(is_running(c) || c->state == CONTAINER_STOPPED))
+		return false;
+	return c->config.limits.traffic_allowance.given || c->config.allowance.period;
+}
+
+static int evaluate(struct container *c, struct ct_error *err)
+{
+	const struct allowance before = c->config.allowance;
+	const uint64_t limit =
+	        c->config.limits.traffic_allowance.given ? c->config.limits.traffic_allowance.value : 0;
+	struct allowance a = before;
+	uint64_t used = 0;
+	int64_t period;
+	int r;
+
+	r = used_of(c, (int64_t)(now_realtime_usec() / USEC_PER_SEC), &period, &used);
+	if (r < 0)
+		return ct_error_set(err, r, "allowance", "the ledger does not say what it used");
+	c->meter->allowance_used = allowance_count(&a, limit, period, used);
+	plan_run(c, &a);
+	if (a.period != before.period || a.level != before.level || a.carried != before.carried ||
+	        a.stopped != before.stopped) {
+		r = keep(c, &a, err);
+		if (r < 0)
+			return r;
+		c->meter->allowance_applied = false;
+		tell(c, before.level);
+	}
+	if (!c->meter->allowance_applied && is_running(c)) {
+		r = apply(c, err);
+		if (r < 0)
+			return r;
+		c->meter->allowance_applied = true;
+	}
+	run_or_stop(c, before.stopped);
+	return 0;
+}
+
+void allowance_evaluate(struct container *c)
+{
+	struct ct_error error = { 0 };
+
+	if (is_of_interest(c) && evaluate(c, &error) < 0)
+		log_error("the traffic allowance of \"%s\" has no effect yet: %s", c->row.name, error.text);
+}
+
+void allowance_changed(struct container *c)
+{
+	if (c->meter)
+		c->meter->allowance_applied = false;
+	allowance_evaluate(c);
+}
+
+int allowance_check_start(const struct container *c, struct ct_error *err)
+{
+	char size[24];
+
+	if (!is_exhausted(c) || action_of(c) != ALLOWANCE_STOP)
+		return 0;
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -EDQUOT,
+	        "cannot start \"%s\": it has used up the %s of traffic of this billing period; raise traffic_allowance or wait for the next",
+	        c->row.name, format_size(size, sizeof(size), c->config.limits.traffic_allowance.value));
+}
+
+void allowance_print(const struct container *c, struct strbuf *b)
+{
+	static const char *const words[] = { "open", "warned", "exhausted" };
+	const struct allowance *a = &c->config.allowance;
+	char text[40];
+
+	if (!c->config.limits.traffic_allowance.given || !c->meter)
+		return;
+	(void)strbuf_printf(b,
+	        ",\"allowance\":{\"bytes\":%llu,\"used\":%llu,\"action\":\"%s\",\"state\":\"%s\"",
+	        (unsigned long long)c->config.limits.traffic_allowance.value,
+	        (unsigned long long)c->meter->allowance_used, action_text(c, text),
+	        words[(a->level >= ALLOWANCE_WARNED) + (a->level >= ALLOWANCE_EXHAUSTED)]);
+	if (a->period)
+		(void)strbuf_printf(b, ",\"until\":\"%s\"",
+		        format_time_utc(text, sizeof(text),
+		                (uint64_t)ledger_period_end(a->period, c->meter->account.day) *
+		                        USEC_PER_SEC));
+	(void)strbuf_putc(b, '}');
+}
