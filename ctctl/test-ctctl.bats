@@ -202,9 +202,9 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 		'{"autostart":true,"autostart_order":7,"billing_day":7,"cpu_weight":200,"cpus":"1.5","disabled":false,"disk":"10G","dns":["1.1.1.1","::1"],"hostname":"h","inodes":1000,"memory":"512M","nesting":true,"processes":99,"stop_timeout":120,"swap":"0","tenant":"shop"}' ]
 	ctctl create -t t --plan small --cpu-burst 50ms --cpuset 0-3 --numa auto --memory-guarantee 1G --oom-group --io-weight 5 --read-bps 1M \
 		--write-bps 2M --read-iops 3 --write-iops 4 --io /dev/sda,read_bps=1M,write-iops=7 --storage image --cgroups 1 --cgroup-depth 2 --ptys 3 \
-		--shm 64M --run 32M --open-files 1000 --inotify-instances 5 --inotify-watches 6 --namespaces 7
+		--shm 64M --run 32M --open-files 1000 --inotify-instances 5 --inotify-watches 6 --namespaces 7 --traffic-allowance 1T --traffic-action slow:10M
 	[ "$(requests | tail -n 1 | cut -d' ' -f3- | jq -cS .config)" = \
-		'{"cgroup_depth":2,"cgroups":1,"cpu_burst":"50ms","cpuset":"0-3","inotify_instances":5,"inotify_watches":6,"io":[{"device":"/dev/sda","read_bps":"1M","write_iops":7}],"io_weight":5,"memory_guarantee":"1G","namespaces":7,"numa":"auto","oom_group":true,"open_files":1000,"plan":"small","ptys":3,"read_bps":"1M","read_iops":3,"run":"32M","shm":"64M","storage":"image","write_bps":"2M","write_iops":4}' ]
+		'{"cgroup_depth":2,"cgroups":1,"cpu_burst":"50ms","cpuset":"0-3","inotify_instances":5,"inotify_watches":6,"io":[{"device":"/dev/sda","read_bps":"1M","write_iops":7}],"io_weight":5,"memory_guarantee":"1G","namespaces":7,"numa":"auto","oom_group":true,"open_files":1000,"plan":"small","ptys":3,"read_bps":"1M","read_iops":3,"run":"32M","shm":"64M","storage":"image","traffic_action":"slow:10M","traffic_allowance":"1T","write_bps":"2M","write_iops":4}' ]
 	# No option is left out of this test and the next two.
 	for option in $(ctctl help --options create | grep -v -- --no-); do
 		option=${option#--} option=${option%=}
