@@ -47,7 +47,10 @@ static void who_is_in_no_container_sees_the_host(void **state)
 	const struct view_cgroup cgroup = { .mount = "/sys/fs/cgroup", .path = "/there/is/none" };
 	_cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
 
-	assert_int_equal(view_stat(&cgroup, (uint32_t)getpid(), &text), 0);
+	struct view_host kept = { 0 };
+
+	assert_int_equal(view_stat(&cgroup, &kept, (uint32_t)getpid(), &text), 0);
+	view_host_done(&kept);
 	assert_memory_equal(text.data, "cpu ", 4);
 	assert_non_null(strstr(text.data, "\nbtime "));
 }

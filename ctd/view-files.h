@@ -43,7 +43,7 @@ enum {
 	VIEW_PENDING_FD = 4, /* memory: struct view_pending */
 };
 
-#define VIEW_PENDING 64
+#define VIEW_PENDING 16384
 
 /* What the next ct-view must know of the requests that the last one has taken. */
 struct view_pending {

@@ -13,8 +13,9 @@
  * files are fixed, handles are only names for a cache, and the requests that the dead one had taken are in a
  * memory that ctd keeps as well; the new one answers them with EINTR.
  *
- * A text is fetched whole when it is read from the start, and kept for the reads that follow, as long as
- * there is room: who opens ten thousand files has no ten thousand texts here.
+ * A text is fetched whole when it is read from the start, and kept for the reads that follow (view-text.c).
+ * In what order requests are served, and how much of us a container gets, is view-tenant.c. The time that a
+ * text may take counts from when it is begun: who has waited for his turn has lost nothing of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -39,43 +41,43 @@
 #include "ctd/view-lxcfs.h"
 #include "ctd/view-stat.h"
 #include "ctd/view-swap.h"
+#include "ctd/view-tenant.h"
+#include "ctd/view-text.h"
 
 #define FIRST_NODE    2U /* of the files; 1 is the root */
 #define FOREVER_SEC   (365ULL * 24 * 3600)
 #define REQUEST_MAX   65536U
 #define MAX_WRITE     4096U
 #define TEXT_MAX      (1U << 20)
-#define CACHE_TEXTS   256U
-#define CACHE_BYTES   (8U << 20)
 #define DEADLINE_USEC (5 * USEC_PER_SEC)
 #define GAP_MAX       8192U /* requests that were dropped before the one that was taken */
 #define HOPELESS      3U    /* failures of lxcfs in a row: the host's text is given at once */
+#define FETCHES       64U   /* under way at the same time; lxcfs' socket has room for as many */
+#define BATCH         64U   /* requests, before something else has its turn */
+#define LXCFS_USEC    200U  /* what a text of lxcfs is reckoned to cost it */
 
+/* A text that is made. */
 struct fetch {
-	uint64_t unique; /* of the kernel's request; 0: free */
-	uint64_t handle, offset;
-	uint32_t size, pid;
+	struct view_request *reads; /* that wait for it; NULL: free */
 	unsigned file;
+	uint32_t pid; /* of one of them, which cannot end before it is answered */
+	uint16_t tenant;
 	enum { FETCH_WAITING, FETCH_OPENING, FETCH_READING } phase;
 	uint64_t lxcfs_unique, lxcfs_handle;
 	uint64_t deadline_usec;
 	struct strbuf text;
 };
 
-struct text {
-	uint64_t handle; /* 0: free */
-	struct strbuf bytes;
-};
-
 struct view {
 	struct view_cgroup cgroup;
+	struct view_host host;
 	struct view_pending *pending; /* shared with ctd */
+	struct view_tenants *tenants;
+	struct view_texts *texts;
 	struct lxcfs lxcfs;
-	struct fetch fetches[VIEW_PENDING];
-	struct text cache[CACHE_TEXTS];
-	size_t cached_bytes;
-	unsigned next_text;
+	struct fetch fetches[FETCHES];
 	uint64_t last_handle;
+	uint64_t cpu_usec; /* what we had used when the last was charged */
 	struct lxcfs_answer answer;
 	char request[REQUEST_MAX];
 	bool over;
@@ -134,58 +136,25 @@ static void answer_lookup(const struct fuse_in_header *header, const char *name,
 	answer(header->unique, -ENOENT, NULL, 0);
 }
 
-static void answer_getattr(const struct fuse_in_header *header)
+static void answer_getattr(const struct view_request *q)
 {
 	struct fuse_attr_out out = { .attr_valid = FOREVER_SEC };
 
-	fill_attr(header->nodeid, &out.attr);
-	answer(header->unique, 0, &out, sizeof(out));
+	fill_attr(q->node, &out.attr);
+	answer(q->unique, 0, &out, sizeof(out));
 }
 
-static void answer_open(struct view *v, const struct fuse_in_header *header, uint32_t flags)
+static void answer_open(struct view *v, const struct view_request *q)
 {
 	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO };
 
-	if ((flags & O_ACCMODE) != O_RDONLY) {
-		answer(header->unique, -EACCES, NULL, 0);
+	if ((q->in.open.flags & O_ACCMODE) != O_RDONLY) {
+		answer(q->unique, -EACCES, NULL, 0);
 		return;
 	}
-	if (header->opcode == FUSE_OPEN)
-		out.fh = ++v->last_handle;
-	answer(header->unique, 0, &out, sizeof(out));
-}
-
-/* ---- texts that are kept */
-
-static struct text *cache_find(struct view *v, uint64_t handle)
-{
-	for (unsigned i = 0; i < CACHE_TEXTS; i++)
-		if (v->cache[i].handle == handle)
-			return &v->cache[i];
-	return NULL;
-}
-
-static void cache_drop(struct view *v, struct text *t)
-{
-	v->cached_bytes -= t->bytes.len;
-	strbuf_done(&t->bytes);
-	*t = (struct text){ .bytes = STRBUF_INIT };
-}
-
-/* Takes the text. */
-static void cache_put(struct view *v, uint64_t handle, struct strbuf *text)
-{
-	struct text *t = cache_find(v, handle);
-
-	if (!t)
-		t = &v->cache[v->next_text++ % CACHE_TEXTS];
-	cache_drop(v, t);
-	for (unsigned i = 0; i < CACHE_TEXTS && v->cached_bytes + text->len > CACHE_BYTES; i++)
-		cache_drop(v, &v->cache[v->next_text++ % CACHE_TEXTS]);
-	t->handle = handle;
-	t->bytes = *text;
-	*text = STRBUF_INIT;
-	v->cached_bytes += t->bytes.len;
+	if (q->opcode == FUSE_OPEN)
+		out.fh = VIEW_HANDLE(++v->last_handle, q->tenant);
+	answer(q->unique, 0, &out, sizeof(out));
 }
 
 static void answer_part(uint64_t unique, const struct strbuf *text, uint64_t offset, uint32_t size)
@@ -195,24 +164,68 @@ static void answer_part(uint64_t unique, const struct strbuf *text, uint64_t off
 	answer(unique, 0, left ? text->data + offset : NULL, left < size ? left : size);
 }
 
+static void forget(struct view *v, struct view_request *q)
+{
+	v->pending->under_way[view_request_index(v->tenants, q)] = 0;
+	view_request_free(v->tenants, q);
+}
+
+/* What we have used of the CPU since the last call. */
+static uint64_t lap(struct view *v)
+{
+	uint64_t before = v->cpu_usec;
+	struct timespec ts = { 0 };
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts); /* of ourselves: cannot fail */
+	v->cpu_usec = (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+	return v->cpu_usec - before;
+}
+
+/* What was done since the last lap was for this container. */
+static void charge(struct view *v, uint16_t tenant)
+{
+	view_tenant_charge(v->tenants, tenant, now_monotonic_usec(), lap(v));
+}
+
 /* ---- fetching */
 
-static void fetch_free(struct view *v, struct fetch *f)
+static struct fetch *find_free(struct view *v)
 {
-	v->pending->under_way[f - v->fetches] = 0;
+	for (unsigned i = 0; i < FETCHES; i++)
+		if (!v->fetches[i].reads)
+			return &v->fetches[i];
+	return NULL;
+}
+
+/* error: 0, or what they all get in place of the text. */
+static void fetch_end(struct view *v, struct fetch *f, int error)
+{
+	struct view_text *text = error ? NULL : view_text_new(v->texts, f->tenant, &f->text);
+	struct view_request *next;
+
+	if (!error && !text)
+		error = -ENOMEM;
+	for (struct view_request *q = f->reads; q; q = next) {
+		next = q->next;
+		if (error)
+			answer(q->unique, error, NULL, 0);
+		else {
+			view_text_keep(v->texts, q->in.read.fh, text);
+			answer_part(q->unique, &text->bytes, q->in.read.offset, q->in.read.size);
+		}
+		forget(v, q);
+	}
+	if (text)
+		view_text_unref(v->texts, text);
+	view_job_done(v->tenants, f->tenant, f->file);
+	charge(v, f->tenant);
 	strbuf_done(&f->text);
 	*f = (struct fetch){ .text = STRBUF_INIT };
 }
 
 static void fetch_done(struct view *v, struct fetch *f)
 {
-	if (f->text.error)
-		answer(f->unique, f->text.error, NULL, 0);
-	else {
-		answer_part(f->unique, &f->text, f->offset, f->size);
-		cache_put(v, f->handle, &f->text);
-	}
-	fetch_free(v, f);
+	fetch_end(v, f, f->text.error);
 }
 
 /* What the container would see without a view. */
@@ -224,21 +237,16 @@ static void fetch_give_up(struct view *v, struct fetch *f)
 	strbuf_reset(&f->text);
 	r = read_file_at(AT_FDCWD, view_files[f->file].target, TEXT_MAX, &text, NULL);
 	r = r < 0 ? r : strbuf_puts(&f->text, text);
-	if (r < 0) {
-		answer(f->unique, r, NULL, 0);
-		fetch_free(v, f);
-		return;
-	}
-	fetch_done(v, f);
+	fetch_end(v, f, r);
 }
 
 static void source_lost(struct view *v)
 {
 	lxcfs_stop(&v->lxcfs);
-	for (unsigned i = 0; i < VIEW_PENDING; i++) {
+	for (unsigned i = 0; i < FETCHES; i++) {
 		struct fetch *f = &v->fetches[i];
 
-		if (!f->unique)
+		if (!f->reads)
 			continue;
 		f->phase = FETCH_WAITING;
 		strbuf_reset(&f->text);
@@ -255,6 +263,7 @@ static void fetch_begin(struct view *v, struct fetch *f)
 	}
 	if (v->lxcfs.state != LXCFS_READY)
 		return;
+	view_tenant_charge(v->tenants, f->tenant, now_monotonic_usec(), LXCFS_USEC);
 	f->lxcfs_unique = lxcfs_open(&v->lxcfs, f->file, f->pid);
 	f->phase = FETCH_OPENING;
 	if (!f->lxcfs_unique)
@@ -263,8 +272,8 @@ static void fetch_begin(struct view *v, struct fetch *f)
 
 static void begin_all(struct view *v)
 {
-	for (unsigned i = 0; i < VIEW_PENDING && v->lxcfs.state == LXCFS_READY; i++)
-		if (v->fetches[i].unique && v->fetches[i].phase == FETCH_WAITING)
+	for (unsigned i = 0; i < FETCHES && v->lxcfs.state == LXCFS_READY; i++)
+		if (v->fetches[i].reads && v->fetches[i].phase == FETCH_WAITING)
 			fetch_begin(v, &v->fetches[i]);
 }
 
@@ -313,8 +322,8 @@ static void read_lxcfs(struct view *v)
 			source_lost(v);
 		if (r <= 0)
 			break;
-		for (unsigned i = 0; i < VIEW_PENDING; i++)
-			if (v->fetches[i].unique && v->fetches[i].phase != FETCH_WAITING &&
+		for (unsigned i = 0; i < FETCHES; i++)
+			if (v->fetches[i].reads && v->fetches[i].phase != FETCH_WAITING &&
 			        v->fetches[i].lxcfs_unique == a->unique) {
 				fetch_step(v, &v->fetches[i], a);
 				break;
@@ -327,108 +336,139 @@ static void read_lxcfs(struct view *v)
 
 /* ---- requests */
 
-static struct fetch *find_free(struct view *v)
+static void serve_read(struct view *v, struct view_request *q)
 {
-	for (unsigned i = 0; i < VIEW_PENDING; i++)
-		if (!v->fetches[i].unique)
-			return &v->fetches[i];
-	return NULL;
-}
+	const struct fuse_read_in *in = &q->in.read;
+	const struct strbuf *kept = in->offset > 0 ? view_text_find(v->texts, in->fh) : NULL;
 
-static void serve_read(struct view *v, const struct fuse_in_header *header, const struct fuse_read_in *in)
-{
-	const struct text *kept = in->offset > 0 ? cache_find(v, in->fh) : NULL;
-	struct fetch *f = find_free(v); /* there is one, or nothing had been read */
-
-	if (header->nodeid < FIRST_NODE || header->nodeid >= FIRST_NODE + VIEW_FILES) {
-		answer(header->unique, -EIO, NULL, 0);
+	if (q->node >= FIRST_NODE && q->node < FIRST_NODE + VIEW_FILES && !kept) {
+		view_job_add(v->tenants, q, (unsigned)(q->node - FIRST_NODE));
 		return;
 	}
-	if (kept) {
-		answer_part(header->unique, &kept->bytes, in->offset, in->size);
-		return;
-	}
-	*f = (struct fetch){
-		.unique = header->unique,
-		.handle = in->fh,
-		.offset = in->offset,
-		.size = in->size,
-		.pid = header->pid,
-		.file = (unsigned)(header->nodeid - FIRST_NODE),
-		.deadline_usec = now_monotonic_usec() + DEADLINE_USEC,
-		.text = STRBUF_INIT,
-	};
-	v->pending->under_way[f - v->fetches] = f->unique;
-	switch (view_files[f->file].source) {
-	case VIEW_LXCFS:
-	case VIEW_MEMORY: fetch_begin(v, f); return;
-	case VIEW_STAT:
-		(void)view_stat(&v->cgroup, f->pid, &f->text);
-		break; /* an error stays in the buffer */
-	case VIEW_SWAPS: (void)view_swaps(&v->cgroup, f->pid, &f->text); break;
-	}
-	fetch_done(v, f);
-}
-
-static void release(struct view *v, uint64_t handle)
-{
-	struct text *kept = cache_find(v, handle);
-
 	if (kept)
-		cache_drop(v, kept);
+		answer_part(q->unique, kept, in->offset, in->size);
+	else
+		answer(q->unique, -EIO, NULL, 0);
+	forget(v, q);
 }
 
-static void serve(struct view *v, const struct fuse_in_header *header, const void *body, size_t len)
+static void serve(struct view *v, struct view_request *q)
 {
 	static const char zeros[sizeof(struct fuse_statfs_out)];
 
+	switch (q->opcode) {
+	case FUSE_READ: serve_read(v, q); return;
+	case FUSE_OPEN:
+	case FUSE_OPENDIR: answer_open(v, q); break;
+	case FUSE_GETATTR: answer_getattr(q); break;
+	case FUSE_STATFS: answer(q->unique, 0, zeros, sizeof(zeros)); break;
+	case FUSE_READDIR: answer(q->unique, 0, NULL, 0); break; /* who needs them knows the names */
+	default: answer(q->unique, -ENOSYS, NULL, 0);
+	}
+	forget(v, q);
+}
+
+/* Those that no container can ask for at will. Each release comes after an open. */
+static bool serve_at_once(struct view *v, const struct fuse_in_header *header, const void *body, size_t len)
+{
 	switch (header->opcode) {
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT: /* the answer is under way */ return;
+	case FUSE_INTERRUPT: /* the answer is under way */ return true;
 	case FUSE_INIT:
 		if (len >= offsetof(struct fuse_init_in, max_readahead))
 			answer_init(header, body);
-		return;
-	case FUSE_LOOKUP: answer_lookup(header, body, len); return;
-	case FUSE_GETATTR: answer_getattr(header); return;
-	case FUSE_STATFS: answer(header->unique, 0, zeros, sizeof(zeros)); return;
-	case FUSE_OPEN:
-	case FUSE_OPENDIR:
-		answer_open(v, header,
-		        len >= sizeof(struct fuse_open_in) ? ((const struct fuse_open_in *)body)->flags : 0);
-		return;
-	case FUSE_READDIR: answer(header->unique, 0, NULL, 0); return; /* who needs them knows the names */
+		return true;
+	case FUSE_LOOKUP: answer_lookup(header, body, len); return true;
 	case FUSE_RELEASE:
 		if (len >= sizeof(struct fuse_release_in))
-			release(v, ((const struct fuse_release_in *)body)->fh);
+			view_text_drop(v->texts, ((const struct fuse_release_in *)body)->fh);
 		answer(header->unique, 0, NULL, 0);
-		return;
-	case FUSE_RELEASEDIR: answer(header->unique, 0, NULL, 0); return;
-	case FUSE_READ:
-		if (len >= sizeof(struct fuse_read_in)) {
-			serve_read(v, header, body);
-			return;
-		}
+		return true;
+	case FUSE_RELEASEDIR: answer(header->unique, 0, NULL, 0); return true;
 	}
-	answer(header->unique, -ENOSYS, NULL, 0);
+	return false;
 }
 
-static void read_request(struct view *v)
+/* There is room for it, or nothing had been read. */
+static void admit(struct view *v, const struct fuse_in_header *header, const void *body, size_t len)
+{
+	struct view_request *q = view_request_new(v->tenants);
+
+	q->unique = header->unique;
+	q->node = header->nodeid;
+	q->opcode = header->opcode;
+	q->pid = header->pid;
+	q->tenant = VIEW_TENANT_OF(header->uid);
+	memcpy(&q->in, body, len < sizeof(q->in) ? len : sizeof(q->in));
+	v->pending->under_way[view_request_index(v->tenants, q)] = q->unique;
+	if (view_tenant_is_over(v->tenants, q->tenant, now_monotonic_usec()))
+		view_hold(v->tenants, q);
+	else
+		serve(v, q);
+}
+
+/* False: there is none now. */
+static bool take_request(struct view *v)
 {
 	ssize_t n = read(VIEW_FUSE_FD, v->request, sizeof(v->request));
 	const struct fuse_in_header *header = (const struct fuse_in_header *)v->request;
+	uint16_t tenant;
+	size_t len;
 
-	if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOENT) {
-		v->over = true; /* ENODEV: no mount is left of it */
-		return;
-	}
+	if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOENT)
+		v->over = true; /* ENODEV: no mount is left of it, or somebody has cut it off */
+	if (n < 0 && errno != ENOENT)
+		return false;
 	if (n < (ssize_t)sizeof(*header) || header->len != (uint32_t)n)
-		return;
+		return true;
 	if (header->opcode != FUSE_FORGET && header->opcode != FUSE_BATCH_FORGET &&
 	        header->opcode != FUSE_INTERRUPT)
 		v->pending->last = header->unique;
-	serve(v, header, header + 1, (size_t)n - sizeof(*header));
+	len = (size_t)n - sizeof(*header);
+	if (!serve_at_once(v, header, header + 1, len))
+		admit(v, header, header + 1, len);
+	tenant = VIEW_TENANT_OF(header->uid);
+	if (header->opcode == FUSE_RELEASE) /* the kernel's, of nobody */
+		tenant = VIEW_HANDLE_TENANT(((const struct fuse_release_in *)(header + 1))->fh);
+	charge(v, tenant);
+	return true;
+}
+
+static void serve_held(struct view *v)
+{
+	for (unsigned n = 0; n < BATCH; n++) {
+		struct view_request *q = view_held_next(v->tenants, now_monotonic_usec());
+		uint16_t tenant;
+
+		if (!q)
+			return;
+		tenant = q->tenant;
+		serve(v, q);
+		charge(v, tenant);
+	}
+}
+
+static void begin_jobs(struct view *v)
+{
+	struct fetch *f;
+	unsigned file = 0;
+
+	while ((f = find_free(v)) && (f->reads = view_job_next(v->tenants, &file))) {
+		f->file = file;
+		f->pid = f->reads->pid;
+		f->tenant = f->reads->tenant;
+		f->deadline_usec = now_monotonic_usec() + DEADLINE_USEC;
+		switch (view_files[file].source) {
+		case VIEW_LXCFS:
+		case VIEW_MEMORY: fetch_begin(v, f); continue;
+		case VIEW_STAT:
+			(void)view_stat(&v->cgroup, &v->host, f->pid, &f->text);
+			break; /* an error stays in the buffer */
+		case VIEW_SWAPS: (void)view_swaps(&v->cgroup, f->pid, &f->text); break;
+		}
+		fetch_done(v, f);
+	}
 }
 
 /* ---- time */
@@ -437,10 +477,10 @@ static void check_deadlines(struct view *v, uint64_t now)
 {
 	bool hangs = false;
 
-	for (unsigned i = 0; i < VIEW_PENDING; i++) {
+	for (unsigned i = 0; i < FETCHES; i++) {
 		struct fetch *f = &v->fetches[i];
 
-		if (!f->unique || f->deadline_usec > now)
+		if (!f->reads || f->deadline_usec > now)
 			continue;
 		hangs = hangs || f->phase != FETCH_WAITING;
 		fetch_give_up(v, f);
@@ -453,14 +493,14 @@ static void check_deadlines(struct view *v, uint64_t now)
 
 static int until_next(const struct view *v, uint64_t now)
 {
-	uint64_t next = UINT64_MAX;
+	uint64_t next = view_held_usec(v->tenants);
 
 	if (v->lxcfs.state == LXCFS_DOWN)
 		next = v->lxcfs.retry_usec;
 	if (v->lxcfs.state == LXCFS_STARTING)
 		next = v->lxcfs.started_usec + DEADLINE_USEC * 2;
-	for (unsigned i = 0; i < VIEW_PENDING; i++)
-		if (v->fetches[i].unique && v->fetches[i].deadline_usec < next)
+	for (unsigned i = 0; i < FETCHES; i++)
+		if (v->fetches[i].reads && v->fetches[i].deadline_usec < next)
 			next = v->fetches[i].deadline_usec;
 	if (next == UINT64_MAX)
 		return -1;
@@ -470,18 +510,23 @@ static int until_next(const struct view *v, uint64_t now)
 static void turn(struct view *v)
 {
 	struct pollfd fds[] = {
-		{ .fd = find_free(v) ? VIEW_FUSE_FD : -1, .events = POLLIN },
+		{ .fd = view_request_full(v->tenants) ? -1 : VIEW_FUSE_FD, .events = POLLIN },
 		{ .fd = v->lxcfs.sock, .events = POLLIN },
 	};
 
 	(void)poll(fds, 2, until_next(v, now_monotonic_usec())); /* EINTR: the next turn */
+	(void)lap(v);                                            /* of no container */
 	if (fds[1].revents && v->lxcfs.sock >= 0)
 		read_lxcfs(v);
 	check_deadlines(v, now_monotonic_usec());
 	if (v->lxcfs.state == LXCFS_DOWN && v->lxcfs.retry_usec <= now_monotonic_usec())
 		lxcfs_start(&v->lxcfs);
-	if (fds[0].revents && find_free(v))
-		read_request(v);
+	(void)lap(v); /* as above */
+	if (fds[0].revents)
+		for (unsigned n = 0; n < BATCH && !view_request_full(v->tenants) && take_request(v); n++)
+			;
+	serve_held(v);
+	begin_jobs(v);
 }
 
 /* To where the next ctd looks for them. */
@@ -521,9 +566,23 @@ static void move_aside(const struct view_cgroup *cgroup)
  * noted ones are found. */
 static int take_over(struct view *v)
 {
-	v->pending = mmap(NULL, sizeof(*v->pending), PROT_READ | PROT_WRITE, MAP_SHARED, VIEW_PENDING_FD, 0);
+	const size_t size = sizeof(*v->pending);
+	struct stat st;
+	size_t slots;
+
+	/* The last one may have been of a version that had fewer; the number taken last is behind them. */
+	if (fstat(VIEW_PENDING_FD, &st) < 0)
+		return -errno;
+	slots = (size_t)st.st_size / sizeof(uint64_t);
+	if (slots < 2 || (st.st_size < (off_t)size && ftruncate(VIEW_PENDING_FD, (off_t)size) < 0))
+		return -EINVAL;
+	v->pending = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, VIEW_PENDING_FD, 0);
 	if (v->pending == MAP_FAILED)
 		return -errno;
+	if (slots <= VIEW_PENDING) {
+		v->pending->last = v->pending->under_way[slots - 1];
+		v->pending->under_way[slots - 1] = 0;
+	}
 	for (unsigned i = 0; i < VIEW_PENDING; i++) {
 		if (v->pending->under_way[i])
 			answer(v->pending->under_way[i], -EINTR, NULL, 0);
@@ -540,12 +599,16 @@ int main(int argc, char *argv[])
 	int r;
 
 	log_set("ct-view", LOG_LEVEL_INFO);
-	if (!v || argc != 5) {
+	if (v) {
+		v->tenants = view_tenants_new();
+		v->texts = view_texts_new();
+	}
+	if (!v || !v->tenants || !v->texts || argc != 5) {
 		log_error("usage: ct-view CGROUP-MOUNT CGROUP-PATH FUSE-FD PENDING-FD (started by ctd)");
 		return 2;
 	}
-	/* Handles must not be those of the last one's texts: two never are the same nanosecond. */
-	v->last_handle = now_boottime_usec() * 1000;
+	/* Handles must not be those of the last one's texts: two never start in the same microsecond. */
+	v->last_handle = now_boottime_usec();
 	v->cgroup = (struct view_cgroup){ .mount = argv[1], .path = argv[2] };
 	v->lxcfs = LXCFS_INIT;
 	(void)prctl(PR_SET_DUMPABLE, 0); /* cannot fail */
@@ -562,6 +625,9 @@ int main(int argc, char *argv[])
 	while (!v->over)
 		turn(v);
 	lxcfs_stop(&v->lxcfs);
+	view_texts_free(v->texts);
+	view_tenants_free(v->tenants);
+	view_host_done(&v->host);
 	free(v);
 	return 0;
 }

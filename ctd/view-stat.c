@@ -20,7 +20,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#define TEXT_MAX (1U << 20)
+#define TEXT_MAX  (1U << 20)
+#define HOST_USEC (100 * USEC_PER_MSEC)
 
 static int print_cpu(const char *name, uint64_t user, uint64_t system, uint64_t uptime, struct strbuf *ret)
 {
@@ -130,16 +131,34 @@ static int measure(const struct view_cgroup *cgroup, uint32_t pid, struct view_c
 	return 0;
 }
 
-int view_stat(const struct view_cgroup *cgroup, uint32_t pid, struct strbuf *ret)
+void view_host_done(struct view_host *host)
 {
-	_cleanup_free_ char *host = NULL;
+	free(host->stat);
+	*host = (struct view_host){ 0 };
+}
+
+static int refresh(struct view_host *host)
+{
+	uint64_t now = now_monotonic_usec();
+	int r;
+
+	if (host->stat && now - host->read_usec < HOST_USEC)
+		return 0;
+	view_host_done(host);
+	r = read_file_at(AT_FDCWD, "/proc/stat", 16U << 20, &host->stat, NULL);
+	host->read_usec = now;
+	return r;
+}
+
+int view_stat(const struct view_cgroup *cgroup, struct view_host *host, uint32_t pid, struct strbuf *ret)
+{
 	struct view_cpu cpu = { 0 };
 	int r;
 
-	r = read_file_at(AT_FDCWD, "/proc/stat", 16U << 20, &host, NULL);
+	r = refresh(host);
 	if (r < 0)
 		return r;
 	if (measure(cgroup, pid, &cpu) < 0)
-		return strbuf_puts(ret, host);
-	return view_stat_print(host, &cpu, (uint64_t)sysconf(_SC_CLK_TCK), ret);
+		return strbuf_puts(ret, host->stat);
+	return view_stat_print(host->stat, &cpu, (uint64_t)sysconf(_SC_CLK_TCK), ret);
 }
