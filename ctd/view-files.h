@@ -45,6 +45,9 @@ enum {
 
 #define VIEW_PENDING 16384
 
+/* Below that of the containers: of ct-view and its lxcfs. */
+#define VIEW_CGROUP "view"
+
 /* What the next ct-view must know of the requests that the last one has taken. */
 struct view_pending {
 	uint64_t under_way[VIEW_PENDING]; /* numbers of reads that are not answered; 0: none */

@@ -550,13 +550,16 @@ static int place_fds(const char *fuse, const char *pending)
 	               : 0;
 }
 
-/* Beside the keeper: neither a restart of ctd's service nor its limits reach us there. */
+/* Into a cgroup of our own, which ctd has made: a restart of ctd's service does not reach us there, and what
+ * tenants can have us and lxcfs use is limited. */
 static void move_aside(const struct view_cgroup *cgroup)
 {
-	_cleanup_free_ char *path = str_printf("%s%s/keeper/cgroup.procs", cgroup->mount, cgroup->path);
+	_cleanup_free_ char *path =
+	        str_printf("%s%s/" VIEW_CGROUP "/cgroup.procs", cgroup->mount, cgroup->path);
+	int r = path ? write_file_at(AT_FDCWD, path, "0") : -ENOMEM;
 
-	if (path && write_file_at(AT_FDCWD, path, "0") < 0)
-		log_warning("cannot move into the keeper's cgroup: %s", strerror(errno));
+	if (r < 0)
+		log_warning("cannot move into the cgroup \"" VIEW_CGROUP "\": %s", strerror(-r));
 }
 
 /* Who waits for the last ct-view shall ask again. It may have ended between taking a request and answering

@@ -11,6 +11,10 @@
  * that it starts, not the distribution's: that one has other options, is not confined, may be stopped or
  * upgraded by anybody, and takes all its mounts with it.
  *
+ * ct-view and its lxcfs are in a cgroup of their own. Its weight is high, as every container waits for them,
+ * and its cap one CPU; what it may have of memory and processes is far more than they need, and far less than
+ * a host.
+ *
  * We hold that descriptor only after the files have been opened. A file system whose server has died with
  * nobody else holding it gives an error; one that is held would make us wait for ever.
  */
@@ -110,6 +114,29 @@ static void give_up(struct view *v)
 	v->pending_fd = fd_close(v->pending_fd);
 }
 
+/* Values are for files that a host without the controller has not. */
+static void make_cgroup(struct manager *m)
+{
+	static const struct {
+		const char *file, *value;
+	} limits[] = {
+		{ "memory.max", "134217728" },
+		{ "memory.swap.max", "0" },
+		{ "pids.max", "256" }, /* lxcfs forks for its look into a container */
+		{ "cpu.max", "100000 100000" },
+		{ "cpu.weight", "1000" },
+	};
+	_cleanup_close_ int fd = open_or_mkdir(m->cgroup.fd, VIEW_CGROUP, 0755);
+	int r = fd < 0 ? fd : 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits) && r >= 0; i++)
+		if (faccessat(fd, limits[i].file, F_OK, 0) == 0)
+			r = write_file_at(fd, limits[i].file, limits[i].value);
+	if (r < 0)
+		log_warning(
+		        "ct-view has no limits of its own, its cgroup cannot be set up: %s", strerror(-r));
+}
+
 /* fuse_fd: given to it, and with it all requests of the mount. On failure none runs: two would answer each
  * other's requests. */
 static int start_program(struct manager *m, int fuse_fd)
@@ -131,6 +158,7 @@ static int start_program(struct manager *m, int fuse_fd)
 	options.keep_fds = keep;
 	options.n_keep = ARRAY_SIZE(keep);
 
+	make_cgroup(m);
 	(void)fd_close(v->pidfd);
 	v->started_usec = now_monotonic_usec();
 	v->pidfd = process_spawn(args, &options, &v->pid);
@@ -399,7 +427,8 @@ void view_close(struct manager *m)
 	if (v && v->where && v->usable && !is_used(m)) {
 		unmount(v);
 		stop_program(v);
-		(void)rmdir(v->where); /* a leftover does no harm */
+		(void)rmdir(v->where);                                   /* a leftover does no harm, */
+		(void)unlinkat(m->cgroup.fd, VIEW_CGROUP, AT_REMOVEDIR); /* nor does this */
 	}
 	view_free(v);
 	m->view = NULL;

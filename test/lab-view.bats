@@ -28,6 +28,11 @@ is_all_gone()
 	[ -z "$(lib_processes_of lxcfs)$(lib_processes_of ct-view)" ] && ! grep -q ct-view /proc/self/mountinfo
 }
 
+view_cgroup()
+{
+	echo "$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/view"
+}
+
 total() # NAME
 {
 	ctctl exec "$1" -- awk '$1 == "MemTotal:" { print $2 }' /proc/meminfo
@@ -151,6 +156,41 @@ another_than() # PROGRAM PID: it runs, as another process
 	ctctl exec one -- sh -c 'i=0; while [ $i -lt 100 ]; do eval "exec $((i % 5 + 4))</proc/stat"; cat /proc/meminfo /proc/stat; i=$((i + 1)); done' >/dev/null
 	[ "$(find "/proc/$pid/fd" | wc -l)" -le $((before + 1)) ]
 	[ "$(awk '$1 == "VmRSS:" { print $2 }' "/proc/$pid/status")" -lt 16384 ]
+}
+
+@test "ct-view and lxcfs have a limit of their own on memory, processes and CPU" {
+	view=$(view_cgroup)
+	for pid in $(lib_processes_of ct-view) $(lib_processes_of lxcfs); do
+		grep -qx "0::.*/view" "/proc/$pid/cgroup"
+		grep -qx "$pid" "$view/cgroup.procs"
+	done
+	[ "$(<"$view/memory.max")" = $((128 << 20)) ]
+	[ "$(<"$view/memory.swap.max")" = 0 ]
+	[ "$(<"$view/pids.max")" = 256 ]
+	[ "$(<"$view/cpu.max")" = "100000 100000" ]
+}
+
+# By time of the CPU: who is in many processes gets no more of ct-view than one in ten, and what is left is the neighbour's.
+@test "who reads in a hundred processes leaves ct-view to his neighbour" {
+	view=$(view_cgroup)
+	ctctl create greedy --template tiny --processes 200 --start
+	"$(ctd_program ctctl)" exec greedy -- sh -c 'i=0; while [ $i -lt 100 ]; do (while :; do read -r x </proc/stat || touch /tmp/error; done) & i=$((i + 1)); done
+		touch /tmp/all; wait' </dev/null >/dev/null 2>&1 3>&- 4>&- &
+	wait_for 120 ctctl exec greedy -- test -e /tmp/all
+	sleep 1 # what it had saved up
+	before=$(awk '$1 == "usage_usec" { print $2 }' "$view/cpu.stat")
+	read -r from _ </proc/uptime
+	for _ in 1 2 3 4 5; do
+		sees_memory one 102400
+		[ "$(ctctl exec one -- grep -c '^cpu[0-9]' /proc/stat)" = 1 ]
+	done
+	sleep 3
+	used=$(($(awk '$1 == "usage_usec" { print $2 }' "$view/cpu.stat") - before))
+	read -r to _ </proc/uptime
+	echo "$used of $from to $to"
+	awk -v used="$used" -v from="$from" -v to="$to" 'BEGIN { exit used / 1e6 > (to - from) * 0.4 }'
+	ctctl exec greedy -- test ! -e /tmp/error
+	ctctl destroy greedy --force
 }
 
 @test "lxcfs has no more of the host than it needs" {
