@@ -114,10 +114,35 @@ static enum outcome check_quota(const struct host *h, struct finding *f)
 	return OUTCOME_WARNING;
 }
 
+/* Names of the containers whose view has ended, as far as there is room; "": there is none. */
+static void find_lost(const struct manager *m, char *names, size_t size)
+{
+	struct container *c, *next;
+	size_t len = 0;
+
+	HASH_ITER(hh_name, m->containers.by_name, c, next)
+	{
+		if (!view_is_lost(m, c))
+			continue;
+		if (len + strlen(c->row.name) + strlen(", ...") >= size - 2) {
+			(void)snprintf(names + len, size - len, ", ...");
+			return;
+		}
+		len += (size_t)snprintf(names + len, size - len, "%s%s", len ? ", " : "", c->row.name);
+	}
+}
+
 static enum outcome check_view(const struct host *h, struct finding *f)
 {
 	const char *missing = view_missing(h->manager);
+	char names[128] = "";
 
+	find_lost(h->manager, names, sizeof(names));
+	if (*names) {
+		SAY(f, "the file system behind /proc/meminfo has ended, these read errors there: %s", names);
+		REMEDY(f, "restart them: ctctl restart NAME");
+		return OUTCOME_WARNING;
+	}
 	if (!missing) {
 		SAY(f, "/proc inside shows the memory and CPUs that were sold");
 		return OUTCOME_OK;

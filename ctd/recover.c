@@ -407,6 +407,7 @@ int recover(struct manager *m, struct ct_error *err)
 	if (r < 0)
 		return r;
 
+	view_tell_lost(m);
 	r = jobs_replay(m, err);
 	if (r < 0)
 		return r;

@@ -11,6 +11,11 @@
  * that it starts, not the distribution's: that one has other options, is not confined, may be stopped or
  * upgraded by anybody, and takes all its mounts with it.
  *
+ * What ends the file system all the same is the kernel's abort (/sys/fs/fuse/connections/N/abort), or the
+ * death of ct-view while there is no ctd. Then another is made, for containers that start from then on. Those
+ * that run keep the dead one: its files are locked below whatever a tenant has put there, and only a start
+ * binds them anew. view-lost.c tells which they are.
+ *
  * ct-view and its lxcfs are in a cgroup of their own. Its weight is high, as every container waits for them,
  * and its cap one CPU; what it may have of memory and processes is far more than they need, and far less than
  * a host.
@@ -22,6 +27,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +59,9 @@ struct view {
 	pid_t pid;
 	uint64_t started_usec;
 	sd_event_source *death, *again;
+	dev_t dev; /* of the file system */
 	bool usable;
+	bool remade; /* an earlier one has ended, and nobody was told yet */
 	char missing[256];
 };
 
@@ -190,6 +198,15 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+static bool is_cut_off(const struct view *v)
+{
+	struct pollfd fuse = { .fd = v->fuse_fd };
+
+	return v->fuse_fd >= 0 && poll(&fuse, 1, 0) == 1 && (fuse.revents & POLLERR);
+}
+
+static void make_anew(struct manager *m);
+
 static int on_death(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct manager *m = userdata;
@@ -198,9 +215,14 @@ static int on_death(sd_event_source *source, int fd, uint32_t events, void *user
 	siginfo_t info;
 
 	(void)waitid(P_PIDFD, (id_t)v->pidfd, &info, WEXITED | WNOHANG); /* ECHILD: of an earlier ctd */
-	log_warning("ct-view has ended and is started again");
 	v->death = sd_event_source_disable_unref(v->death);
 	v->pidfd = fd_close(v->pidfd);
+	if (is_cut_off(v)) {
+		make_anew(m);
+		view_tell_lost(m);
+		return 0;
+	}
+	log_warning("ct-view has ended and is started again");
 	(void)sd_event_add_time_relative(m->event, &v->again, CLOCK_MONOTONIC,
 	        lived < PAUSE_USEC ? PAUSE_USEC : 0, 0, on_again, m); /* else at ctd's next start */
 	return 0;
@@ -259,6 +281,7 @@ static bool is_current(const struct view *v)
 static int open_files(struct view *v)
 {
 	_cleanup_close_ int dir = open(v->where, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
 
 	if (dir < 0)
 		return -errno;
@@ -266,8 +289,9 @@ static int open_files(struct view *v)
 		if (access(view_files[i].target, F_OK) < 0)
 			continue; /* a kernel without it */
 		v->files[i] = openat(dir, view_files[i].name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		if (v->files[i] < 0)
+		if (v->files[i] < 0 || fstat(v->files[i], &st) < 0)
 			return -errno;
+		v->dev = st.st_dev;
 	}
 	return 0;
 }
@@ -374,6 +398,25 @@ static void unmount(struct view *v)
 		;
 }
 
+/* In place of one that has ended. */
+static void make_anew(struct manager *m)
+{
+	struct view *v = m->view;
+
+	give_up(v);
+	for (unsigned i = 0; i < VIEW_FILES; i++)
+		v->files[i] = fd_close(v->files[i]);
+	unmount(v);
+	v->dev = 0;
+	v->remade = true;
+	v->usable = make(m) >= 0;
+	if (v->usable)
+		return;
+	log_warning("containers see the host's memory and CPUs in /proc: %s", v->missing);
+	give_up(v);
+	unmount(v);
+}
+
 void view_open(struct manager *m)
 {
 	const char *slash = strrchr(m->conf.keeper, '/');
@@ -394,20 +437,11 @@ void view_open(struct manager *m)
 		return;
 	}
 
-	if (adopt(m) >= 0) {
+	if (adopt(m) >= 0 && !is_cut_off(v)) {
 		v->usable = true;
 		return;
 	}
-	give_up(v);
-	for (unsigned i = 0; i < VIEW_FILES; i++)
-		v->files[i] = fd_close(v->files[i]);
-	unmount(v);
-	v->usable = make(m) >= 0;
-	if (v->usable)
-		return;
-	log_warning("containers see the host's memory and CPUs in /proc: %s", v->missing);
-	give_up(v);
-	unmount(v);
+	make_anew(m);
 }
 
 static bool is_used(const struct manager *m)
@@ -452,6 +486,28 @@ size_t view_binds(const struct manager *m, struct ct_bind *ret)
 			ret[n++] = (struct ct_bind){ .source_fd = fd, .target = view_files[i].target };
 	}
 	return n;
+}
+
+bool view_is_lost(const struct manager *m, const struct container *c)
+{
+	return container_has_init(c) && c->run.pid > 0 &&
+	       view_is_other(c->run.pid, m->view ? m->view->dev : 0);
+}
+
+void view_tell_lost(struct manager *m)
+{
+	struct container *c, *next;
+
+	if (!m->view || !m->view->remade)
+		return;
+	m->view->remade = false;
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (view_is_lost(m, c)) {
+		log_warning("\"%s\" cannot read its /proc/meminfo and others until it is restarted: "
+		            "the file system of ct-view has ended",
+		        c->row.name);
+		manager_event(m, c, "view.lost", NULL);
+	}
 }
 
 const char *view_missing(const struct manager *m)

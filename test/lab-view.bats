@@ -204,6 +204,40 @@ another_than() # PROGRAM PID: it runs, as another process
 	[ "$(readlink "/proc/$pid/ns/net")" != "$(readlink /proc/self/ns/net)" ]
 }
 
+@test "the file system is cut off: those that start have another, and it is told who has not" {
+	mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections
+	old=$(lib_processes_of ct-view)
+	echo 1 >"/sys/fs/fuse/connections/$(awk '$(NF - 1) == "ct-view" { split($3, n, ":"); print n[2]; exit }' /proc/self/mountinfo)/abort"
+	wait_for 60 another_than ct-view "$old"
+	ctctl create later --template tiny --memory 64M --start
+	wait_for 60 sees_memory later 65536
+	run ctctl exec one -- cat /proc/meminfo
+	[ "$status" -ne 0 ]
+	check_told() {
+		run ctctl doctor
+		echo "$output"
+		[[ "$output" == *"read errors there: one"* ]]
+		[[ "$output" == *"ctctl restart NAME"* ]]
+	}
+	check_told
+	[ "$(ctctl events --json | jq -r '[.events[] | select(.type == "view.lost") | .name] | join(" ")')" = one ]
+	ctd_kill
+	ctd_start
+	check_told
+	ctctl restart one --timeout 0
+	wait_for 60 sees_memory one 102400
+	ctctl doctor | grep '^ok  *view'
+	# the same where ct-view ends and nobody has its descriptor
+	ctd_kill
+	old=$(lib_processes_of ct-view)
+	kill -9 $old
+	ctd_start
+	ctctl restart one --timeout 0
+	wait_for 60 sees_memory one 102400
+	[ "$(ctctl events --json | jq -r '[.events[] | select(.type == "view.lost") | .name] | sort | join(" ")')" = "later one one" ]
+	ctctl destroy later --force
+}
+
 @test "without lxcfs containers start, and doctor says what is missing" {
 	[[ "$(ctctl doctor --json | jq -r '.. | objects | select(.name? == "view" or .check? == "view") | tostring')" == *ok* ]]
 	ctctl destroy one --force
