@@ -56,47 +56,84 @@ static int print_checks(const json_t *checks, struct ct_error *err)
 	return table_print(&t, err);
 }
 
+static void print_warning(const json_t *result)
+{
+	const char *warning = json_string_value(json_object_get(result, "warning"));
+	char said[300];
+
+	if (warning)
+		(void)fprintf(
+		        stderr, "ctctl: %s\n", str_escape_to(said, sizeof(said), warning, strlen(warning)));
+}
+
 static int print_moved(const json_t *result, struct ct_error *err)
 {
 	const json_t *bytes = json_object_get(result, "bytes");
 	const char *to = json_string_value(json_object_get(result, "to"));
 	const char *name = json_string_value(json_object_get(result, "name"));
-	const char *warning = json_string_value(json_object_get(result, "warning"));
-	char shown[300], said[300];
+	char shown[300];
 
 	(void)printf("%s is on %s now (%lld bytes sent)\n", name ? name : "",
 	        str_escape_to(shown, sizeof(shown), to ? to : "", to ? strlen(to) : 0),
 	        (long long)json_integer_value(bytes));
-	if (warning)
-		(void)fprintf(
-		        stderr, "ctctl: %s\n", str_escape_to(said, sizeof(said), warning, strlen(warning)));
+	print_warning(result);
 	return finish_output(err);
 }
 
-static int move(struct context *ctx, const struct migrate_values *v, struct ct_error *err)
+/* A job on a container, to its end. */
+static int run_job(struct context *ctx, const char *name, const char *verb, const json_t *body,
+        json_t **ret_finished, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
-	_cleanup_json_ json_t *body = json_pack(
-	        "{s:s, s:b, s:b}", "to", ctx->operands[1], "offline", v->offline, "dry_run", v->dry_run);
-	_cleanup_json_ json_t *job = NULL, *finished = NULL;
-	const json_t *result, *check;
-	size_t i;
+	_cleanup_json_ json_t *job = NULL;
+	int r;
 
-	if (!body)
-		return ct_error_field(err, "to", "\"%s\" is no host", ctx->operands[1]);
 	(void)strbuf_puts(&path, "/v1/containers"); /* failures are kept in the buffer */
-	(void)path_add_segment(&path, ctx->operands[0]);
-	(void)path_add_segment(&path, "migrate");
+	(void)path_add_segment(&path, name);
+	(void)path_add_segment(&path, verb);
 	if (path.error < 0)
 		return path.error;
 
-	int r = client_call(&ctx->client, "POST", path.data, body, &job, err);
+	r = client_call(&ctx->client, "POST", path.data, body, &job, err);
 	if (r < 0)
 		return r;
 	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
 	if (str_empty(id))
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -EBADMSG, "the daemon's answer has no job id");
-	r = job_wait(&ctx->client, id, &finished, err);
+	return job_wait(&ctx->client, id, ret_finished, err);
+}
+
+static int resolve(struct context *ctx, const char *name, struct ct_error *err)
+{
+	_cleanup_json_ json_t *finished = NULL;
+	const json_t *result;
+	bool here;
+	int r;
+
+	r = run_job(ctx, name, "resolve", NULL, &finished, err);
+	if (r < 0)
+		return r;
+	result = json_object_get(finished, "result");
+	if (ctx->json)
+		return print_json(result, err);
+	here = str_eq(json_string_value(json_object_get(result, "owner")), "here");
+	(void)printf(
+	        here ? "%s is this node's\n" : "%s is the other node's; it is not here any more\n", name);
+	print_warning(result);
+	return finish_output(err);
+}
+
+static int move(struct context *ctx, const struct migrate_values *v, struct ct_error *err)
+{
+	_cleanup_json_ json_t *body = json_pack(
+	        "{s:s, s:b, s:b}", "to", ctx->operands[1], "offline", v->offline, "dry_run", v->dry_run);
+	_cleanup_json_ json_t *finished = NULL;
+	const json_t *result, *check;
+	size_t i;
+
+	if (!body)
+		return ct_error_field(err, "to", "\"%s\" is no host", ctx->operands[1]);
+	int r = run_job(ctx, ctx->operands[0], "migrate", body, &finished, err);
 	if (r < 0)
 		return r;
 
@@ -123,6 +160,8 @@ static int run_migrate(struct context *ctx, struct ct_error *err)
 			return ct_error_field(err, "keep", "--keep stands alone: ctctl migrate NAME --keep");
 		return command_each_container(ctx, "POST", "keep", NULL, NULL, err);
 	}
+	if (ctx->n_operands == 2 && str_eq(ctx->operands[0], "resolve") && !v.offline && !v.dry_run)
+		return resolve(ctx, ctx->operands[1], err);
 	if (ctx->n_operands != 2)
 		return ct_error_field(err, "to", "where to? ctctl migrate NAME [USER@]HOST --offline");
 	if (!v.offline && !v.dry_run)
@@ -159,19 +198,19 @@ static int read_line(struct received *in, struct ct_error *err)
 	return 0;
 }
 
-static int receive_commit(struct context *ctx, const json_t *request, json_t **ret, struct ct_error *err)
+static int receive_word(
+        struct context *ctx, const char *word, const json_t *request, json_t **ret, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
 	const char *ctid = json_string_value(json_object_get(request, "ctid"));
-	_cleanup_json_ json_t *body = json_pack("{s:O, s:O}", "epoch", json_object_get(request, "epoch"),
+	_cleanup_json_ json_t *body = json_pack("{s:O, s:O*}", "epoch", json_object_get(request, "epoch"),
 	        "start", json_object_get(request, "start"));
 
 	if (!ctid || !body)
-		return ct_error_kind_set(
-		        err, CT_ERROR_USAGE, -EPROTO, "the request lacks ctid, epoch or start");
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks ctid or epoch");
 	(void)strbuf_puts(&path, "/v1/migrations"); /* failures are kept in the buffer */
 	(void)path_add_segment(&path, ctid);
-	(void)path_add_segment(&path, "commit");
+	(void)path_add_segment(&path, word);
 	return path.error < 0 ? path.error : client_call(&ctx->client, "POST", path.data, body, ret, err);
 }
 
@@ -237,8 +276,8 @@ static int receive(struct context *ctx, const struct received *in, json_t **ret,
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EPROTO,
 		        "this node's ctctl speaks version 1 of the protocol only: both nodes need the same ctd");
 	word = json_string_value(json_object_get(request, "word"));
-	if (str_eq(word, "commit"))
-		return receive_commit(ctx, request, ret, err);
+	if (str_eq(word, "commit") || str_eq(word, "withdraw"))
+		return receive_word(ctx, word, request, ret, err);
 	if (str_eq(word, "check"))
 		return receive_check(ctx, request, ret, err);
 	if (!str_eq(word, "offer"))

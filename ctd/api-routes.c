@@ -30,6 +30,7 @@ const struct api_route api_routes[] = {
 	{ "POST", "/v1/containers/{name}/rename", "containerRename", true, api_container_rename },
 	{ "POST", "/v1/containers/{name}/migrate", "containerMigrate", true, api_container_migrate },
 	{ "POST", "/v1/containers/{name}/keep", "containerKeep", true, api_container_keep },
+	{ "POST", "/v1/containers/{name}/resolve", "containerResolve", true, api_container_resolve },
 	{ "POST", "/v1/containers/{name}/exec", "containerExec", true, api_container_exec },
 	{ "POST", "/v1/containers/{name}/console", "containerConsole", true, api_container_console },
 	{ "POST", "/v1/containers/{name}/console/resize", "containerConsoleResize", true,
@@ -42,6 +43,7 @@ const struct api_route api_routes[] = {
 	{ "POST", "/v1/migrations/check", "migrationCheck", true, api_migration_check },
 	{ "POST", "/v1/migrations", "migrationReceive", true, api_migration_receive },
 	{ "POST", "/v1/migrations/{ctid}/commit", "migrationCommit", true, api_migration_commit },
+	{ "POST", "/v1/migrations/{ctid}/withdraw", "migrationWithdraw", true, api_migration_withdraw },
 
 	{ "GET", "/v1/networks", "networkList", false, api_network_list },
 	{ "POST", "/v1/networks", "networkCreate", true, api_network_create },

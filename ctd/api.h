@@ -30,6 +30,8 @@ API_HANDLER(api_container_thaw);
 API_HANDLER(api_container_rename);
 API_HANDLER(api_container_migrate);
 API_HANDLER(api_container_keep);
+API_HANDLER(api_container_resolve);
+API_HANDLER(api_migration_withdraw);
 API_HANDLER(api_container_exec);
 API_HANDLER(api_container_console);
 API_HANDLER(api_container_console_resize);

@@ -6,9 +6,13 @@
  * is then there whole, marked incoming) and commit (it is that node's). Between offer and commit this node's
  * mark "relinquished" goes to the disk. Up to there every failure leads back: the container stays and runs as
  * before. From there on it leads forward only: the job, its replay after a death of ctd, or the same command
- * given again say commit until it is answered; then the copy here is forgotten. The one way back is an answer
- * of the other node to the first commit that it has no such container. To a later one that says nothing: it
- * may have taken it, and have destroyed it or given it to a third node since.
+ * given again say commit until it is answered; then the copy here is forgotten. The ways back are an answer
+ * of the other node to the first commit that it has no such container, and one to the word withdraw (resolve)
+ * that it has given up its copy. To a later commit the first says nothing: it may have taken it, and have
+ * destroyed it or given it to a third node since.
+ *
+ * Each attempt has an epoch of its own, so that an offer of an earlier one which comes late is known as such.
+ * test/model/handover.pml is a model of all that.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -157,6 +161,20 @@ static json_t *disk_params(const struct container *c)
 	        (json_int_t)spec.project_id);
 }
 
+/* It is the other node's for sure. */
+static void let_go(struct job *job)
+{
+	struct container *c = job->container;
+	int r = verb_forget(c, &job->error);
+
+	if (r < 0) {
+		job_finish(job, r); /* to be repeated */
+		return;
+	}
+	manager_event(job->manager, c, "container.migrated", json_pack("{s:s}", "to", peer_of(job)));
+	job_finish_gone(job, 0);
+}
+
 /* ---- commit */
 
 static void on_committed(struct job *job, const json_t *result)
@@ -191,13 +209,7 @@ static void on_committed(struct job *job, const json_t *result)
 
 	job->result = json_pack("{s:s, s:s, s:s, s:I, s:O*}", "ctid", c->row.ctid, "name", c->row.name, "to",
 	        peer_of(job), "bytes", (json_int_t)x->bytes, "warning", warning);
-	r = verb_forget(c, &job->error);
-	if (r < 0) {
-		job_finish(job, r); /* to be repeated */
-		return;
-	}
-	manager_event(job->manager, c, "container.migrated", json_pack("{s:s}", "to", peer_of(job)));
-	job_finish_gone(job, 0);
+	let_go(job);
 }
 
 static int commit(struct job *job)
@@ -281,6 +293,17 @@ static int note_whether_it_runs(struct job *job)
 	return store_job_step(job->manager->store, job->row.id, runs ? STEP_STOPPING : "", &job->error);
 }
 
+static int begin_epoch(struct container *c, struct ct_error *err)
+{
+	int r;
+
+	c->row.epoch++;
+	r = container_update(c, NULL, NULL, true, err);
+	if (r < 0)
+		c->row.epoch--;
+	return r;
+}
+
 static void on_checked(struct job *job, const json_t *result)
 {
 	struct container *c = job->container;
@@ -303,6 +326,8 @@ static void on_checked(struct job *job, const json_t *result)
 		return;
 	}
 	r = note_whether_it_runs(job);
+	if (r >= 0)
+		r = begin_epoch(c, &job->error);
 	if (r < 0) {
 		job_finish(job, r);
 		return;
@@ -392,6 +417,111 @@ static int replay_migrate(
 const struct job_type verb_migrate = {
 	.verb = "migrate", .run = run_migrate, .free = free_migrate, .replay = replay_migrate
 };
+
+/* ---- resolve */
+
+static void on_started_again(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	/* It is this node's, whether it starts or not. */
+	if (result < 0)
+		(void)json_object_set_new(job->result, "warning", json_string(error->text));
+	job_finish(job, 0);
+}
+
+static void take_back(struct job *job)
+{
+	struct container *c = job->container;
+	const bool ran = handover_ran(c);
+	struct ct_error error = { 0 };
+	int r;
+
+	r = store_job_step(job->manager->store, job->row.id, ran ? STEP_STOPPING : "", &job->error);
+	if (r >= 0)
+		r = handover_end(c, &job->error);
+	if (r < 0) {
+		job_finish(job, r);
+		return;
+	}
+	manager_event(job->manager, c, "container.kept", NULL);
+	job->result = json_pack("{s:s, s:s}", "name", c->row.name, "owner", "here");
+	r = ran ? container_start(c, on_started_again, job, &error) : 1;
+	if (r == 0)
+		return;
+	if (r < 0)
+		(void)json_object_set_new(job->result, "warning", json_string(error.text));
+	job_finish(job, 0);
+}
+
+static void on_withdrawn(struct job *job, const json_t *result)
+{
+	const char *owner = json_string_value(json_object_get(result, "owner"));
+	const struct container *c = job->container;
+	struct ct_error failure = job->error;
+	int r;
+
+	if (str_eq(owner, "you")) {
+		take_back(job);
+		return;
+	}
+	if (str_eq(owner, "me")) {
+		job->result = json_pack(
+		        "{s:s, s:s, s:s}", "name", c->row.name, "owner", "there", "to", peer_of(job));
+		let_go(job);
+		return;
+	}
+	r = ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+	        "whose \"%s\" is stays open: \"%s\" says: %.200s (resolve it again; if no other node has it for sure: ctctl migrate %s --keep)",
+	        c->row.name, peer_of(job), result ? "nothing that is known here" : failure.text, c->row.name);
+	job_finish(job, r);
+}
+
+static int run_resolve(struct job *job)
+{
+	const struct container *c = job->container;
+	_cleanup_json_ json_t *peer = handover_peer(c);
+
+	if (c->unreadable || c->config.handover == HANDOVER_INCOMING)
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		        c->unreadable ? "whether \"%s\" was handed over is not known: %s"
+		                      : "\"%s\" came from \"%s\": that node can resolve it",
+		        c->row.name, c->unreadable ? c->row.broken : json_string_value(peer) ?: "");
+	if (c->config.handover == HANDOVER_NONE) {
+		job->result = json_pack("{s:s, s:s}", "name", c->row.name, "owner", "here");
+		return 1;
+	}
+	job->data = calloc(1, sizeof(struct migrate));
+	if (!job->data || json_object_set(job->params, "to", peer) < 0)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	job_progress(job, -1, "asking the other node");
+	return ask(job,
+	        json_pack("{s:i, s:s, s:s, s:I}", "protocol", 1, "word", "withdraw", "ctid", c->row.ctid,
+	                "epoch", (json_int_t)c->row.epoch + 1),
+	        NULL, on_withdrawn);
+}
+
+/* The mark says which way it went. */
+static int replay_resolve(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	if (!c) {
+		disk_recover_migrated(m, row->ctid);
+		return 0;
+	}
+	if (c->config.handover != HANDOVER_NONE)
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+		        "ctd ended before it was known whose \"%s\" is", row->object);
+	return c->state == CONTAINER_STOPPED && str_eq(row->step, STEP_STOPPING)
+	               ? verb_start_quietly(c, NULL, NULL, err)
+	               : 0;
+}
+
+const struct job_type verb_resolve = {
+	.verb = "resolve", .run = run_resolve, .free = free_migrate, .replay = replay_resolve
+};
+
+/* ---- keep */
 
 static int run_keep(struct job *job)
 {
@@ -493,4 +623,29 @@ int api_container_keep(struct manager *m, struct call *call, struct ct_error *er
 	if (r < 0)
 		return r;
 	return verb_submit(m, call, &verb_keep, c, NULL, err);
+}
+
+int api_container_resolve(struct manager *m, struct call *call, struct ct_error *err)
+{
+	static const struct json_field none[] = { { NULL } };
+	struct container *c = NULL;
+	int r;
+
+	if (call_peer(call)->uid != 0)
+		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
+	r = json_read(call_body(call), none, &c, err);
+	if (r >= 0)
+		r = verb_target(m, call, &c, err);
+	if (r < 0)
+		return r;
+	return job_submit(m,
+	        &(struct job_request){
+	                .type = &verb_resolve,
+	                .container = c,
+	                .object = c->row.name,
+	                .call = call,
+	                .detached = true,
+	                .durable = true,
+	        },
+	        err);
 }

@@ -147,6 +147,9 @@ static int check_absent(
 	if (c && (c->active || c->config.handover != HANDOVER_INCOMING))
 		return ct_error_kind_set(
 		        err, CT_ERROR_STATE, -EEXIST, "\"%s\" is on that node already", c->row.name);
+	if (c && offer->epoch < c->row.epoch)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE,
+		        "a later offer of \"%s\" has come already", c->row.name);
 	*ret = c;
 	return 0;
 }
@@ -327,22 +330,35 @@ static void on_started(struct container *c, int result, const struct ct_error *e
 	job_finish(job, 0);
 }
 
-static int run_commit(struct job *job)
+static int check_word(const struct job *job, struct ct_error *err)
 {
-	struct container *c = job->container;
+	const struct container *c = job->container;
 	const uint64_t epoch = (uint64_t)json_integer_value(json_object_get(job->params, "epoch"));
-	struct ct_error error = { 0 };
-	int r;
 
 	/* One that does not read says nothing of its mark: that it has none must not be taken from it. */
 	if (c->row.broken)
-		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
 		        "\"%s\" is broken there: %s; both nodes keep their copy until it is mended (ctctl fsck)",
 		        c->row.name, c->row.broken);
+	/* Taken, it may have a later one by now. */
+	if (c->config.handover == HANDOVER_NONE && c->row.epoch > epoch)
+		return 0;
 	if (c->row.epoch != epoch || c->config.handover == HANDOVER_RELINQUISHED)
-		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESTALE,
+		return ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE,
 		        "\"%s\" is here with another epoch (%llu, not %llu)", c->row.name,
 		        (unsigned long long)c->row.epoch, (unsigned long long)epoch);
+	return 0;
+}
+
+static int run_commit(struct job *job)
+{
+	struct container *c = job->container;
+	struct ct_error error = { 0 };
+	int r;
+
+	r = check_word(job, &job->error);
+	if (r < 0)
+		return r;
 	job->result = json_object();
 	if (c->config.handover == HANDOVER_NONE) /* said again: the first answer was lost */
 		return 1;
@@ -375,6 +391,43 @@ static int replay_commit(
 
 const struct job_type verb_migrate_commit = {
 	.verb = "migrate-commit", .run = run_commit, .replay = replay_commit
+};
+
+/* ---- withdraw as a job: whose is it? Nobody's, so far: then this node gives it up. */
+
+static int run_withdraw(struct job *job)
+{
+	struct container *c = job->container;
+	const bool taken = c->config.handover == HANDOVER_NONE;
+	int r;
+
+	r = check_word(job, &job->error);
+	if (r < 0)
+		return r;
+	job->result = json_pack("{s:s}", "owner", taken ? "me" : "you");
+	if (taken)
+		return 1;
+	r = verb_forget(c, &job->error);
+	if (r < 0)
+		return r;
+	manager_event(job->manager, c, "container.withdrawn", NULL);
+	job_finish_gone(job, 0);
+	return 0;
+}
+
+static int replay_withdraw(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	if (!c) {
+		disk_recover_migrated(m, row->ctid);
+		return 0;
+	}
+	return ct_error_kind_set(
+	        err, CT_ERROR_FAILED, -ECANCELED, "ctd ended before \"%s\" was given up", row->object);
+}
+
+const struct job_type verb_migrate_withdraw = {
+	.verb = "migrate-withdraw", .run = run_withdraw, .replay = replay_withdraw
 };
 
 /* ---- in the API */
@@ -486,6 +539,39 @@ int api_migration_receive(struct manager *m, struct call *call, struct ct_error 
 	return receive(m, call, &in, &offer, err);
 }
 
+static int find_offered(
+        struct manager *m, const struct call *call, struct container **ret, struct ct_error *err)
+{
+	struct container *c = container_by_ctid(m, call_param(call, "ctid"));
+
+	if (!c || !c->row.complete) {
+		/* The field makes it a statement that the other node may rely on. */
+		(void)ct_error_field(err, "ctid", "there is no such container here");
+		err->kind = CT_ERROR_NOT_FOUND;
+		return -ENOENT;
+	}
+	*ret = c;
+	return 0;
+}
+
+int api_migration_withdraw(struct manager *m, struct call *call, struct ct_error *err)
+{
+	const struct json_field fields[] = { { "epoch", JSON_KIND_U64, 0, JSON_NO_HAS, true }, { NULL } };
+	struct container *c = NULL;
+	uint64_t epoch = 0;
+	int r;
+
+	if (call_peer(call)->uid != 0)
+		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
+	r = json_read(call_body(call), fields, &epoch, err);
+	if (r >= 0)
+		r = find_offered(m, call, &c, err);
+	if (r < 0)
+		return r;
+	return verb_submit(
+	        m, call, &verb_migrate_withdraw, c, json_pack("{s:I}", "epoch", (json_int_t)epoch), err);
+}
+
 int api_migration_commit(struct manager *m, struct call *call, struct ct_error *err)
 {
 	struct {
@@ -497,7 +583,7 @@ int api_migration_commit(struct manager *m, struct call *call, struct ct_error *
 		{ "start", JSON_KIND_BOOL, sizeof(uint64_t), JSON_NO_HAS, false },
 		{ NULL },
 	};
-	struct container *c;
+	struct container *c = NULL;
 	int r;
 
 	if (call_peer(call)->uid != 0)
@@ -505,13 +591,9 @@ int api_migration_commit(struct manager *m, struct call *call, struct ct_error *
 	r = json_read(call_body(call), fields, &in, err);
 	if (r < 0)
 		return r;
-	c = container_by_ctid(m, call_param(call, "ctid"));
-	if (!c || !c->row.complete) {
-		/* The field makes it a statement that the other node may rely on. */
-		(void)ct_error_field(err, "ctid", "there is no such container here");
-		err->kind = CT_ERROR_NOT_FOUND;
-		return -ENOENT;
-	}
+	r = find_offered(m, call, &c, err);
+	if (r < 0)
+		return r;
 	return verb_submit(m, call, &verb_migrate_commit, c,
 	        json_pack("{s:I, s:b}", "epoch", (json_int_t)in.epoch, "start", in.start), err);
 }

@@ -19,6 +19,8 @@ const struct job_type *const job_types[] = {
 	&verb_migrate,
 	&verb_migrate_commit,
 	&verb_migrate_receive,
+	&verb_migrate_withdraw,
+	&verb_resolve,
 	&verb_autostart,
 	&verb_template_build,
 	&verb_template_export,

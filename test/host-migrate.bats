@@ -114,7 +114,7 @@ dirs()
 
 	peer migrate one "$CTD_SOCKET" --offline
 	[ "$(tree_of ctctl one)" = "$before" ]
-	[ "$(sqlite3 "$CTD_STATE/ctd.db" "SELECT epoch FROM container WHERE name = 'one'")" = 3 ]
+	[ "$(sqlite3 "$CTD_STATE/ctd.db" "SELECT epoch FROM container WHERE name = 'one'")" = 5 ]
 	run -3 peer show one
 	ctctl destroy one --force
 	[ "$(dirs)" = 0 ]
@@ -261,17 +261,17 @@ runs() # DAEMON NAME
 	peer_stop
 	sqlite3 "$PEER/state/ctd.db" "UPDATE container SET config = json_set(config, '\$._handover', json('{\"state\":\"incoming\",\"peer\":\"lab\"}'), '\$.unknown', 1) WHERE name = 'five'"
 	peer_start
-	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}" >"$BATS_TEST_TMPDIR/said" && false
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":3,\"start\":true}" >"$BATS_TEST_TMPDIR/said" && false
 	jq -e '.error.code == "state" and (.error.message | contains("both nodes keep"))' "$BATS_TEST_TMPDIR/said"
 	run -4 peer migrate five --keep
 	peer_stop
 	sqlite3 "$PEER/state/ctd.db" "UPDATE container SET broken = NULL, config = json_remove(config, '\$.unknown') WHERE name = 'five'"
 	peer_start
 	[ "$(field peer five .handover.state)" = '"incoming"' ]
-	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}"
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":3,\"start\":true}"
 	runs peer five
 	# said again: nothing more
-	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":2,\"start\":true}"
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":3,\"start\":true}"
 	peer destroy five --force
 
 	# relinquished here, and not there (any more): nobody knows but people
@@ -309,6 +309,54 @@ runs() # DAEMON NAME
 	ctctl migrate again "$PEER/run/ctd.sock" --offline
 	runs peer again
 	peer destroy again --force
+}
+
+# The answer to commit is lost, before or behind the other node's record.
+lose_commit() # NAME
+{
+	sqlite3 "$PEER/state/ctd.db" "CREATE TRIGGER lost BEFORE UPDATE OF config ON container WHEN instr(OLD.config, '_handover') AND NOT instr(NEW.config, '_handover') BEGIN SELECT RAISE(ABORT, 'lost'); END"
+	run -1 ctctl migrate "$1" "$PEER/run/ctd.sock" --offline
+	[[ $output == *'not confirmed'* ]]
+	sqlite3 "$PEER/state/ctd.db" "DROP TRIGGER lost"
+}
+
+@test "in doubt the other node is asked whose it is, and is held to its answer" {
+	ctctl create doubt --template tiny --start
+	lose_commit doubt
+	run -4 peer migrate resolve doubt
+	[[ $output == *'that node can resolve it'* ]]
+	peer_stop
+	run -4 ctctl migrate resolve doubt
+	[[ $output == *'stays open'* ]]
+	run -4 ctctl start doubt
+	peer_start
+	ctid=$(field ctctl doubt .ctid | tr -d '"')
+	epoch=$(sqlite3 "$PEER/state/ctd.db" "SELECT epoch FROM container WHERE name = 'doubt'")
+	run -0 ctctl migrate resolve doubt
+	[ "${lines[-1]}" = "doubt is this node's" ]
+	runs ctctl doubt
+	run -3 peer show doubt
+	# what comes late is not believed: neither the word to go on, nor an offer that is older than another
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":$epoch,\"start\":true}" >"$BATS_TEST_TMPDIR/said" && false
+	run -3 peer show doubt
+	[ "$(ctctl migrate resolve doubt --json | jq -r .owner)" = here ]
+
+	# taken, and only the answer was lost
+	lose_commit doubt
+	offer=$(ctctl show doubt --json | jq -c --arg digest "$(ctctl template show tiny --json | jq -r .digest)" \
+		'{ctid, name, template: $digest, template_name: "tiny", epoch: 3, created: 1, bytes_used: 0, from: "lab", config: {}}')
+	say "{\"protocol\":1,\"word\":\"offer\",\"offer\":$offer,\"digest\":\"$(printf '%064d' 0)\",\"bytes\":0,\"removed_bytes\":0}" >"$BATS_TEST_TMPDIR/said" && false
+	jq -e '.error.message | contains("a later offer")' "$BATS_TEST_TMPDIR/said"
+	epoch=$(sqlite3 "$PEER/state/ctd.db" "SELECT epoch FROM container WHERE name = 'doubt'")
+	say "{\"protocol\":1,\"word\":\"commit\",\"ctid\":\"$ctid\",\"epoch\":$epoch,\"start\":true}"
+	runs peer doubt
+	run -0 ctctl migrate resolve doubt
+	[[ ${lines[-1]} == *"other node's"* ]]
+	run -3 ctctl show doubt
+	runs peer doubt
+	peer destroy doubt --force
+	ctctl fsck
+	peer fsck
 }
 
 @test "kept by an administrator" {
