@@ -111,6 +111,7 @@ int job_submit(struct manager *m, const struct job_request *request, struct ct_e
 		return r;
 	}
 
+	job->begun_usec = now_monotonic_usec();
 	LIST_INSERT_HEAD(&m->jobs.open, job, open_entry);
 	if (request->detached && request->call)
 		call_reply(request->call, 202, job_to_json(job));
@@ -205,6 +206,23 @@ void jobs_init(struct jobs *jobs)
 	jobs->running_ready = false;
 }
 
+static void count(struct jobs *jobs, const struct job *job, int result)
+{
+	for (size_t i = 0; i < JOB_COUNTS; i++) {
+		struct job_count *n = &jobs->counts[i];
+
+		if (n->verb && !str_eq(n->verb, job->type->verb))
+			continue;
+		n->verb = job->type->verb;
+		n->usec += now_monotonic_usec() - job->begun_usec;
+		if (result < 0)
+			n->failed++;
+		else
+			n->done++;
+		return;
+	}
+}
+
 void job_finish(struct job *job, int result)
 {
 	struct jobs *jobs = &job->manager->jobs;
@@ -216,6 +234,7 @@ void job_finish(struct job *job, int result)
 		        job->row.object, strerror(-result));
 	result = job_write_end(job, result);
 	job_log(job, result);
+	count(jobs, job, result);
 	job->row.finished_usec = now_realtime_usec();
 
 	LIST_REMOVE(job, open_entry);

@@ -53,7 +53,8 @@ struct job {
 	bool durable;   /* the outcome is committed with full sync */
 	void *data;     /* the verb's own */
 
-	unsigned seen; /* counts changes of progress */
+	uint64_t begun_usec; /* monotonic */
+	unsigned seen;       /* counts changes of progress */
 	char progress[160];
 	int percent;                     /* -1: not known */
 	void (*cancel)(struct job *job); /* NULL: cannot be cancelled */
@@ -63,7 +64,15 @@ struct job {
 	LIST_ENTRY(job) open_entry;   /* of the manager's open jobs */
 };
 
+/* What became of the jobs of a verb, since this ctd was started. */
+struct job_count {
+	const char *verb;            /* NULL: none yet */
+	uint64_t done, failed, usec; /* usec: in all, their time in the queue with it */
+};
+#define JOB_COUNTS 32
+
 struct jobs {
+	struct job_count counts[JOB_COUNTS];
 	LIST_HEAD(, job) open;
 	TAILQ_HEAD(, job) ready; /* their turn has come */
 	bool running_ready;

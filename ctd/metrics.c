@@ -10,13 +10,6 @@
  */
 #include "ctd/metrics.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#include "base/clock.h"
-#include "base/fd.h"
 #include "ctd/manager.h"
 
 struct family {
@@ -82,8 +75,7 @@ static void put(struct metrics *w, const char *name, const struct container *c, 
 	metrics_value(w, value, scale);
 }
 
-/* One that was seen by this ctd; of those that are being made there is nothing to say. */
-#define EACH(m, c, next) HASH_ITER(hh_ctid, (m)->containers.by_ctid, c, next) if ((c)->row.complete)
+#define EACH METRICS_EACH
 
 static void write_info(struct metrics *w, struct manager *m)
 {
@@ -140,74 +132,37 @@ static void write_gauge(struct metrics *w, struct manager *m, const struct famil
 		put(w, f->name, c, c->meter->gauges.of[f->index], f->scale);
 }
 
-/* ---- the node */
-
-static void put_node(
-        struct metrics *w, const char *name, const char *help, uint64_t value, enum metrics_scale scale)
+/* Of those that have one. */
+static void write_allowance(struct metrics *w, struct manager *m)
 {
-	metrics_gauge(w, name, help);
-	metrics_sample(w, name);
-	metrics_value(w, value, scale);
-}
-
-static void write_states(struct metrics *w, struct manager *m)
-{
-	static const enum container_state states[] = { CONTAINER_STOPPED, CONTAINER_STARTING,
-		CONTAINER_RUNNING, CONTAINER_STOPPING, CONTAINER_FROZEN };
-	uint64_t n[ARRAY_SIZE(states)] = { 0 };
 	struct container *c, *next;
 
+	metrics_gauge(w, "ct_traffic_allowance_bytes", "Traffic it may have in a billing period.");
 	EACH(m, c, next)
-	n[c->state]++;
-	metrics_gauge(w, "ctd_containers", "Containers of the node by state.");
-	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
-		metrics_sample(w, "ctd_containers");
-		metrics_label(w, "state", container_state_name(states[i]));
-		metrics_value(w, n[states[i]], SCALE_ONE);
-	}
-}
-
-static uint64_t resident_bytes(void)
-{
-	_cleanup_free_ char *text = NULL;
-	unsigned long long pages = 0;
-
-	if (read_file_at(AT_FDCWD, "/proc/self/statm", 256, &text, NULL) < 0 ||
-	        sscanf(text, "%*u %llu", &pages) != 1)
-		return 0;
-	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static void write_node(struct metrics *w, struct manager *m)
-{
-	const struct metering *metering = m->metering;
-	uint64_t now = now_monotonic_usec();
-
-	metrics_gauge(w, "ctd_info", "This ctd; always 1.");
-	metrics_sample(w, "ctd_info");
-	metrics_label(w, "version", CTD_VERSION);
-	metrics_value(w, 1, SCALE_ONE);
-	write_states(w, m);
-	put_node(
-	        w, "ctd_resident_memory_bytes", "Memory that ctd itself holds.", resident_bytes(), SCALE_ONE);
-	if (!metering || !metering->sampled_usec)
-		return;
-	put_node(w, "ctd_sample_age_seconds", "How long ago the meter looked at containers last.",
-	        now - metering->sampled_usec, SCALE_USEC);
-	put_node(w, "ctd_sample_duration_seconds", "How long it took, of those whose turn it was.",
-	        metering->took_usec, SCALE_USEC);
+	if (c->config.limits.traffic_allowance.given)
+		put(w, "ct_traffic_allowance_bytes", c, c->config.limits.traffic_allowance.value, SCALE_ONE);
+	metrics_gauge(w, "ct_traffic_used_bytes", "What it has had of its allowance in this period.");
+	EACH(m, c, next)
+	if (c->config.limits.traffic_allowance.given && c->meter)
+		put(w, "ct_traffic_used_bytes", c, c->meter->allowance_used, SCALE_ONE);
+	metrics_gauge(w, "ct_traffic_exhausted", "1 if its allowance is used up, else 0.");
+	EACH(m, c, next)
+	if (c->config.limits.traffic_allowance.given)
+		put(w, "ct_traffic_exhausted", c, c->config.allowance.level >= ALLOWANCE_EXHAUSTED,
+		        SCALE_ONE);
 }
 
 int metrics_write(struct manager *m, enum metrics_format format, int fd)
 {
 	struct metrics w = METRICS_INIT(format, fd);
 
-	write_node(&w, m);
+	metrics_node(&w, m);
 	write_info(&w, m);
 	write_state(&w, m);
 	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
 		write_counter(&w, m, &counters[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(gauges); i++)
 		write_gauge(&w, m, &gauges[i]);
+	write_allowance(&w, m);
 	return metrics_done(&w);
 }

@@ -42,6 +42,11 @@ value() # NAME CTID: as it was scraped last, without the zeros of a fraction
 	sed -n "s/^$1{ctid=\"$2\"} //p" "$BATS_TEST_TMPDIR/page" | sed '/\./s/\.\{0,1\}0*$//'
 }
 
+node() # NAME[{LABELS}]: as it was scraped last
+{
+	awk -v name="$1" '$1 == name { print $2 }' "$BATS_TEST_TMPDIR/page"
+}
+
 # What usage has, in base units: every counter, by the name it has there.
 same() # CTID
 {
@@ -98,10 +103,57 @@ as_shown() # NAME FIELD
 	wait_for 30 renamed
 
 	diff <(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' "$BATS_TEST_TMPDIR/page" | sort) <(sed -n 's/^\.It Cm \(ctd\{0,1\}_.*\)/\1/p' "$CTD_TREE/man/ct-metrics.7" | tr -d ' ' | tr , '\n' | sort)
-	! command -v promtool || promtool check metrics <"$BATS_TEST_TMPDIR/page"
+	promtool check metrics <"$BATS_TEST_TMPDIR/page"
 	ctctl destroy shop
 	gone() { ! scrape | grep -q "$ctid"; }
 	wait_for 30 gone
+}
+
+@test "the node: what there is, what is sold, what was done" {
+	scrape >"$BATS_TEST_TMPDIR/page"
+	before=$(node ctd_sold_memory_bytes)
+	ctctl create sold --template tiny --memory 64M --traffic-allowance 1G 2>/dev/null || ctctl create sold --template tiny --traffic-allowance 1G
+	ctid=$(ctctl show sold --json | jq -r .ctid)
+	memory=$(ctctl show sold --json | jq '.config.memory // "0M" | rtrimstr("M") | tonumber * 1048576')
+	listed() { scrape >"$BATS_TEST_TMPDIR/page" && [ "$(value ct_traffic_allowance_bytes "$ctid")" = 1073741824 ] && [ -n "$(value ct_traffic_used_bytes "$ctid")" ]; }
+	wait_for 30 listed
+	[ "$(value ct_traffic_exhausted "$ctid")" = 0 ]
+	[ "$(node ctd_sold_memory_bytes)" = $((before + memory)) ]
+	[ "$(node ctd_node_cpus)" -ge 1 ]
+	[ "$(node ctd_node_memory_bytes)" -gt 0 ]
+	[ "$(node ctd_node_memory_available_bytes)" -gt 0 ]
+	[ "$(node ctd_node_disk_bytes)" -gt "$(node ctd_node_disk_free_bytes)" ]
+	[ "$(node ctd_keeper_connected)$(node ctd_ledger_failing)" = 10 ]
+	[ "$(node ctd_open_files)" -ge 5 ]
+	done=$(node 'ctd_jobs_total{verb="stop",result="done"}')
+	failed=$(node 'ctd_jobs_total{verb="thaw",result="failed"}')
+	ctctl stop sold
+	run ! ctctl thaw sold
+	counted() { scrape >"$BATS_TEST_TMPDIR/page" && [ "$(node 'ctd_jobs_total{verb="stop",result="done"}')" = $((${done:-0} + 1)) ] && [ "$(node 'ctd_jobs_total{verb="thaw",result="failed"}')" = $((${failed:-0} + 1)) ]; }
+	wait_for 30 counted
+	node 'ctd_job_seconds_total{verb="create"}' | grep -q '[1-9]'
+	promtool check metrics <"$BATS_TEST_TMPDIR/page"
+	ctctl destroy sold
+}
+
+@test "alert rules and the dashboard are right, and use what there is" {
+	scrape | sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' | sort >"$BATS_TEST_TMPDIR/names"
+	cd "$CTD_TREE/monitoring"
+	promtool check rules ctd-alerts.yml
+	promtool test rules ctd-alerts.test.yml
+	jq -r '[.. | objects | .expr, .definition | strings] | .[]' ctd-dashboard.json >"$BATS_TEST_TMPDIR/expressions"
+	sed -n 's/^ *expr: //p' ctd-alerts.yml >>"$BATS_TEST_TMPDIR/expressions"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/expressions")" -ge 45 ]
+	grep -ohE '\bctd?_[a-z_]+' "$BATS_TEST_TMPDIR/expressions" | sort -u >"$BATS_TEST_TMPDIR/used"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/used")" -ge 30 ]
+	run comm -13 "$BATS_TEST_TMPDIR/names" "$BATS_TEST_TMPDIR/used"
+	[ -z "$output" ]
+	# Prometheus reads each expression, once Grafana's variables are filled in.
+	{
+		printf 'groups:\n  - name: all\n    rules:\n'
+		grep -v label_values "$BATS_TEST_TMPDIR/expressions" | sed -e 's/\$__rate_interval/5m/g' | jq -R '{alert: "x", expr: ., labels: {n: "\(input_line_number)"}}' -c | sed 's/^/      - /'
+	} >"$BATS_TEST_TMPDIR/all.yml"
+	promtool check rules "$BATS_TEST_TMPDIR/all.yml"
 }
 
 @test "both formats, and nothing but /metrics" {

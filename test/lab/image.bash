@@ -9,7 +9,7 @@ image_packages() # the packages of the root disk
 	local file
 	for file in "$tree/packages.run" "$tree/packages.test" "$lab/packages"; do
 		sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$file"
-	done | grep -vE '^(qemu.*|clang.*|libclang.*|mandoc|cpio|shellcheck|.*-dev)$' | sort -u
+	done | grep -vE '^(qemu.*|clang.*|libclang.*|mandoc|cpio|shellcheck|prometheus|.*-dev)$' | sort -u
 	image_libraries
 }
 
