@@ -45,6 +45,13 @@ int ports_check_limits(const struct container *c, struct ct_error *err);
 /* The last alone: what is guaranteed to all that run is no more than the uplink's rate. */
 int ports_admit(const struct container *c, struct ct_error *err);
 
+/* ---- published ports: ports-forward.c ---- */
+
+/* For fsck: calls each for every forward that no running container has, and counts those that are missing of
+ * running ones (at least one) by container. */
+int ports_check_publish(struct manager *m, void (*stray)(const struct net_publish *publish, void *userdata),
+        void (*missing)(struct container *c, void *userdata), void *userdata, struct ct_error *err);
+
 /* ---- ports: ports.c ---- */
 
 /* Makes what is missing, configures and brings up every interface, in the namespaces of item, then publishes.
@@ -69,11 +76,6 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 
 /* After recovery: forwards that lead to nobody go. */
 int ports_recover(struct manager *m, struct ct_error *err);
-/* For fsck: calls each for every forward that no running container has, and counts those that are missing of
- * running ones (at least one) by container. */
-int ports_check_publish(struct manager *m, void (*stray)(const struct net_publish *publish, void *userdata),
-        void (*missing)(struct container *c, void *userdata), void *userdata, struct ct_error *err);
-
 /* The name of the host side of an interface. */
 void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
 
