@@ -77,9 +77,10 @@ log_since()
 
 @test "a command whose keeper died does not hang" {
 	ctctl create orphan --template tiny --start
-	timeout -k 1 20 "$(ctd_program ctctl)" exec orphan -- sleep 3 3>&- &
+	timeout -k 1 60 "$(ctd_program ctctl)" exec orphan -- sh -c '>/here && sleep 3' 3>&- &
 	client=$!
-	sleep 1
+	# one that has not begun would be given to the next keeper
+	wait_for 30 test -e "/proc/$(ctctl show orphan --json | jq .pid)/root/here"
 	kill -9 "$(keeper_pid)"
 	status=0
 	wait "$client" || status=$?
