@@ -56,6 +56,16 @@ static int read_listen(const struct key *key, const char *value, struct conf *co
 	return gate_address(value, &address) < 0 ? -EINVAL : read_text(key, value, conf);
 }
 
+static int read_absolute(const struct key *key, const char *value, struct conf *conf)
+{
+	if (str_eq(value, "none")) {
+		free(conf->metrics_token);
+		conf->metrics_token = NULL;
+		return 0;
+	}
+	return *value == '/' ? read_text(key, value, conf) : -EINVAL;
+}
+
 static int read_flag(const struct key *key, const char *value, struct conf *conf)
 {
 	return parse_bool(value, place(key, conf));
@@ -218,6 +228,7 @@ static const struct key keys[] = {
 	{ "ledger-period-days", AT(ledger_period_days), read_number, 62, 36600, "days from 62 to 36600" },
 	{ "metrics-listen", AT(metrics_listen), read_listen, 0, 0,
 	        "a numeric address and a port such as 127.0.0.1:9187 or [::1]:9187, or none" },
+	{ "metrics-token", AT(metrics_token), read_absolute, 0, 0, "an absolute path, or none" },
 	{ "stop-timeout", AT(stop_timeout_sec), read_number, 1, 86400, "seconds from 1 to 86400" },
 };
 
@@ -252,6 +263,7 @@ void conf_done(struct conf *conf)
 	free(conf->ctctl);
 	free(conf->group);
 	free(conf->metrics_listen);
+	free(conf->metrics_token);
 	conf_classes_done(conf);
 	memset(conf, 0, sizeof(*conf));
 }

@@ -54,6 +54,7 @@ struct conf {
 	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */
 	uint64_t cpu_overcommit_milli;
 	char *metrics_listen; /* address and port of ctd-gate; NULL: none */
+	char *metrics_token;  /* file with what it asks of clients; NULL: nothing */
 	bool idle_memory;     /* reclaim what nobody touches: ctd/idle.c */
 };
 

@@ -10,7 +10,10 @@
  * fixed piece of memory. ctd may be busy or stopped: then the answer is 503 after a while. When ctd goes its
  * end of the pair is closed, and the gate ends.
  *
- * Usage: ctd-gate ADDRESS:PORT FD ID
+ * If there is a token (of ctd's, in a memory file) who does not say it gets nothing but 401. It is compared
+ * in the same time whatever is said.
+ *
+ * Usage: ctd-gate ADDRESS:PORT FD ID [TOKEN-FD]
  */
 #include <errno.h>
 #include <microhttpd.h>
@@ -19,6 +22,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -30,6 +34,7 @@
 #include "ctd/gate-proto.h"
 #include "ctd/gate-sandbox.h"
 
+#define BEARER            "Bearer "
 #define CONNECTIONS_MAX   64
 #define SAME_MAX          24
 #define CONNECTION_MEMORY 16384
@@ -67,6 +72,8 @@ struct gate {
 	int listen_fd, epoll_fd, ctd_fd;
 	struct page pages[FORMATS];
 	struct peer *peers;
+	char token[GATE_TOKEN_MAX]; /* filled up with zeros */
+	bool has_token;
 };
 
 /* ---- answers */
@@ -81,11 +88,30 @@ static enum MHD_Result answer_text(struct MHD_Connection *mhd, unsigned status, 
 		return MHD_NO;
 	(void)MHD_add_response_header(response, "Content-Type", "text/plain; charset=utf-8");
 	(void)MHD_add_response_header(response, "Connection", "close");
+	if (status == 401)
+		(void)MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
 	if (status == 405)
 		(void)MHD_add_response_header(response, "Allow", "GET, HEAD");
 	r = MHD_queue_response(mhd, status, response);
 	MHD_destroy_response(response);
 	return r;
+}
+
+static bool may_read(const struct gate *g, struct MHD_Connection *mhd)
+{
+	const char *said = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Authorization");
+	volatile unsigned char differs = 0;
+	char given[GATE_TOKEN_MAX] = { 0 };
+
+	if (!g->has_token)
+		return true;
+	if (!said || strncasecmp(said, BEARER, strlen(BEARER)) != 0 ||
+	        strlen(said + strlen(BEARER)) > sizeof(given))
+		return false;
+	memcpy(given, said + strlen(BEARER), strlen(said + strlen(BEARER)));
+	for (size_t i = 0; i < sizeof(given); i++)
+		differs |= (unsigned char)(given[i] ^ g->token[i]);
+	return differs == 0;
 }
 
 static unsigned format_of(struct MHD_Connection *mhd)
@@ -134,6 +160,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
 	if (!p->begun) {
 		p->begun = true;
 		p->format = format_of(mhd);
+		if (!may_read(p->gate, mhd))
+			return answer_text(mhd, 401, "a token is needed\n");
 		if (!str_eq(method, "GET") && !str_eq(method, "HEAD"))
 			return answer_text(mhd, 405, "only GET and HEAD\n");
 		if (!str_eq(url, "/metrics"))
@@ -349,6 +377,22 @@ static _Noreturn void serve(struct gate *g)
 	}
 }
 
+static int take_token(struct gate *g, const char *text)
+{
+	_cleanup_close_ int fd = -1;
+	uint32_t number;
+	ssize_t n;
+
+	if (parse_u32(text, &number) < 0)
+		return -EINVAL;
+	fd = (int)number;
+	n = pread(fd, g->token, sizeof(g->token), 0);
+	if (n < GATE_TOKEN_MIN)
+		return n < 0 ? -errno : -EINVAL;
+	g->has_token = true;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct gate g = { .listen_fd = -1, .epoll_fd = -1, .ctd_fd = -1 };
@@ -356,11 +400,13 @@ int main(int argc, char **argv)
 	uint32_t fd, id;
 	int r;
 
-	if (argc != 4 || parse_u32(argv[2], &fd) < 0 || parse_u32(argv[3], &id) < 0 || id == 0)
+	if (argc < 4 || argc > 5 || parse_u32(argv[2], &fd) < 0 || parse_u32(argv[3], &id) < 0 || id == 0)
 		return 2; /* it is not for people: ctd-gate(8) */
 	g.ctd_fd = (int)fd;
 	(void)signal(SIGPIPE, SIG_IGN); /* a constant: cannot fail */
 	r = fd_set_nonblock(g.ctd_fd, true);
+	if (r >= 0 && argc == 5)
+		r = take_token(&g, argv[4]);
 	if (r < 0)
 		return 2;
 

@@ -18,6 +18,13 @@ enum {
 
 #define GATE_SAID_MAX 256
 
+/* What a client has to say after "Authorization: Bearer ", without a newline. */
+#define GATE_TOKEN_MIN 16
+#define GATE_TOKEN_MAX 256
+
+/* What the file says, as a sealed memory file. */
+int gate_token_open(const char *path, int *ret, struct ct_error *err);
+
 struct sockaddr_storage;
 
 /* 127.0.0.1:9187 or [::1]:9187. -EINVAL. */

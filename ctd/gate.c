@@ -45,7 +45,7 @@ struct gate {
 	char missing[GATE_SAID_MAX];
 };
 
-static int start(struct manager *m);
+static int start(struct manager *m, int token);
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
 
 static void let_go(struct gate *g)
@@ -84,14 +84,21 @@ static void start_later(struct manager *m)
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct manager *m = userdata;
-	char text[GATE_SAID_MAX];
-	int r;
+	_cleanup_close_ int token = -1;
+	struct ct_error error = { 0 };
+	int r = 0;
 
 	m->gate->again = sd_event_source_disable_unref(m->gate->again);
-	r = start(m);
+	if (m->conf.metrics_token)
+		r = gate_token_open(m->conf.metrics_token, &token, &error);
+	if (r >= 0) {
+		r = start(m, token);
+		if (r < 0)
+			(void)ct_error_set(
+			        &error, r, "gate", "cannot start \"%s\": %s", m->gate->program, strerror(-r));
+	}
 	if (r < 0) {
-		(void)snprintf(text, sizeof(text), "cannot start \"%s\": %s", m->gate->program, strerror(-r));
-		say_missing(m->gate, text);
+		say_missing(m->gate, error.text);
 		let_go(m->gate);
 		start_later(m);
 	}
@@ -212,23 +219,27 @@ static int on_death(sd_event_source *source, int fd, uint32_t events, void *user
 	return 0;
 }
 
-/* sock is consumed by neither. */
-static int spawn(struct manager *m, int sock)
+/* sock and token are consumed by neither. */
+static int spawn(struct manager *m, int sock, int token)
 {
-	char fd[12], id[12];
-	const char *const argv[] = { m->gate->program, m->conf.metrics_listen, fd, id, NULL };
+	char fd[12], id[12], token_fd[12];
+	const char *const argv[] = { m->gate->program, m->conf.metrics_listen, fd, id,
+		token >= 0 ? token_fd : NULL, NULL };
 	struct process_options options = PROCESS_OPTIONS_INIT;
+	const int keep[] = { sock, token };
 
 	(void)snprintf(fd, sizeof(fd), "%d", sock);
+	(void)snprintf(token_fd, sizeof(token_fd), "%d", token);
 	/* Of the range that no container has: slots begin with 1. */
 	(void)snprintf(id, sizeof(id), "%u", m->conf.id_start + 1);
-	options.keep_fds = &sock;
-	options.n_keep = 1;
+	options.keep_fds = keep;
+	options.n_keep = token >= 0 ? 2 : 1;
 	options.death_signal = SIGKILL;
 	return process_spawn(argv, &options, NULL);
 }
 
-static int start(struct manager *m)
+/* token: borrowed; -1: nothing is asked of clients. */
+static int start(struct manager *m, int token)
 {
 	_cleanup_close_ int theirs = -1;
 	struct gate *g = m->gate;
@@ -242,7 +253,7 @@ static int start(struct manager *m)
 	if (r < 0)
 		return r;
 	g->started_usec = now_monotonic_usec();
-	g->pidfd = spawn(m, theirs);
+	g->pidfd = spawn(m, theirs, token);
 	if (g->pidfd < 0)
 		return g->pidfd;
 	r = sd_event_add_io(m->event, &g->request, g->sock, EPOLLIN, on_request, m);

@@ -80,6 +80,8 @@ static void test_values(void **state)
 	                           "connections = 0\n"
 	                           "metrics-listen = none\n"
 	                           "metrics-listen = [::1]:9187\n"
+	                           "metrics-token = none\n"
+	                           "metrics-token = /etc/ctd/token\n"
 	                           "group = 7\n"
 	                           "group = ctd",
 	                         &conf, NULL),
@@ -103,6 +105,7 @@ static void test_values(void **state)
 	assert_int_equal(conf.memory_overcommit_milli, 1500);
 	assert_string_equal(conf.group, "ctd");
 	assert_string_equal(conf.metrics_listen, "[::1]:9187");
+	assert_string_equal(conf.metrics_token, "/etc/ctd/token");
 	assert_int_equal(conf.n_classes, 2);
 	assert_int_equal(conf_class_find(&conf, "far"), 1);
 	assert_int_equal(conf_class_find(&conf, "there"), -ENOENT);
@@ -151,6 +154,7 @@ static void test_errors(void **state)
 	refuses("autostart-parallel = 0\n", "autostart-parallel must be");
 	refuses("stop-timeout = 0\n", "stop-timeout must be");
 	refuses("metrics-listen = localhost:9187\n", "metrics-listen must be");
+	refuses("metrics-token = token\n", "metrics-token must be");
 	refuses("metrics-listen = 9187\n", "metrics-listen must be");
 	refuses("meter-sample = 0\n", "meter-sample must be");
 	refuses("meter-interval = 700\n", "meter-interval must be");

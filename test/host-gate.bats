@@ -244,6 +244,44 @@ as_shown() # NAME FIELD
 	wait_for 60 scrape
 }
 
+@test "a token is asked for, and without it nothing is given" {
+	token=$BATS_FILE_TMPDIR/token secret=$(head -c 24 /dev/urandom | base64 -w 0)
+	status_of() { curl -s -o /dev/null -w '%{http_code}' --max-time 60 "$@"; }
+	ctd_stop
+	(umask 077 && echo "$secret" >"$token")
+	printf '%s\n' 'meter-sample = 1' "metrics-listen = $AT" "metrics-token = $token" >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+	right() { scrape -H "Authorization: Bearer $secret"; }
+	wait_for 60 right
+	[ "$(status_of "http://$AT/metrics")" = 401 ]
+	[ "$(status_of "http://$AT/other")" = 401 ]
+	[ "$(status_of -d x=1 "http://$AT/metrics")" = 401 ]
+	for wrong in "Bearer ${secret%?}" "Bearer ${secret}x" "Bearer " "Bearer $(head -c 5000 /dev/zero | tr '\0' a)" "Basic $secret" "$secret" ""; do
+		[ "$(status_of -H "Authorization: $wrong" "http://$AT/metrics")" = 401 ]
+	done
+	curl -s -D - -o /dev/null "http://$AT/metrics" | grep -qi '^WWW-Authenticate: Bearer'
+	[ "$(status_of -H "Authorization: bearer $secret" "http://$AT/metrics")" = 200 ]
+	[ "$(status_of -H "Authorization: Bearer $secret" "http://$AT/other")" = 404 ]
+	run ! grep -aqF "$secret" "/proc/$(gate)/cmdline" "/proc/$(gate)/environ"
+
+	# What is no secret is not served by.
+	ctd_stop
+	chmod 644 "$token"
+	ctd_start
+	told() { ctctl doctor --json | jq -e '.checks[] | select(.name == "metrics") | .state == "warning" and (.remedy | test("only root may read"))'; }
+	wait_for 30 told
+	[ -z "$(gate)" ]
+	ctd_stop
+	(umask 077 && rm "$token" && echo short >"$token")
+	ctd_start
+	told() { ctctl doctor --json | jq -e '.checks[] | select(.name == "metrics") | .remedy | test("16 to 256")'; }
+	wait_for 30 told
+	ctd_stop
+	printf '%s\n' 'meter-sample = 1' "metrics-listen = $AT" >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+	wait_for 60 scrape
+}
+
 @test "off by default; an address that is taken is told, one that is none refused" {
 	ctd_stop
 	run timeout 20 "$(ctd_program ctd)" --config <(echo 'metrics-listen = localhost:9187') --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
