@@ -203,8 +203,9 @@ static int receive_word(
 {
 	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
 	const char *ctid = json_string_value(json_object_get(request, "ctid"));
-	_cleanup_json_ json_t *body = json_pack("{s:O, s:O*}", "epoch", json_object_get(request, "epoch"),
-	        "start", json_object_get(request, "start"));
+	_cleanup_json_ json_t *body =
+	        json_pack("{s:O, s:O*, s:O*}", "epoch", json_object_get(request, "epoch"), "start",
+	                json_object_get(request, "start"), "totals", json_object_get(request, "totals"));
 
 	if (!ctid || !body)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks ctid or epoch");

@@ -115,3 +115,26 @@ bool counts_is_zero(const struct counts *c)
 			return false;
 	return true;
 }
+
+json_t *counts_to_json(const struct counts *c)
+{
+	json_t *object = json_object();
+
+	for (unsigned i = 0; object && i < _COUNT_MAX; i++)
+		(void)json_object_set_new(object, counter_kinds[i].name,
+		        json_integer((json_int_t)c->of[i])); /* below 2^63; one that is missing is zero */
+	return object;
+}
+
+int counts_from_json(const json_t *object, struct counts *ret)
+{
+	*ret = (struct counts){ 0 };
+	for (unsigned i = 0; i < _COUNT_MAX; i++) {
+		const json_t *value = json_object_get(object, counter_kinds[i].name);
+
+		if (value && (!json_is_integer(value) || json_integer_value(value) < 0))
+			return -EBADMSG;
+		ret->of[i] = (uint64_t)json_integer_value(value);
+	}
+	return 0;
+}

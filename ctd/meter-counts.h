@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -80,6 +81,10 @@ extern const struct counter_kind counter_kinds[_COUNT_MAX];
 size_t counts_pack(const struct counts *c, uint8_t *buf);
 /* -EBADMSG: not what counts_pack wrote, or a counter that this ctd does not know. */
 int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret);
+/* By their names, as another node is told them; counters that are not known here are left out. -EBADMSG:
+ * something that cannot be a counter. */
+json_t *counts_to_json(const struct counts *c);
+int counts_from_json(const json_t *object, struct counts *ret);
 /* a += b, staying at the largest 63-bit number at most. */
 void counts_add(struct counts *a, const struct counts *b);
 /* a - b; what would be below zero is zero. */

@@ -195,6 +195,40 @@ void meter_settle(struct container *c)
 	tell(metering, r, &error);
 }
 
+static int put_synced(struct container *c, struct ct_error *err)
+{
+	struct store *ledger = c->manager->metering->ledger;
+	int r = store_begin(ledger, true, err);
+
+	if (r < 0)
+		return r;
+	r = ledger_account_put(ledger, &c->meter->account, err);
+	if (r >= 0)
+		return store_commit(ledger, err);
+	store_rollback(ledger);
+	return r;
+}
+
+void meter_carry(struct container *c, const struct counts *totals)
+{
+	struct meter *meter = c->manager->metering ? meter_sample(c) : NULL;
+	struct ct_error error = { 0 };
+	struct counts more;
+	int r;
+
+	if (!meter)
+		return;
+	more = counts_minus(totals, &meter->account.total);
+	counts_add(&meter->account.total, &more);
+	counts_add(&meter->account.posted, &more);
+	counts_add(&meter->posted, &more);
+	if (!c->manager->metering->ledger)
+		return; /* it is written when there is one again */
+	r = put_synced(c, &error);
+	conclude(meter, r >= 0);
+	tell(c->manager->metering, r, &error);
+}
+
 static bool is_of(const struct container *c, unsigned part, unsigned parts)
 {
 	return c->row.complete && c->row.number % parts == part;

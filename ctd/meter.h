@@ -59,6 +59,9 @@ void meter_add_anew(
 struct meter *meter_sample(struct container *c);
 /* The same, and writes it: before something that is counted goes. */
 void meter_settle(struct container *c);
+/* It comes from another node, where this was counted: totals go on from there, and what they grow by is
+ * posted nowhere here, for it is in that node's ledger. Synced. */
+void meter_carry(struct container *c, const struct counts *totals);
 /* The container is being destroyed: its account is closed. */
 void meter_forget(struct container *c);
 void meter_free(struct meter *meter);

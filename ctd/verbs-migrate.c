@@ -214,12 +214,16 @@ static void on_committed(struct job *job, const json_t *result)
 
 static int commit(struct job *job)
 {
-	const struct container *c = job->container;
+	struct container *c = job->container;
+	const struct meter *meter;
 
 	job_progress(job, -1, "handing over");
+	meter_settle(c);
+	meter = c->meter;
 	return ask(job,
-	        json_pack("{s:i, s:s, s:s, s:I, s:b}", "protocol", 1, "word", "commit", "ctid", c->row.ctid,
-	                "epoch", (json_int_t)c->row.epoch + 1, "start", was_running(job)),
+	        json_pack("{s:i, s:s, s:s, s:I, s:b, s:o*}", "protocol", 1, "word", "commit", "ctid",
+	                c->row.ctid, "epoch", (json_int_t)c->row.epoch + 1, "start", was_running(job),
+	                "totals", meter ? counts_to_json(&meter->account.total) : NULL),
 	        NULL, on_committed);
 }
 

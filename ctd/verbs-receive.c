@@ -354,6 +354,7 @@ static int run_commit(struct job *job)
 {
 	struct container *c = job->container;
 	struct ct_error error = { 0 };
+	struct counts totals;
 	int r;
 
 	r = check_word(job, &job->error);
@@ -362,6 +363,9 @@ static int run_commit(struct job *job)
 	job->result = json_object();
 	if (c->config.handover == HANDOVER_NONE) /* said again: the first answer was lost */
 		return 1;
+	/* before the record: said again after a power cut, it is done again */
+	(void)counts_from_json(json_object_get(job->params, "totals"), &totals); /* was checked */
+	meter_carry(c, &totals);
 	r = handover_end(c, &job->error);
 	if (r < 0)
 		return r;
@@ -572,28 +576,38 @@ int api_migration_withdraw(struct manager *m, struct call *call, struct ct_error
 	        m, call, &verb_migrate_withdraw, c, json_pack("{s:I}", "epoch", (json_int_t)epoch), err);
 }
 
+struct commit_request {
+	uint64_t epoch;
+	json_t *totals;
+	bool start;
+};
+
+static const struct json_field commit_fields[] = {
+	{ "epoch", JSON_KIND_U64, offsetof(struct commit_request, epoch), JSON_NO_HAS, true },
+	{ "start", JSON_KIND_BOOL, offsetof(struct commit_request, start), JSON_NO_HAS, false },
+	{ "totals", JSON_KIND_OBJECT, offsetof(struct commit_request, totals), JSON_NO_HAS, false },
+	{ NULL },
+};
+
 int api_migration_commit(struct manager *m, struct call *call, struct ct_error *err)
 {
-	struct {
-		uint64_t epoch;
-		bool start;
-	} in = { 0 };
-	const struct json_field fields[] = {
-		{ "epoch", JSON_KIND_U64, 0, JSON_NO_HAS, true },
-		{ "start", JSON_KIND_BOOL, sizeof(uint64_t), JSON_NO_HAS, false },
-		{ NULL },
-	};
+	struct commit_request in = { 0 };
+	struct counts totals;
 	struct container *c = NULL;
 	int r;
 
 	if (call_peer(call)->uid != 0)
 		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
-	r = json_read(call_body(call), fields, &in, err);
+	r = json_read(call_body(call), commit_fields, &in, err);
 	if (r < 0)
 		return r;
+	if (counts_from_json(in.totals, &totals) < 0)
+		return ct_error_field(err, "totals", "totals must be numbers that are not negative");
 	r = find_offered(m, call, &c, err);
 	if (r < 0)
 		return r;
 	return verb_submit(m, call, &verb_migrate_commit, c,
-	        json_pack("{s:I, s:b}", "epoch", (json_int_t)in.epoch, "start", in.start), err);
+	        json_pack("{s:I, s:b, s:O*}", "epoch", (json_int_t)in.epoch, "start", in.start, "totals",
+	                in.totals),
+	        err);
 }

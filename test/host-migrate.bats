@@ -64,6 +64,11 @@ field() # DAEMON NAME FILTER
 	$1 show "$2" --json | jq -c "$3"
 }
 
+not_less() # TOTALS TOTALS: each counter of the second is at least what it was
+{
+	jq -en --argjson a "$1" --argjson b "$2" '$a | to_entries | length >= 21 and all(.value <= $b[.key])'
+}
+
 # A container with some of everything in its disk, and a list of it.
 fill() # NAME
 {
@@ -96,6 +101,7 @@ dirs()
 	before=$(tree_of ctctl one)
 	ctid=$(field ctctl one .ctid) config=$(field ctctl one .config) created=$(field ctctl one .created)
 
+	totals=$(ctctl usage one --json | jq -c '.containers[0].total')
 	run -0 ctctl migrate one "$PEER/run/ctd.sock" --dry-run --json
 	jq -e '.checks | length == 5 and all(.ok)' <<<"${lines[-1]}"
 	[ "$(state_of ctctl one)" = running ]
@@ -109,11 +115,21 @@ dirs()
 	[ "$(field peer one .config)" = "$config" ]
 	[ "$(field peer one .created)" = "$created" ]
 	[ "$(field peer one .handover)" = null ]
+	# what was used before is in the total and in no row of the other node
+	[ "$(jq .cpu_user_usec+.cpu_system_usec <<<"$totals")" -gt 0 ]
+	not_less "$totals" "$(peer usage one --json | jq -c '.containers[0].total')"
+	peer usage one --json | jq -e '.containers[0] | .sum.cpu_system_usec < .total.cpu_system_usec and .sum.write_bytes <= .total.write_bytes'
+	# nor does a kill of the daemon take it
+	peer_stop KILL
+	peer_start
+	totals_there=$(peer usage one --json | jq -c '.containers[0].total')
+	not_less "$totals" "$totals_there"
 	[ "$(dirs)" = 1 ]
 	ctctl fsck && peer fsck
 
 	peer migrate one "$CTD_SOCKET" --offline
 	[ "$(tree_of ctctl one)" = "$before" ]
+	not_less "$totals_there" "$(ctctl usage one --json | jq -c '.containers[0].total')"
 	[ "$(sqlite3 "$CTD_STATE/ctd.db" "SELECT epoch FROM container WHERE name = 'one'")" = 5 ]
 	run -3 peer show one
 	ctctl destroy one --force
