@@ -182,10 +182,29 @@ grew() # FILE SIZE
 	[ -n "$id1" ] && [ "$id1" != "$id2" ]
 	hash=$(inside d2 sed -n 's/^root:\([^:]*\):.*/\1/p' /etc/shadow)
 	[ "$(perl -e 'print crypt("correct horse", $ARGV[0])' "$hash")" = "$hash" ]
+	# what the recipe would have put there; the next test looks at it
+	inside d2 mkdir -p /etc/systemd/system.conf.d
+	ctctl exec d2 -- sh -c 'cat >/etc/systemd/system.conf.d/10-oom.conf' <"$(dirname "$BATS_TEST_FILENAME")/../templates/debian/files/oom.conf"
 	ctctl restart d2
 	is_up d2
 	[ "$(inside d2 cat /etc/ssh/ssh_host_ed25519_key.pub)" = "$key2" ]
 	[ "$(inside d2 cat /etc/machine-id)" = "$id2" ]
+}
+
+@test "when memory runs out a service goes before init, as the recipe has it" {
+	local pid
+	pid=$(ctctl show d2 --json | jq .pid)
+	[ "$(inside d2 cat /proc/1/oom_score_adj)" = 0 ]
+	[ "$(inside d2 sh -c 'cat "/proc/$(systemctl show -P MainPID cron)/oom_score_adj"')" = 100 ]
+	ctctl set d2 memory=200M swap=0
+	run inside d2 systemd-run --wait -q dd if=/dev/zero of=/dev/null bs=400M count=1
+	echo "$output"
+	[ "$status" -ne 0 ]
+	[ "$(ctctl show d2 --json | jq -r '"\(.pid) \(.state)"')" = "$pid running" ]
+	[ "$(ctctl show d2 --json | jq .resources.memory.oom_kills)" -ge 1 ]
+	inside d2 systemctl reset-failed
+	is_up d2
+	[ "$(inside d2 systemctl is-active cron)" = active ]
 }
 
 @test "stop is clean, by the signal that systemd knows, and what was printed is still there" {
