@@ -3,39 +3,18 @@
 # What is sold is what they get: each limit under load, by the kernel's own counters. The machine's clock is slow and uneven, so
 # everything is a ratio over some seconds, beside a neighbour that has no limit.
 load lib
+load limits
 
 setup_file()
 {
 	ctd_setup
 	tiny_template
-	CTCTL=$(ctd_program ctctl)
-	CG=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)
-	export CTCTL CG
+	limits_setup
 }
 
 teardown_file()
 {
 	ctd_teardown
-}
-
-teardown()
-{
-	ctctl list --json | lib_names | while read -r name; do ctctl destroy "$name" --force; done
-	wait
-}
-
-# new NAME OPTION...: a container that runs; its cgroup's path is in $CTD_DIR/NAME.cg
-new()
-{
-	local name=$1
-	shift
-	ctctl create "$name" --template tiny --start --json "$@" | jq -r '"'"$CG"'/c-" + .ctid' >"$CTD_DIR/$name.cg"
-	[ -d "$(<"$CTD_DIR/$name.cg")" ]
-}
-
-holds() # NAME FILE: what the kernel has
-{
-	cat "$(<"$CTD_DIR/$1.cg")/$2"
 }
 
 # now COUNTER NAME FILE KEY: sets COUNTER to the number of the key in the cgroup's file (summed over devices), COUNTER_at to the time
@@ -92,16 +71,6 @@ share_is()
 		fi
 	done
 	return 1
-}
-
-behind() # NAME SCRIPT: runs in the background
-{
-	"$CTCTL" exec "$1" -- sh -c "$2" </dev/null >/dev/null 2>&1 3>&- 4>&- &
-}
-
-seen() # NAME JQ: of its resources
-{
-	ctctl show "$1" --json | jq -r ".resources.$2"
 }
 
 @test "a CPU cap holds within 2 % beside a busy neighbour" {

@@ -2,50 +2,19 @@
 # lab: script deadline=600
 # What a node says in ctd.conf about what it sells: overcommit is admitted by sums, idle memory is taken back.
 load lib
+load limits
 
 setup_file()
 {
 	printf 'idle-memory = yes\nmemory-overcommit = 0.5\ncpu-overcommit = 1\n' >"$BATS_FILE_TMPDIR/ctd.conf"
 	ctd_setup --config "$BATS_FILE_TMPDIR/ctd.conf"
 	ctctl template show tiny >/dev/null 2>&1 || ctctl template build tiny
-	CTCTL=$(ctd_program ctctl)
-	CG=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)
-	export CTCTL CG
+	limits_setup
 }
 
 teardown_file()
 {
 	ctd_teardown
-}
-
-teardown()
-{
-	ctctl list --json | lib_names | while read -r name; do ctctl destroy "$name" --force; done
-	wait
-}
-
-# new NAME OPTION...: a container that runs; its cgroup's path is in $CTD_DIR/NAME.cg
-new()
-{
-	local name=$1
-	shift
-	ctctl create "$name" --template tiny --start --json "$@" | jq -r '"'"$CG"'/c-" + .ctid' >"$CTD_DIR/$name.cg"
-	[ -d "$(<"$CTD_DIR/$name.cg")" ]
-}
-
-holds() # NAME FILE: what the kernel has
-{
-	cat "$(<"$CTD_DIR/$1.cg")/$2"
-}
-
-behind() # NAME SCRIPT: runs in the background
-{
-	"$CTCTL" exec "$1" -- sh -c "$2" </dev/null >/dev/null 2>&1 3>&- 4>&- &
-}
-
-seen() # NAME JQ: of its resources
-{
-	ctctl show "$1" --json | jq -r ".resources.$2"
 }
 
 @test "limits are sold as often as the node says, and no more" {
