@@ -132,8 +132,10 @@ int api_plan_remove(struct manager *m, struct call *call, struct ct_error *err)
 
 	if (json_array_size(users) > 0)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
-		        "%zu containers have the plan \"%s\", \"%s\" among them (ctctl set NAME plan= takes it away)",
-		        json_array_size(users), name, json_string_value(json_array_get(users, 0)));
+		        "%zu %s the plan \"%s\", \"%s\" among them (ctctl set NAME plan= takes it away)",
+		        json_array_size(users),
+		        json_array_size(users) == 1 ? "container has" : "containers have", name,
+		        json_string_value(json_array_get(users, 0)));
 	r = store_begin(m->store, true, err);
 	if (r < 0)
 		return r;
