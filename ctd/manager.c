@@ -31,6 +31,24 @@
 #include "ctd/traffic.h"
 #include "ctd/view.h"
 
+#define LOCK_TRIES      50
+#define LOCK_PAUSE_USEC 100000
+
+/* A ctd that was killed while it made a child is survived by it up to its exec, which closes the lock. */
+static int take_lock(struct manager *m, struct ct_error *err)
+{
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (flock(m->lock_fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return ct_error_set(err, -errno, "state", "cannot lock \"%s/lock\": %s",
+			        m->conf.state_dir, strerror(errno));
+		(void)usleep(LOCK_PAUSE_USEC); /* the loop does not run yet; shorter is fine too */
+	}
+	return ct_error_kind_set(err, CT_ERROR_STATE, -EWOULDBLOCK,
+	        "another ctd has the state directory \"%s\"", m->conf.state_dir);
+}
+
 static int open_dirs(struct manager *m, struct ct_error *err)
 {
 	_cleanup_close_ int state_fd = -1, runtime_fd = -1;
@@ -52,13 +70,7 @@ static int open_dirs(struct manager *m, struct ct_error *err)
 	if (m->lock_fd < 0)
 		return ct_error_set(err, -errno, "state", "cannot open \"%s/lock\": %s", m->conf.state_dir,
 		        strerror(errno));
-	if (flock(m->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-		               ? ct_error_kind_set(err, CT_ERROR_STATE, -errno,
-		                         "another ctd has the state directory \"%s\"", m->conf.state_dir)
-		               : ct_error_set(err, -errno, "state", "cannot lock \"%s/lock\": %s",
-		                         m->conf.state_dir, strerror(errno));
-	return 0;
+	return take_lock(m, err);
 }
 
 static int read_boot_id(struct manager *m, struct ct_error *err)
