@@ -231,6 +231,7 @@ another_than() # PROGRAM PID: it runs, as another process
 	ctd_kill
 	old=$(lib_processes_of ct-view)
 	kill -9 $old
+	wait_for 60 lib_is_gone "$old" # or ctd would still get its descriptor
 	ctd_start
 	ctctl restart one --timeout 0
 	wait_for 60 sees_memory one 102400
