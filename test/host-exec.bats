@@ -90,14 +90,14 @@ teardown()
 
 @test "signals are forwarded" {
 	# the program itself, so that the signal meets it
-	"$(ctd_program ctctl)" exec ex -- sh -c 'trap "echo got; exit 5" TERM; while :; do sleep 0.1; done' >"$BATS_TEST_TMPDIR/out" 3>&- &
+	"$(ctd_program ctctl)" exec ex -- sh -c 'trap "echo got; exit 5" TERM; echo up; while :; do sleep 0.1; done' >"$BATS_TEST_TMPDIR/out" 3>&- &
 	pid=$!
-	sleep 1
+	wait_for 30 grep -q up "$BATS_TEST_TMPDIR/out"
 	kill -TERM "$pid"
 	status=0
 	wait "$pid" || status=$?
 	[ "$status" -eq 5 ]
-	[ "$(cat "$BATS_TEST_TMPDIR/out")" = got ]
+	[ "$(cat "$BATS_TEST_TMPDIR/out")" = $'up\ngot' ]
 }
 
 @test "1,000 in a row leak nothing" {
@@ -124,10 +124,10 @@ teardown()
 	ctctl create con --template tiny --start
 	ctctl exec con -- sh -c 'echo early bird >/dev/console'
 	{
-		sleep 1
+		wait_for 30 grep -q "early bird" "$BATS_TEST_TMPDIR/typescript"
 		printf '\035q'
 		sleep 1
-	} | script -qec "'$(ctd_program ctctl)' console con" "$BATS_TEST_TMPDIR/typescript" >/dev/null
+	} | timeout -k 1 60 script -qfec "'$(ctd_program ctctl)' console con" "$BATS_TEST_TMPDIR/typescript" >/dev/null
 	grep -q "early bird" "$BATS_TEST_TMPDIR/typescript"
 	[ "$(ctctl show con --json | jq -r .state)" = running ]
 	ctctl destroy con --force

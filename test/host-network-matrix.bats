@@ -174,15 +174,19 @@ filters_are_back()
 	ctctl fsck
 }
 
+refused_more()
+{
+	[ "$(refused)" -gt "$1" ]
+}
+
 through_its_life()
 {
 	local before
 	forge "$1"
 	capture
 	ctctl restart evil --timeout 3
-	sleep 1
+	wait_for 30 refused_more 0 # they are sent
 	before=$(refused)
-	[ "$before" -gt 0 ] # they are sent
 	ctd_kill
 	sleep 0.5
 	ctd_start
@@ -190,8 +194,7 @@ through_its_life()
 	ctctl network restore evil
 	ctctl set evil --rate-out 10M --pps-out 1000
 	ctctl restart evil --timeout 3
-	sleep 1
-	[ "$(refused)" -gt "$before" ]
+	wait_for 30 refused_more "$before"
 	nothing_seen
 	ctctl destroy evil --force
 }

@@ -86,15 +86,15 @@ stopped()
 
 @test "an exec outlives ctd and its exit code is told" {
 	ctctl create ex --template tiny --start
-	ctctl exec ex -- sh -c 'sleep 3; echo out; exit 9' >"$BATS_TEST_TMPDIR/out" 3>&- &
+	ctctl exec ex -- sh -c 'echo up; sleep 3; echo out; exit 9' >"$BATS_TEST_TMPDIR/out" 3>&- &
 	relay=$!
-	sleep 1
+	wait_for 30 grep -q up "$BATS_TEST_TMPDIR/out"
 	ctd_kill
 	ctd_start
 	status=0
 	wait "$relay" || status=$?
 	[ "$status" -eq 9 ]
-	[ "$(cat "$BATS_TEST_TMPDIR/out")" = out ]
+	[ "$(cat "$BATS_TEST_TMPDIR/out")" = $'up\nout' ]
 	ctctl destroy ex --force
 }
 
