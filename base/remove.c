@@ -63,7 +63,9 @@ static int open_child(int dirfd, const char *name)
 {
 	struct open_how how = {
 		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+		/* Not RESOLVE_BENEATH, which one component cannot leave anyway: a directory that is renamed
+		 * meanwhile would be answered with EXDEV, as a mount point is. */
+		.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
 	};
 	long fd;
 
