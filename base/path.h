@@ -24,5 +24,6 @@ int open_or_mkdir(int dirfd, const char *path, mode_t mode);
 int replace_file_at(int dirfd, const char *path, const void *data, size_t len, mode_t mode, bool durable);
 
 /* Removes a tree below dirfd without following links and without crossing mounts, iteratively, whatever its
- * depth; -ENOENT is success. May take long: for workers, not for the event loop. */
+ * depth; nothing there is success. -ENOTEMPTY: somebody fills or exchanges directories faster than they are
+ * emptied. -EBUSY: a mount point is in it. May take long: for workers, not for the event loop. */
 int remove_tree_at(int dirfd, const char *path);

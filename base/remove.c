@@ -308,7 +308,8 @@ static int remove_top(int parent, const char *name)
 		r = remove_directory(t, parent, name, fd);
 	} while ((r == -ENOTEMPTY || r == -ENOTDIR) && t->error == 0 && t->removed != before);
 
-	return r;
+	/* Directories and others are exchanged faster than we look: it is not empty, and that is all. */
+	return r == -ENOTDIR || r == -EISDIR || r == -ELOOP ? -ENOTEMPTY : r;
 }
 
 int remove_tree_at(int dirfd, const char *path)
