@@ -37,9 +37,10 @@ int gate_token_open(const char *path, int *ret, struct ct_error *err)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return ct_error_set(err, -errno, "gate", "cannot open metrics-token \"%.100s\": %s", path,
 		        strerror(errno));
-	if (!S_ISREG(st.st_mode) || (st.st_mode & 0077) != 0)
+	if (!S_ISREG(st.st_mode) || (st.st_mode & 0077) != 0 || st.st_uid != geteuid())
 		return ct_error_set(err, -EPERM, "gate",
-		        "metrics-token \"%.100s\" must be a file that only root may read (chmod 600)", path);
+		        "metrics-token \"%.100s\" must be a file of root that only root may read (chown root, chmod 600)",
+		        path);
 	n = read_all(fd, text, sizeof(text));
 	if (n < 0)
 		return ct_error_set(err, (int)n, "gate", "cannot read metrics-token \"%.100s\": %s", path,
