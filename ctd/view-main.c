@@ -491,17 +491,22 @@ static void check_deadlines(struct view *v, uint64_t now)
 	source_lost(v);
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static int until_next(const struct view *v, uint64_t now)
 {
 	uint64_t next = view_held_usec(v->tenants);
 
 	if (v->lxcfs.state == LXCFS_DOWN)
-		next = v->lxcfs.retry_usec;
+		next = sooner(next, v->lxcfs.retry_usec);
 	if (v->lxcfs.state == LXCFS_STARTING)
-		next = v->lxcfs.started_usec + DEADLINE_USEC * 2;
+		next = sooner(next, v->lxcfs.started_usec + DEADLINE_USEC * 2);
 	for (unsigned i = 0; i < FETCHES; i++)
-		if (v->fetches[i].reads && v->fetches[i].deadline_usec < next)
-			next = v->fetches[i].deadline_usec;
+		if (v->fetches[i].reads)
+			next = sooner(next, v->fetches[i].deadline_usec);
 	if (next == UINT64_MAX)
 		return -1;
 	return next > now ? (int)((next - now) / USEC_PER_MSEC + 1) : 0;
