@@ -14,9 +14,10 @@ enum status_type {
 };
 
 struct status_message {
-	uint32_t type;           /* enum status_type */
-	struct ct_stamps stamps; /* READY: the child's */
+	uint32_t type; /* enum status_type */
 	struct ct_error error;
+	struct ct_stamps stamps; /* READY: the child's. New members go at the end: a child of another version
+	                            may be starting while a keeper executes itself anew */
 };
 
 /* parent: non-blocking; child: blocking. Both close-on-exec. */
