@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -22,6 +23,10 @@
 #include "quota/xattr.h"
 
 #define ARCHIVE_CHUNK (256 * 1024)
+/* libarchive steps over a hole without a look at the bytes, but has to be called for it, and takes no more
+ * than INT_MAX of them at a time: a file that claims 16 TiB in steps of a chunk would take seconds, and costs
+ * its owner one inode. Address space only. */
+#define ARCHIVE_HOLE (1ULL << 30)
 
 static void entry_freep(struct archive_entry **entry)
 {
@@ -31,7 +36,8 @@ static void entry_freep(struct archive_entry **entry)
 
 struct archiving {
 	struct archive *archive;
-	char *chunk; /* ARCHIVE_CHUNK bytes, and as many zeros */
+	char *chunk; /* ARCHIVE_CHUNK bytes */
+	void *zeros; /* ARCHIVE_HOLE of them, never touched */
 	walk_wanted_fn wanted;
 	void *userdata;
 };
@@ -41,6 +47,8 @@ static void archiving_done(struct archiving *a)
 	if (a->archive)
 		(void)archive_write_free(a->archive); /* what mattered was said by archive_write_close */
 	free(a->chunk);
+	if (a->zeros)
+		(void)munmap(a->zeros, ARCHIVE_HOLE); /* it is one: cannot fail */
 }
 
 static int archive_failed(struct archive *a, const char *what, struct ct_error *err)
@@ -77,6 +85,11 @@ static int read_at(int fd, uint64_t at, char *chunk, size_t want)
 	return 0;
 }
 
+static size_t min_size(uint64_t a, uint64_t b)
+{
+	return (size_t)(a < b ? a : b);
+}
+
 /* Bytes that the tree says are there: holes are zeros to libarchive, which leaves them out again (and they
  * are not read: a file may claim terabytes of them); a file that became shorter is filled. */
 static int archive_content(struct archiving *a, const struct walk_entry *entry, int fd, struct ct_error *err)
@@ -87,19 +100,21 @@ static int archive_content(struct archiving *a, const struct walk_entry *entry, 
 
 	for (uint64_t at = 0; at < size;) {
 		uint64_t left = size - at;
+		bool hole;
 		size_t want;
 		int r = 0;
 
 		if (at >= data)
 			data = holes ? next_data(entry, fd, at) : at;
-		if (data > at)
+		hole = data > at;
+		if (hole)
 			left = data - at;
-		want = left < ARCHIVE_CHUNK ? (size_t)left : ARCHIVE_CHUNK;
-		if (data <= at)
+		want = min_size(left, hole ? ARCHIVE_HOLE : ARCHIVE_CHUNK);
+		if (!hole)
 			r = read_at(fd, at, a->chunk, want);
 		if (r < 0)
 			return walk_error(entry, r, "read", err);
-		if (archive_write_data(a->archive, data > at ? a->chunk + ARCHIVE_CHUNK : a->chunk, want) < 0)
+		if (archive_write_data(a->archive, hole ? a->zeros : a->chunk, want) < 0)
 			return archive_failed(a->archive, "write the archive", err);
 		at += want;
 	}
@@ -233,8 +248,11 @@ static int archive_one(const struct walk_entry *entry, void *userdata, struct ct
 static int archive_start(struct archiving *a, int archive_fd, struct ct_error *err)
 {
 	a->archive = archive_write_new();
-	a->chunk = calloc(2, ARCHIVE_CHUNK);
-	if (!a->archive || !a->chunk)
+	a->chunk = malloc(ARCHIVE_CHUNK);
+	a->zeros = mmap(NULL, ARCHIVE_HOLE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->zeros == MAP_FAILED)
+		a->zeros = NULL;
+	if (!a->archive || !a->chunk || !a->zeros)
 		return ct_error_set(err, -ENOMEM, "archive", "out of memory");
 
 	if (archive_write_set_format_pax_restricted(a->archive) < ARCHIVE_OK ||

@@ -156,19 +156,21 @@ static int put_block(struct digest *digest, int fd, off_t at, size_t len)
 static int put_lasting_content(
         struct digest *digest, const struct walk_entry *entry, int fd, struct ct_error *err)
 {
-	const off_t size = entry->st.st_size;
+	const uint64_t size = (uint64_t)entry->st.st_size;
 
 	gcry_md_reset(digest->content);
-	for (off_t at = 0; at < size; at += DIGEST_CHUNK) {
-		off_t data = lseek(fd, at, SEEK_DATA), left;
+	for (uint64_t at = 0; at < size;
+	        at += DIGEST_CHUNK) { /* past 2^63 at the end of a file of that size */
+		off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+		uint64_t left;
 		int r;
 
 		if (data < 0 && errno == ENXIO)
 			break; /* a hole up to the end */
-		if (data > at)
-			at = data - data % DIGEST_CHUNK;
+		if (data > (off_t)at)
+			at = (uint64_t)(data - data % DIGEST_CHUNK);
 		left = size - at;
-		r = put_block(digest, fd, at, left < DIGEST_CHUNK ? (size_t)left : DIGEST_CHUNK);
+		r = put_block(digest, fd, (off_t)at, left < DIGEST_CHUNK ? (size_t)left : DIGEST_CHUNK);
 		if (r < 0)
 			return walk_error(entry, r, "read", err);
 	}

@@ -79,6 +79,7 @@ fill() # NAME
 		rm /etc/passwd && mkdir /etc/passwd && echo y >/etc/passwd/y
 		rm -r /usr && echo file >/usr
 		dd if=/dev/zero of=/srv/sparse bs=1 count=1 seek=8M 2>/dev/null
+		for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=/srv/claims$i bs=1M count=0 seek=15M 2>/dev/null; done
 		dd if=/dev/zero of=/srv/huge bs=1 count=1 seek=1048576M 2>/dev/null
 		touch -d @1000000000 /srv/dir/x'
 }
