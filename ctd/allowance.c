@@ -7,8 +7,9 @@
  * before they are up. It is written before the kernel is told. So a ctd that dies in between is finished by
  * the next one, which tells the kernel again of every container that has such a key.
  *
- * If the interfaces cannot be slowed (root inside may have broken its side of them) they are cut, which is
- * done on the host alone: more is taken away than was said, never less.
+ * All of it is done on the host's side: what the container has set up inside is not touched. If the
+ * interfaces cannot be slowed (the uplink has no room for our queues) they are cut: more is taken away than
+ * was said, never less.
  */
 #include "ctd/allowance.h"
 
@@ -55,12 +56,8 @@ static void slow(uint64_t rate, struct net_limits *limits, struct net_rates *rat
 	lower(&limits->internal_rate, rate);
 	if (rates->out_guaranteed > rate / 100)
 		rates->out_guaranteed = rate / 100 > TRIFLE ? rate / 100 : TRIFLE;
-	for (size_t i = 0; i < ARRAY_SIZE(rates->classes); i++) {
-		if (rates->classes[i].in)
-			lower(&rates->classes[i].in, rate);
-		if (rates->classes[i].out)
-			lower(&rates->classes[i].out, rate);
-	}
+	/* What has a queue of its own has it beside that of the rest. */
+	memset(rates->classes, 0, sizeof(rates->classes));
 }
 
 void allowance_limit(
@@ -80,26 +77,48 @@ void allowance_limit(
 	}
 }
 
+static bool is_slowed(const struct container *c)
+{
+	return is_exhausted(c) && action_of(c) == ALLOWANCE_SLOW;
+}
+
+void allowance_begin(struct container *c)
+{
+	if (!c->meter)
+		return;
+	c->meter->allowance_applied = c->meter->allowance_cut = false;
+	c->meter->allowance_slowed |= is_slowed(c);
+}
+
+bool allowance_cut_instead(struct container *c, const struct ct_error *error)
+{
+	if (!is_slowed(c) || !c->meter || c->meter->allowance_cut)
+		return false;
+	c->meter->allowance_cut = true;
+	log_error("\"%s\" cannot be slowed and is cut: %s", c->row.name, error->text);
+	return true;
+}
+
 /* The kernel, as the configuration is now. */
 static int apply(struct container *c, struct ct_error *err)
 {
-	const bool slowed = is_exhausted(c) && action_of(c) == ALLOWANCE_SLOW;
 	struct meter *meter = c->meter;
 	struct ct_error error = { 0 };
 	int r;
 
 	meter->allowance_cut = false;
-	r = ports_limit(c, err);
-	if (r < 0 || (!slowed && !meter->allowance_slowed))
-		return r;
-	if (ports_restore(c, &error) >= 0) {
-		meter->allowance_slowed = slowed;
+	if (!is_slowed(c) && !meter->allowance_slowed)
+		return ports_limit(c, err);
+	meter->allowance_slowed = true; /* half of it may get done */
+	r = ports_shape(c, &error);
+	if (r >= 0) {
+		meter->allowance_slowed = is_slowed(c);
 		return 0;
 	}
-	meter->allowance_cut = slowed;
-	log_error("\"%s\" cannot be %s: %s", c->row.name,
-	        slowed ? "slowed and is cut" : "given its speed again", error.text);
-	return slowed ? ports_limit(c, err) : 0;
+	if (allowance_cut_instead(c, &error))
+		return ports_limit(c, err);
+	(void)ports_limit(c, NULL); /* what can be given back is; all of it is tried again */
+	return ct_error_set(err, r, "allowance", "its speed cannot be given back: %s", error.text);
 }
 
 /* ---- what was used */

@@ -54,6 +54,11 @@ void allowance_changed(struct container *c);
  * be slowed: it is cut. */
 void allowance_limit(
         const struct container *c, bool segment, struct net_limits *limits, struct net_rates *rates);
+/* Interfaces of a new run are about to be made. */
+void allowance_begin(struct container *c);
+/* What is to have a rate cannot, for the reason given: true if that is because the container is to be slowed,
+ * which is cut from now on; the caller does so. */
+bool allowance_cut_instead(struct container *c, const struct ct_error *error);
 /* Whether it may start. */
 int allowance_check_start(const struct container *c, struct ct_error *err);
 /* ,"allowance":{...} of CONTAINER, if it has one. */

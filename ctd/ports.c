@@ -188,17 +188,33 @@ static bool rates_are_none(const struct net_rates *rates)
 	return memcmp(rates, &none, sizeof(none)) == 0;
 }
 
-/* A port that is made, or was up before (again). */
-static int port_apply(
-        struct manager *m, const struct port *port, int netns_fd, bool again, struct ct_error *err)
+/* One that shall be slowed and cannot be is cut. */
+static int port_shape(struct container *c, struct port *port, struct ct_error *err)
 {
-	const char *name = port->spec.host_name;
+	struct ct_error error = { 0 };
+	int r = net_port_shape(c->manager->net, port->spec.host_name, &port->rates, &error);
+
+	if (r >= 0)
+		return r;
+	if (!allowance_cut_instead(c, &error)) {
+		if (err)
+			*err = error;
+		return r;
+	}
+	port->limits.cut = true;
+	return net_port_limit(c->manager->net, port->spec.host_name, &port->limits, err);
+}
+
+/* A port that is made, or was up before (again). */
+static int port_apply(struct container *c, struct port *port, int netns_fd, bool again, struct ct_error *err)
+{
+	struct manager *m = c->manager;
 	int r = 0;
 
 	if (again || !limits_are_none(&port->limits))
-		r = net_port_limit(m->net, name, &port->limits, err);
+		r = net_port_limit(m->net, port->spec.host_name, &port->limits, err);
 	if (r >= 0 && (again || !rates_are_none(&port->rates)))
-		r = net_port_shape(m->net, name, &port->rates, err);
+		r = port_shape(c, port, err);
 	if (r >= 0)
 		r = net_port_configure(m->net, &port->spec, netns_fd, err);
 	return r;
@@ -222,7 +238,7 @@ static int port_up(
 		r = net_port_create(m->net, port->spec.host_name, port->spec.guest_name, netns_fd, err);
 	if (r < 0)
 		return r;
-	return port_apply(m, port, netns_fd, again, err);
+	return port_apply(c, port, netns_fd, again, err);
 }
 
 /* fresh: the link of the pool has never been in use. */
@@ -238,6 +254,7 @@ int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 	if (r < 0)
 		return r;
 	traffic_begin(c);
+	allowance_begin(c);
 	if (c->manager->conf.uplink_rate) /* it may be there only now; what is wrong with it was said at the
 	                                     start */
 		(void)net_uplink_shape(c->manager->net, c->manager->conf.uplink_rate, NULL);
@@ -252,7 +269,7 @@ int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 			return r;
 		from_pool = item->has_link && str_eq(port.spec.host_name, pooled);
 		if (from_pool && port.spec.mode != NET_MODE_BRIDGE)
-			r = port_apply(c->manager, &port, item->shell.netns_fd, false, err);
+			r = port_apply(c, &port, item->shell.netns_fd, false, err);
 		else
 			r = port_up(c, i, &port, item->shell.netns_fd, from_pool, err);
 	}
@@ -329,6 +346,28 @@ int ports_limit(struct container *c, struct ct_error *err)
 		r = port_fill(c, c->run.slot, i, taken, &port, err);
 		if (r >= 0)
 			r = net_port_limit(c->manager->net, port.spec.host_name, &port.limits, err);
+	}
+	return r;
+}
+
+/* Rates first: what was cut passes only when it is slowed. */
+int ports_shape(struct container *c, struct ct_error *err)
+{
+	struct net_context *net = c->manager->net;
+	bool taken[2] = { false, false };
+	int r = 0;
+
+	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
+		struct port port;
+
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		r = port_fill(c, c->run.slot, i, taken, &port, err);
+		if (r < 0 || if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
+			continue;
+		r = net_port_shape(net, port.spec.host_name, &port.rates, err);
+		if (r >= 0)
+			r = net_port_limit(net, port.spec.host_name, &port.limits, err);
 	}
 	return r;
 }

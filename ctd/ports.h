@@ -65,6 +65,8 @@ int ports_restore(struct container *c, struct ct_error *err);
 
 /* The limits of a running container again, after a network of its has been cut or restored. */
 int ports_limit(struct container *c, struct ct_error *err);
+/* Its rates and limits again, on the host's side alone; what has lost its link is left out. */
+int ports_shape(struct container *c, struct ct_error *err);
 
 /* A change of a running container: what there is, taken before its configuration and leases change ... */
 struct ports_snapshot;

@@ -297,12 +297,34 @@ passes() # KIB SECONDS: half there and half back, or what gets through in the ti
 	ctctl network restore quota
 	wait_for 30 reached
 
+	# What root inside has made of its side stays, also when a new ctd looks at the allowance.
+	inside() { nsenter -t "$(ctctl show quota --json | jq .pid)" -n ip "$@"; }
+	inside link set eth0 mtu 1300
+	ctd_kill
+	ctd_start
+	looked_at() { [ "$(allowance used)" -ge 1048576 ]; }
+	wait_for 30 looked_at
+	inside link show eth0 | grep -q 'mtu 1300'
+
 	# Slowed: it is reached, and has the rate on its host side; then its speed again.
 	port=$(ip -o link | sed -n 's/^[0-9]*: \(v[a-z0-9.]*\)@.*/\1/p' | head -n 1)
 	ctctl set quota --traffic-allowance 1M --traffic-action slow:64k
 	quota_is exhausted
 	wait_for 30 reached
 	slowed() { tc qdisc show dev "$port"; tc class show dev "$port"; tc class show dev up0; }
+	slowed | grep -q '64Kbit'
+	inside link show eth0 | grep -q 'mtu 1300'
+
+	# Where the uplink has queues of somebody else it is cut, while it runs and when it starts.
+	tc qdisc replace dev up0 root pfifo limit 1000
+	ctctl set quota --traffic-action slow:128k
+	run ! reached
+	ctctl restart quota --timeout 5
+	run ! reached
+	tc qdisc del dev up0 root
+	ctctl set quota --traffic-action slow:64k
+	wait_for 30 reached
+	port=$(ip -o link | sed -n 's/^[0-9]*: \(v[a-z0-9.]*\)@.*/\1/p' | head -n 1)
 	slowed | grep -q '64Kbit'
 	ctctl set quota traffic_allowance= traffic_action=
 	run ! grep -q 64Kbit <(slowed)
