@@ -21,7 +21,8 @@
 
 bool ledger_is_damage(int r)
 {
-	/* Not a database, not ours, a directory or a link in its place, a disk that cannot read it. */
+	/* Not a database, not ours, a directory or a link in its place, a disk that cannot read it. Not that
+	 * of a later ctd, which is whole: it is refused, as the state of a later ctd is. */
 	return r == -EUCLEAN || r == -EPROTO || r == -EIO || r == -EINVAL || r == -EISDIR || r == -ELOOP;
 }
 

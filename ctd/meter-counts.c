@@ -79,15 +79,18 @@ int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret)
 {
 	const uint8_t *p = buf, *end = buf + len;
 	struct counts c = { 0 };
-	uint64_t mask;
+	uint64_t mask, unknown;
 
-	if (!buf || get(&p, end, &mask) < 0 || mask >> _COUNT_MAX)
+	if (!buf || get(&p, end, &mask) < 0)
 		return -EBADMSG;
-	for (unsigned i = 0; i < _COUNT_MAX; i++)
-		if ((mask >> i & 1) && get(&p, end, &c.of[i]) < 0)
+	for (unsigned i = 0; i < 64; i++)
+		if ((mask >> i & 1) && get(&p, end, i < _COUNT_MAX ? &c.of[i] : &unknown) < 0)
 			return -EBADMSG;
 	if (p != end)
 		return -EBADMSG;
+	/* Whole, and by its rules: a ctd that counts more has written it. */
+	if (mask >> _COUNT_MAX)
+		return -EPROTONOSUPPORT;
 	*ret = c;
 	return 0;
 }

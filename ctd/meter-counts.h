@@ -79,7 +79,8 @@ extern const struct counter_kind counter_kinds[_COUNT_MAX];
 #define COUNTS_PACKED_MAX (10 * (_COUNT_MAX + 1))
 /* Which counters are not zero, then those, as numbers of 7 bits a byte. Returns the length. */
 size_t counts_pack(const struct counts *c, uint8_t *buf);
-/* -EBADMSG: not what counts_pack wrote, or a counter that this ctd does not know. */
+/* -EBADMSG: not what counts_pack wrote. -EPROTONOSUPPORT: what that of a later ctd wrote, with counters that
+ * are not known here. */
 int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret);
 /* By their names, as another node is told them; counters that are not known here are left out. -EBADMSG:
  * something that cannot be a counter. */

@@ -39,10 +39,13 @@ static int read_counts(struct query *q, int column, struct counts *ret, struct c
 {
 	size_t len = 0;
 	const void *data = query_blob(q, column, &len);
+	int r = counts_unpack(data, len, ret);
 
-	if (counts_unpack(data, len, ret) < 0)
-		return store_error(q->store, SQLITE_CORRUPT, err);
-	return 0;
+	if (r == -EPROTONOSUPPORT)
+		return ct_error_set(err, r, "store",
+		        "the ledger \"%s\" has counters that this ctd does not know: run the ctd that wrote it, or a newer one",
+		        q->store->path);
+	return r < 0 ? store_error(q->store, SQLITE_CORRUPT, err) : 0;
 }
 
 static void bind_account(struct query *q, const struct account *a, struct packed packed[3])

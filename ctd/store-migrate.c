@@ -79,7 +79,7 @@ static int advance(struct store *store, const char *schema, const char *const *m
 		return ct_error_set(
 		        err, -EPROTO, "store", "\"%s\" is a database, but not one of ctd", store->path);
 	if (version > newest)
-		return ct_error_set(err, -EPROTO, "store",
+		return ct_error_set(err, -EPROTONOSUPPORT, "store",
 		        "the database \"%s\" has version %lld, this ctd knows versions up to %lld: run the ctd that wrote it, or a newer one",
 		        store->path, (long long)version, (long long)newest);
 	if (version == newest)

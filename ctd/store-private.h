@@ -104,7 +104,8 @@ extern const size_t store_n_steps;
 /* schema.sql, built in. */
 extern const char store_schema[];
 /* Brings the database to version n_migrations + 1: migrations[i] goes from version i + 1 to i + 2; an empty
- * database gets schema as the newest version. -EPROTO for a newer one or one that is not ours. */
+ * database gets schema as the newest version. -EPROTONOSUPPORT for a newer one, -EPROTO for one that is not
+ * ours. */
 int store_migrate(struct store *store, const char *schema, const char *const *migrations, size_t n_migrations,
         struct ct_error *err);
 /* Sets space aside for a full disk, now and whenever the log is copied to the database. */

@@ -220,15 +220,29 @@ static int error_taken(struct store *store, struct ct_error *err)
 	return -EEXIST;
 }
 
+/* EIO is a disk that fails, and nothing else: its owner may put a database aside for it. */
+static int io_code(int extended, int errnum)
+{
+	if (errnum == EMFILE || errnum == ENFILE || errnum == ENOMEM)
+		return -errnum;
+	/* The second: a file that is shorter than it says of itself. */
+	if (errnum == EIO || extended == SQLITE_IOERR_SHORT_READ || extended == SQLITE_IOERR_CORRUPTFS)
+		return -EIO;
+	return -ENOTRECOVERABLE;
+}
+
 static int error_io(struct store *store, struct ct_error *err)
 {
-	int errnum = sqlite3_system_errno(store->db);
+	int errnum = sqlite3_system_errno(store->db), extended = sqlite3_extended_errcode(store->db);
 
+	if (extended == SQLITE_IOERR_NOMEM)
+		return store_error(store, SQLITE_NOMEM, err);
 	if (errnum == ENOSPC || errnum == EDQUOT)
 		return store_error(store, SQLITE_FULL, err);
 
-	return ct_error_set(err, -EIO, "store", "cannot read or write the database \"%s\": %s (%s)",
-	        store->path, sqlite3_errmsg(store->db), errnum > 0 ? strerror(errnum) : "no reason given");
+	return ct_error_set(err, io_code(extended, errnum), "store",
+	        "cannot read or write the database \"%s\": %s (%s)", store->path, sqlite3_errmsg(store->db),
+	        errnum > 0 ? strerror(errnum) : "no reason given");
 }
 
 int store_error(struct store *store, int result, struct ct_error *err)
@@ -288,7 +302,7 @@ int store_error(struct store *store, int result, struct ct_error *err)
 	case SQLITE_IOERR: return error_io(store, err);
 
 	default:
-		return ct_error_set(err, -EIO, "store", "the database \"%s\" fails: %s", store->path,
-		        sqlite3_errmsg(store->db));
+		return ct_error_set(err, -ENOTRECOVERABLE, "store", "the database \"%s\" fails: %s",
+		        store->path, sqlite3_errmsg(store->db));
 	}
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,10 @@ static void test_packing(void **state)
 	buf[len] = 0;
 	assert_int_equal(counts_unpack(buf, len + 1, &back), -EBADMSG);
 	assert_int_equal(counts_unpack((const uint8_t *)"\xff\xff\xff\xff\x7f", 5, &back), -EBADMSG);
+	/* Those of a later ctd are whole: bits 0 and 40, and a number for each. */
+	assert_int_equal(counts_unpack((const uint8_t *)"\x81\x80\x80\x80\x80\x20\x05\x06", 8, &back),
+	        -EPROTONOSUPPORT);
+	assert_int_equal(counts_unpack((const uint8_t *)"\x81\x80\x80\x80\x80\x20\x05", 7, &back), -EBADMSG);
 	assert_int_equal(
 	        counts_unpack((const uint8_t *)"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11, &back),
 	        -EBADMSG);
@@ -434,6 +439,40 @@ static void test_aside(void **state)
 	free(second);
 }
 
+static void change(struct fixture *f, const char *sql)
+{
+	sqlite3 *db = NULL;
+
+	store_close(f->ledger);
+	f->ledger = NULL;
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* A later ctd has written it: nothing is wrong with it, and it stays where it is. */
+static void test_newer(void **state)
+{
+	struct fixture *f = *state;
+	struct account a = account_of(CTID, "web");
+	struct ct_error error = { 0 };
+	int r;
+
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+	change(f, "PRAGMA user_version = 2");
+	r = ledger_open(f->path, &f->ledger, &error);
+	assert_true(r < 0 && !ledger_is_damage(r));
+	assert_non_null(strstr(error.text, "or a newer one"));
+	change(f, "PRAGMA user_version = 1; UPDATE account SET total = x'8180808080200506'");
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	r = ledger_account_find(f->ledger, CTID, &a, &error);
+	assert_true(r < 0 && !ledger_is_damage(r));
+	assert_non_null(strstr(error.text, "or a newer one"));
+	change(f, "UPDATE account SET total = x'81808080802005'");
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	assert_true(ledger_is_damage(ledger_account_find(f->ledger, CTID, &a, NULL)));
+}
+
 static void test_account(void **state)
 {
 	struct fixture *f = *state;
@@ -598,6 +637,7 @@ int main(void)
 		cmocka_unit_test(test_rests),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test_setup_teardown(test_aside, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_account, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sums, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trim, setup, teardown),
