@@ -621,6 +621,8 @@ int api_container_keep(struct manager *m, struct call *call, struct ct_error *er
 	struct container *c = NULL;
 	int r;
 
+	if (call_peer(call)->uid != 0)
+		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
 	r = json_read(call_body(call), none, &c, err);
 	if (r >= 0)
 		r = verb_target(m, call, &c, err);

@@ -30,19 +30,23 @@
 #include "quota/unpack.h"
 #include "quota/xattr.h"
 
-#define EXTRACT_MAX_BYTES     (64ULL << 30)
-#define EXTRACT_MAX_ENTRIES   2000000ULL
-#define EXTRACT_MAX_ID        65535
-#define EXTRACT_HEADER_BYTES  8192ULL       /* what an entry's headers may take on average */
-#define EXTRACT_HEADER_SLACK  (16ULL << 20) /* and what a small archive may have above that */
-#define EXTRACT_MAX_XATTRS    64
-#define EXTRACT_PROGRESS_STEP (8ULL << 20)
+#define EXTRACT_MAX_BYTES    (64ULL << 30)
+#define EXTRACT_MAX_ENTRIES  2000000ULL
+#define EXTRACT_MAX_ID       65535
+#define EXTRACT_HEADER_BYTES 8192ULL       /* what an entry's headers may take on average */
+#define EXTRACT_HEADER_SLACK (16ULL << 20) /* and what a small archive may have above that */
+/* Of a disk of one's own an entry may have two long paths and large attributes, and a file a map of what it
+ * has written, two numbers for each piece. */
+#define EXTRACT_OWN_HEADER_BYTES (128ULL << 10)
+#define EXTRACT_PIECE_BYTES      48ULL
+#define EXTRACT_MAX_XATTRS       64
+#define EXTRACT_PROGRESS_STEP    (8ULL << 20)
 
 struct extraction {
 	struct archive *archive;
 	struct unpack unpack;
 	struct extract_options options;
-	uint64_t bytes, entries, reported;
+	uint64_t bytes, entries, pieces, reported;
 	locale_t locale_before;
 };
 
@@ -381,14 +385,16 @@ static int extract_start(struct extraction *x, int archive_fd, struct ct_error *
 
 static int check_totals(struct extraction *x, struct ct_error *err)
 {
-	uint64_t delivered = (uint64_t)archive_filter_bytes(x->archive, 0);
+	const uint64_t delivered = (uint64_t)archive_filter_bytes(x->archive, 0);
+	const uint64_t header = x->options.own_disk ? EXTRACT_OWN_HEADER_BYTES : EXTRACT_HEADER_BYTES;
 
 	if (x->entries > x->options.max_entries)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -E2BIG,
 		        "the archive has more than %llu entries; this is refused",
 		        (unsigned long long)x->options.max_entries);
 
-	if (delivered > x->bytes + x->entries * EXTRACT_HEADER_BYTES + EXTRACT_HEADER_SLACK)
+	if (delivered >
+	        x->bytes + x->entries * header + x->pieces * EXTRACT_PIECE_BYTES + EXTRACT_HEADER_SLACK)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -E2BIG,
 		        "the archive is padded with data that belongs to no file; this is refused");
 
@@ -402,6 +408,8 @@ static int extract_all(struct extraction *x, struct ct_error *err)
 
 	while ((status = archive_read_next_header(x->archive, &entry)) == ARCHIVE_OK) {
 		x->entries++;
+		if (x->options.own_disk)
+			x->pieces += (uint64_t)archive_entry_sparse_count(entry);
 		r = check_totals(x, err);
 		if (r < 0)
 			return r;
