@@ -23,7 +23,8 @@
 #include "ctd/ports.h"
 #include "ctd/verbs.h"
 
-#define TRIFLE 8000 /* bits per second */
+#define TRIFLE     8000 /* bits per second */
+#define RETRY_USEC (60 * USEC_PER_SEC)
 
 static enum allowance_action action_of(const struct container *c)
 {
@@ -151,16 +152,26 @@ static int used_of(const struct container *c, int64_t now, int64_t *ret_period, 
 
 /* ---- what is done */
 
-static int keep(struct container *c, const struct allowance *a, struct ct_error *err)
+/* NULL: nothing is. */
+static int keep(struct container *c, const struct allowance *a, bool durable, struct ct_error *err)
 {
 	_cleanup_json_ json_t *config = NULL;
 	int r = json_parse(c->row.config, strlen(c->row.config), &config, err);
 
 	if (r < 0)
 		return r;
-	if (json_object_set_new(config, CONFIG_ALLOWANCE, allowance_to_json(a)) < 0)
+	if (!a)
+		(void)json_object_del(config, CONFIG_ALLOWANCE); /* it need not be there */
+	else if (json_object_set_new(config, CONFIG_ALLOWANCE, allowance_to_json(a)) < 0)
 		return ct_error_set(err, -ENOMEM, "allowance", "out of memory");
-	return container_update(c, NULL, config, true, err);
+	return container_update(c, NULL, config, durable, err);
+}
+
+/* What the ledger does not say again after a power cut. */
+static bool must_last(const struct allowance *before, const struct allowance *a)
+{
+	return a->level > before->level || a->stopped != before->stopped ||
+	       (a->period == before->period && a->carried != before->carried);
 }
 
 static const char *action_text(const struct container *c, char buf[40])
@@ -204,34 +215,70 @@ static void stop(struct container *c)
 	struct ct_error error = { 0 };
 
 	if (job_submit(c->manager,
-	            &(struct job_request){ .type = &verb_stop, .container = c, .object = c->row.name },
+	            &(struct job_request){ .type = &verb_stop,
+	                    .container = c,
+	                    .object = c->row.name,
+	                    .params = json_pack("{s:b}", ALLOWANCE_STOPS, 1) },
 	            &error) < 0)
 		log_error(
 		        "\"%s\" has used up its traffic and cannot be stopped: %s", c->row.name, error.text);
 }
 
-/* What is to be written when it shall be stopped or started. */
-static void plan_run(const struct container *c, struct allowance *a)
+static bool shall_stop(const struct container *c, uint32_t level)
 {
-	const bool shall_stop = c->config.limits.traffic_allowance.given && a->level >= ALLOWANCE_EXHAUSTED &&
-	                        action_of(c) == ALLOWANCE_STOP;
-
-	if (shall_stop && is_running(c))
-		a->stopped = true;
-	else if (!shall_stop)
-		a->stopped = false;
+	return c->config.limits.traffic_allowance.given && level >= ALLOWANCE_EXHAUSTED &&
+	       action_of(c) == ALLOWANCE_STOP;
 }
 
-static void run_or_stop(struct container *c, bool was_stopped)
+/* The wish to start it again lasts until it runs. */
+static void plan_run(const struct container *c, struct allowance *a)
 {
+	if (is_running(c))
+		a->stopped = shall_stop(c, a->level);
+}
+
+int allowance_forget_wish(struct container *c, struct ct_error *err)
+{
+	struct allowance a = c->config.allowance;
+
+	if (!a.stopped)
+		return 0;
+	a.stopped = false;
+	return keep(c, &a, true, err);
+}
+
+/* Dropped (negative), there may be no container any more. */
+static void on_started(int result, void *userdata)
+{
+	struct container *c = userdata;
 	struct ct_error error = { 0 };
 
-	if (is_exhausted(c) && action_of(c) == ALLOWANCE_STOP) {
+	if (result >= 0 && allowance_forget_wish(c, &error) < 0)
+		log_error("\"%s\" has traffic again and runs, which is not recorded: %s", c->row.name,
+		        error.text);
+}
+
+/* What has failed is tried again, once a minute at most. */
+static void start_again(struct container *c)
+{
+	const uint64_t now = now_monotonic_usec();
+	struct ct_error error = { 0 };
+
+	if (c->meter->allowance_tried_usec && now - c->meter->allowance_tried_usec < RETRY_USEC)
+		return;
+	c->meter->allowance_tried_usec = now;
+	if (verb_start_quietly(c, on_started, c, &error) < 0)
+		log_error("\"%s\" has traffic again and cannot be started: %s", c->row.name, error.text);
+}
+
+static void run_or_stop(struct container *c, bool changed)
+{
+	if (shall_stop(c, c->config.allowance.level)) {
 		if (is_running(c) && !c->active)
 			stop(c);
-	} else if (was_stopped && !c->config.allowance.stopped && c->state == CONTAINER_STOPPED &&
-	           !c->config.disabled && !c->row.broken && verb_start_quietly(c, NULL, NULL, &error) < 0) {
-		log_error("\"%s\" has traffic again and cannot be started: %s", c->row.name, error.text);
+	} else if (c->config.allowance.stopped && c->state == CONTAINER_STOPPED && !c->config.disabled &&
+	           !c->row.broken && (changed || !c->active)) {
+		start_again(c);
 	}
 }
 
@@ -243,7 +290,7 @@ static bool is_of_interest(const struct container *c)
 	return c->config.limits.traffic_allowance.given || c->config.allowance.period;
 }
 
-static int evaluate(struct container *c, struct ct_error *err)
+static int evaluate(struct container *c, bool changed, struct ct_error *err)
 {
 	const struct allowance before = c->config.allowance;
 	const uint64_t limit =
@@ -260,7 +307,7 @@ static int evaluate(struct container *c, struct ct_error *err)
 	plan_run(c, &a);
 	if (a.period != before.period || a.level != before.level || a.carried != before.carried ||
 	        a.stopped != before.stopped) {
-		r = keep(c, &a, err);
+		r = keep(c, &a, must_last(&before, &a), err);
 		if (r < 0)
 			return r;
 		c->meter->allowance_applied = false;
@@ -272,30 +319,47 @@ static int evaluate(struct container *c, struct ct_error *err)
 			return r;
 		c->meter->allowance_applied = true;
 	}
-	run_or_stop(c, before.stopped);
-	return 0;
+	run_or_stop(c, changed);
+	return c->config.limits.traffic_allowance.given || a.stopped ? 0 : keep(c, NULL, false, err);
+}
+
+static void look_at(struct container *c, bool changed)
+{
+	struct ct_error error = { 0 };
+
+	if (is_of_interest(c) && evaluate(c, changed, &error) < 0)
+		log_error("the traffic allowance of \"%s\" has no effect yet: %s", c->row.name, error.text);
 }
 
 void allowance_evaluate(struct container *c)
 {
-	struct ct_error error = { 0 };
-
-	if (is_of_interest(c) && evaluate(c, &error) < 0)
-		log_error("the traffic allowance of \"%s\" has no effect yet: %s", c->row.name, error.text);
+	look_at(c, false);
 }
 
+/* In the job that has changed it: a start waits for its end. */
 void allowance_changed(struct container *c)
 {
-	if (c->meter)
+	if (c->meter) {
 		c->meter->allowance_applied = false;
-	allowance_evaluate(c);
+		c->meter->allowance_tried_usec = 0;
+	}
+	look_at(c, true);
+}
+
+/* The period that is kept: nobody has looked since. */
+static bool is_over(const struct container *c)
+{
+	const struct allowance *a = &c->config.allowance;
+
+	return c->meter && (int64_t)(now_realtime_usec() / USEC_PER_SEC) >=
+	                           ledger_period_end(a->period, c->meter->account.day);
 }
 
 int allowance_check_start(const struct container *c, struct ct_error *err)
 {
 	char size[24];
 
-	if (!is_exhausted(c) || action_of(c) != ALLOWANCE_STOP)
+	if (!shall_stop(c, c->config.allowance.level) || is_over(c))
 		return 0;
 	return ct_error_kind_set(err, CT_ERROR_REFUSED, -EDQUOT,
 	        "cannot start \"%s\": it has used up the %s of traffic of this billing period; raise traffic_allowance or wait for the next",

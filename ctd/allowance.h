@@ -59,6 +59,10 @@ void allowance_begin(struct container *c);
 /* What is to have a rate cannot, for the reason given: true if that is because the container is to be slowed,
  * which is cut from now on; the caller does so. */
 bool allowance_cut_instead(struct container *c, const struct ct_error *error);
+/* In the parameters of a stop: not an administrator's. */
+#define ALLOWANCE_STOPS "allowance"
+/* One that was stopped for its allowance is not started again. */
+int allowance_forget_wish(struct container *c, struct ct_error *err);
 /* Whether it may start. */
 int allowance_check_start(const struct container *c, struct ct_error *err);
 /* ,"allowance":{...} of CONTAINER, if it has one. */

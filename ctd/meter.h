@@ -34,6 +34,7 @@ struct meter {
 	/* allowance.c: bytes of the period; the kernel was told; slowed by us, or not known; cut because it
 	 * could not be slowed. */
 	uint64_t allowance_used;
+	uint64_t allowance_tried_usec; /* monotonic: when it was last to be started again */
 	bool allowance_applied, allowance_slowed, allowance_cut;
 	/* Of account, as written last: what is in a transaction that fails is taken back. */
 	int64_t id, open;

@@ -88,8 +88,13 @@ static int replay_start(
 
 static int run_stop(struct job *job)
 {
-	return container_stop(
-	        job->container, STOP_CLEAN, stop_timeout_usec(job), verb_done, job, &job->error);
+	int r = json_is_true(json_object_get(job->params, ALLOWANCE_STOPS))
+	                ? 0
+	                : allowance_forget_wish(job->container, &job->error);
+
+	return r < 0 ? r
+	             : container_stop(job->container, STOP_CLEAN, stop_timeout_usec(job), verb_done, job,
+	                       &job->error);
 }
 
 static int replay_stop(
@@ -145,6 +150,8 @@ static int run_kill(struct job *job)
 	const json_t *given = json_object_get(job->params, "signal");
 	int signo = (int)json_integer_value(given);
 
+	if (!given && allowance_forget_wish(c, &job->error) < 0)
+		return job->error.code;
 	if (!given)
 		return container_stop(c, STOP_KILL, 0, verb_done, job, &job->error);
 	if (c->state != CONTAINER_RUNNING)

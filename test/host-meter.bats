@@ -244,6 +244,11 @@ allowance() # FIELD
 	ctctl show quota --json | jq -r ".allowance.$1"
 }
 
+kept() # FIELD: of what is stored
+{
+	sqlite3 "$CTD_STATE/ctd.db" "SELECT config FROM container WHERE name = 'quota'" | jq "._allowance$1"
+}
+
 quota_is() { [ "$(allowance state)" = "$1" ]; }
 
 quota_events() # TYPE
@@ -329,6 +334,7 @@ passes() # KIB SECONDS: half there and half back, or what gets through in the ti
 	ctctl set quota traffic_allowance= traffic_action=
 	run ! grep -q 64Kbit <(slowed)
 	ctctl show quota --json | jq -e '.allowance == null'
+	[ "$(kept .period)" = null ]
 	ctctl destroy quota --force
 }
 
@@ -346,9 +352,24 @@ passes() # KIB SECONDS: half there and half back, or what gets through in the ti
 	ctd_kill
 	ctd_start
 	run -5 ctctl start quota
-	ctctl set quota --traffic-allowance 1G
+	# It shall run again as soon as it can: not while it is disabled, and not when it was stopped by hand.
+	ctctl set quota --traffic-allowance 1G disabled=yes
+	quota_is open
+	[ "$(kept .stopped)" = true ]
+	stopped
+	ctctl set quota disabled=no
 	wait_for 30 reached
 	[ "$(quota_events traffic.restored)" -ge 1 ]
+	forgotten() { [ "$(kept .stopped)" = false ]; }
+	wait_for 30 forgotten
+	ctctl set quota --traffic-allowance 1M
+	wait_for 30 stopped
+	[ "$(kept .stopped)" = true ]
+	ctctl stop quota
+	forgotten
+	ctctl set quota --traffic-allowance 1G
+	quota_is open
+	stopped
 
 	run -2 ctctl set quota --traffic-action slow
 	[[ $output == *slow:10M* ]]
