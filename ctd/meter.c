@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "ctd/manager.h"
@@ -288,6 +289,18 @@ static int close_account(struct metering *metering, struct account *a, struct ct
 	return store_commit(ledger, err);
 }
 
+/* What no ledger will ever have is in the log at least. */
+static void tell_lost(const struct container *c)
+{
+	const struct account *a = &c->meter->account;
+	const struct counts rest = counts_minus(&a->total, &a->posted);
+	_cleanup_json_ json_t *object = counts_to_json(&rest);
+	_cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+
+	log_error("there is no ledger for what container \"%s\" (%s) used and was not posted yet: %s",
+	        c->row.name, c->row.ctid, text ? text : "out of memory");
+}
+
 void meter_forget(struct container *c)
 {
 	struct ct_error error = { 0 };
@@ -295,9 +308,12 @@ void meter_forget(struct container *c)
 
 	if (!c->meter || !c->manager->metering)
 		return;
-	/* If it cannot be written the next ctd finds that its container has gone. */
+	/* If it cannot be written the next ctd finds that its container has gone: in the ledger, if there is
+	 * one. */
 	r = close_account(c->manager->metering, &c->meter->account, &error);
 	tell(c->manager->metering, r, &error);
+	if (r < 0 && (!c->manager->metering->ledger || c->manager->metering->damaged))
+		tell_lost(c);
 }
 
 static void trim(struct manager *m)
