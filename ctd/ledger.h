@@ -35,7 +35,8 @@ struct account {
 	uint64_t clock_usec, time_usec;
 };
 
-/* The database in the directory of the state; an ordinary store of another schema. */
+/* The database in the directory of the state; an ordinary store of another schema. One that is not there is
+ * begun; if that fails, nothing is left of it. */
 int ledger_open(const char *path, struct store **ret, struct ct_error *err);
 
 /* Whether opening or reading failed because the ledger is damaged: it shall be put aside. */

@@ -62,14 +62,17 @@ int meter_ledger_replace(struct manager *m, const char *reason, struct ct_error 
 	store_close(metering->ledger);
 	metering->ledger = NULL;
 	metering->damaged = true;
-	r = ledger_set_aside(path, now_realtime_usec(), &aside, err);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	if (aside)
-		tell(m, aside, reason);
+	if (!metering->moved) {
+		r = ledger_set_aside(path, now_realtime_usec(), &aside, err);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (aside)
+			tell(m, aside, reason);
+		metering->moved = true;
+	}
 	r = ledger_open(path, &metering->ledger, err);
 	if (r >= 0)
-		metering->damaged = false;
+		metering->damaged = metering->moved = false;
 	return r;
 }
 
@@ -77,6 +80,20 @@ void meter_ledger_failed(struct manager *m, int r)
 {
 	if (r == -EUCLEAN)
 		m->metering->damaged = true;
+}
+
+static bool is_full(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT;
+}
+
+/* No container is kept down for want of room. */
+static int go_without(struct manager *m, const struct ct_error *error)
+{
+	m->metering->failing = true;
+	log_error("there is no ledger until there is room for one, and usage is kept in memory: %s",
+	        error->text);
+	return 0;
 }
 
 int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct ct_error *err),
@@ -93,14 +110,17 @@ int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct c
 	r = ledger_open(path, &m->metering->ledger, &error);
 	if (r >= 0)
 		r = load(m, &error);
-	if (!ledger_is_damage(r)) {
-		if (r < 0 && err)
-			*err = error;
-		return r;
+	if (ledger_is_damage(r)) {
+		unload(m);
+		m->metering->lost_usec = written && written < now ? now - written : 0;
+		r = meter_ledger_replace(m, error.text, &error);
+	} else if (is_full(r) && !m->metering->ledger && !written) {
+		m->metering->damaged = m->metering->moved =
+		        true; /* it was put aside by a ctd before, perhaps */
 	}
-	unload(m);
-	r = meter_ledger_replace(m, error.text, err);
-	m->metering->anew = true;
-	m->metering->lost_usec = written && written < now ? now - written : 0;
+	if (is_full(r) && m->metering->moved)
+		return go_without(m, &error);
+	if (r < 0 && err)
+		*err = error;
 	return r;
 }

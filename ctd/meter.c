@@ -24,6 +24,8 @@
 #include "ctd/operate.h"
 
 #define LATE_USEC    (5 * USEC_PER_SEC)
+#define REPLACE_USEC (60 * USEC_PER_SEC) /* a disk that damages each new ledger gets few of them */
+#define RETRY_USEC   (10 * USEC_PER_SEC) /* one that has no room for it */
 #define TRIM_SECONDS 60
 #define DAY          86400
 
@@ -338,7 +340,9 @@ static void replace(struct manager *m)
 	struct ct_error error = { 0 };
 	struct container *c, *next;
 
+	m->metering->replace_usec = now_monotonic_usec() + REPLACE_USEC;
 	if (meter_ledger_replace(m, "a part of it does not read", &error) < 0) {
+		m->metering->replace_usec = now_monotonic_usec() + RETRY_USEC;
 		tell(m->metering, -ENOENT, &error);
 		return;
 	}
@@ -346,6 +350,7 @@ static void replace(struct manager *m)
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	if (c->meter)
 		c->meter->id = c->meter->account.id = 0;
+	settle_part(m, 0, 1); /* the next ctd knows only what is in it */
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
@@ -354,7 +359,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	struct manager *m = userdata;
 	int r;
 
-	if (m->metering->damaged)
+	if (m->metering->damaged && began >= m->metering->replace_usec)
 		replace(m);
 	if (m->containers.by_ctid)
 		settle_part(m, m->metering->tick % m->conf.meter_sample, m->conf.meter_sample);
@@ -403,8 +408,11 @@ static int load(struct manager *m, struct ct_error *err)
 
 	r = ledger_account_each(m->metering->ledger, load_account, &l, err);
 	/* Destroyed, when its account could not be closed. */
-	for (size_t i = 0; r >= 0 && i < l.n_gone; i++)
+	for (size_t i = 0; r >= 0 && i < l.n_gone; i++) {
 		r = close_account(m->metering, &l.gone[i], err);
+		if (r == -ENOSPC || r == -EDQUOT)
+			r = 0; /* the next ctd tries again */
+	}
 	free(l.gone);
 	return r;
 }
@@ -421,14 +429,15 @@ static void unload(struct manager *m)
 	}
 }
 
-/* Accounts of containers that are older than the ledger. */
+/* Accounts of containers that are older than the ledger: it was damaged, or removed. Each that is complete
+ * had one, for it was made with it. */
 static int begin_anew(struct manager *m)
 {
 	struct container *c, *next;
 
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
-		if (!c->row.complete)
+		if (!c->row.complete || c->meter)
 			continue;
 		if (!meter_of(c))
 			return -ENOMEM;
@@ -445,7 +454,7 @@ int meter_init(struct manager *m, struct ct_error *err)
 	if (!m->metering)
 		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
 	r = meter_ledger_open(m, load, unload, err);
-	if (r >= 0 && m->metering->anew)
+	if (r >= 0)
 		r = begin_anew(m);
 	if (r < 0)
 		return r;

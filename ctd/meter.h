@@ -74,10 +74,11 @@ struct metering {
 	unsigned tick;
 	uint64_t sampled_usec, took_usec; /* monotonic: the end of the last tick; how long it was at it */
 	bool failing;                     /* the last write */
-	bool damaged;                     /* the ledger: it is to be put aside */
-	bool anew;                        /* it was at the start of this ctd ... */
-	uint64_t lost_usec;               /* ... and how long nobody knows of */
-	int64_t cursor;                   /* of ledger_trim */
+	bool damaged;                     /* the ledger: it is to be put aside ... */
+	bool moved;                       /* ... and was: what is missing is a new one */
+	uint64_t replace_usec;            /* not tried again before (monotonic) */
+	uint64_t lost_usec; /* it was damaged at the start of this ctd: how long nobody knows of */
+	int64_t cursor;     /* of ledger_trim */
 };
 
 /* Opens the ledger in the state directory and the accounts of the containers, which are known; begins to
@@ -88,10 +89,11 @@ void meter_done(struct manager *m);
 
 /* ---- meter-ledger.c ---- */
 
-/* Opens and loads it; one that is damaged is put aside, what was loaded is unloaded, and a new one begun. */
+/* Opens and loads it; one that is damaged is put aside, what was loaded is unloaded, and a new one begun. If
+ * there is no room for that, there is none until there is. */
 int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct ct_error *err),
         void (*unload)(struct manager *m), struct ct_error *err);
-/* Puts it aside and begins a new one, which knows no account: ids are to be forgotten. */
+/* Puts it aside, once, and begins a new one, which knows no account: ids are to be forgotten. */
 int meter_ledger_replace(struct manager *m, const char *reason, struct ct_error *err);
 /* What failed with r was about the ledger; if it is damaged it is replaced soon. */
 void meter_ledger_failed(struct manager *m, int r);

@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "ctd/store-private.h"
@@ -20,9 +22,28 @@
 
 extern const char ledger_schema[];
 
+/* What was begun for want of one, and got no further: nothing is in it. */
+static void undo(const char *path)
+{
+	static const char *const suffixes[] = { "-wal", "-shm", "" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		_cleanup_free_ char *name = str_printf("%s%s", path, suffixes[i]);
+
+		if (name)
+			(void)unlink(name); /* else it is an empty one for the next that opens it */
+	}
+}
+
 int ledger_open(const char *path, struct store **ret, struct ct_error *err)
 {
-	return store_open_schema(path, ledger_schema, ret, err);
+	struct stat st;
+	const bool none = lstat(path, &st) < 0 && errno == ENOENT;
+	int r = store_open_schema(path, ledger_schema, ret, err);
+
+	if (r < 0 && none)
+		undo(path);
+	return r;
 }
 
 /* A packed set of counters that lives as long as its query. */

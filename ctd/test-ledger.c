@@ -8,10 +8,12 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -473,6 +475,41 @@ static void test_newer(void **state)
 	assert_true(ledger_is_damage(ledger_account_find(f->ledger, CTID, &a, NULL)));
 }
 
+/* One that cannot be begun leaves nothing that looks like one; one that was there stays. */
+static void test_no_room(void **state)
+{
+	struct fixture *f = *state;
+	const struct rlimit none = { .rlim_cur = 0, .rlim_max = RLIM_INFINITY };
+	struct rlimit before;
+	struct stat st;
+	char path[128];
+	int r;
+
+	store_close(f->ledger);
+	f->ledger = NULL;
+	assert_int_equal(unlink(f->path), 0);
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	r = ledger_open(f->path, &f->ledger, NULL);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_true(r < 0 && !ledger_is_damage(r));
+	assert_int_equal(lstat(f->path, &st), -1);
+	snprintf(path, sizeof(path), "%s-wal", f->path);
+	assert_int_equal(lstat(path, &st), -1);
+
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	store_close(f->ledger);
+	f->ledger = NULL;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	r = ledger_open(f->path, &f->ledger, NULL);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	store_close(f->ledger);
+	f->ledger = NULL;
+	assert_int_equal(lstat(f->path, &st), 0);
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+}
+
 static void test_account(void **state)
 {
 	struct fixture *f = *state;
@@ -638,6 +675,7 @@ int main(void)
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test_setup_teardown(test_aside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_account, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sums, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trim, setup, teardown),

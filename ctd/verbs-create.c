@@ -261,9 +261,11 @@ static int complete(struct job *job)
 {
 	int r = verb_complete(job->container, &job->error);
 
-	if (r >= 0)
-		manager_event(job->manager, job->container, "container.created", NULL);
-	return r;
+	if (r < 0)
+		return r;
+	meter_settle(job->container); /* its account: one that has none is older than the ledger */
+	manager_event(job->manager, job->container, "container.created", NULL);
+	return 0;
 }
 
 static void on_stopped_again(struct container *c, int result, const struct ct_error *error, void *userdata)

@@ -68,6 +68,37 @@ drain()
 	ctctl fsck
 }
 
+@test "ctd starts with a damaged ledger on a full disk, and begins one when there is room" {
+	asides() { find "$CTD_STATE" -maxdepth 1 -name 'ledger.db.damaged-*Z*' | wc -l; }
+	events() { ctctl events --limit 10000 --json | jq '[.events[] | select(.type == "ledger.damaged")] | length'; }
+	ctd_kill
+	dd if=/dev/urandom of="$CTD_STATE/ledger.db" bs=4096 count=3 conv=notrunc status=none
+	rm -f "$CTD_STATE"/ledger.db-wal "$CTD_STATE"/ledger.db-shm
+	fill
+	ctd_start
+	[ "$(ctctl exec runs -- hostname)" = runs ]
+	run ! ctctl usage runs
+	sleep 3 # it has tried again meanwhile
+	run ! ctctl usage runs
+	[ "$(asides)" = 1 ]
+	[ ! -e "$CTD_STATE/ledger.db" ]
+	[ "$(events)" -le 1 ]
+
+	# Nor is anything charged again if it is killed before there is room.
+	ctd_kill
+	ctd_start
+	drain
+	wait_for 60 ctctl usage runs
+	[ "$(asides)" = 1 ]
+	ctd_kill
+	ctd_start
+	used=$(ctctl usage runs --json | jq '.containers[0].total | .cpu_user_usec + .cpu_system_usec')
+	all=$(awk '$1 == "usage_usec" { print $2 }' "$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show runs --json | jq -r .ctid)/cpu.stat")
+	[ "$used" -lt "$all" ]
+	rm "$CTD_STATE"/ledger.db.damaged-*
+	ctctl fsck
+}
+
 @test "ctd starts on a full disk" {
 	fill
 	ctd_kill
