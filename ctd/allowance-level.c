@@ -3,7 +3,10 @@
  *
  * The ledger says what went through in a billing period. What is kept is only what was done about it, so it
  * is written when that changes. A ledger that has less than it had in the same period is another one (the
- * old was damaged, the container has moved): what was known of the old is carried on top.
+ * old was damaged): what was known of the old is carried on top.
+ *
+ * A container that moves takes all that it has used with it as carried. The ledger of the node where it
+ * arrives may have some of that, from when it was there before: that much is not carried there.
  */
 #include "ctd/allowance.h"
 
@@ -25,10 +28,13 @@ static uint32_t level_of(uint64_t limit, uint64_t used)
 	return used >= limit - limit / 5 ? ALLOWANCE_WARNED : 0;
 }
 
+static uint64_t sum_of(const struct allowance *a)
+{
+	return a->seen > UINT64_MAX - a->carried ? UINT64_MAX : a->seen + a->carried;
+}
+
 uint64_t allowance_count(struct allowance *a, uint64_t limit, int64_t period, uint64_t used)
 {
-	uint64_t sum;
-
 	if (a->period != period) {
 		a->period = period;
 		a->carried = 0;
@@ -36,9 +42,24 @@ uint64_t allowance_count(struct allowance *a, uint64_t limit, int64_t period, ui
 		a->carried += a->seen;
 	}
 	a->seen = used;
-	sum = used > UINT64_MAX - a->carried ? UINT64_MAX : used + a->carried;
-	a->level = level_of(limit, sum);
-	return sum;
+	a->level = level_of(limit, sum_of(a));
+	return sum_of(a);
+}
+
+void allowance_leave(struct allowance *a)
+{
+	a->carried = sum_of(a);
+	a->seen = 0;
+}
+
+void allowance_arrive(struct allowance *a, int64_t period, uint64_t used)
+{
+	const uint64_t sum = sum_of(a);
+
+	if (a->period != period)
+		return;
+	a->seen = used;
+	a->carried = sum > used ? sum - used : 0;
 }
 
 int allowance_action_parse(const char *text, enum allowance_action *ret, uint64_t *ret_rate)

@@ -32,6 +32,11 @@ static enum allowance_action action_of(const struct container *c)
 	                                             : ALLOWANCE_EVENT;
 }
 
+static uint64_t limit_of(const struct container *c)
+{
+	return c->config.limits.traffic_allowance.given ? c->config.limits.traffic_allowance.value : 0;
+}
+
 static bool is_exhausted(const struct container *c)
 {
 	return c->config.limits.traffic_allowance.given && c->config.allowance.level >= ALLOWANCE_EXHAUSTED;
@@ -148,6 +153,11 @@ static int used_of(const struct container *c, int64_t now, int64_t *ret_period, 
 		counts_add(&sum, &rest);
 	*ret = sum.of[COUNT_NET_IN_BYTES] + sum.of[COUNT_NET_OUT_BYTES];
 	return r;
+}
+
+static int used_now(const struct container *c, int64_t *ret_period, uint64_t *ret)
+{
+	return used_of(c, (int64_t)(now_realtime_usec() / USEC_PER_SEC), ret_period, ret);
 }
 
 /* ---- what is done */
@@ -293,17 +303,15 @@ static bool is_of_interest(const struct container *c)
 static int evaluate(struct container *c, bool changed, struct ct_error *err)
 {
 	const struct allowance before = c->config.allowance;
-	const uint64_t limit =
-	        c->config.limits.traffic_allowance.given ? c->config.limits.traffic_allowance.value : 0;
 	struct allowance a = before;
 	uint64_t used = 0;
 	int64_t period;
 	int r;
 
-	r = used_of(c, (int64_t)(now_realtime_usec() / USEC_PER_SEC), &period, &used);
+	r = used_now(c, &period, &used);
 	if (r < 0)
 		return ct_error_set(err, r, "allowance", "the ledger does not say what it used");
-	c->meter->allowance_used = allowance_count(&a, limit, period, used);
+	c->meter->allowance_used = allowance_count(&a, limit_of(c), period, used);
 	plan_run(c, &a);
 	if (a.period != before.period || a.level != before.level || a.carried != before.carried ||
 	        a.stopped != before.stopped) {
@@ -344,6 +352,39 @@ void allowance_changed(struct container *c)
 		c->meter->allowance_tried_usec = 0;
 	}
 	look_at(c, true);
+}
+
+/* ---- between nodes */
+
+int allowance_offer(const struct container *c, json_t *config)
+{
+	struct allowance a = c->config.allowance;
+	uint64_t used = 0;
+	int64_t period;
+
+	if (!c->config.limits.traffic_allowance.given)
+		return 0;
+	if (c->meter && used_now(c, &period, &used) >= 0)
+		(void)allowance_count(&a, limit_of(c), period, used); /* the sum is in it */
+	if (!a.period)
+		return 0;
+	allowance_leave(&a);
+	return json_object_set_new(config, CONFIG_ALLOWANCE, allowance_to_json(&a));
+}
+
+int allowance_take(struct container *c, struct ct_error *err)
+{
+	struct allowance a = c->config.allowance;
+	uint64_t used = 0;
+	int64_t period;
+
+	if (!a.period || !c->meter)
+		return 0;
+	/* Of what a ledger cannot say, nothing is known here: all stays carried. */
+	if (used_now(c, &period, &used) < 0)
+		return 0;
+	allowance_arrive(&a, period, used);
+	return keep(c, &a, true, err);
 }
 
 /* The period that is kept: nobody has looked since. */

@@ -37,6 +37,10 @@ struct allowance {
 /* What becomes of *a when the ledger has so many bytes of the period; limit 0: there is no allowance. Returns
  * what was used of the period in all. */
 uint64_t allowance_count(struct allowance *a, uint64_t limit, int64_t period, uint64_t used);
+/* It goes to another node: all is carried. */
+void allowance_leave(struct allowance *a);
+/* It has come to this one, whose ledger has so many bytes of the period already. */
+void allowance_arrive(struct allowance *a, int64_t period, uint64_t used);
 /* "event", "cut", "stop", "slow:RATE". -EINVAL. */
 int allowance_action_parse(const char *text, enum allowance_action *ret, uint64_t *ret_rate);
 int allowance_from_json(const json_t *object, struct allowance *ret, struct ct_error *err);
@@ -65,5 +69,9 @@ bool allowance_cut_instead(struct container *c, const struct ct_error *error);
 int allowance_forget_wish(struct container *c, struct ct_error *err);
 /* Whether it may start. */
 int allowance_check_start(const struct container *c, struct ct_error *err);
+/* Into the configuration that goes to another node: what was used up to now. */
+int allowance_offer(const struct container *c, json_t *config);
+/* It has come from another node; its account is carried. Synced. */
+int allowance_take(struct container *c, struct ct_error *err);
 /* ,"allowance":{...} of CONTAINER, if it has one. */
 void allowance_print(const struct container *c, struct strbuf *b);

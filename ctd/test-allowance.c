@@ -74,6 +74,41 @@ static void test_carried(void **state)
 	assert_int_equal(a.level, 0);
 }
 
+/* There and back, the second time with a ledger that has a part of it already. */
+static void test_moves(void **state)
+{
+	struct allowance a = { 0 };
+
+	(void)state;
+	(void)allowance_count(&a, 1000, PERIOD, 300);
+	allowance_leave(&a);
+	allowance_arrive(&a, PERIOD, 0);
+	assert_int_equal(allowance_count(&a, 1000, PERIOD, 0), 300);
+	assert_int_equal(allowance_count(&a, 1000, PERIOD, 200), 500);
+	allowance_leave(&a);
+	allowance_arrive(&a, PERIOD, 300);
+	assert_int_equal(allowance_count(&a, 1000, PERIOD, 300), 500);
+	assert_int_equal(allowance_count(&a, 1000, PERIOD, 550), 750);
+	allowance_leave(&a);
+	allowance_arrive(&a, PERIOD, 200);
+	assert_int_equal(allowance_count(&a, 1000, PERIOD, 200), 750);
+	assert_int_equal(a.level, 0);
+
+	/* Said twice; more here than was sent; another period here. */
+	allowance_leave(&a);
+	allowance_arrive(&a, PERIOD, 550);
+	allowance_arrive(&a, PERIOD, 550);
+	assert_int_equal(allowance_count(&a, 1000, PERIOD, 550), 750);
+	allowance_arrive(&a, PERIOD, 2000);
+	assert_int_equal(allowance_count(&a, 1000, PERIOD, 2000), 2000);
+	allowance_leave(&a);
+	allowance_arrive(&a, NEXT, 20);
+	assert_int_equal(allowance_count(&a, 1000, NEXT, 20), 20);
+	a = (struct allowance){ PERIOD, 0, UINT64_MAX, 5, false };
+	allowance_leave(&a);
+	assert_true(a.carried == UINT64_MAX && a.seen == 0);
+}
+
 static void test_action(void **state)
 {
 	static const char *const wrong[] = { "", "slow", "slow:", "slow:1", "slow:2T", "slow:fast", "cut ",
@@ -119,6 +154,7 @@ int main(void)
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_anniversary),
 		cmocka_unit_test(test_carried),
+		cmocka_unit_test(test_moves),
 		cmocka_unit_test(test_action),
 		cmocka_unit_test(test_json),
 	};

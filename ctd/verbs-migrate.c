@@ -140,7 +140,8 @@ static json_t *make_offer(const struct job *job, const char *word)
 	(void)uname(&uts); /* cannot fail with a valid pointer */
 	container_disk_spec(c, &spec);
 	(void)disk_usage(c->manager->disks, &spec, &usage, NULL); /* zero: not known */
-	if (json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0)
+	if (json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0 ||
+	        allowance_offer(c, config) < 0)
 		return NULL;
 	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O}}", "protocol", 1, "word",
 	        word, "offer", "ctid", c->row.ctid, "name", c->row.name, "template", c->row.template_digest,

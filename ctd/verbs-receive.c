@@ -366,7 +366,9 @@ static int run_commit(struct job *job)
 	/* before the record: said again after a power cut, it is done again */
 	(void)counts_from_json(json_object_get(job->params, "totals"), &totals); /* was checked */
 	meter_carry(c, &totals);
-	r = handover_end(c, &job->error);
+	r = allowance_take(c, &job->error);
+	if (r >= 0)
+		r = handover_end(c, &job->error);
 	if (r < 0)
 		return r;
 	manager_event(job->manager, c, "container.taken", NULL);

@@ -137,6 +137,33 @@ dirs()
 	[ "$(dirs)" = 0 ]
 }
 
+used_of() # STATE: what it has had of its allowance, there and before; and what of that another ledger has
+{
+	sqlite3 "$1/ctd.db" "SELECT config FROM container WHERE name = 'spent'" | jq -c '._allowance | [.seen + .carried, .carried]'
+}
+
+@test "what it has had of its traffic allowance goes with it, and is counted once" {
+	uplink_up
+	outside ip route add 203.0.113.0/24 via 192.0.2.2
+	ctctl create spent --template tiny --net routed --ip 203.0.113.60 --traffic-allowance 1G --start
+	reached() { outside ping -c 1 -W 2 203.0.113.60 >/dev/null; }
+	wait_for 30 reached
+	outside ping -c 20 -i 0.01 -s 1200 203.0.113.60
+	ctctl stop spent --timeout 5
+	used=$(ctctl usage spent --json | jq '.containers[0].total | .net_in_bytes + .net_out_bytes')
+	[ "$used" -ge 40000 ]
+	ctctl migrate spent "$PEER/run/ctd.sock" --offline
+	[ "$(used_of "$PEER/state")" = "[$used,$used]" ]
+	peer migrate spent "$CTD_SOCKET" --offline
+	[ "$(used_of "$CTD_STATE")" = "[$used,0]" ]
+	ctctl migrate spent "$PEER/run/ctd.sock" --offline
+	[ "$(used_of "$PEER/state")" = "[$used,$used]" ]
+	is_shown() { peer show spent --json | jq -e ".allowance.used == $used"; }
+	wait_for 60 is_shown
+	peer destroy spent --force
+	uplink_down
+}
+
 @test "what the other node cannot take is told, and nothing changes" {
 	ctctl create two --template tiny --start
 	pid=$(field ctctl two .pid)
