@@ -312,6 +312,7 @@ static int evaluate(struct container *c, bool changed, struct ct_error *err)
 	if (r < 0)
 		return ct_error_set(err, r, "allowance", "the ledger does not say what it used");
 	c->meter->allowance_used = allowance_count(&a, limit_of(c), period, used);
+	c->meter->allowance_known = true;
 	plan_run(c, &a);
 	if (a.period != before.period || a.level != before.level || a.carried != before.carried ||
 	        a.stopped != before.stopped) {
@@ -415,11 +416,11 @@ void allowance_print(const struct container *c, struct strbuf *b)
 
 	if (!c->config.limits.traffic_allowance.given || !c->meter)
 		return;
-	(void)strbuf_printf(b,
-	        ",\"allowance\":{\"bytes\":%llu,\"used\":%llu,\"action\":\"%s\",\"state\":\"%s\"",
-	        (unsigned long long)c->config.limits.traffic_allowance.value,
-	        (unsigned long long)c->meter->allowance_used, action_text(c, text),
+	(void)strbuf_printf(b, ",\"allowance\":{\"bytes\":%llu,\"action\":\"%s\",\"state\":\"%s\"",
+	        (unsigned long long)c->config.limits.traffic_allowance.value, action_text(c, text),
 	        words[(a->level >= ALLOWANCE_WARNED) + (a->level >= ALLOWANCE_EXHAUSTED)]);
+	if (c->meter->allowance_known)
+		(void)strbuf_printf(b, ",\"used\":%llu", (unsigned long long)c->meter->allowance_used);
 	if (a->period)
 		(void)strbuf_printf(b, ",\"until\":\"%s\"",
 		        format_time_utc(text, sizeof(text),

@@ -36,6 +36,7 @@ struct meter {
 	uint64_t allowance_used;
 	uint64_t allowance_tried_usec; /* monotonic: when it was last to be started again */
 	bool allowance_applied, allowance_slowed, allowance_cut;
+	bool allowance_known; /* what was used: by this ctd, so far */
 	/* Of account, as written last: what is in a transaction that fails is taken back. */
 	int64_t id, open;
 	struct counts posted;

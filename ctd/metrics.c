@@ -143,7 +143,7 @@ static void write_allowance(struct metrics *w, struct manager *m)
 		put(w, "ct_traffic_allowance_bytes", c, c->config.limits.traffic_allowance.value, SCALE_ONE);
 	metrics_gauge(w, "ct_traffic_used_bytes", "What it has had of its allowance in this period.");
 	EACH(m, c, next)
-	if (c->config.limits.traffic_allowance.given && c->meter)
+	if (c->config.limits.traffic_allowance.given && c->meter && c->meter->allowance_known)
 		put(w, "ct_traffic_used_bytes", c, c->meter->allowance_used, SCALE_ONE);
 	metrics_gauge(w, "ct_traffic_exhausted", "1 if its allowance is used up, else 0.");
 	EACH(m, c, next)
