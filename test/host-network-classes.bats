@@ -2,7 +2,7 @@
 # Classes of traffic by where it goes, and the shares of an uplink that has a rate.
 load lib
 
-near() { printf 'traffic-class = near 192.0.2.0/24 2001:db8::/64 # the segment\n'; }
+near() { printf 'meter-sample = 1\ntraffic-class = near 192.0.2.0/24 2001:db8::/64 # the segment\n'; }
 far() { printf 'traffic-class = far %s\n' "$CTD_FAR"; }
 uplink() { printf 'uplink-rate = %s\n' "$1"; }
 
@@ -119,6 +119,20 @@ sent() # HANDLE: packets through this class of the uplink
 	[ "$(sent "$own")" = $((before + 5)) ]
 	ctctl restart a --timeout 5
 	tc class show dev up0 | grep -q 'ceil 4Mbit'
+
+	# Slowed for its traffic allowance it has no other rate beside that one; then all of them again.
+	ctctl exec a -- ping -c 150 -i 0.02 -s 8000 192.0.2.1 >/dev/null
+	ctctl set a --traffic-allowance 1M --traffic-action slow:1M
+	exhausted() { [ "$(ctctl show a --json | jq -r .allowance.state)" = exhausted ]; }
+	wait_for 60 exhausted
+	host=$(tc qdisc show | awk '/tbf .*rate 1Mbit/ { print $5 }')
+	[ -n "$host" ]
+	tc class show dev up0 | grep -q 'ceil 1Mbit'
+	! tc class show dev up0 | grep -q 'ceil 4Mbit' || return 1
+	! tc class show dev "$host" | grep -q 'ceil 6Mbit' || return 1
+	ctctl set a traffic_allowance= traffic_action=
+	tc class show dev up0 | grep -q 'ceil 4Mbit'
+	tc class show dev "$host" | grep -q 'ceil 6Mbit'
 	ctctl set a net=
 	! tc class show dev up0 | grep -q 'ceil 4Mbit' || return 1
 	! tc qdisc show | grep -q 'htb 2: ' || return 1
