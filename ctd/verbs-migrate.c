@@ -616,17 +616,23 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 	        err);
 }
 
-int api_container_keep(struct manager *m, struct call *call, struct ct_error *err)
+/* What decides whose a container is takes no body, and is for root. */
+static int root_target(struct manager *m, struct call *call, struct container **ret, struct ct_error *err)
 {
 	static const struct json_field none[] = { { NULL } };
-	struct container *c = NULL;
 	int r;
 
 	if (call_peer(call)->uid != 0)
 		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
-	r = json_read(call_body(call), none, &c, err);
-	if (r >= 0)
-		r = verb_target(m, call, &c, err);
+	r = json_read(call_body(call), none, NULL, err);
+	return r < 0 ? r : verb_target(m, call, ret, err);
+}
+
+int api_container_keep(struct manager *m, struct call *call, struct ct_error *err)
+{
+	struct container *c = NULL;
+	int r = root_target(m, call, &c, err);
+
 	if (r < 0)
 		return r;
 	return verb_submit(m, call, &verb_keep, c, NULL, err);
@@ -634,15 +640,9 @@ int api_container_keep(struct manager *m, struct call *call, struct ct_error *er
 
 int api_container_resolve(struct manager *m, struct call *call, struct ct_error *err)
 {
-	static const struct json_field none[] = { { NULL } };
 	struct container *c = NULL;
-	int r;
+	int r = root_target(m, call, &c, err);
 
-	if (call_peer(call)->uid != 0)
-		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
-	r = json_read(call_body(call), none, &c, err);
-	if (r >= 0)
-		r = verb_target(m, call, &c, err);
 	if (r < 0)
 		return r;
 	return job_submit(m,
