@@ -38,6 +38,8 @@ peer_start()
 	echo $! >"$PEER/pid"
 	disown
 	wait_for 60 peer_answers
+	# test/isolated removes it when all has ended
+	[ -z "${CTD_TEST_DIR:-}" ] || echo "$(cgroup_mount)$(peer version --json | jq -r .cgroup)" >>"$CTD_TEST_DIR/cgroups"
 }
 
 peer_answers()
