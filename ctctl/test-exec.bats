@@ -233,14 +233,19 @@ program_on() {
 }
 
 @test "a change of the window's size arrives" {
-	program_on WINCH 'stty size; exit'
+	# stty sets the rows and then the columns: two changes, and the program may run between them
+	program_on WINCH 'size=\$(stty size); [ \"\$size\" != \"40 120\" ] || { echo \$size; exit; }'
 	on_terminal "$settings; tty=\$(tty); ($when_ready; stty -F \$tty rows 40 cols 120) & \"\$CTCTL\" exec c sh '$DIR/program'; $unchanged"
 	output_is $'40 120\nrestored'
 }
 
+# A shell's words that wait until the terminal named in $DIR/tty is raw: what is typed before is the line discipline's, and nobody's program sees it.
+when_raw='until stty -aF "$(cat "$DIR/tty")" 2>/dev/null | grep -q -- -icanon; do sleep 0.05; done'
+
 @test "keys are bytes for the program: its terminal makes the signals" {
+	export DIR when_raw
 	program_on INT 'echo interrupted; exit 4'
-	on_terminal "($when_ready; printf '\003') | script -qec '\"\$CTCTL\" exec -t c sh $DIR/program' /dev/null"
+	on_terminal "($when_ready; eval \"\$when_raw\"; printf '\003') | script -qec 'tty >\"\$DIR/tty\"; \"\$CTCTL\" exec -t c sh $DIR/program' /dev/null"
 	[[ $output == *interrupted* ]]
 	[ "$status" = 4 ]
 }
@@ -283,8 +288,10 @@ program_on() {
 }
 
 @test "the detach keys leave, and only they" {
+	export DIR when_raw
 	for key in '\035' '\001'; do
-		on_terminal "$settings; (sleep 0.4; printf 'a${key}${key}b${key}xc'; sleep 0.3; printf '${key}q') | script -qec '\"\$CTCTL\" console c' /dev/null; $unchanged"
+		rm -f "$DIR/tty"
+		on_terminal "$settings; (eval \"\$when_raw\"; printf 'a${key}${key}b${key}xc'; sleep 0.3; printf '${key}q') | script -qec 'tty >\"\$DIR/tty\"; \"\$CTCTL\" console c' /dev/null; $unchanged"
 		[[ $output == *scrollback*'Left the console of c.'*restored* ]]
 	done
 }
