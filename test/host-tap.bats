@@ -81,3 +81,38 @@ verdict() # what the last line says
 	judge $'# begin a\n1..1\nok 1 x\n# end a 0' --skips "$BATS_TEST_TMPDIR/allowed"
 	[ "$status" -eq 1 ]
 }
+
+@test "the reason of a failure stands at the end, however long the explanations are" {
+	judge "# begin a
+1..3
+ok 1 x
+not ok 2 unit
+# TIMEOUT 1
+# 1..300
+$(printf '# ok %d before\n' {1..150})
+# not ok 151 inner
+# # (in test file a.bats, line 7)
+# #   the command failed
+$(printf '# ok %d after\n' {152..300})
+not ok 3 last
+$(printf '# line %d\n' {1..90})
+# the last words
+# end a 1"
+	verdict "1 passed, 2 failed"
+	local tail
+	tail=$(tail -n 40 <<<"$output")
+	[[ $tail == *$'---- what failed\nnot ok a: unit\n# TIMEOUT 1\n# 1..300\n# ...\n# not ok 151 inner\n# # (in test file a.bats, line 7)\n# #   the command failed\n'* ]]
+	[[ $tail == *$'\nnot ok a: last\n# line 1\n# line 2\n# ...\n'*$'# line 90\n# the last words\n1 passed, 2 failed' ]]
+}
+
+@test "many failures are told in few lines" {
+	judge "# begin a
+1..30
+$(for n in {1..30}; do echo "not ok $n test $n" && printf '# word %d\n' {1..20}; done)
+# end a 1"
+	verdict "0 passed, 30 failed"
+	local tail
+	tail=$(sed -n '/^---- what failed/,$p' <<<"$output")
+	[[ $tail == *$'not ok a: test 1\n'*$'not ok a: test 10\n'*$'and 20 more\n0 passed, 30 failed' ]]
+	[ "$(wc -l <<<"$tail")" -le 60 ]
+}
