@@ -486,6 +486,22 @@ int api_migration_check(struct manager *m, struct call *call, struct ct_error *e
 	return 0;
 }
 
+/* No job tells the next start of ctd that its disk goes as well: the disk does. */
+static int replace_earlier(struct container *earlier, struct ct_error *err)
+{
+	int r = disk_unsettle(earlier->manager->disks, earlier->row.ctid);
+
+	if (r < 0 && r != -ENOENT)
+		return ct_error_set(err, r, "migrate",
+		        "cannot write to the disk of an earlier offer of \"%s\": %s", earlier->row.name,
+		        strerror(-r));
+	r = verb_forget(earlier, err);
+	if (r < 0)
+		return r;
+	container_free(earlier);
+	return 0;
+}
+
 static int receive(struct manager *m, struct call *call, const struct receive_request *in,
         const struct offer *offer, struct ct_error *err)
 {
@@ -495,9 +511,7 @@ static int receive(struct manager *m, struct call *call, const struct receive_re
 
 	r = check_absent(m, offer, &earlier, err);
 	if (r >= 0 && earlier)
-		r = verb_forget(earlier, err);
-	if (r >= 0 && earlier)
-		container_free(earlier);
+		r = replace_earlier(earlier, err);
 	if (r >= 0)
 		r = make_row(offer, &row, err);
 	if (r >= 0)

@@ -3,7 +3,8 @@
  *
  * The archive was written by a program that we do not trust, and is read by a large library. The reader
  * therefore has only the capabilities that it takes to give files owners, modes and file capabilities, no way
- * to get more (no_new_privs), and no fd but the archive, the empty root, and the pipe for its answer. It is
+ * to get more (no_new_privs), and no fd but the archive, the empty root, and the pipe for its answer. What an
+ * archive may make it keep in memory (directories, maps of holes, a decompressor's window) is bounded. It is
  * killed when the worker dies.
  */
 #include "ctd/worker-extract.h"
@@ -15,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,6 +25,8 @@
 #include "base/process.h"
 #include "base/str.h"
 #include "ctd/worker-main.h"
+
+#define MEMORY_MAX (1ULL << 30)
 
 struct answer {
 	int result;
@@ -36,6 +40,8 @@ static int drop_privileges(struct ct_error *err)
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = { 0 };
 
+	if (setrlimit(RLIMIT_DATA, &(struct rlimit){ MEMORY_MAX, MEMORY_MAX }) < 0)
+		return ct_error_set(err, -errno, "extract", "cannot bound the memory: %s", strerror(errno));
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
 		data[0].permitted |= 1u << kept[i]; /* all of them are below 32 */
 		data[0].effective |= 1u << kept[i];

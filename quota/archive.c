@@ -27,6 +27,9 @@
  * than INT_MAX of them at a time: a file that claims 16 TiB in steps of a chunk would take seconds, and costs
  * its owner one inode. Address space only. */
 #define ARCHIVE_HOLE (1ULL << 30)
+/* What is written of a file between holes. The map of them stands in memory, some 150 bytes for each here and
+ * 50 where it is read, and a tenant can have one for every other block of its disk. */
+#define ARCHIVE_PIECES (1U << 20)
 
 static void entry_freep(struct archive_entry **entry)
 {
@@ -125,6 +128,7 @@ static int archive_content(struct archiving *a, const struct walk_entry *entry, 
 static int archive_holes(struct archive_entry *to, const struct walk_entry *entry, int fd)
 {
 	off_t data = 0, hole;
+	unsigned pieces = 0;
 
 	if (!may_have_holes(entry))
 		return 0;
@@ -139,6 +143,8 @@ static int archive_holes(struct archive_entry *to, const struct walk_entry *entr
 		hole = lseek(fd, data, SEEK_HOLE);
 		if (hole < 0)
 			return -errno;
+		if (++pieces > ARCHIVE_PIECES)
+			return -E2BIG;
 		archive_entry_sparse_add_entry(to, data, hole - data);
 		data = hole;
 	}
@@ -146,6 +152,15 @@ static int archive_holes(struct archive_entry *to, const struct walk_entry *entr
 		archive_entry_sparse_add_entry(to, entry->st.st_size, 0);
 
 	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
+}
+
+static int archive_too_scattered(const struct walk_entry *entry, struct ct_error *err)
+{
+	char shown[160];
+
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -E2BIG,
+	        "\"%s\" has more than %u pieces between holes; cp --sparse=never makes one of them",
+	        str_escape_to(shown, sizeof(shown), entry->path, strlen(entry->path)), ARCHIVE_PIECES);
 }
 
 static int archive_attributes(
@@ -164,6 +179,8 @@ static int archive_attributes(
 
 	if (S_ISREG(entry->st.st_mode)) {
 		r = archive_holes(to, entry, fd);
+		if (r == -E2BIG)
+			return archive_too_scattered(entry, err);
 		if (r < 0)
 			return walk_error(entry, r, "find the holes of", err);
 	}

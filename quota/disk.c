@@ -182,6 +182,19 @@ int disk_settle(struct disk_store *store, const char *ctid)
 	return unlinkat(dirfd, NEW_NAME, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+int disk_unsettle(struct disk_store *store, const char *ctid)
+{
+	_cleanup_close_ int dirfd = open_new(store, ctid);
+	int r;
+
+	if (dirfd < 0)
+		return dirfd;
+	r = mark_new(dirfd);
+	if (r < 0 && r != -EEXIST)
+		return r;
+	return fsync(dirfd) < 0 ? -errno : 0;
+}
+
 /* Writes the marks of the upper layer again, as described in rebase.c. Killed in between, the root would be
  * right and what is below it not: so the work is noted first, and done again by the next mount. */
 static int remark_layers(struct disk_store *store, const struct disk_spec *spec, int dirfd,

@@ -51,6 +51,8 @@ int disk_create(struct disk_store *store, const struct disk_spec *spec, struct c
 /* Its record is on the disk as well: from now on it is not new. Repeatable; a power loss may make it new
  * again, which means nothing as long as there is a record. -ENOENT: there is no such disk. */
 int disk_settle(struct disk_store *store, const char *ctid);
+/* Its record is about to go, and nothing else says so: it is new again, on the disk. -ENOENT as above. */
+int disk_unsettle(struct disk_store *store, const char *ctid);
 bool disk_is_new(struct disk_store *store, const char *ctid);
 
 /* A detached mount of the container's root: overlay of idmapped layers, nodev, options index=on,nfs_export=on

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -21,6 +22,18 @@
 #include "base/path.h"
 #include "quota/extract.h"
 #include "quota/test-store.h"
+
+/* Makes files look as if every other block of them were a hole: a true one of such a size fills a disk. */
+static bool scattered;
+
+off_t lseek(int fd, off_t at, int whence)
+{
+	if (scattered && whence == SEEK_DATA)
+		return (at + 8191) & ~(off_t)8191;
+	if (scattered && whence == SEEK_HOLE)
+		return at + 4096;
+	return syscall(SYS_lseek, fd, at, whence);
+}
 
 struct trees {
 	char dir[64];
@@ -222,6 +235,24 @@ static void test_holes(void **state)
 	assert_string_not_equal(before, after);
 }
 
+/* The map of a file's holes is kept in memory: a tenant cannot make it as large as it likes. */
+static void test_scattered(void **state)
+{
+	_cleanup_close_ int tar = memfd_create("tar", MFD_CLOEXEC);
+	const struct trees *t = *state;
+	_cleanup_close_ int fd = openat(t->root, "etc/torn", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	struct ct_error err = { 0 };
+
+	assert_int_equal(ftruncate(fd, (off_t)8192 << 10), 0);
+	scattered = true;
+	assert_int_equal(difference_archive(t->root, t->base, tar, &err), 0);
+	assert_int_equal(ftruncate(fd, ((off_t)8192 << 20) + 1), 0);
+	assert_int_equal(difference_archive(t->root, t->base, tar, &err), -E2BIG);
+	scattered = false;
+	assert_string_equal(err.text,
+	        "\"etc/torn\" has more than 1048576 pieces between holes; cp --sparse=never makes one of them");
+}
+
 /* What the template's directory has and the container took away from it; and more than a template may have.
  */
 static void test_attributes_gone(void **state)
@@ -284,6 +315,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_links_and_attributes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_links_parted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_holes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scattered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attributes_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_lists, setup, teardown),
 	};

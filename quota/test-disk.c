@@ -105,11 +105,15 @@ static void test_create_and_discard(void **state)
 	assert_int_equal(disk_settle(t->store, plain.ctid), 0);
 	assert_false(disk_is_new(t->store, plain.ctid));
 	assert_int_equal(disk_settle(t->store, plain.ctid), 0);
+	assert_int_equal(disk_unsettle(t->store, plain.ctid), 0);
+	assert_int_equal(disk_unsettle(t->store, plain.ctid), 0);
+	assert_true(disk_is_new(t->store, plain.ctid));
 
 	assert_int_equal(disk_discard(t->store, &plain, &err), 0);
 	assert_false(there(t, "containers/c0ffee-1"));
 	assert_false(disk_is_new(t->store, plain.ctid));
 	assert_int_equal(disk_settle(t->store, plain.ctid), -ENOENT);
+	assert_int_equal(disk_unsettle(t->store, plain.ctid), -ENOENT);
 	assert_int_equal(disk_settle(t->store, "../tmp"), -EINVAL);
 	assert_int_equal(count(t, "trash"), 1);
 	assert_int_equal(disk_discard(t->store, &plain, &err), 0); /* done already */

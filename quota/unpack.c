@@ -26,7 +26,7 @@
 #include "base/path.h"
 
 #define UNPACK_PATH_MAX        4095
-#define UNPACK_DIRECTORIES_MAX (64 * 1024 * 1024) /* bytes of remembered directories */
+#define UNPACK_DIRECTORIES_MAX (256 * 1024 * 1024) /* bytes of remembered directories */
 #define UNPACK_PARENT_MODE     0755
 
 struct unpack_directory {
