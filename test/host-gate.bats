@@ -156,6 +156,34 @@ as_shown() # NAME FIELD
 	promtool check rules "$BATS_TEST_TMPDIR/all.yml"
 }
 
+@test "a real Prometheus scrapes it, and its query tells what a container burnt" {
+	local at=127.0.0.1:9190 dir=$BATS_TEST_TMPDIR/prometheus
+	mkdir "$dir"
+	cat >"$dir/prometheus.yml" <<-EOF
+		scrape_configs:
+		  - job_name: ctd
+		    scrape_interval: 500ms
+		    scrape_timeout: 500ms
+		    static_configs:
+		      - targets: ['$AT']
+	EOF
+	(cd "$dir" && exec prometheus --config.file=prometheus.yml --storage.tsdb.path=data --web.listen-address=$at --log.level=warn) >"$dir/log" 2>&1 3>&- 4>&- 5>&- &
+	prometheus=$!
+	query() { curl -sf --max-time 20 "http://$at/api/v1/query" --data-urlencode "query=$1" | jq -re '.data.result[0].value[1]'; }
+	ctctl create burns --template tiny --start
+	ctid=$(ctctl show burns --json | jq -r .ctid)
+	ctctl exec burns -- sh -c 'i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done'
+	ctctl stop burns --timeout 5
+	burnt() { [ "$(query "ct_cpu_user_seconds_total{ctid=\"$ctid\"} + ct_cpu_system_seconds_total" | jq '. * 1000000 | round')" = "$(ctctl usage burns --json | jq '.containers[0].total | .cpu_user_usec + .cpu_system_usec')" ]; }
+	wait_for 60 burnt || { cat "$dir/log" && false; }
+	[ "$(query "ct_cpu_user_seconds_total{ctid=\"$ctid\"} * on (ctid) group_left (name) ct_info{name=\"burns\"} > bool 0")" = 1 ]
+	often() { [ "$(query 'sum(sum_over_time(up[10m]))')" -ge 10 ]; }
+	wait_for 60 often
+	kill "$prometheus"
+	wait "$prometheus" || true
+	ctctl destroy burns
+}
+
 @test "both formats, and nothing but /metrics" {
 	scrape -D "$BATS_TEST_TMPDIR/head" >"$BATS_TEST_TMPDIR/page"
 	grep -qi '^Content-Type: text/plain; version=0.0.4; charset=utf-8' "$BATS_TEST_TMPDIR/head"
