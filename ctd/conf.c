@@ -58,9 +58,11 @@ static int read_listen(const struct key *key, const char *value, struct conf *co
 
 static int read_absolute(const struct key *key, const char *value, struct conf *conf)
 {
+	char **target = place(key, conf);
+
 	if (str_eq(value, "none")) {
-		free(conf->metrics_token);
-		conf->metrics_token = NULL;
+		free(*target);
+		*target = NULL;
 		return 0;
 	}
 	return *value == '/' ? read_text(key, value, conf) : -EINVAL;
@@ -229,6 +231,9 @@ static const struct key keys[] = {
 	{ "metrics-listen", AT(metrics_listen), read_listen, 0, 0,
 	        "a numeric address and a port such as 127.0.0.1:9187 or [::1]:9187, or none" },
 	{ "metrics-token", AT(metrics_token), read_absolute, 0, 0, "an absolute path, or none" },
+	{ "metrics-certificate", AT(metrics_certificate), read_absolute, 0, 0, "an absolute path, or none" },
+	{ "metrics-key", AT(metrics_key), read_absolute, 0, 0, "an absolute path, or none" },
+	{ "metrics-client-ca", AT(metrics_client_ca), read_absolute, 0, 0, "an absolute path, or none" },
 	{ "stop-timeout", AT(stop_timeout_sec), read_number, 1, 86400, "seconds from 1 to 86400" },
 };
 
@@ -264,6 +269,9 @@ void conf_done(struct conf *conf)
 	free(conf->group);
 	free(conf->metrics_listen);
 	free(conf->metrics_token);
+	free(conf->metrics_certificate);
+	free(conf->metrics_key);
+	free(conf->metrics_client_ca);
 	conf_classes_done(conf);
 	memset(conf, 0, sizeof(*conf));
 }
@@ -365,10 +373,24 @@ static int absolute(const char *what, const char *path, struct ct_error *err)
 	return 0;
 }
 
+/* Half of it would be served in the clear, or to everybody. */
+static int check_tls(const struct conf *conf, struct ct_error *err)
+{
+	if (!conf->metrics_certificate != !conf->metrics_key)
+		return ct_error_set(err, -EINVAL, "configuration",
+		        "metrics-certificate and metrics-key must be given together, or neither");
+	if (conf->metrics_client_ca && !conf->metrics_key)
+		return ct_error_set(err, -EINVAL, "configuration",
+		        "metrics-client-ca needs TLS: give metrics-certificate and metrics-key as well");
+	return 0;
+}
+
 int conf_finish(struct conf *conf, struct ct_error *err)
 {
-	int r;
+	int r = check_tls(conf, err);
 
+	if (r < 0)
+		return r;
 	if (!conf->state_dir)
 		conf->state_dir = strdup("/var/lib/ctd");
 	if (!conf->runtime_dir)

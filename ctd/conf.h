@@ -53,9 +53,11 @@ struct conf {
 	uint64_t memory_reserved;         /* bytes that the host keeps for itself */
 	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */
 	uint64_t cpu_overcommit_milli;
-	char *metrics_listen; /* address and port of ctd-gate; NULL: none */
-	char *metrics_token;  /* file with what it asks of clients; NULL: nothing */
-	bool idle_memory;     /* reclaim what nobody touches: ctd/idle.c */
+	char *metrics_listen;                    /* address and port of ctd-gate; NULL: none */
+	char *metrics_token;                     /* file with what it asks of clients; NULL: nothing */
+	char *metrics_certificate, *metrics_key; /* files of its TLS; NULL: none */
+	char *metrics_client_ca; /* file with who signs certificates of its clients; NULL: none is asked */
+	bool idle_memory;        /* reclaim what nobody touches: ctd/idle.c */
 };
 
 /* Defaults, then the file (absent is fine unless it was named), then what the command line said. -EINVAL with

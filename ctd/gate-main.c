@@ -11,9 +11,9 @@
  * end of the pair is closed, and the gate ends.
  *
  * If there is a token (of ctd's, in a memory file) who does not say it gets nothing but 401. It is compared
- * in the same time whatever is said.
+ * in the same time whatever is said. TLS and certificates of clients: gate-tls.c.
  *
- * Usage: ctd-gate ADDRESS:PORT FD ID [TOKEN-FD]
+ * Usage: ctd-gate ADDRESS:PORT FD ID TOKEN-FD CERTIFICATE-FD KEY-FD CLIENT-CA-FD, "-" for what is not there.
  */
 #include <errno.h>
 #include <microhttpd.h>
@@ -33,6 +33,7 @@
 #include "base/str.h"
 #include "ctd/gate-proto.h"
 #include "ctd/gate-sandbox.h"
+#include "ctd/gate-tls.h"
 
 #define BEARER            "Bearer "
 #define CONNECTIONS_MAX   64
@@ -74,6 +75,7 @@ struct gate {
 	struct peer *peers;
 	char token[GATE_TOKEN_MAX]; /* filled up with zeros */
 	bool has_token;
+	struct gate_tls tls;
 };
 
 /* ---- answers */
@@ -160,6 +162,9 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
 	if (!p->begun) {
 		p->begun = true;
 		p->format = format_of(mhd);
+		if (!gate_tls_admits(&p->gate->tls, mhd))
+			return answer_text(
+			        mhd, 403, "a certificate that the authority has signed is needed\n");
 		if (!may_read(p->gate, mhd))
 			return answer_text(mhd, 401, "a token is needed\n");
 		if (!str_eq(method, "GET") && !str_eq(method, "HEAD"))
@@ -331,9 +336,13 @@ static int listen_on(const char *text, struct ct_error *err)
 
 static int start_http(struct gate *g, struct ct_error *err)
 {
+	const unsigned flags =
+	        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (g->tls.key ? (unsigned)MHD_USE_TLS : 0);
+	struct MHD_OptionItem tls[GATE_TLS_OPTIONS];
 	const union MHD_DaemonInfo *info;
 
-	g->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, g,
+	gate_tls_options(&g->tls, tls);
+	g->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, g, MHD_OPTION_ARRAY, tls,
 	        MHD_OPTION_LISTEN_SOCKET, (MHD_socket)g->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
 	        (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)SAME_MAX,
 	        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(LIFE_USEC / USEC_PER_SEC),
@@ -377,15 +386,12 @@ static _Noreturn void serve(struct gate *g)
 	}
 }
 
-static int take_token(struct gate *g, const char *text)
+static int take_token(struct gate *g, int fd)
 {
-	_cleanup_close_ int fd = -1;
-	uint32_t number;
 	ssize_t n;
 
-	if (parse_u32(text, &number) < 0)
-		return -EINVAL;
-	fd = (int)number;
+	if (fd < 0)
+		return 0;
 	n = pread(fd, g->token, sizeof(g->token), 0);
 	if (n < GATE_TOKEN_MIN)
 		return n < 0 ? -errno : -EINVAL;
@@ -393,26 +399,53 @@ static int take_token(struct gate *g, const char *text)
 	return 0;
 }
 
+static int take_numbers(char **words, struct gate_files *files)
+{
+	for (unsigned i = 0; i < _GATE_FILE_MAX; i++) {
+		uint32_t number;
+
+		if (str_eq(words[i], "-"))
+			continue;
+		if (parse_u32(words[i], &number) < 0 || number > INT32_MAX)
+			return -EINVAL;
+		files->fd[i] = (int)number;
+	}
+	return 0;
+}
+
+/* The server, and nothing of the files any more. */
+static int prepare(struct gate *g, const char *address, struct gate_files *files, struct ct_error *err)
+{
+	int r = gate_tls_load(&g->tls, files->fd[GATE_FILE_CERTIFICATE], files->fd[GATE_FILE_KEY],
+	        files->fd[GATE_FILE_CLIENT_CA], err);
+
+	for (unsigned i = 0; i < _GATE_FILE_MAX; i++)
+		files->fd[i] = fd_close(files->fd[i]);
+	if (r >= 0)
+		r = g->listen_fd = listen_on(address, err);
+	return r < 0 ? r : start_http(g, err);
+}
+
 int main(int argc, char **argv)
 {
 	struct gate g = { .listen_fd = -1, .epoll_fd = -1, .ctd_fd = -1 };
+	struct gate_files files = GATE_FILES_INIT;
 	struct ct_error error = { 0 };
 	uint32_t fd, id;
 	int r;
 
-	if (argc < 4 || argc > 5 || parse_u32(argv[2], &fd) < 0 || parse_u32(argv[3], &id) < 0 || id == 0)
+	if (argc != 4 + _GATE_FILE_MAX || take_numbers(argv + 4, &files) < 0 || parse_u32(argv[2], &fd) < 0 ||
+	        parse_u32(argv[3], &id) < 0 || id == 0)
 		return 2; /* it is not for people: ctd-gate(8) */
 	g.ctd_fd = (int)fd;
 	(void)signal(SIGPIPE, SIG_IGN); /* a constant: cannot fail */
 	r = fd_set_nonblock(g.ctd_fd, true);
-	if (r >= 0 && argc == 5)
-		r = take_token(&g, argv[4]);
+	if (r >= 0)
+		r = take_token(&g, files.fd[GATE_FILE_TOKEN]);
 	if (r < 0)
 		return 2;
 
-	r = g.listen_fd = listen_on(argv[1], &error);
-	if (r >= 0)
-		r = start_http(&g, &error);
+	r = prepare(&g, argv[1], &files, &error);
 	if (r >= 0)
 		r = gate_confine(id, &error);
 	if (r < 0) {

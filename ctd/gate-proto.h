@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/error.h"
 
 enum {
@@ -22,8 +24,37 @@ enum {
 #define GATE_TOKEN_MIN 16
 #define GATE_TOKEN_MAX 256
 
-/* What the file says, as a sealed memory file. */
-int gate_token_open(const char *path, int *ret, struct ct_error *err);
+#define GATE_PEM_MAX 65536
+
+/* What the gate is given at its start, as sealed memory files; an argument each, in this order. */
+enum gate_file {
+	GATE_FILE_TOKEN,
+	GATE_FILE_CERTIFICATE, /* PEM, with those between it and its root */
+	GATE_FILE_KEY,
+	GATE_FILE_CLIENT_CA, /* who signs certificates of clients */
+	_GATE_FILE_MAX,
+};
+
+/* What is behind the names; changes when one of the files does. */
+struct gate_stamp {
+	uint64_t of[_GATE_FILE_MAX][5];
+};
+
+struct gate_files {
+	int fd[_GATE_FILE_MAX]; /* -1: not asked for */
+	struct gate_stamp stamp;
+};
+#define GATE_FILES_INIT                                                                                      \
+	{                                                                                                    \
+		.fd = { -1, -1, -1, -1 }                                                                     \
+	}
+
+struct conf;
+
+/* Those that the configuration names. */
+int gate_files_open(const struct conf *conf, struct gate_files *ret, struct ct_error *err);
+void gate_files_done(struct gate_files *files);
+void gate_files_stamp(const struct conf *conf, struct gate_stamp *ret);
 
 struct sockaddr_storage;
 

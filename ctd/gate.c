@@ -32,20 +32,22 @@
 #include "ctd/metrics.h"
 
 #define REST_USEC      (USEC_PER_SEC / 10)
+#define WATCH_USEC     (5 * USEC_PER_SEC)
 #define PAUSE_MAX_USEC (60 * USEC_PER_SEC)
 #define SEALS          (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 struct gate {
 	char *program;
 	int sock, pidfd;
-	sd_event_source *request, *rest, *death, *again;
+	sd_event_source *request, *rest, *death, *again, *watch;
+	struct gate_stamp stamp; /* of the files that it was started with */
 	uint64_t started_usec;
 	unsigned failures; /* in a row */
 	bool ready;
 	char missing[GATE_SAID_MAX];
 };
 
-static int start(struct manager *m, int token);
+static int start(struct manager *m, const struct gate_files *files);
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata);
 
 static void let_go(struct gate *g)
@@ -84,25 +86,49 @@ static void start_later(struct manager *m)
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct manager *m = userdata;
-	_cleanup_close_ int token = -1;
+	struct gate_files files = GATE_FILES_INIT;
 	struct ct_error error = { 0 };
-	int r = 0;
+	int r;
 
 	m->gate->again = sd_event_source_disable_unref(m->gate->again);
-	if (m->conf.metrics_token)
-		r = gate_token_open(m->conf.metrics_token, &token, &error);
+	r = gate_files_open(&m->conf, &files, &error);
 	if (r >= 0) {
-		r = start(m, token);
+		m->gate->stamp = files.stamp;
+		r = start(m, &files);
 		if (r < 0)
 			(void)ct_error_set(
 			        &error, r, "gate", "cannot start \"%s\": %s", m->gate->program, strerror(-r));
 	}
+	gate_files_done(&files);
 	if (r < 0) {
 		say_missing(m->gate, error.text);
 		let_go(m->gate);
 		start_later(m);
 	}
 	return 0;
+}
+
+/* A certificate has been renewed, a token changed: a gate that has the new ones takes over. */
+static int on_watch(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct manager *m = userdata;
+	struct gate *g = m->gate;
+	struct gate_stamp now;
+	int r;
+
+	gate_files_stamp(&m->conf, &now);
+	if (g->pidfd >= 0 && memcmp(&now, &g->stamp, sizeof(now)) != 0) {
+		log_notice("files of the metrics have changed: ctd-gate is started again");
+		let_go(g);
+		(void)on_again(NULL, 0, m); /* always 0 */
+	}
+	r = sd_event_source_set_time_relative(source, WATCH_USEC);
+	return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static bool has_files(const struct conf *conf)
+{
+	return conf->metrics_token || conf->metrics_certificate; /* without which there is none of the rest */
 }
 
 /* ---- what it asks */
@@ -219,27 +245,32 @@ static int on_death(sd_event_source *source, int fd, uint32_t events, void *user
 	return 0;
 }
 
-/* sock and token are consumed by neither. */
-static int spawn(struct manager *m, int sock, int token)
+/* sock and files are borrowed. */
+static int spawn(struct manager *m, int sock, const struct gate_files *files)
 {
-	char fd[12], id[12], token_fd[12];
-	const char *const argv[] = { m->gate->program, m->conf.metrics_listen, fd, id,
-		token >= 0 ? token_fd : NULL, NULL };
+	char fd[12], id[12], numbers[_GATE_FILE_MAX][12];
+	const char *argv[4 + _GATE_FILE_MAX + 1] = { m->gate->program, m->conf.metrics_listen, fd, id };
 	struct process_options options = PROCESS_OPTIONS_INIT;
-	const int keep[] = { sock, token };
+	int keep[1 + _GATE_FILE_MAX] = { sock };
+	unsigned n_keep = 1;
 
+	for (unsigned i = 0; i < _GATE_FILE_MAX; i++) {
+		(void)snprintf(numbers[i], sizeof(numbers[i]), "%d", files->fd[i]);
+		argv[4 + i] = files->fd[i] >= 0 ? numbers[i] : "-";
+		if (files->fd[i] >= 0)
+			keep[n_keep++] = files->fd[i];
+	}
 	(void)snprintf(fd, sizeof(fd), "%d", sock);
-	(void)snprintf(token_fd, sizeof(token_fd), "%d", token);
 	/* Of the range that no container has: slots begin with 1. */
 	(void)snprintf(id, sizeof(id), "%u", m->conf.id_start + 1);
 	options.keep_fds = keep;
-	options.n_keep = token >= 0 ? 2 : 1;
+	options.n_keep = n_keep;
 	options.death_signal = SIGKILL;
 	return process_spawn(argv, &options, NULL);
 }
 
-/* token: borrowed; -1: nothing is asked of clients. */
-static int start(struct manager *m, int token)
+/* files: borrowed. */
+static int start(struct manager *m, const struct gate_files *files)
 {
 	_cleanup_close_ int theirs = -1;
 	struct gate *g = m->gate;
@@ -253,7 +284,7 @@ static int start(struct manager *m, int token)
 	if (r < 0)
 		return r;
 	g->started_usec = now_monotonic_usec();
-	g->pidfd = spawn(m, theirs, token);
+	g->pidfd = spawn(m, theirs, files);
 	if (g->pidfd < 0)
 		return g->pidfd;
 	r = sd_event_add_io(m->event, &g->request, g->sock, EPOLLIN, on_request, m);
@@ -281,6 +312,9 @@ void gate_open(struct manager *m)
 		return;
 	}
 	(void)on_again(NULL, 0, m); /* always 0 */
+	if (has_files(&m->conf) && sd_event_add_time_relative(m->event, &m->gate->watch, CLOCK_MONOTONIC,
+	                                   WATCH_USEC, 0, on_watch, m) < 0)
+		log_error("changed files of the metrics are not seen: out of memory");
 }
 
 void gate_close(struct manager *m)
@@ -291,6 +325,7 @@ void gate_close(struct manager *m)
 		return;
 	let_go(g);
 	(void)sd_event_source_disable_unref(g->again); /* always NULL */
+	(void)sd_event_source_disable_unref(g->watch);
 	free(g->program);
 	free(g);
 	m->gate = NULL;

@@ -82,6 +82,10 @@ static void test_values(void **state)
 	                           "metrics-listen = [::1]:9187\n"
 	                           "metrics-token = none\n"
 	                           "metrics-token = /etc/ctd/token\n"
+	                           "metrics-certificate = /etc/ctd/gate.pem\n"
+	                           "metrics-key = /etc/ctd/gate.key\n"
+	                           "metrics-client-ca = /etc/ctd/clients.pem\n"
+	                           "metrics-client-ca = none\n"
 	                           "group = 7\n"
 	                           "group = ctd",
 	                         &conf, NULL),
@@ -106,6 +110,9 @@ static void test_values(void **state)
 	assert_string_equal(conf.group, "ctd");
 	assert_string_equal(conf.metrics_listen, "[::1]:9187");
 	assert_string_equal(conf.metrics_token, "/etc/ctd/token");
+	assert_string_equal(conf.metrics_certificate, "/etc/ctd/gate.pem");
+	assert_string_equal(conf.metrics_key, "/etc/ctd/gate.key");
+	assert_null(conf.metrics_client_ca);
 	assert_int_equal(conf.n_classes, 2);
 	assert_int_equal(conf_class_find(&conf, "far"), 1);
 	assert_int_equal(conf_class_find(&conf, "there"), -ENOENT);

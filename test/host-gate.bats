@@ -315,6 +315,102 @@ as_shown() # NAME FIELD
 	wait_for 60 scrape
 }
 
+# A key and a certificate for 127.0.0.1 and for a purpose, signed by an authority; without one, an authority.
+signed() # NAME [AUTHORITY PURPOSE]
+{
+	(
+		cd "$TLS" && umask 077
+		openssl ecparam -name prime256v1 -genkey -noout -out "$1.key"
+		if [ $# = 1 ]; then
+			openssl req -x509 -new -key "$1.key" -subj "/CN=$1" -days 2 -out "$1.pem"
+		else
+			openssl req -new -key "$1.key" -subj "/CN=$1" -out "$1.csr"
+			openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -days 2 -out "$1.pem" -extfile <(printf '%s\n' "subjectAltName=IP:127.0.0.1" "extendedKeyUsage=$3")
+		fi
+	) 2>/dev/null
+}
+
+gate_conf() # LINE...: a ctd with this
+{
+	ctd_stop
+	printf '%s\n' 'meter-sample = 1' "metrics-listen = $AT" "$@" >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+}
+
+tls_status() # CURL-OPTION...
+{
+	curl -s -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' --max-time 60 --cacert "$TLS/authority.pem" "$@" "https://$AT/metrics"
+}
+
+@test "TLS: a certificate of its own, those of clients, and new ones without a restart of ctd" {
+	TLS=$BATS_TEST_TMPDIR
+	signed authority
+	signed clients
+	signed others
+	signed gate authority serverAuth
+	signed scraper clients clientAuth
+	signed server clients serverAuth
+	signed scraper2 others clientAuth
+	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key"
+	up() { [ "$(tls_status "$@")" = 200 ]; }
+	wait_for 60 up
+	promtool check metrics <"$BATS_TEST_TMPDIR/answer"
+	[ "$(tls_status --tls-max 1.2)" = 200 ]
+	[ "$(tls_status --tlsv1.3)" = 200 ]
+	run ! tls_status --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0
+	run -60 curl -s --max-time 60 --cacert "$TLS/others.pem" "https://$AT/metrics"
+	run ! scrape # in the clear
+	[ -z "$output" ]
+	for _ in 1 2 3; do
+		head -c 20000 /dev/urandom | timeout 20 socat -u - "TCP:$AT" >/dev/null 2>&1 || true
+	done
+	up
+	run ! grep -aq 'PRIVATE KEY' "/proc/$(gate)/cmdline" "/proc/$(gate)/environ"
+	grep -qx 'Seccomp:	2' "/proc/$(gate)/status"
+
+	# Renewed: another key under the same names.
+	serial() { curl -sv --max-time 60 --cacert "$TLS/authority.pem" "https://$AT/metrics" 2>&1 >/dev/null | grep -c 'CN=renewed'; }
+	signed renewed authority serverAuth
+	pid=$(ctd_pid)
+	mv "$TLS/renewed.key" "$TLS/gate.key" && mv "$TLS/renewed.pem" "$TLS/gate.pem"
+	renewed() { [ "$(serial)" = 1 ]; }
+	wait_for 60 renewed
+	[ "$(ctd_pid)" = "$pid" ]
+
+	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key" "metrics-client-ca = $TLS/clients.pem"
+	wait_for 60 up --cert "$TLS/scraper.pem" --key "$TLS/scraper.key"
+	[ "$(tls_status)" = 403 ]
+	run ! grep -q ct_ "$BATS_TEST_TMPDIR/answer"
+	[ "$(tls_status --cert "$TLS/scraper2.pem" --key "$TLS/scraper2.key")" = 403 ] # of another authority
+	[ "$(tls_status --cert "$TLS/server.pem" --key "$TLS/server.key")" = 403 ]     # not for clients
+	run ! tls_status --cert "$TLS/scraper.pem" --key "$TLS/server.key"
+}
+
+@test "TLS that cannot be served is not served in the clear" {
+	TLS=$BATS_TEST_TMPDIR
+	signed authority
+	signed gate authority serverAuth
+	signed other authority serverAuth
+	told() { ctctl doctor --json | jq -e --arg why "$1" '.checks[] | select(.name == "metrics") | .state == "warning" and (.remedy | test($why))' && [ -z "$(gate)" ]; }
+	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/other.key"
+	wait_for 30 told 'belong together'
+	chmod 640 "$TLS/gate.key"
+	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key"
+	wait_for 30 told 'only root may read'
+	chmod 600 "$TLS/gate.key"
+	echo nothing >"$TLS/empty.pem"
+	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key" "metrics-client-ca = $TLS/empty.pem"
+	wait_for 30 told 'PEM format'
+	ctd_stop
+	printf '%s\n' "metrics-listen = $AT" "metrics-certificate = $TLS/gate.pem" >"$BATS_FILE_TMPDIR/half.conf"
+	run timeout 20 "$(ctd_program ctd)" --config "$BATS_FILE_TMPDIR/half.conf" --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
+	[ "$status" = 1 ]
+	[[ $output == *'must be given together'* ]]
+	printf '%s\n' 'meter-sample = 1' "metrics-listen = $AT" >"$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+	wait_for 60 scrape
+}
+
 @test "off by default; an address that is taken is told, one that is none refused" {
 	ctd_stop
 	run timeout 20 "$(ctd_program ctd)" --config <(echo 'metrics-listen = localhost:9187') --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
