@@ -69,7 +69,7 @@ static int make_file(const char *path, int *ret_fd, struct ct_error *err)
 	return 0;
 }
 
-static int configure(struct store *store, struct ct_error *err)
+static int configure(struct store *store, bool alone, struct ct_error *err)
 {
 	static const char pragmas[] = "PRAGMA journal_mode = WAL;"
 	                              "PRAGMA synchronous = NORMAL;"
@@ -82,7 +82,9 @@ static int configure(struct store *store, struct ct_error *err)
 	(void)sqlite3_extended_result_codes(store->db, 1);
 	(void)sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MSEC);
 
-	return store_exec(store, pragmas, err);
+	int r = alone ? store_exec(store, "PRAGMA locking_mode = EXCLUSIVE", err) : 0;
+
+	return r < 0 ? r : store_exec(store, pragmas, err);
 }
 
 /* quick_check reads every page, but does not compare indexes with their tables; one row saying ok, or the
@@ -106,7 +108,16 @@ static int check(struct store *store, struct ct_error *err)
 
 DEFINE_CLEANUP(struct store *, store_close);
 
-static int open_file(const char *path, bool replaceable, struct store **ret, struct ct_error *err)
+/* The first look at a table needs the index of the log. */
+static int touch(struct store *store, struct ct_error *err)
+{
+	_cleanup_query_ struct query q = query_start(store, "SELECT count(*) FROM sqlite_schema");
+
+	int r = query_next(&q, err);
+	return r < 0 ? r : 0;
+}
+
+static int open_once(const char *path, bool replaceable, bool alone, struct store **ret, struct ct_error *err)
 {
 	CLEANUP(store_closep) struct store *store = calloc(1, sizeof(*store));
 	if (!store)
@@ -129,12 +140,24 @@ static int open_file(const char *path, bool replaceable, struct store **ret, str
 		return store->db ? store_error(store, r, err)
 		                 : ct_error_set(err, -ENOMEM, "store", "out of memory");
 
-	r = configure(store, err);
+	r = configure(store, alone, err);
+	if (r >= 0)
+		r = touch(store, err);
 	if (r < 0)
 		return r;
 
 	*ret = TAKE_PTR(store);
 	return 0;
+}
+
+/* On a full disk there may be no room for the index of the log, a file that SQLite removes at a clean end.
+ * Then the index is in our memory, and nobody else can read the database as long as we have it
+ * (https://sqlite.org/wal.html#use_of_wal_without_shared_memory). */
+static int open_file(const char *path, bool replaceable, struct store **ret, struct ct_error *err)
+{
+	int r = open_once(path, replaceable, false, ret, err);
+
+	return r == -ENOSPC || r == -EDQUOT ? open_once(path, replaceable, true, ret, err) : r;
 }
 
 int store_open(const char *path, struct store **ret, struct ct_error *err)

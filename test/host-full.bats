@@ -107,3 +107,24 @@ drain()
 	drain
 	ctctl fsck
 }
+
+@test "ctd starts on a full disk after a clean end, and goes on counting" {
+	ctctl start runs 2>/dev/null || true
+	total() { ctctl usage runs --json | jq '.containers[0].total | .cpu_user_usec + .cpu_system_usec'; }
+	before=$(total)
+	[ "$before" -gt 0 ]
+	ctd_stop
+	lines=$(wc -l <"$CTD_DIR/log")
+	fill
+	ctd_start
+	ctctl exec runs -- sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done'
+	counted() { [ "$(total)" -gt $((before + 10000)) ]; }
+	wait_for 60 counted
+	drain
+	recorded() { [ "$(tail -n "+$lines" "$CTD_DIR/log" | grep -E 'usage (cannot be|is) recorded' | tail -n 1 | grep -c cannot)" = 0 ]; }
+	wait_for 60 recorded
+	ctd_kill
+	ctd_start
+	[ "$(total)" -gt $((before + 10000)) ]
+	ctctl fsck
+}
