@@ -28,6 +28,8 @@
 const struct config_row config_rows[] = {
 	{ "hostname", "hostname", CONFIG_STRING, "NAME", "host name inside (default: the container's name)" },
 	{ "tenant", "tenant", CONFIG_STRING, "NAME", "whose it is: networks may be for one tenant only" },
+	{ "owner", "owner", CONFIG_STRING, "TEXT",
+	        "who pays for it, for lists and metrics; gives no rights" },
 	{ "ssh-key", "ssh_keys", CONFIG_KEYS, "FILE",
 	        "public keys that may log in as root: a file, - or the key itself; repeatable" },
 	{ "autostart", "autostart", CONFIG_BOOL, NULL, "start when the host does" },
@@ -91,7 +93,7 @@ const struct config_row config_rows[] = {
 	{ 0 },
 };
 
-#define N_OTHERS 25 /* rows before the first limit */
+#define N_OTHERS 26 /* rows before the first limit */
 const struct config_row *const config_limits = &config_rows[N_OTHERS];
 
 /* What stands after the mode of --net: keys that are arrays; all others are strings. */

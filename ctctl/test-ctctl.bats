@@ -196,10 +196,10 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 
 @test "every configuration option arrives under its key with its type" {
 	answer 'POST /v1/containers' 201 "$CONTAINER"
-	ctctl create -t t --hostname h --autostart --autostart-order 7 --no-disabled --billing-day 7 --tenant shop --stop-timeout 2m --nesting --dns 1.1.1.1 --dns ::1 \
+	ctctl create -t t --hostname h --autostart --autostart-order 7 --no-disabled --billing-day 7 --tenant shop --owner "Müller & Söhne, 4711" --stop-timeout 2m --nesting --dns 1.1.1.1 --dns ::1 \
 		--cpus 1.5 --cpu-weight 200 --memory 512M --swap 0 --disk 10G --inodes 1000 --processes 99
 	[ "$(requests | tail -n 1 | cut -d' ' -f3- | jq -cS .config)" = \
-		'{"autostart":true,"autostart_order":7,"billing_day":7,"cpu_weight":200,"cpus":"1.5","disabled":false,"disk":"10G","dns":["1.1.1.1","::1"],"hostname":"h","inodes":1000,"memory":"512M","nesting":true,"processes":99,"stop_timeout":120,"swap":"0","tenant":"shop"}' ]
+		'{"autostart":true,"autostart_order":7,"billing_day":7,"cpu_weight":200,"cpus":"1.5","disabled":false,"disk":"10G","dns":["1.1.1.1","::1"],"hostname":"h","inodes":1000,"memory":"512M","nesting":true,"owner":"Müller & Söhne, 4711","processes":99,"stop_timeout":120,"swap":"0","tenant":"shop"}' ]
 	ctctl create -t t --plan small --cpu-burst 50ms --cpuset 0-3 --numa auto --memory-guarantee 1G --oom-group --io-weight 5 --read-bps 1M \
 		--write-bps 2M --read-iops 3 --write-iops 4 --io /dev/sda,read_bps=1M,write-iops=7 --storage image --cgroups 1 --cgroup-depth 2 --ptys 3 \
 		--shm 64M --run 32M --open-files 1000 --inotify-instances 5 --inotify-watches 6 --namespaces 7 --traffic-allowance 1T --traffic-action slow:10M

@@ -126,6 +126,37 @@ static int read_tenant(
 	return r;
 }
 
+/* A control character, also one of the second kind (U+0080 to U+009F), at the start of UTF-8. */
+static bool is_control(const char *s)
+{
+	const unsigned char a = (unsigned char)s[0], b = (unsigned char)s[1];
+
+	return a < 0x20 || a == 0x7f || (a == 0xc2 && b >= 0x80 && b <= 0x9f);
+}
+
+/* It ends on terminals, on pages and in labels of metrics. JSON has only valid UTF-8 (jansson). */
+static int read_owner(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	const char *s = NULL;
+	int r = config_read_string(key->name, value, &s, err);
+	size_t len;
+
+	if (r < 0)
+		return r;
+	len = strlen(s);
+	if (len < 1 || len > CONFIG_OWNER_MAX || s[0] == ' ' || s[len - 1] == ' ')
+		return ct_error_field(err, key->name,
+		        "owner must be 1 to %d bytes of text that do not begin or end with a space",
+		        CONFIG_OWNER_MAX);
+	for (const char *p = s; *p; p++)
+		if (is_control(p))
+			return ct_error_field(
+			        err, key->name, "owner must be one line without control characters");
+	memcpy(config->owner, s, len + 1);
+	return 0;
+}
+
 /* "TYPE BASE64 [COMMENT]" without options: options could name commands, that is for the tenant to write. */
 static bool is_ssh_key(const char *s)
 {
@@ -249,6 +280,7 @@ static int read_allowance(
 static const struct config_key keys[] = {
 	{ "hostname", AT(hostname), 0, read_hostname, 0, 0, true },
 	{ "tenant", AT(tenant), 0, read_tenant, 0, 0, true },
+	{ "owner", AT(owner), 0, read_owner, 0, 0, true },
 	{ "autostart", AT(autostart), 0, config_read_bool, 0, 0, true },
 	{ "autostart_order", AT(autostart_order), 0, read_u32, 0, 9999, true },
 	{ "disabled", AT(disabled), 0, config_read_bool, 0, 0, true },

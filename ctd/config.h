@@ -23,6 +23,7 @@
 #define CONFIG_KEYS_MAX  64
 #define CONFIG_DNS_MAX   3
 #define CONFIG_NAME_MAX  63
+#define CONFIG_OWNER_MAX 120
 #define CONFIG_PENDING   "_pending"   /* not for people: see ctd/pending.h */
 #define CONFIG_HANDOVER  "_handover"  /* nor this: see ctd/handover.h */
 #define CONFIG_ALLOWANCE "_allowance" /* nor this: see ctd/allowance.h */
@@ -36,6 +37,7 @@ enum handover {
 struct config {
 	char hostname[CONFIG_NAME_MAX + 1]; /* "": the container's name */
 	char tenant[CONFIG_NAME_MAX + 1];   /* whose it is; "": nobody's in particular */
+	char owner[CONFIG_OWNER_MAX + 1];   /* who pays, for people and bills; free text, no rights */
 	bool autostart;
 	uint32_t autostart_order; /* lower first */
 	bool disabled;            /* an administrator forbids start */

@@ -89,6 +89,7 @@ static void write_info(struct metrics *w, struct manager *m)
 		metrics_label(w, "name", c->row.name);
 		metrics_label(w, "template", c->row.template_name ?: "");
 		metrics_label(w, "plan", c->config.plan);
+		metrics_label(w, "owner", c->config.owner);
 		metrics_value(w, 1, SCALE_ONE);
 	}
 }

@@ -80,6 +80,27 @@ static void test_values(void **state)
 	config_done(&config);
 }
 
+static void test_owners(void **state)
+{
+	struct config config;
+
+	taken("{\"owner\":\"M\u00fcller & S\u00f6hne, \\\"4711\\\"\"}");
+	refused("{\"owner\":\"\"}", "owner");
+	refused("{\"owner\":\" a\"}", "owner");
+	refused("{\"owner\":\"a \"}", "owner");
+	refused("{\"owner\":\"a\\nb\"}", "owner");
+	refused("{\"owner\":\"a\\u001bb\"}", "owner");
+	refused("{\"owner\":\"a\\u009bb\"}", "owner");
+	refused("{\"owner\":\"a\\u007f\"}", "owner");
+	refused("{\"owner\":7}", "owner");
+	refused("{\"owner\":\"0123456789012345678901234567890123456789012345678901234567890"
+	        "123456789012345678901234567890123456789012345678901234567890\"}",
+	        "owner");
+	assert_int_equal(read_config("{\"owner\":\"a b\"}", &config, NULL), 0);
+	assert_string_equal(config.owner, "a b");
+	config_done(&config);
+}
+
 static void test_hostnames(void **state)
 {
 	taken("{\"hostname\":\"a\"}");
@@ -184,6 +205,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_hostnames),
+		cmocka_unit_test(test_owners),
 		cmocka_unit_test(test_ssh_keys),
 		cmocka_unit_test(test_too_many_keys),
 		cmocka_unit_test(test_others),

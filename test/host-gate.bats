@@ -76,7 +76,7 @@ as_shown() # NAME FIELD
 }
 
 @test "a scrape has what usage has, by names that ct-metrics(7) lists" {
-	ctctl create web --template tiny --start
+	ctctl create web --template tiny --owner 'A "Müller" \ 4711' --start
 	ctctl exec web -- sh -c 'i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done'
 	ctid=$(ctctl show web --json | jq -r .ctid)
 	burnt() { scrape >"$BATS_TEST_TMPDIR/page" && [ "$(value ct_running "$ctid")" = 1 ] && value ct_cpu_user_seconds_total "$ctid" | grep -q '[1-9]'; }
@@ -87,7 +87,9 @@ as_shown() # NAME FIELD
 	as_shown ct_disk_used_bytes .disk.used
 	as_shown ct_inodes_used .inodes.used
 	[ "$(value ct_start_time_seconds "$ctid" | cut -d. -f1)" -le "$(date +%s)" ]
-	grep -q "^ct_info{ctid=\"$ctid\",name=\"web\",template=\"tiny\",plan=\"\"} 1$" "$BATS_TEST_TMPDIR/page"
+	grep -qF "ct_info{ctid=\"$ctid\",name=\"web\",template=\"tiny\",plan=\"\",owner=\"A \\\"Müller\\\" \\\\ 4711\"} 1" "$BATS_TEST_TMPDIR/page"
+	[ "$(ctctl list --json | jq -r --arg c "$ctid" '.containers[] | select(.ctid == $c) | .config.owner')" = 'A "Müller" \ 4711' ]
+	run -2 ctctl set web --owner "$(printf 'a\033b')"
 	grep -q '^ctd_containers{state="running"} 1$' "$BATS_TEST_TMPDIR/page"
 
 	ctctl freeze web
