@@ -15,9 +15,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -31,6 +34,7 @@
 #define TEXT_MAX       65536
 #define OWN_NAMESPACES 4
 #define OWN_MOUNTS     96
+#define OPEN_FILES_MAX 524288
 
 static int context_init(struct container *c, struct limits_context *x, struct ct_error *err)
 {
@@ -488,4 +492,24 @@ int limits_apply_user(struct container *c, int userns_fd, struct ct_error *err)
 		userns_fd = own;
 	}
 	return write_user(&c->config.limits, userns_fd, err);
+}
+
+/* What distributions give their own systems; less where this host does not let us raise it. */
+static uint64_t open_files_limit(void)
+{
+	struct rlimit own;
+
+	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1 || getrlimit(RLIMIT_NOFILE, &own) < 0 ||
+	        own.rlim_max > OPEN_FILES_MAX)
+		return OPEN_FILES_MAX;
+	return own.rlim_max;
+}
+
+void limits_of_process(const struct limits *l, struct ct_rlimit ret[LIMITS_OF_PROCESS])
+{
+	const uint64_t files = l->open_files.given ? l->open_files.value : open_files_limit();
+
+	ret[0] = (struct ct_rlimit){ RLIMIT_NOFILE, files < 1024 ? files : 1024, files };
+	ret[1] = (struct ct_rlimit){ RLIMIT_CORE, 0, UINT64_MAX };
+	ret[2] = (struct ct_rlimit){ RLIMIT_MEMLOCK, 8 << 20, 8 << 20 };
 }

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "ctd/limits.h"
 #include "ctd/operate.h"
+#include "libct/ct.h"
 
 struct container;
 struct manager;
@@ -71,6 +72,11 @@ void limits_take_over(struct container *c);
 int limits_user_defaults(int userns_fd, struct ct_error *err);
 bool limits_want_user(const struct limits *l);
 int limits_apply_user(struct container *c, int userns_fd, struct ct_error *err);
+
+/* Limits of each process, of the init and of what is run beside it alike: open files, cores, locked memory.
+ */
+#define LIMITS_OF_PROCESS 3
+void limits_of_process(const struct limits *l, struct ct_rlimit ret[LIMITS_OF_PROCESS]);
 
 /* For set: whether the container may become what config (its configuration with the patch) says, and doing it
  * once the record says so. */

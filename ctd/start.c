@@ -11,10 +11,7 @@
  * they live and die with the container.
  */
 #include <errno.h>
-#include <linux/capability.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -30,8 +27,6 @@
 #include "ctd/resources.h"
 #include "ctd/template.h"
 #include "ctd/view.h"
-
-#define OPEN_FILES_MAX 524288
 
 struct start {
 	struct container *container;
@@ -183,17 +178,6 @@ static int make_cgroup(struct start *s, struct ct_error *err)
 
 static void on_started(struct keeper_reply *reply, void *userdata);
 
-/* What distributions give their own systems; less where this host does not let us raise it. */
-static uint64_t open_files_limit(void)
-{
-	struct rlimit own;
-
-	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1 || getrlimit(RLIMIT_NOFILE, &own) < 0 ||
-	        own.rlim_max > OPEN_FILES_MAX)
-		return OPEN_FILES_MAX;
-	return own.rlim_max;
-}
-
 static int ask_keeper(struct start *s, struct ct_error *err)
 {
 	struct container *c = s->container;
@@ -201,12 +185,7 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 	static const char *const base_env[] = { "container=ctd",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL };
 	const struct limits *l = &c->config.limits;
-	const uint64_t files = l->open_files.given ? l->open_files.value : open_files_limit();
-	const struct ct_rlimit rlimits[] = {
-		{ RLIMIT_NOFILE, files < 1024 ? files : 1024, files },
-		{ RLIMIT_CORE, 0, UINT64_MAX },
-		{ RLIMIT_MEMLOCK, 8 << 20, 8 << 20 },
-	};
+	struct ct_rlimit rlimits[LIMITS_OF_PROCESS];
 	struct ct_spec spec = {
 		.argv = (const char *const *)s->meta.init,
 		.env = s->meta.env && s->meta.env[0] ? (const char *const *)s->meta.env : base_env,
@@ -231,6 +210,7 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 	};
 	char key[40];
 
+	limits_of_process(l, rlimits);
 	/* Locked as they would be, they would keep the containers inside from having a procfs. */
 	s->n_view = c->config.nesting ? 0 : view_binds(m, s->view);
 	spec.binds = s->n_view ? s->view : NULL;

@@ -22,6 +22,7 @@
 #include "ctd/exec.h"
 #include "ctd/guest.h"
 #include "ctd/manager.h"
+#include "ctd/resources.h"
 #include "ctd/verbs.h"
 
 #define ARGS_MAX 1024
@@ -219,6 +220,7 @@ static int ask_keeper(struct exec_start *x, struct container *c, const struct re
         const struct vectors *v, const struct guest_user *user, struct ct_error *err)
 {
 	struct manager *m = x->manager;
+	struct ct_rlimit rlimits[LIMITS_OF_PROCESS];
 	int theirs[3] = { -1, -1, -1 };
 	struct ct_exec_spec spec = {
 		.argv = v->argv,
@@ -235,10 +237,13 @@ static int ask_keeper(struct exec_start *x, struct container *c, const struct re
 		.tty = in->tty,
 		.rows = (uint16_t)in->rows,
 		.columns = (uint16_t)in->columns,
+		.rlimits = rlimits,
+		.n_rlimits = ARRAY_SIZE(rlimits),
 	};
 	char key[40];
 	int r = 0;
 
+	limits_of_process(&c->config.limits, rlimits);
 	if (!in->tty)
 		r = make_pipes(x, theirs, err);
 	memcpy(spec.stdio, theirs, sizeof(theirs));

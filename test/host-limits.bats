@@ -92,6 +92,7 @@ refused() # STATUS PATTERN COMMAND...
 	[ "$(ctctl exec k -- df -k /dev/shm | awk 'END { print $2 }')" = 8192 ]
 	[ "$(ctctl exec k -- df -k /run | awk 'END { print $2 }')" = 4096 ]
 	[ "$(awk '/Max open files/ { print $5 }' "/proc/$(ctctl show k --json | jq .pid)/limits")" = 512 ]
+	[ "$(ctctl exec k -- sh -c 'ulimit -Sn; ulimit -Hn; ulimit -Hc; ulimit -Hl' | tr '\n' ' ')" = "512 512 unlimited 8192 " ]
 	[ "$(ctctl exec k -- cat /proc/sys/user/max_inotify_watches)" = 321 ]
 	[ "$(ctctl exec k -- cat /proc/sys/user/max_user_namespaces)" = 5 ]
 	# root inside cannot raise it
@@ -104,6 +105,9 @@ refused() # STATUS PATTERN COMMAND...
 	# others have the defaults
 	ctctl create n --template tiny --start
 	[ "$(ctctl exec n -- cat /proc/sys/user/max_inotify_watches)" = 65536 ]
+	for key in "Max open files" "Max core file size" "Max locked memory"; do
+		[ "$(ctctl exec n -- grep "$key" /proc/self/limits)" = "$(grep "$key" "/proc/$(ctctl show n --json | jq .pid)/limits")" ]
+	done
 	[ "$(cat "$(cg n)/cgroup.max.descendants")" = 1024 ]
 }
 
