@@ -10,29 +10,43 @@
 
 #include "ctd/manager.h"
 
-/* Frames of a segment do not go by the host's routes, where connections, mail, classes and the speed of the
- * uplink are. */
-static const char *only_of_routes(const struct config_net *net)
+/* Frames of a segment do not go by the host's routes, where connections and classes are and the uplink has
+ * its shares. What cannot be kept there, why, and what can. */
+static int check_segment(const struct config_net *net, const struct net_attach *attach, struct ct_error *err)
 {
-	return net->rates.out                ? "rate_out"
-	       : net->n_classes              ? "class"
-	       : net->limits.internal_rate   ? "internal_rate"
-	       : net->limits.connections     ? "connections"
-	       : net->limits.new_connections ? "new_connections"
-	       : net->limits.block_mail      ? "block_mail"
-	                                     : NULL;
+	static const char tracked[] =
+	        "connections are tracked only where the host routes; pps_in and pps_out limit what a flood can do";
+	const struct {
+		const char *field;
+		bool asked;
+		const char *why;
+	} refused[] = {
+		{ "guaranteed", net->rates.out_guaranteed,
+		        "what it sends does not share the uplink with what the host routes; rate_out alone can be kept" },
+		{ "class", net->n_classes,
+		        "classes of traffic are told where the host routes; rate_out and rate_in can be kept" },
+		{ "internal_rate", net->limits.internal_rate,
+		        "all that it sends goes to the segment, and rate_out holds for all of it" },
+		{ "connections", net->limits.connections, tracked },
+		{ "new_connections", net->limits.new_connections, tracked },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		if (refused[i].asked)
+			return ct_error_field(err, refused[i].field,
+			        "%s cannot be kept on an interface of mode %s, only on nat and routed: %s",
+			        refused[i].field, config_net_mode_name(attach->mode), refused[i].why);
+	return 0;
 }
 
 int ports_check_net(const struct manager *m, const struct config *config, const struct config_net *net,
         const struct net_attach *attach, struct ct_error *err)
 {
 	const struct network *network = attach->network;
-	const char *field = *attach->scope ? only_of_routes(net) : NULL;
+	int r = *attach->scope ? check_segment(net, attach, err) : 0;
 
-	if (field)
-		return ct_error_field(err, field,
-		        "%s cannot be kept on an interface of mode %s, only on nat and routed; rate_in, pps_in and pps_out can",
-		        field, config_net_mode_name(attach->mode));
+	if (r < 0)
+		return r;
 	if (network && *network->tenant && !str_eq(network->tenant, config->tenant))
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EACCES,
 		        "the network \"%s\" belongs to the tenant \"%s\", and the container %s%s%s: its tenant is set by --tenant",

@@ -127,8 +127,9 @@ static void fill_limits(const struct container *c, const struct config_net *net,
         const struct net_attach *attach, struct port *port)
 {
 	port->rates = net->rates;
+	port->rates.segment = *attach->scope && net->rates.out;
 	/* With more guaranteed than there is, all would be sent: without a word nothing is, but a trifle. */
-	if (c->manager->conf.uplink_rate && net->rates.out && !net->rates.out_guaranteed)
+	if (c->manager->conf.uplink_rate && !*attach->scope && net->rates.out && !net->rates.out_guaranteed)
 		port->rates.out_guaranteed = net->rates.out / 100 > 8000 ? net->rates.out / 100 : 8000;
 	for (unsigned i = 0; i < net->n_classes; i++) {
 		int class = conf_class_find(&c->manager->conf, net->classes[i].name);

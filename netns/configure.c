@@ -18,6 +18,7 @@
 
 #include "base/fd.h"
 
+#include "netns/guard.h"
 #include "netns/link.h"
 #include "netns/scan.h"
 #include "netns/spec.h"
@@ -275,6 +276,23 @@ static void put_inside_sources(struct configuration *c, const struct ip_addr *ga
 	}
 }
 
+/* Elements, and where its frames are judged: those of a bridge's port must not be taken for frames to the
+ * gateway, whatever MAC they are sent to. */
+static int change_filter(struct configuration *c, struct ct_error *err)
+{
+	struct net_context *net = c->net;
+	struct nft_place p = guard_place(net);
+
+	nl_batch_reset(&net->batch);
+	nft_begin(&net->batch);
+	if (c->bridge || c->link.master)
+		guard_lead_port(&p, c->spec->host_name, c->bridge ? "bridged" : "guard");
+	set_keys_put(net, NFT_MSG_DELSETELEM, &c->stale);
+	set_keys_put(net, NFT_MSG_NEWSETELEM, &c->wanted);
+	nft_end(&net->batch);
+	return nl_transact(&net->nft, &net->batch, c->spec->host_name, err);
+}
+
 static int configure_inside(struct configuration *c, int netns_fd, struct ct_error *err)
 {
 	_cleanup_nl_sock_ struct nl_sock inside = NL_SOCK_INIT;
@@ -442,7 +460,7 @@ int net_port_configure(
 			return r;
 	}
 
-	r = port_change_filter(net, &c.wanted, &c.stale, spec->host_name, err);
+	r = change_filter(&c, err);
 	if (r < 0)
 		return r;
 	r = configure_inside(&c, netns_fd, err);

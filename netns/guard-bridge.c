@@ -122,21 +122,59 @@ static void add_ip6(const struct nft_place *p)
 	add_go(p, "bridged-own6", "content6");
 }
 
+/* TCP to port 25: in the first fragment, which holds the ports. What has options or other headers before it
+ * does not pass anyway. */
+static void add_no_mail(const struct nft_place *p)
+{
+	struct nl_batch *b = p->b;
+
+	RULE(p, "bridged-mail4")
+	{
+		match_u8(b, NETWORK, 9, NFT_CMP_EQ, IPPROTO_TCP);
+		match_masked16(b, 6, 0x1fff, NFT_CMP_EQ, 0);
+		match_be16(b, NETWORK, 22, NFT_CMP_EQ, 25);
+		nft_meta(b, NFT_META_IIFNAME, R(0));
+		lookup(b, PORT_SEGMENT_NO_MAIL, false);
+		nft_verdict(b, NFT_GOTO, "refuse");
+	}
+	add_go(p, "bridged-mail4", "ip4");
+	RULE(p, "bridged-mail6")
+	{
+		match_u8(b, NETWORK, 6, NFT_CMP_EQ, IPPROTO_TCP);
+		match_be16(b, NETWORK, 42, NFT_CMP_EQ, 25);
+		nft_meta(b, NFT_META_IIFNAME, R(0));
+		lookup(b, PORT_SEGMENT_NO_MAIL, false);
+		nft_verdict(b, NFT_GOTO, "refuse");
+	}
+	RULE(p, "bridged-mail6")
+	{
+		match_u8(b, NETWORK, 6, NFT_CMP_EQ, IPPROTO_FRAGMENT);
+		match_u8(b, NETWORK, 40, NFT_CMP_EQ, IPPROTO_TCP);
+		match_masked16(b, 42, 0xfff8, NFT_CMP_EQ, 0);
+		match_be16(b, NETWORK, 50, NFT_CMP_EQ, 25);
+		nft_meta(b, NFT_META_IIFNAME, R(0));
+		lookup(b, PORT_SEGMENT_NO_MAIL, false);
+		nft_verdict(b, NFT_GOTO, "refuse");
+	}
+	add_go(p, "bridged-mail6", "bridged6");
+}
+
 void guard_add_bridged(const struct nft_place *p)
 {
 	struct nl_batch *b = p->b;
 
 	add_arp(p);
 	add_ip6(p);
+	add_no_mail(p);
 	RULE(p, "bridged")
 	{
 		match_be16(b, LINK, 12, NFT_CMP_EQ, 0x0800);
-		nft_verdict(b, NFT_GOTO, "ip4");
+		nft_verdict(b, NFT_GOTO, "bridged-mail4");
 	}
 	RULE(p, "bridged")
 	{
 		match_be16(b, LINK, 12, NFT_CMP_EQ, 0x86dd);
-		nft_verdict(b, NFT_GOTO, "bridged6");
+		nft_verdict(b, NFT_GOTO, "bridged-mail6");
 	}
 	RULE(p, "bridged")
 	{

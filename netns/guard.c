@@ -526,8 +526,8 @@ static void add_guard(const struct nft_place *p)
 void guard_add_table(const struct nft_place *p)
 {
 	static const char *const chains[] = { "refuse", "pass", "toward", "solicit", "fragment6", "own6",
-		"content6", "bridged-own6", "bridged6", "bridged-arp", "bridged", "other6", "ip6", "own4",
-		"ip4", "arp", "guard" };
+		"content6", "bridged-own6", "bridged-mail4", "bridged-mail6", "bridged6", "bridged-arp",
+		"bridged", "other6", "ip6", "own4", "ip4", "arp", "guard" };
 
 	nft_table_add(p);
 	add_sets(p);
@@ -580,6 +580,15 @@ void guard_add_port(const struct nft_place *p, const char *host_name)
 	                .policy = NF_ACCEPT });
 	nft_chain_flush(p, out);
 	add_go(p, out, "toward");
+}
+
+void guard_lead_port(const struct nft_place *p, const char *host_name, const char *chain)
+{
+	char in[GUARD_CHAIN_MAX], out[GUARD_CHAIN_MAX];
+
+	chain_names(host_name, in, out);
+	nft_chain_flush(p, in);
+	add_go(p, in, chain);
 }
 
 void guard_remove_port(const struct nft_place *p, const char *host_name)

@@ -11,4 +11,6 @@ void guard_add_table(const struct nft_place *p);
 /* The two chains of a port. */
 #define GUARD_CHAIN_MAX (IFNAMSIZ + 4)
 void guard_add_port(const struct nft_place *p, const char *host_name);
+/* Which of the shared chains its frames go to: "guard" unless told otherwise. */
+void guard_lead_port(const struct nft_place *p, const char *host_name, const char *chain);
 void guard_remove_port(const struct nft_place *p, const char *host_name);

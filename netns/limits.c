@@ -61,6 +61,7 @@ static bool is_wanted(enum port_set set, const struct net_limits *limits)
 	case PORT_PACKETS_IN: return limits->packets_in || limits->cut;
 	case PORT_CONNECTIONS: return limits->connections;
 	case PORT_NEW_CONNECTIONS: return limits->new_connections || limits->connections;
+	case PORT_SEGMENT_NO_MAIL:
 	case PORT_NO_MAIL: return limits->block_mail;
 	case PORT_INTERNAL: return limits->internal_rate;
 	default: return false; /* not a limit */

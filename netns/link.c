@@ -156,6 +156,17 @@ void link_add_bridge(struct nl_batch *b, const char *name, uint32_t mtu)
 	nl_nest_end(b, info);
 }
 
+void link_add_detour(struct nl_batch *b, const char *name)
+{
+	size_t info;
+
+	begin_link(b, "make the link for rates", name);
+	nl_put_u32(b, IFLA_TXQLEN, 1000);
+	info = nl_nest(b, IFLA_LINKINFO);
+	nl_put_str(b, IFLA_INFO_KIND, "ifb");
+	nl_nest_end(b, info);
+}
+
 void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan)
 {
 	size_t info, data;

@@ -139,7 +139,7 @@ struct net_limits {
 	uint32_t new_connections;
 	/* bits per second of what it sends to the host and to other containers on it */
 	uint64_t internal_rate;
-	bool block_mail; /* TCP to port 25 is refused */
+	bool block_mail; /* TCP to port 25 is refused; on a bridge it is dropped */
 	bool cut;        /* nothing goes in or out */
 };
 /* Sets them all, in one transaction, whether the port is configured already or not. -EINVAL with the field.
@@ -174,6 +174,8 @@ int net_bridge_remove(struct net_context *net, uint32_t number, struct ct_error 
 struct net_rates {
 	uint64_t in;             /* towards the container, from wherever */
 	uint64_t out;            /* by the uplink; what stays on the host is net_limits.internal_rate */
+	bool segment;            /* of a port of a bridge: out is all that it sends, and nothing but in and
+	                            out can be asked for. Needs links of kind ifb */
 	uint64_t out_guaranteed; /* of out, the part that no other container gets when the uplink is full; 0:
 	                            all of it */
 	uint32_t burst;          /* bytes at once; 0: 10 ms' worth */

@@ -269,7 +269,7 @@ static int read_chain(const struct nlmsghdr *nlh, void *userdata)
 
 	name = mnl_attr_get_str(attr[NFTA_CHAIN_NAME]);
 	if (!str_eq(mnl_attr_get_str(attr[NFTA_CHAIN_TABLE]), scan->net->table) ||
-	        !is_ours(scan->net, name) || str_has_suffix(name, "-to"))
+	        !is_ours(scan->net, name) || str_has_suffix(name, "-to") || str_has_suffix(name, "-by"))
 		return 0;
 
 	memcpy(object.host_name, name, strlen(name));

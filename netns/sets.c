@@ -29,6 +29,7 @@ const struct nft_set port_sets[PORT_SETS] = {
 	[PORT_REFUSED] = { "refused", 9, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_PACKETS_OUT] = { "packets-out", 10, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_PACKETS_IN] = { "packets-in", 11, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
+	[PORT_SEGMENT_NO_MAIL] = { "segment-no-mail", 18, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_CONNECTIONS] = { "connections", 12, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_NEW_CONNECTIONS] = { "new-connections", 13, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_NO_MAIL] = { "no-mail", 14, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },

@@ -36,6 +36,7 @@ enum port_set {
 	/* from here on only if asked for; the key is the name */
 	PORT_PACKETS_OUT, /* drops what is over its limit, or all */
 	PORT_PACKETS_IN,
+	PORT_SEGMENT_NO_MAIL, /* as PORT_NO_MAIL, on a bridge */
 	/* inet table */
 	PORT_CONNECTIONS,     /* drops what would be one too many */
 	PORT_NEW_CONNECTIONS, /* drops what is over its limit */

@@ -13,3 +13,15 @@
 
 /* Takes the port's class at the uplink away, and its element; the queue of the port goes with its link. */
 int shape_release(struct net_context *net, const char *host_name, struct ct_error *err);
+
+/* Of ports of bridges: shape-segment.c. A class below this handle, on a link of ours. */
+#define SEGMENT_HANDLE TC_H_MAKE(0xc7d1u << 16, 0)
+
+/* The link is there, made if need be. Refused where the kernel has no such links. */
+int segment_check(struct net_context *net, struct ct_error *err);
+/* All that the guard passes of the port goes through the class from now on. */
+int segment_rate(struct net_context *net, const char *host_name, uint32_t class,
+        const struct net_rates *rates, struct ct_error *err);
+/* last: of all ports, so that the link can go. */
+int segment_release(
+        struct net_context *net, const char *host_name, uint32_t class, bool last, struct ct_error *err);

@@ -15,7 +15,8 @@
 
 int spec_check_name(const struct net_context *net, const char *name, struct ct_error *err)
 {
-	if (!str_has_prefix(name, net->prefix) || strlen(name) >= IFNAMSIZ || str_has_suffix(name, "-to"))
+	if (!str_has_prefix(name, net->prefix) || strlen(name) >= IFNAMSIZ || str_has_suffix(name, "-to") ||
+	        str_has_suffix(name, "-by"))
 		return ct_error_field(err, "host_name", "the host side must be named \"%s...\"", net->prefix);
 
 	return 0;

@@ -304,9 +304,66 @@ static void classes_of_traffic_have_rates_of_their_own(void **state)
 	assert_int_equal(net_classes_apply(net, NULL, 0, NULL), 0);
 }
 
+static void member_begin(struct container *m, uint32_t number, const char *address)
+{
+	struct ct_error err = { 0 };
+
+	*m = (struct container){ .netns = world_namespace(), .addresses = { ip(address) } };
+	m->spec = (struct net_port_spec){
+		.guest_name = "eth0", .mode = NET_MODE_BRIDGE, .addresses = m->addresses, .n_addresses = 1
+	};
+	net_bridge_name(m->spec.bridge, TEST_TAG, 7);
+	net_port_name(m->spec.host_name, TEST_TAG, number, 0);
+	net_port_mac(m->spec.mac, TEST_TAG, number, 0);
+	if (net_port_create(net, m->spec.host_name, "eth0", m->netns, &err) < 0 ||
+	        net_port_configure(net, &m->spec, m->netns, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void on_a_bridge(void **state)
+{
+	static const uint64_t rates[] = { 1 * M, 20 * M };
+	struct container a, b;
+
+	assert_int_equal(net_bridge_add(net, &(struct net_bridge_spec){ .number = 7 }, NULL), 0);
+	member_begin(&a, 3, "10.5.0.1/24");
+	member_begin(&b, 4, "10.5.0.2/24");
+	uint64_t most = speed(a.netns, b.netns, "10.5.0.2");
+
+	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+		shape(&a, &(struct net_rates){ .out = rates[i], .segment = true });
+		expect(datagram_speed, a.netns, b.netns, "10.5.0.2", rates[i], "out, bridge");
+	}
+	shape(&b, &(struct net_rates){ .out = 50 * M, .segment = true });
+	if (most > 400 * M) {
+		shape(&a, &(struct net_rates){ .out = 200 * M, .segment = true });
+		expect(speed, a.netns, b.netns, "10.5.0.2", 200 * M, "out, bridge");
+	}
+	assert_true(if_nametoindex("itest") > 0);
+	shape(&a, &(struct net_rates){ 0 });
+	assert_true(if_nametoindex("itest") > 0); /* the other has a rate */
+	assert_true(speed(a.netns, b.netns, "10.5.0.2") > most / 4);
+
+	/* whoever deletes the link does not give the port its freedom */
+	assert_int_equal(run((const char *const[]){ "ip", "link", "del", "itest", NULL }, NULL), 0);
+	assert_int_equal(datagram_speed(b.netns, a.netns, "10.5.0.1"), 0);
+	shape(&b, &(struct net_rates){ .out = 20 * M, .segment = true });
+	expect(datagram_speed, b.netns, a.netns, "10.5.0.1", 20 * M, "out, bridge, again");
+
+	container_end(net, &a);
+	container_end(net, &b);
+	assert_int_equal(if_nametoindex("itest"), 0); /* gone with the last rate */
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct ct_error err = { 0 };
+
+	assert_int_equal(net_port_shape(net, c.spec.host_name,
+	                         &(struct net_rates){ .out = M, .out_guaranteed = M, .segment = true }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "rate_out_guaranteed");
 
 	assert_int_equal(
 	        net_port_shape(net, c.spec.host_name, &(struct net_rates){ .in = 7999 }, &err), -EINVAL);
@@ -348,6 +405,7 @@ int main(void)
 		cmocka_unit_test(out_of_the_host),
 		cmocka_unit_test(guarantees_hold_when_the_uplink_is_full),
 		cmocka_unit_test(classes_of_traffic_have_rates_of_their_own),
+		cmocka_unit_test(on_a_bridge),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(what_was_set_up_by_hand_stays),
 	};

@@ -57,9 +57,9 @@ reaches()
 	pings "$1" "$2" 1
 }
 
-sent() # HANDLE: packets through this class of the uplink
+sent() # HANDLE [LINK]: packets through this class of the uplink
 {
-	tc -s class show dev up0 | awk -v want="$1" '$1 == "class" { on = $3 == want } on && $1 == "Sent" { print $4; exit }'
+	tc -s class show dev "${2:-up0}" | awk -v want="$1" '$1 == "class" { on = $3 == want } on && $1 == "Sent" { print $4; exit }'
 }
 
 @test "bytes and packets are counted by class, both ways and in both families" {
@@ -153,12 +153,56 @@ sent() # HANDLE: packets through this class of the uplink
 
 @test "what cannot be kept on a segment is refused there" {
 	ctctl network create lan --mode private --range 10.50.0.0/24
-	for key in rate-out=10M class=far:1M internal-rate=1M connections=10 new-connections=10 block-mail=yes; do
+	for key in rate-out=10M,guaranteed=1M class=far:1M internal-rate=1M connections=10 new-connections=10; do
 		run -2 ctctl create b --template tiny --net "network=lan,$key"
 		[[ $output == *'only on nat and routed'* ]]
 	done
 	ctctl create b --template tiny --net network=lan,rate-in=10M,pps-out=100,pps-in=100 --start
 	ctctl destroy b --force
+	ctctl network remove lan
+}
+
+# The link that frames of a segment go through for their rate.
+detour() { ip -o link show type ifb | awk -F ': ' '{ print $2 }'; }
+mails() # CONTAINER ADDRESS [PORT]
+{
+	printf 'GET / HTTP/1.0\r\n\r\n' | ctctl exec "$1" -- nc -w 3 "$2" "${3:-25}" | grep -q HTTP
+}
+
+@test "on a segment the rate out, and no mail, hold for what stays there" {
+	ctctl network create lan --mode private --range 10.50.0.0/24 --range fd50::/64
+	ctctl create b --template tiny --net network=lan,ip=10.50.0.10,ip=fd50::10,rate-out=10M,block-mail=yes --start
+	ctctl create c --template tiny --net network=lan,ip=10.50.0.11,ip=fd50::11 --start
+	reaches b 10.50.0.11
+	reaches b fd50::11
+	tc class show dev "$(detour)" | grep -q 'ceil 10Mbit'
+	own=$(tc class show dev "$(detour)" | awk '{ print $3 }')
+	before=$(sent "$own" "$(detour)")
+	pings b 10.50.0.11 5
+	[ "$(sent "$own" "$(detour)")" -ge $((before + 5)) ]
+	ctctl exec c -- sh -c 'mkdir -p /www; httpd -h /www -p "[::]:25"; httpd -h /www -p "[::]:26"'
+	wait_for 20 mails c 10.50.0.11
+	! mails b 10.50.0.11 || return 1
+	! mails b fd50::11 || return 1
+	mails b 10.50.0.11 26
+	mails b fd50::11 26
+	ctd_kill
+	ctd_start
+	tc class show dev "$(detour)" | grep -q 'ceil 10Mbit'
+	nft flush ruleset
+	wait_for 20 reaches b 10.50.0.11
+	! mails b 10.50.0.11 || return 1
+	ctctl set b net=network=lan,ip=10.50.0.10,ip=fd50::10,rate-out=20M
+	tc class show dev "$(detour)" | grep -q 'ceil 20Mbit'
+	mails b 10.50.0.11
+	ctctl set b net=network=lan,ip=10.50.0.10,ip=fd50::10
+	[ -z "$(detour)" ]
+	reaches b 10.50.0.11
+	ctctl set b net=network=lan,ip=10.50.0.10,rate-out=1M
+	[ -n "$(detour)" ]
+	ctctl destroy b --force
+	[ -z "$(detour)" ]
+	ctctl destroy c --force
 	ctctl network remove lan
 }
 

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The rate out of a port of a bridge.
+ *
+ * Its frames leave by whatever port of the bridge the addressee is at, so there is no one place at which they
+ * leave. What the guard has passed is therefore sent through a link of kind ifb, one for all ports, where a
+ * hierarchy (tc-htb(8)) has a class for each port that has a rate, and from there goes on as if it had just
+ * come in: the kernel does not show it to the guard twice. A second chain on the port's ingress hook, behind
+ * the guard's, sets the priority that chooses the class and sends the frame on the detour (the statement fwd
+ * marks it for ifb since Linux 5.7). Ports without a rate have no such chain, and it costs them nothing.
+ *
+ * If somebody deletes the link, the frames go nowhere: a port that is to be slowed never passes unslowed.
+ */
+#include "netns/shape.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "netns/link.h"
+#include "netns/queue.h"
+#include "netns/sets.h"
+
+#define BEHIND_GUARD 10
+#define CHAIN_MAX    (IFNAMSIZ + 4)
+
+static void link_name(const struct net_context *net, char ret[static IFNAMSIZ])
+{
+	(void)snprintf(ret, IFNAMSIZ, "i%s", net->tag);
+}
+
+static void chain_name(const char *host_name, char ret[static CHAIN_MAX])
+{
+	(void)snprintf(ret, CHAIN_MAX, "%s-by", host_name);
+}
+
+static int find_link(struct net_context *net, struct link_info *ret, struct ct_error *err)
+{
+	char name[IFNAMSIZ];
+
+	link_name(net, name);
+	return link_get(&net->route, &net->batch, name, 0, ret, err);
+}
+
+int segment_check(struct net_context *net, struct ct_error *err)
+{
+	struct link_info link;
+	char name[IFNAMSIZ];
+	int r;
+
+	r = find_link(net, &link, err);
+	if (r != -ENODEV)
+		return r;
+	link_name(net, name);
+	nl_batch_reset(&net->batch);
+	link_add_detour(&net->batch, name);
+	link_make_link_local(&net->batch, name, 0, false);
+	r = nl_transact(&net->route, &net->batch, name, err);
+	if (r == -EOPNOTSUPP)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, r,
+		        "a rate out of an interface of a bridge, VLAN or private network needs links of kind ifb, which this kernel does not have: load the module ifb, or leave rate_out out");
+	return r;
+}
+
+static void put_detour(const struct nft_place *p, const char *host_name, uint32_t class, int link)
+{
+	char chain[CHAIN_MAX];
+
+	chain_name(host_name, chain);
+	nft_chain_add(p, chain,
+	        &(struct nft_hook){ .number = NF_NETDEV_INGRESS,
+	                .priority = BEHIND_GUARD,
+	                .device = host_name,
+	                .type = "filter",
+	                .policy = NF_DROP });
+	nft_chain_flush(p, chain);
+	RULE(p, chain)
+	{
+		nft_immediate(p->b, R(0), &class, sizeof(class));
+		nft_meta_set(p->b, NFT_META_PRIORITY, R(0));
+		nft_immediate(p->b, R(0), &link, sizeof(link));
+		nft_forward(p->b, R(0));
+	}
+}
+
+int segment_rate(struct net_context *net, const char *host_name, uint32_t class,
+        const struct net_rates *rates, struct ct_error *err)
+{
+	struct nft_place p = guard_place(net);
+	struct nl_batch *b = &net->batch;
+	struct link_info link;
+	int r;
+
+	r = find_link(net, &link, err);
+	if (r < 0)
+		return r == -ENODEV ? ct_error_set(err, r, "network", "the link for rates has gone") : r;
+
+	nl_batch_reset(b);
+	link_change(b, &(struct link_change){ .index = link.index, .up = true });
+	queue_put_root(b, link.index, SEGMENT_HANDLE, 0, true);
+	queue_put_class(
+	        b, link.index, SEGMENT_HANDLE, class, rates->out, rates->out, rates->burst, NLM_F_REPLACE);
+	queue_put_fair(b, link.index, class, rates->out);
+	r = nl_transact(&net->route, b, host_name, err);
+	if (r < 0)
+		return r;
+
+	nl_batch_reset(b);
+	nft_begin(b);
+	put_detour(&p, host_name, class, link.index);
+	nft_end(b);
+	return nl_transact(&net->nft, b, host_name, err);
+}
+
+/* The chain may have gone with the port's link. */
+static int remove_detour(struct net_context *net, const char *host_name, struct ct_error *err)
+{
+	struct nft_place p = guard_place(net);
+	char chain[CHAIN_MAX];
+	int r;
+
+	chain_name(host_name, chain);
+	nl_batch_reset(&net->batch);
+	nft_begin(&net->batch);
+	nft_chain_delete(&p, chain);
+	nft_end(&net->batch);
+	r = nl_transact(&net->nft, &net->batch, host_name, NULL);
+	if (r < 0 && r != -ENOENT)
+		return ct_error_set(err, r, "network", "cannot take the rate out of \"%s\" away: %s",
+		        host_name, strerror(-r));
+	return 0;
+}
+
+int segment_release(
+        struct net_context *net, const char *host_name, uint32_t class, bool last, struct ct_error *err)
+{
+	struct link_info link;
+	char name[IFNAMSIZ];
+	int r;
+
+	r = remove_detour(net, host_name, err);
+	if (r < 0)
+		return r;
+	r = find_link(net, &link, err);
+	if (r < 0)
+		return r == -ENODEV ? 0 : r;
+
+	link_name(net, name);
+	nl_batch_reset(&net->batch);
+	if (last)
+		link_delete(&net->batch, name);
+	else
+		queue_remove_class(&net->batch, link.index, class);
+	return nl_transact(&net->route, &net->batch, host_name, err);
+}
