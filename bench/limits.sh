@@ -124,7 +124,7 @@ if [ "$(wc -l </proc/swaps)" = 1 ]; then
 	printf '%-22s this machine has none\n' swap
 elif new --memory 64M --swap 16M; then
 	behind '(dd if=/dev/zero bs=1M count=76; sleep 60) | tail -c 79691776 >/dev/null' # what it is given stays in its memory
-	sleep 5
+	sleep 30
 	line "swap" $((16 << 20)) "$(cat "$cg/memory.swap.peak" 2>/dev/null || cat "$cg/memory.swap.current")"
 fi
 if new --memory-guarantee 32M --memory 128M; then
