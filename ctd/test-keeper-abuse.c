@@ -54,7 +54,7 @@ static int connect_blocking(void)
 
 	assert_true(fd >= 0);
 	assert_int_equal(fd_set_nonblock(fd, false), 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_sec = 5 },
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_sec = 30 },
 	                         sizeof(struct timeval)),
 	        0);
 	return fd;
@@ -148,7 +148,7 @@ static void test_random_messages(void **state)
 	}
 
 	assert_int_equal(rig_count(&rig), 0);
-	for (int i = 0; i < 100 && rig_count_fds(keeper) > fds; i++)
+	for (int i = 0; i < 1000 && rig_count_fds(keeper) > fds; i++)
 		(void)usleep(10000);
 	assert_true(rig_count_fds(keeper) <= fds); /* one of the test before may have been closing still */
 	rig_expect_no_growth(keeper, pss);
@@ -197,7 +197,7 @@ static void test_who_does_not_read(void **state)
 	while (sent < 100000 && send(fd, &p, sizeof(p), MSG_NOSIGNAL) > 0)
 		sent++;
 	assert_true(sent < 100000);
-	assert_true(now_monotonic_usec() - begin < 5 * USEC_PER_SEC);
+	assert_true(now_monotonic_usec() - begin < 30 * USEC_PER_SEC);
 	assert_int_equal(rig_count(&rig), 0);
 }
 
@@ -240,7 +240,7 @@ static int run_keeper(const char *runtime)
 	const char *const argv[] = { rig.binary, "--runtime", runtime, NULL };
 	_cleanup_close_ int pidfd = process_spawn(argv, NULL, NULL);
 
-	return pidfd < 0 ? pidfd : process_wait(pidfd, 10 * USEC_PER_SEC);
+	return pidfd < 0 ? pidfd : process_wait(pidfd, 60 * USEC_PER_SEC);
 }
 
 /* Runs ct-keeper in the foreground; what it says goes to text. */
@@ -282,10 +282,10 @@ static void test_foreground(void **state)
 
 	second = run_in_foreground(dir, text, sizeof(text));
 	assert_non_null(strstr(text, "another keeper"));
-	assert_int_equal(process_wait(second, USEC_PER_SEC), 4);
+	assert_int_equal(process_wait(second, 30 * USEC_PER_SEC), 4);
 
 	assert_int_equal(pidfd_send_signal(first, SIGTERM, NULL, 0), 0);
-	assert_int_equal(process_wait(first, USEC_PER_SEC), 128 + SIGTERM);
+	assert_int_equal(process_wait(first, 30 * USEC_PER_SEC), 128 + SIGTERM);
 }
 
 static void test_one_keeper_a_directory(void **state)
@@ -328,7 +328,7 @@ static void test_directory_removed(void **state)
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 7000), 0);
 	keeper_client_free(TAKE_PTR(client));
-	assert_int_equal(poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 7000), 1);
+	assert_int_equal(poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 60000), 1);
 }
 
 static void count_call(struct keeper_reply *reply, void *userdata)
@@ -353,7 +353,7 @@ static void test_deadline_of_a_call(void **state)
 	assert_int_equal(kill(keeper, SIGSTOP), 0);
 	assert_int_equal(keeper_client_list(rig.client, count_call, counts), 0);
 	assert_int_equal(counts[0], 0);
-	assert_true(rig_run_until(&rig, is_counted, counts, 8 * USEC_PER_SEC));
+	assert_true(rig_run_until(&rig, is_counted, counts, 60 * USEC_PER_SEC));
 	assert_int_equal(counts[1], -ETIMEDOUT);
 	assert_true(now_monotonic_usec() - begin >= KEEPER_CALL_TIMEOUT_USEC);
 	assert_int_equal(kill(keeper, SIGCONT), 0);
@@ -389,7 +389,7 @@ static void test_busy_keeper(void **state)
 	assert_int_equal(kill(keeper, SIGCONT), 0);
 
 	for (int i = 0; i < CALLS; i++) {
-		assert_true(rig_run_until(&rig, is_counted, counts[i], 8 * USEC_PER_SEC));
+		assert_true(rig_run_until(&rig, is_counted, counts[i], 60 * USEC_PER_SEC));
 		assert_int_equal(counts[i][0], 1);
 		assert_int_equal(counts[i][1], -EINVAL);
 	}
@@ -421,12 +421,12 @@ static void test_withdrawn(void **state)
 		assert_int_equal(
 		        keeper_client_start(rig.client, "c/none", &spec, count_call, starts[i], NULL), 0);
 	assert_int_equal(keeper_client_signal(rig.client, "c/lives", SIGKILL, count_call, killed), 0);
-	assert_true(rig_run_until(&rig, is_counted, killed, 8 * USEC_PER_SEC));
+	assert_true(rig_run_until(&rig, is_counted, killed, 60 * USEC_PER_SEC));
 	assert_int_equal(killed[1], -ETIMEDOUT);
 
 	assert_int_equal(kill(keeper, SIGCONT), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
-		assert_true(rig_run_until(&rig, is_counted, starts[i], 8 * USEC_PER_SEC));
+		assert_true(rig_run_until(&rig, is_counted, starts[i], 60 * USEC_PER_SEC));
 	assert_true(rig_find(&rig, "c/lives", &process));
 	assert_int_equal(process.state, KEEPER_PROCESS_RUNNING);
 	rig_box_done(&rig, &box, "c/lives");
@@ -453,7 +453,7 @@ static void test_queue_is_bounded(void **state)
 	assert_int_equal(kill(keeper, SIGCONT), 0);
 
 	/* All that were accepted are answered, and there is room again. */
-	assert_true(rig_run_until(&rig, are_counted, counts, 20 * USEC_PER_SEC));
+	assert_true(rig_run_until(&rig, are_counted, counts, 60 * USEC_PER_SEC));
 	assert_int_equal(counts[1], 0);
 	assert_int_equal(rig_count(&rig), 0);
 }
@@ -494,7 +494,7 @@ static void test_loss(void **state)
 	assert_int_equal(keeper_client_signal(rig.client, "c/1", 1, NULL, NULL), 0);
 	assert_int_equal(keeper_client_forget(rig.client, "c/1", count_call, counts[2]), 0);
 	assert_int_equal(kill(keeper, SIGKILL), 0);
-	assert_true(rig_run_until(&rig, is_lost, NULL, 5 * USEC_PER_SEC));
+	assert_true(rig_run_until(&rig, is_lost, NULL, 60 * USEC_PER_SEC));
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(counts[i][0], 1);
 		assert_int_equal(counts[i][1], -ECONNRESET);

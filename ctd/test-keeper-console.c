@@ -167,7 +167,7 @@ static void test_who_does_not_read(void **state)
 		char chunk[65536];
 		ssize_t n;
 
-		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(poll(&p, 1, 60000), 1);
 		n = read(reader, chunk, sizeof(chunk));
 		assert_true(n > 0);
 		count += (size_t)n;
@@ -205,20 +205,22 @@ static void test_flood(void **state)
 	assert_int_equal(rig_start(&rig, &box, "c/spam", "while :; do yes; done", true, NULL), 0);
 	begin = now_monotonic_usec();
 	cpu = cpu_usec(keeper);
-	while (now_monotonic_usec() - begin < 2 * USEC_PER_SEC) {
+	while (answers < 20 || now_monotonic_usec() - begin < 2 * USEC_PER_SEC) {
 		uint64_t before = now_monotonic_usec(), took;
 
 		(void)rig_count(&rig);
 		took = now_monotonic_usec() - before;
 		slowest = took > slowest ? took : slowest;
 		answers++;
-		late += took >= 100 * USEC_PER_MSEC;
+		late += took >= 200 * USEC_PER_MSEC;
 		(void)usleep(20000);
 	}
 	cpu = cpu_usec(keeper) - cpu;
-	printf("# under a flood: the keeper used %llu ms of 2,000, the slowest answer took %llu us\n",
-	        (unsigned long long)cpu / 1000, (unsigned long long)slowest);
-	assert_true(cpu < 1000 * USEC_PER_MSEC);
+	begin = now_monotonic_usec() - begin;
+	printf("# under a flood: the keeper used %llu ms of %llu, the slowest answer took %llu us\n",
+	        (unsigned long long)cpu / 1000, (unsigned long long)begin / 1000,
+	        (unsigned long long)slowest);
+	assert_true(cpu < begin / 2);
 	assert_true(late * 10 <= answers); /* a busy machine makes one or the other late */
 	rig_box_done(&rig, &box, "c/spam");
 }
@@ -279,7 +281,7 @@ static void test_many_come_and_go(void **state)
 			rig_expect(fd, "ready", NULL);
 		close(fd);
 	}
-	for (int i = 0; i < 100 && rig_count_fds(keeper) != before; i++)
+	for (int i = 0; i < 1000 && rig_count_fds(keeper) != before; i++)
 		(void)usleep(10000);
 	assert_int_equal(rig_count_fds(keeper), before);
 	rig_box_done(&rig, &box, "c/many");

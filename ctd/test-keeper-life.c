@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "ctd/keeper-binary.h"
+#include "ctd/keeper-proto.h"
 #include "ctd/test-keeper-rig.h"
 
 static struct rig rig;
@@ -41,7 +42,7 @@ static void test_exit_status(void **state)
 	assert_int_equal(process.exit_code, 7);
 	assert_int_equal(process.exit_signal, 0);
 	assert_int_equal(process.pid, reply.process.pid);
-	assert_true(now_realtime_usec() - process.exited_usec < 10 * USEC_PER_SEC);
+	assert_true(now_realtime_usec() - process.exited_usec < 60 * USEC_PER_SEC);
 
 	/* Kept until it is forgotten. */
 	assert_true(rig_find(&rig, "c/exit", &process));
@@ -100,14 +101,14 @@ static void test_bad_specification(void **state)
 
 static void test_signals(void **state)
 {
-	static const char *const traps = "trap 'exit 3' TERM; while :; do sleep 0.05; done";
+	static const char *const traps = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done";
 	_cleanup_keeper_reply_ struct keeper_reply sent = KEEPER_REPLY_INIT, killed = KEEPER_REPLY_INIT,
 	                                           late = KEEPER_REPLY_INIT;
 	struct keeper_process process;
 	struct box box, other;
 
-	assert_int_equal(rig_start(&rig, &box, "c/term", traps, false, NULL), 0);
-	(void)usleep(100000); /* until the trap is set */
+	assert_int_equal(rig_start(&rig, &box, "c/term", traps, true, NULL), 0);
+	rig_expect_scrollback(&rig, "c/term", "ready");
 	assert_int_equal(
 	        rig_wait(&rig, keeper_client_signal(rig.client, "c/term", SIGTERM, keeper_reply_store, &sent),
 	                &sent),
@@ -288,7 +289,7 @@ static void test_deadline(void **state)
 	        keeper_client_start(rig.client, "c/frozen", &spec, keeper_reply_store, &stuck, &error), 0);
 
 	assert_int_equal(rig_start(&rig, &other, "c/other", "sleep 1000", false, NULL), 0);
-	assert_true(now_monotonic_usec() - begin < 5 * USEC_PER_SEC);
+	assert_true(now_monotonic_usec() - begin < KEEPER_EXEC_DEADLINE_USEC);
 
 	r = keeper_client_wait(rig.client, &stuck, &error);
 	assert_int_equal(r, -ETIMEDOUT);

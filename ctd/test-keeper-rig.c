@@ -26,7 +26,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-#define PATIENCE (10 * USEC_PER_SEC)
+#define PATIENCE (60 * USEC_PER_SEC)
 #define BUSYBOX  "/bin/busybox"
 
 static const char *const applets[] = { "busybox", "sh", "sleep", "cat", "dd", "stty", "kill", "mkdir", "true",
@@ -375,7 +375,7 @@ char *rig_scrollback(struct rig *rig, const char *key)
 
 void rig_expect_scrollback(struct rig *rig, const char *key, const char *text)
 {
-	for (int i = 0; i < 1000; i++) {
+	for (uint64_t end = now_monotonic_usec() + PATIENCE; now_monotonic_usec() < end;) {
 		_cleanup_free_ char *got = rig_scrollback(rig, key);
 
 		if (strstr(got, text))
