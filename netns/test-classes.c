@@ -80,12 +80,12 @@ static void exchange(const struct container *c, const char *to, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		assert_int_equal(send(client, &byte, 1, 0), 1);
 		waiting.fd = server;
-		assert_true(poll(&waiting, 1, 2000) > 0);
+		assert_true(poll(&waiting, 1, 10000) > 0);
 		len = sizeof(storage);
 		assert_int_equal(recvfrom(server, &byte, 1, 0, (struct sockaddr *)&storage, &len), 1);
 		assert_int_equal(sendto(server, &byte, 1, 0, (struct sockaddr *)&storage, len), 1);
 		waiting.fd = client;
-		assert_true(poll(&waiting, 1, 2000) > 0);
+		assert_true(poll(&waiting, 1, 10000) > 0);
 		assert_int_equal(recv(client, &byte, 1, 0), 1);
 	}
 	close(client);

@@ -104,7 +104,7 @@ static void try_all(void)
 
 		test_frames[i].make(&f);
 		frame_send(raw_attacker, &f);
-		reached = raw_wait(raw_victim, MARK, strlen(MARK), test_frames[i].reaches ? 1000 : 20, NULL,
+		reached = raw_wait(raw_victim, MARK, strlen(MARK), test_frames[i].reaches ? 10000 : 20, NULL,
 		                  0) > 0 ||
 		          raw_wait(raw_outside, MARK, strlen(MARK), 0, NULL, 0) > 0;
 		after = counters(&w->attacker);
@@ -161,7 +161,7 @@ static void no_gap_while_rules_are_replaced(void **state)
 	assert_int_equal(raw_wait(raw_victim, MARK, strlen(MARK), 50, NULL, 0), 0);
 
 	frame_send(raw_attacker, &good);
-	assert_true(raw_wait(raw_victim, MARK, strlen(MARK), 1000, NULL, 0) > 0);
+	assert_true(raw_wait(raw_victim, MARK, strlen(MARK), 10000, NULL, 0) > 0);
 }
 
 static void guard_answers_for_the_gateway(void **state)
@@ -174,7 +174,7 @@ static void guard_answers_for_the_gateway(void **state)
 	frame_ether(&f, broadcast, w->attacker.spec.mac, 0x0806);
 	frame_arp(&f, 1, w->attacker.spec.mac, w->own4, broadcast, ip("169.254.1.1"));
 	frame_send(raw_attacker, &f);
-	assert_true(raw_wait(raw_attacker, operation_and_mac, 8, 1000, answer, sizeof(answer)) >= 42);
+	assert_true(raw_wait(raw_attacker, operation_and_mac, 8, 10000, answer, sizeof(answer)) >= 42);
 	assert_memory_equal(answer, w->attacker.spec.mac, 6);
 	assert_memory_equal(answer + 6, net_gateway_mac, 6);
 	assert_memory_equal(answer + 28, ip("169.254.1.1").bytes, 4);
@@ -203,7 +203,7 @@ static void gateway_can_be_pinged(void **state)
 	frame_ip4(&f, w->own4, ip("169.254.1.1"), IPPROTO_ICMP, 0, 8);
 	frame_add(&f, "\x08\0\xf7\xff\0\0\0\0", 8); /* with its checksum */
 	frame_send(raw_attacker, &f);
-	assert_true(raw_wait(raw_attacker, net_gateway_mac, 6, 1000, answer, sizeof(answer)) >= 42);
+	assert_true(raw_wait(raw_attacker, net_gateway_mac, 6, 10000, answer, sizeof(answer)) >= 42);
 	assert_memory_equal(answer + 26, ip("169.254.1.1").bytes, 4);
 	assert_memory_equal(answer + 30, w->own4.bytes, 4);
 	assert_memory_equal(answer + 34, "\0\0\xff\xff", 4);
@@ -214,7 +214,7 @@ static void gateway_can_be_pinged(void **state)
 	frame_add(&f, "\x80\0\0\0\0\0\0\0", 8);
 	frame_sum6(&f, at, at + 40, IPPROTO_ICMPV6, 2);
 	frame_send(raw_attacker, &f);
-	assert_true(raw_wait(raw_attacker, ip("fe80::1").bytes, 16, 1000, answer, sizeof(answer)) >= 62);
+	assert_true(raw_wait(raw_attacker, ip("fe80::1").bytes, 16, 10000, answer, sizeof(answer)) >= 62);
 	assert_memory_equal(answer + 22, ip("fe80::1").bytes, 16);
 	assert_memory_equal(answer + 38, w->local6.bytes, 16);
 	assert_int_equal(answer[54], 129);
@@ -267,7 +267,7 @@ static void without_a_container_nothing_passes(void **state)
 	frame_ether(&f, net_gateway_mac, c.spec.mac, 0x0800);
 	frame_udp4_from(&f, c.addresses[0], 1234, 0);
 	frame_send(raw, &f);
-	assert_true(raw_wait(raw_victim, MARK, strlen(MARK), 1000, NULL, 0) > 0);
+	assert_true(raw_wait(raw_victim, MARK, strlen(MARK), 10000, NULL, 0) > 0);
 
 	assert_int_equal(net_port_release(net, &c.spec, false, &err), 0);
 	frame_send(raw, &f);
@@ -345,7 +345,7 @@ static void flushed_tables_are_put_back(void **state)
 	frame_good4(&good);
 	frame_neighbours_address4(&bad);
 	assert_int_equal(run((const char *const[]){ "nft", "flush", "ruleset", NULL }, NULL), 0);
-	assert_true(poll(&watch, 1, 1000) > 0);
+	assert_true(poll(&watch, 1, 10000) > 0);
 	assert_int_equal(net_watch_read(net, &err), 1);
 
 	apply();

@@ -106,6 +106,16 @@ static unsigned flood(int from_ns, const char *from, int to_ns, const char *to, 
 	return n;
 }
 
+/* More than so many packets of a short flood arrive; less they may be when the machine has other things to
+ * do: then again. */
+static bool flows(int from_ns, const char *from, int to_ns, const char *to, uint64_t usec, unsigned least)
+{
+	for (unsigned i = 0; i < 8; i++)
+		if (flood(from_ns, from, to_ns, to, usec) > least)
+			return true;
+	return false;
+}
+
 static bool passes(int from_ns, const char *from, int to_ns, const char *to)
 {
 	return flood(from_ns, from, to_ns, to, 1) > 0;
@@ -125,7 +135,9 @@ static unsigned connections(
 		(void)sendto(a, "x", 1, 0, (struct sockaddr *)&in, sizeof(in));
 		close(a);
 	}
-	arrived = count_waiting(b, 200);
+	/* whatever is to come may take its time */
+	for (arrived = 0; arrived < n && poll(&(struct pollfd){ .fd = b, .events = POLLIN }, 1, 1000) > 0;)
+		arrived += count_waiting(b, 0);
 	close(b);
 	return arrived;
 }
@@ -146,15 +158,15 @@ static void expect_packets(int from_ns, const char *from, int to_ns, const char 
 
 static void packets_are_limited_both_ways(void **state)
 {
-	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) > 1000);
+	assert_true(flows(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000, 1000));
 	limit(&(struct net_limits){ .packets_out = 1000 });
 	expect_packets(c.netns, "198.51.100.1", outside, "192.0.2.2", 1000);
-	assert_true(flood(outside, "192.0.2.2", c.netns, "198.51.100.1", 300000) > 700);
+	assert_true(flows(outside, "192.0.2.2", c.netns, "198.51.100.1", 300000, 700));
 
 	limit(&(struct net_limits){ .packets_in = 500 });
 	expect_packets(outside, "192.0.2.2", c.netns, "198.51.100.1", 500);
 	limit(&(struct net_limits){ 0 });
-	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) > 1000);
+	assert_true(flows(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000, 1000));
 }
 
 static void cut_is_both_ways_and_can_be_undone(void **state)
@@ -192,8 +204,12 @@ static void connections_are_counted_from_both_sides(void **state)
 
 static void new_connections_are_limited(void **state)
 {
+	uint64_t begin = now_monotonic_usec();
+
 	limit(&(struct net_limits){ .new_connections = 100 });
-	assert_in_range(connections(c.netns, "198.51.100.1", outside, "192.0.2.2", 1000, 9006), 16, 300);
+	unsigned n = connections(c.netns, "198.51.100.1", outside, "192.0.2.2", 1000, 9006);
+
+	assert_in_range(n, 16, 300 + 100 * (now_monotonic_usec() - begin) / USEC_PER_SEC);
 	assert_int_equal(connections(other.netns, "198.51.100.2", outside, "192.0.2.2", 300, 9007), 300);
 	limit(&(struct net_limits){ 0 });
 }
@@ -233,7 +249,7 @@ static void what_stays_on_the_host_has_a_rate_of_its_own(void **state)
 	limit(&(struct net_limits){ .internal_rate = 64 * 8 * 1000 });
 	n = flood(c.netns, "198.51.100.1", other.netns, "198.51.100.2", 1000000) * 29;
 	assert_in_range(n, 64000, 2 * 64000 * 110 / 100);
-	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 1000000) * 29 > 2 * 64000);
+	assert_true(flows(c.netns, "198.51.100.1", outside, "192.0.2.2", 1000000, 2 * 64000 / 29));
 	limit(&(struct net_limits){ 0 });
 }
 

@@ -375,7 +375,9 @@ size_t raw_wait(int raw, const void *text, size_t text_len, int timeout_msec, ui
 		uint8_t buffer[4096];
 		ssize_t n;
 
-		if (now >= end || poll(&poll_fd, 1, (int)((end - now) / USEC_PER_MSEC) + 1) <= 0)
+		/* what is there already counts, however late we look, but not what comes without end */
+		if (now > end + 10 * USEC_PER_SEC ||
+		        poll(&poll_fd, 1, now < end ? (int)((end - now) / USEC_PER_MSEC) + 1 : 0) <= 0)
 			return 0;
 		n = recvfrom(raw, buffer, sizeof(buffer), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
 		if (n <= 0 || from.sll_pkttype == PACKET_OUTGOING ||
