@@ -111,7 +111,7 @@ static void many_start_at_once(void **state)
 		assert_int_equal(box_prepare(&fixture, &boxes[i], &specs[i], &err), 0);
 		assert_int_equal(ct_start(&specs[i], &boxes[i].init, &err), 0);
 	}
-	for (int round = 0; round < 20000 && running < MANY; round++) {
+	for (int round = 0; round < 600000 && running < MANY; round++) {
 		for (int i = 0; i < MANY; i++) {
 			if (boxes[i].init.status_fd < 0)
 				continue;
@@ -153,7 +153,7 @@ static void dies_with_its_parent(void **state)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	for (int i = 0; i < 400 && ct_cgroup_is_populated(box.cgroup_fd) != 0; i++)
+	for (int i = 0; i < 6000 && ct_cgroup_is_populated(box.cgroup_fd) != 0; i++)
 		(void)usleep(5000);
 	assert_int_equal(ct_cgroup_is_populated(box.cgroup_fd), 0);
 }
