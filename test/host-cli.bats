@@ -75,7 +75,10 @@ teardown_file()
 	ctctl create term --template tiny --start
 	run script -qec "echo 'echo in\$((1+1))shell; exit 3' | ctctl shell term" /dev/null
 	[[ "$output" == *in2shell* ]]
-	{ sleep 1; printf '\035q'; } | script -qec "ctctl console term" /dev/null >/dev/null
+	ctctl exec term -- sh -c 'echo early bird >/dev/console'
+	# a key typed before the terminal is raw is nobody's
+	{ wait_for 60 grep -q "early bird" "$BATS_TEST_TMPDIR/typescript"; printf '\035q'; } |
+		timeout -k 1 120 script -qfec "ctctl console term" "$BATS_TEST_TMPDIR/typescript" >/dev/null
 	ctctl exec term -- true
 	ctctl destroy term --force
 }

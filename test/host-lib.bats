@@ -18,7 +18,7 @@ ctctl() # fsck has its own tests
 
 @test "an unchanged world passes" {
 	world_save
-	world_check 0
+	world_check
 }
 
 @test "a left link is seen" {
@@ -28,7 +28,7 @@ ctctl() # fsck has its own tests
 	ip link del left0
 	[ "$status" -ne 0 ]
 	[[ "$output" == *"> link left0"* ]]
-	world_check 0
+	world_check
 }
 
 @test "a left mount is seen" {
@@ -42,7 +42,8 @@ ctctl() # fsck has its own tests
 @test "a left process is seen" {
 	world_save
 	socat PIPE PIPE 3>&- &
-	sleep 0.3
+	is_seen() { [ -n "$(lib_processes_of socat)" ]; }
+	wait_for 30 is_seen
 	run world_check 0
 	kill %1
 	[ "$status" -ne 0 ]
@@ -89,8 +90,8 @@ ctctl() # fsck has its own tests
 
 @test "the outside is reached through the uplink only" {
 	uplink_up
-	ping -c 1 -W 2 198.51.100.1
-	ping -c 1 -W 2 2001:db8:1::1
+	ping -c 1 -W 10 198.51.100.1
+	ping -c 1 -W 10 2001:db8:1::1
 	uplink_down
 	run ping -c 1 -W 1 198.51.100.1
 	[ "$status" -ne 0 ]

@@ -46,18 +46,22 @@ address() # NAME 4|6
 	ctctl show "$1" --json | jq -r "[.addresses[] | select(test(\":\") == ($2 == 6))][0]"
 }
 
-# row FROM TO...: "TO+" or "TO-" for both families, "TO4" or "TO6" if only one works. Names of containers, host, outside.
+# row FROM RESULT...: what is, in words like those expected: "TO+" or "TO-" for both families, "TO4" or "TO6" if only one works; TO are names of
+# containers, host, outside. An answer that is expected may take its time.
 row()
 {
-	local from=$1 to four six line=
+	local from=$1 to four six wait line=
 	shift
 	for to; do
+		wait=10
+		[ "$to" = "${to%-}" ] || wait=1
+		to=${to%[-+46]}
 		case $to in
 		outside) four=198.51.100.1 six=2001:db8:1::1 ;;
 		router) four=10.66.0.1 six=fd66::1 ;;
 		*) four=$(address "$to" 4) six=$(address "$to" 6) ;;
 		esac
-		four=$(sends "$from" "$four") six=$(sends "$from" "$six")
+		four=$(sends "$from" "$four" "$wait") six=$(sends "$from" "$six" "$wait")
 		case $four$six in
 		11) line+=" $to+" ;;
 		00) line+=" $to-" ;;
@@ -68,12 +72,12 @@ row()
 	echo "${line# }"
 }
 
-sends() # FROM ADDRESS: 1 or 0
+sends() # FROM ADDRESS SECONDS: 1 or 0
 {
 	case $1 in
-	host) ping -c 1 -W 1 "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
-	outside) outside ping -c 1 -W 1 "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
-	*) ctctl exec "$1" -- ping -c 1 -W 1 "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
+	host) ping -c 1 -W "$3" "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
+	outside) outside ping -c 1 -W "$3" "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
+	*) ctctl exec "$1" -- ping -c 1 -W "$3" "$2" >/dev/null 2>&1 && echo 1 || echo 0 ;;
 	esac
 }
 
@@ -81,7 +85,7 @@ expect() # FROM RESULT...
 {
 	local from=$1 got
 	shift
-	got=$(row "$from" $(printf '%s\n' "$@" | sed 's/[-+46]$//'))
+	got=$(row "$from" "$@")
 	[ "$got" = "$*" ] || { echo "from $from: $got, not $*" && return 1; }
 }
 
@@ -136,9 +140,10 @@ END
 capture() # what would be a forged packet, outside and at a neighbour
 {
 	local filter='host 203.0.113.66 or host 2001:db8:66::66 or (arp and src host 192.0.2.1 and not ether src '$(outside ip -j link show out0 | jq -r '.[0].address')')'
-	outside tcpdump -lnni out0 "$filter" >"$BATS_TEST_TMPDIR/outside" 2>/dev/null 3>&- &
-	nsenter --target "$(ctctl show routed1 --json | jq .pid)" --net tcpdump -lnni eth0 "$filter" >"$BATS_TEST_TMPDIR/neighbour" 2>/dev/null 3>&- &
-	sleep 0.5
+	outside tcpdump -lnni out0 "$filter" >"$BATS_TEST_TMPDIR/outside" 2>"$BATS_TEST_TMPDIR/outside.err" 3>&- &
+	nsenter --target "$(ctctl show routed1 --json | jq .pid)" --net tcpdump -lnni eth0 "$filter" >"$BATS_TEST_TMPDIR/neighbour" 2>"$BATS_TEST_TMPDIR/neighbour.err" 3>&- &
+	wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/outside.err"
+	wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/neighbour.err"
 }
 
 nothing_seen()

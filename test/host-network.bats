@@ -44,12 +44,12 @@ serve()
 
 ask() # ADDRESS PORT, from outside
 {
-	outside curl -sS -m 2 "http://$1:$2/cgi-bin/hello" 2>&1
+	outside curl -sS -m "${WAIT:-20}" "http://$1:$2/cgi-bin/hello" 2>&1
 }
 
 pings()
 {
-	ctctl exec "$1" -- ping -c 1 -W 2 "$2" >/dev/null
+	ctctl exec "$1" -- ping -c 1 -W 10 "$2" >/dev/null
 }
 
 silent()
@@ -72,22 +72,24 @@ net()
 	[[ $(ask 192.0.2.2 8080) == "I am a, you are [::ffff:192.0.2.1]."* ]]
 	[[ $(ask 192.0.2.2 8443) == "I am a"* ]]
 	[[ $(ask '[2001:db8::2]' 8080) == "I am a, you are [2001:db8::1]."* ]]
-	[[ $(curl -sS -m 2 http://192.0.2.2:8080/cgi-bin/hello) == "I am a"* ]]
+	[[ $(curl -sS -m 20 http://192.0.2.2:8080/cgi-bin/hello) == "I am a"* ]]
 	ctctl set a publish=8080:80
-	run ask 192.0.2.2 8443
+	WAIT=2 run ask 192.0.2.2 8443
 	[[ $output != *"I am"* ]]
 	[[ $(ask 192.0.2.2 8080) == "I am a"* ]]
 	ctctl set a publish=
-	run ask 192.0.2.2 8080
+	WAIT=2 run ask 192.0.2.2 8080
 	[[ $output != *"I am"* ]]
 }
 
 @test "ranges, one address, and UDP are published" {
 	nsenter --target "$(ctctl show a --json | jq .pid)" --net socat UDP4-RECVFROM:53,fork EXEC:cat 3>&- &
+	wait_for 30 sh -c "nsenter --target $(ctctl show a --json | jq .pid) --net ss -Hlun sport = 53 | grep -q ."
 	ctctl set a --publish 9000-9002:79 --publish 192.0.2.2:9100:80 --publish 5353:53/udp
 	[[ $(ask 192.0.2.2 9001) == "I am a"* ]]
 	[[ $(ask 192.0.2.2 9100) == "I am a"* ]]
-	[ "$(echo hello | outside socat -t 2 - UDP:192.0.2.2:5353)" = hello ]
+	[ "$(outside perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(Proto => "udp", PeerAddr => "192.0.2.2:5353") or die;
+		alarm 60; send $s, "hello", 0; recv $s, my $x, 9, 0; print $x')" = hello ]
 	ctctl set a publish=
 	kill %1
 }
@@ -114,7 +116,7 @@ net()
 	[ "$status" -ne 0 ]
 	[[ $output == *8099* ]]
 	[ "$(ctctl show a --json | jq .config.publish)" = null ]
-	run ask 192.0.2.2 8098
+	WAIT=2 run ask 192.0.2.2 8098
 	[[ $output != *"I am"* ]]
 	wait_for 20 sh -c '! ss -Hltn sport = 8099 | grep -q .'
 	ctctl fsck
@@ -145,7 +147,7 @@ net()
 	pings a 198.51.100.1
 	net a '[{"mode":"nat"},{"mode":"routed","name":"eth1","ip":["203.0.113.8"]}]'
 	[[ $(ask 203.0.113.8 80) == "I am a"* ]]
-	run ask 203.0.113.7 80
+	WAIT=2 run ask 203.0.113.7 80
 	[[ $output != *"I am"* ]]
 	! ctctl exec a -- ip addr | grep -q 203.0.113.7 || return 1
 	net a '[{"mode":"nat"}]'
@@ -167,8 +169,8 @@ net()
 @test "a whole block of addresses belongs to one container, and to no other" {
 	ctctl create blk --template tiny --net routed --ip 203.0.113.128/29 --ip 2001:db8:7:1::/64 --start
 	ctctl exec blk -- ip addr add 203.0.113.130/32 dev eth0
-	outside ping -c 1 -W 2 203.0.113.130 >/dev/null
-	outside ping -c 1 -W 2 2001:db8:7:1::1 >/dev/null
+	outside ping -c 1 -W 10 203.0.113.130 >/dev/null
+	outside ping -c 1 -W 10 2001:db8:7:1::1 >/dev/null
 	run -4 ctctl create blk2 --template tiny --net routed --ip 203.0.113.130
 	[[ $output == *'overlaps 203.0.113.128/29, which belongs to the container "blk"'* ]]
 	ctctl destroy blk --force
@@ -204,7 +206,7 @@ net()
 	sleep 1
 	ctctl network restore a
 	pings a 198.51.100.1
-	ping -c 1 -W 2 "$target" >/dev/null
+	ping -c 1 -W 10 "$target" >/dev/null
 	serve a
 }
 
@@ -322,7 +324,7 @@ net()
 	[[ $output == *'203.0.113.80 is in no range of the network "small"'* ]]
 	run -3 ctctl create s7 --template tiny --net network=smal
 	ctctl start s1
-	outside ping -c 1 -W 2 "$(address s1 .)" >/dev/null
+	outside ping -c 1 -W 10 "$(address s1 .)" >/dev/null
 	ctctl exec s1 -- grep -q 192.0.2.99 /etc/resolv.conf
 	kept=$(address s1 .)
 	ctctl set s1 --rate-out 10M
@@ -410,7 +412,7 @@ arrived()
 		bind($s, pack_sockaddr_in($port, INADDR_ANY)) or die;
 		my ($seen, $set) = (0, "");
 		vec($set, fileno($s), 1) = 1;
-		while ($seen < $n && select(my $ready = $set, undef, undef, 10) > 0) { recv($s, my $x, 9, 0); $seen++; }
+		while ($seen < $n && select(my $ready = $set, undef, undef, 30) > 0) { recv($s, my $x, 9, 0); $seen++; }
 		print $seen;' "$1" "$2"
 }
 
@@ -448,12 +450,12 @@ tracked()
 @test "mail is refused when it is blocked" {
 	nsenter --target "$CTD_OUTSIDE" --net socat TCP-LISTEN:25,fork,reuseaddr SYSTEM:'echo 220 mail' 3>&- &
 	wait_for 20 outside sh -c 'echo | socat - TCP:192.0.2.1:25 | grep -q mail'
-	run ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
+	run ctctl exec a -- sh -c 'nc -w 20 192.0.2.1 25 </dev/null'
 	ctctl set a --block-mail yes
-	run -1 ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
+	run -1 ctctl exec a -- sh -c 'nc -w 20 192.0.2.1 25 </dev/null'
 	[[ $output != *220* ]]
 	ctctl set a net=
-	run ctctl exec a -- sh -c 'nc -w 2 192.0.2.1 25 </dev/null'
+	run ctctl exec a -- sh -c 'nc -w 20 192.0.2.1 25 </dev/null'
 	kill %1
 	[[ $output == *220* ]]
 }

@@ -75,7 +75,8 @@ stopped()
 	ctctl create slow --template tiny --start
 	ctctl exec slow -- kill -STOP 1 || true
 	ctctl stop slow --timeout 8 3>&- &
-	sleep 0.5
+	stopping() { [ "$(state_of slow)" = stopping ]; }
+	wait_for 30 stopping
 	ctd_kill
 	wait || true
 	ctd_start
@@ -178,7 +179,7 @@ records_copy()
 }
 
 @test "a second ctd on the same state is refused" {
-	run timeout 10 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_DIR/other" --foreground
+	run timeout 120 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_DIR/other" --foreground
 	[ "$status" -eq 1 ]
 	[[ "$output" == *"another ctd"* ]]
 }

@@ -1,13 +1,23 @@
 # shellcheck shell=bash
 # Killing ctd at the system calls of a verb: "load kill" after "load lib".
 
+kill_is_traced() # PID
+{
+	grep -q '^TracerPid:.[1-9]' "/proc/$1/status"
+}
+
+kill_is_decided() # PID: gone, or it answers
+{
+	lib_is_gone "$1" || timeout 20 "$(ctd_program ctctl)" version
+}
+
 # points VERB...: "CALL K" lines for a run of the verb.
 points()
 {
 	local trace=$BATS_TEST_TMPDIR/trace pid
 	pid=$(ctd_pid)
 	strace -f -q -o "$trace" -p "$pid" 3>&- &
-	sleep 0.5
+	wait_for 60 kill_is_traced "$pid"
 	"$@" >/dev/null
 	sleep 0.5 # the pool has been refilled: the daemon is at rest
 	kill %% && wait %% 2>/dev/null || true
@@ -23,9 +33,11 @@ killed_at()
 	pid=$(ctd_pid)
 	strace -f -q -o /dev/null -e "inject=$call:signal=KILL:when=$k" -e "trace=$call" -p "$pid" 3>&- &
 	local tracer=$!
-	sleep 0.3
+	wait_for 60 kill_is_traced "$pid" || return 1
 	"$@" >/dev/null 2>&1 || true
 	sleep 0.1
+	# it lives, or it has ended: that it was killed is not yet that it is gone
+	wait_for 60 kill_is_decided "$pid" || return 1
 	if lib_is_gone "$pid"; then
 		wait "$tracer" 2>/dev/null || true
 		return 0

@@ -38,10 +38,10 @@ ctd_program()
 	echo "$path"
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds.
+# wait_for SECONDS COMMAND...: until it succeeds, however slow the machine: a minute at least.
 wait_for()
 {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + ($1 < 60 ? 60 : $1)))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$SECONDS" -lt "$end" ] || lib_die "still not so after a while: $*" || return 1
@@ -268,7 +268,7 @@ world_save()
 
 world_check() # [SECONDS]
 {
-	local end=$((SECONDS + ${1:-10}))
+	local end=$((SECONDS + ${1:-30}))
 	until world_show >"$CTD_DIR/world.now" && cmp -s "$CTD_DIR/world" "$CTD_DIR/world.now"; do
 		if [ "$SECONDS" -ge "$end" ]; then
 			echo "left behind (>) or lost (<):" >&2
