@@ -159,7 +159,7 @@ fits()
 
 @test "events are waited for" {
 	last=$(request GET /v1/events | jq '[.events[].id] | max // 0')
-	curl -s --max-time 30 --unix-socket "$CTD_SOCKET" "http://ctd/v1/events?after=$last&wait=20" -o "$CTD_DIR/events" 3>&- &
+	curl -s --max-time 120 --unix-socket "$CTD_SOCKET" "http://ctd/v1/events?after=$last&wait=20" -o "$CTD_DIR/events" 3>&- &
 	sleep 0.3
 	request POST /v1/containers '{"name":"ev","template":"tiny"}' >/dev/null
 	wait $!
@@ -203,6 +203,7 @@ malformed() # SEED
 	after=$(resident)
 	echo "anonymous memory before $before KiB, after $after KiB"
 	[ $((after - before)) -le 600 ] # the database's page cache grows to 512
-	[ "$(find "/proc/$(ctd_pid)/fd" | wc -l)" -le "$descriptors" ]
+	as_before() { [ "$(find "/proc/$(ctd_pid)/fd" | wc -l)" -le "$descriptors" ]; }
+	wait_for 30 as_before
 	rm "$CTD_DIR/statuses"
 }

@@ -80,10 +80,10 @@ teardown()
 
 @test "a hostile passwd neither blocks nor fills" {
 	ctctl exec ex -- sh -c 'cp /etc/passwd /etc/passwd.keep; rm /etc/passwd; mkfifo /etc/passwd'
-	run timeout 5 "$(ctd_program ctctl)" exec ex -- echo alive
+	run timeout 60 "$(ctd_program ctctl)" exec ex -- echo alive
 	ctctl exec ex -- sh -c 'rm /etc/passwd; dd if=/dev/zero of=/etc/passwd bs=1 count=1 seek=10G 2>/dev/null'
 	[ "$output" = alive ]
-	run timeout 5 "$(ctd_program ctctl)" exec ex -- echo alive
+	run timeout 60 "$(ctd_program ctctl)" exec ex -- echo alive
 	ctctl exec ex -- sh -c 'rm /etc/passwd; mv /etc/passwd.keep /etc/passwd'
 	[ "$output" = alive ]
 }
@@ -113,8 +113,8 @@ teardown()
 @test "the log keeps what was printed while nobody looked, also after the end" {
 	ctctl create talk --template tiny --start
 	ctctl exec talk -- sh -c 'echo "said to the console" >/dev/console'
-	sleep 0.3
-	ctctl log talk | grep -q "said to the console"
+	said() { ctctl log talk | grep -q "said to the console"; }
+	wait_for 30 said
 	ctctl kill talk
 	ctctl log talk | grep -q "said to the console"
 	ctctl destroy talk

@@ -23,27 +23,31 @@ tables()
 	nft list tables | grep -c ' ctd-'
 }
 
+tables_are_back()
+{
+	[ "$(tables)" = 2 ]
+}
+
 reaches_outside()
 {
-	ctctl exec "$1" -- ping -c 1 -W 2 198.51.100.1 >/dev/null
+	ctctl exec "$1" -- ping -c 1 -W 10 198.51.100.1 >/dev/null
 }
 
 @test "deleted tables are made again and containers reconnected" {
 	reaches_outside n1
 	reaches_outside r1
 	nft flush ruleset
-	for _ in $(seq 50); do [ "$(tables)" = 2 ] && break; sleep 0.1; done
+	wait_for 30 tables_are_back
 	[ "$(tables)" = 2 ]
-	for _ in $(seq 50); do reaches_outside r1 && break; sleep 0.1; done
-	reaches_outside n1
-	reaches_outside r1
-	outside ping -c 1 -W 2 203.0.113.7 >/dev/null
+	wait_for 30 reaches_outside r1
+	wait_for 30 reaches_outside n1
+	outside ping -c 1 -W 10 203.0.113.7 >/dev/null
 }
 
 @test "what was open to nobody is open to nobody" {
 	nft flush ruleset
-	for _ in $(seq 50); do [ "$(tables)" = 2 ] && break; sleep 0.1; done
-	for _ in $(seq 50); do reaches_outside r1 && break; sleep 0.1; done
+	wait_for 30 tables_are_back
+	wait_for 30 reaches_outside r1
 	# an address that is not its own
 	ctctl exec r1 -- ip addr add 203.0.113.99/32 dev eth0
 	run ctctl exec r1 -- ping -c 1 -W 1 -I 203.0.113.99 198.51.100.1

@@ -119,7 +119,7 @@ mended()
 	ctd_stop
 	cp "$CTD_STATE/ctd.db" "$CTD_STATE/keep.db"
 	dd if=/dev/urandom of="$CTD_STATE/ctd.db" bs=512 count=8 conv=notrunc 2>/dev/null
-	run timeout 10 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
+	run timeout 120 "$(ctd_program ctd)" --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
 	[ "$status" -eq 1 ]
 	[[ "$output" == *ctd.db* ]]
 	mv "$CTD_STATE/keep.db" "$CTD_STATE/ctd.db"

@@ -40,7 +40,7 @@ address()
 
 pings()
 {
-	ctctl exec "$1" -- ping -c 1 -W 2 "$2" >/dev/null
+	ctctl exec "$1" -- ping -c 1 -W "${WAIT:-10}" "$2" >/dev/null
 }
 
 @test "a container reaches the outside" {
@@ -51,8 +51,8 @@ pings()
 }
 
 @test "the outside reaches routed addresses, and not private ones" {
-	outside ping -c 1 -W 2 203.0.113.7 >/dev/null
-	outside ping -c 1 -W 2 2001:db8:7::7 >/dev/null
+	outside ping -c 1 -W 10 203.0.113.7 >/dev/null
+	outside ping -c 1 -W 10 2001:db8:7::7 >/dev/null
 	outside ip route add 10.77.0.0/16 via 192.0.2.2
 	run outside ping -c 1 -W 1 "$(address n1 '^10')"
 	outside ip route del 10.77.0.0/16
@@ -60,16 +60,16 @@ pings()
 }
 
 @test "the host reaches its containers" {
-	ping -c 1 -W 2 "$(address n1 '^10')" >/dev/null
-	ping -c 1 -W 2 "$(address n1 '^fd')" >/dev/null
-	ping -c 1 -W 2 203.0.113.7 >/dev/null
+	ping -c 1 -W 10 "$(address n1 '^10')" >/dev/null
+	ping -c 1 -W 10 "$(address n1 '^fd')" >/dev/null
+	ping -c 1 -W 10 203.0.113.7 >/dev/null
 }
 
 @test "routed containers reach each other, private ones do not" {
 	pings r1 203.0.113.8
-	run pings n1 "$(address n2 '^10')"
+	WAIT=2 run pings n1 "$(address n2 '^10')"
 	[ "$status" -ne 0 ]
-	run pings n1 "$(address n2 '^fd')"
+	WAIT=2 run pings n1 "$(address n2 '^fd')"
 	[ "$status" -ne 0 ]
 }
 
@@ -115,11 +115,11 @@ pings()
 	pings n1 198.51.100.1
 	pid=$(ctctl show n1 --json | jq .pid)
 	ctd_kill
-	nsenter --target "$pid" --net ping -c 1 -W 2 198.51.100.1 >/dev/null
+	nsenter --target "$pid" --net ping -c 1 -W 10 198.51.100.1 >/dev/null
 	ctd_start
 	restarted=yes
 	pings n1 198.51.100.1
-	run pings n1 "$(address n2 '^10')"
+	WAIT=2 run pings n1 "$(address n2 '^10')"
 	[ "$status" -ne 0 ]
 }
 
