@@ -20,6 +20,7 @@ const struct command *const commands[] = {
 	&command_destroy,
 	&command_rename,
 	&command_migrate,
+	&command_evacuate,
 	&command_list,
 	&command_show,
 	&command_set,

@@ -111,6 +111,31 @@ static int job_result(const json_t *job, bool cancelled, struct ct_error *err)
 	        *message ? message : "the job failed and does not say why");
 }
 
+int job_submit(struct client *c, const char *name, const char *verb, const json_t *body, json_t **ret,
+        struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+
+	(void)strbuf_puts(&path, "/v1/containers"); /* failures are kept in the buffer */
+	(void)path_add_segment(&path, name);
+	(void)path_add_segment(&path, verb);
+
+	return path.error < 0 ? path.error : client_call(c, "POST", path.data, body, ret, err);
+}
+
+int job_get(struct client *c, const char *id, json_t **ret, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
+
+	int r = job_path(&path, id);
+	return r < 0 ? r : client_call(c, "GET", path.data, NULL, ret, err);
+}
+
+int job_outcome(const json_t *job, struct ct_error *err)
+{
+	return str_eq(text_at(job, "state"), "open") ? -EINPROGRESS : job_result(job, false, err);
+}
+
 static int follow(struct client *c, const char *id, struct progress *p, json_t **ret, struct ct_error *err)
 {
 	long long seen = 0;
@@ -227,19 +252,14 @@ static const struct option_row job_show_options[] = {
 static int run_job_show(struct context *ctx, struct ct_error *err)
 {
 	struct job_show_values v = { 0 };
-	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
 	_cleanup_json_ json_t *job = NULL;
 
 	int r = options_parse(ctx, &v, NULL, err);
 	if (r < 0)
 		return r;
 
-	r = job_path(&path, ctx->operands[0]);
-	if (r < 0)
-		return r;
-
 	r = v.wait ? job_wait(&ctx->client, ctx->operands[0], &job, err)
-	           : client_call(&ctx->client, "GET", path.data, NULL, &job, err);
+	           : job_get(&ctx->client, ctx->operands[0], &job, err);
 	if (!job)
 		return r;
 

@@ -84,17 +84,9 @@ static int print_moved(const json_t *result, struct ct_error *err)
 static int run_job(struct context *ctx, const char *name, const char *verb, const json_t *body,
         json_t **ret_finished, struct ct_error *err)
 {
-	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
 	_cleanup_json_ json_t *job = NULL;
-	int r;
 
-	(void)strbuf_puts(&path, "/v1/containers"); /* failures are kept in the buffer */
-	(void)path_add_segment(&path, name);
-	(void)path_add_segment(&path, verb);
-	if (path.error < 0)
-		return path.error;
-
-	r = client_call(&ctx->client, "POST", path.data, body, &job, err);
+	int r = job_submit(&ctx->client, name, verb, body, &job, err);
 	if (r < 0)
 		return r;
 	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));

@@ -334,6 +334,10 @@ runs() # DAEMON NAME
 	run -1 ctctl migrate six "$PEER/run/ctd.sock" --offline
 	[[ $output == *'not confirmed'* ]]
 	run -4 ctctl start six
+	run -1 ctctl evacuate /another/ctd.sock --dry-run
+	[[ $output == *'six stays: its move did not end'* ]]
+	run -1 ctctl evacuate /another/ctd.sock --offline # to the node that it was to go to
+	[[ ${lines[0]} == *'not confirmed'* ]]
 	peer_start
 	run -4 ctctl migrate six "$PEER/run/ctd.sock" --offline
 	[[ $output == *'does not have it'*'--keep'* ]]
@@ -480,4 +484,47 @@ is_swept()
 {
 	[ -z "$(find "$CTD_STATE/fs/tmp" "$CTD_STATE/fs/trash" "$PEER/state/fs/tmp" "$PEER/state/fs/trash" -mindepth 1 -maxdepth 1)" ] &&
 		[ -z "$(lib_processes_of ct-worker)" ] && [ -z "$(find /var/tmp "${TMPDIR:-/tmp}" -maxdepth 1 -name 'ctctl.*' -newer "$PEER/pid")" ]
+}
+
+@test "a node is emptied: what runs first, a few at a time, past who cannot have it; interrupted, it goes on" {
+	local name
+	run -2 ctctl evacuate "$PEER/run/ctd.sock"
+	[[ $output == *"--offline stops each"* ]]
+	run -2 ctctl evacuate "$PEER/run/ctd.sock" --offline --parallel 0
+	run -0 ctctl evacuate "$PEER/run/ctd.sock" --offline
+	[ "$output" = "there is no container on this node" ]
+	ctctl create still --template tiny
+	for name in c b a; do ctctl create "$name" --template tiny --start; done
+	ctctl create first --template tiny --autostart --autostart-order 7 --start
+	ctctl create taken --template tiny --start
+	peer create taken --template tiny
+
+	run -1 ctctl evacuate "$PEER/run/ctd.sock" --dry-run
+	[ "${lines[-1]}" = "5 can go, 1 would stay" ]
+	[[ $output == *"taken stays: $PEER/run/ctd.sock: "*'"taken"'* ]]
+	[ "$(ctctl list --json | jq '[.containers[] | select(.state == "running")] | length')" = 5 ]
+
+	# interrupted while the other node does not answer, it begins nothing more
+	kill -STOP "$(cat "$PEER/pid")"
+	"$(ctd_program ctctl)" evacuate "$PEER/run/ctd.sock" --offline --parallel 1 >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+	asked() { ctctl job list --open --json | jq -e '[.jobs[].object] == ["first"]'; }
+	wait_for 60 asked
+	kill -INT $!
+	wait_for 60 grep -q "nothing more is begun" "$BATS_TEST_TMPDIR/said"
+	kill -CONT "$(cat "$PEER/pid")"
+	wait $! && false
+	grep -q "^first stays: interrupted" "$BATS_TEST_TMPDIR/said"
+	[ "$(tail -n 1 "$BATS_TEST_TMPDIR/said")" = "0 moved, 6 stay" ]
+	[ "$(state_of ctctl first)" = running ]
+
+	run -1 ctctl evacuate /nowhere/ctd.sock "$PEER/run/ctd.sock" --offline --parallel 3 --json
+	[ "$(ctctl list --quiet)" = taken ]
+	jq -e '.not_begun == 0 and ([.containers[] | select(.moved | not) | .name] == ["taken"])
+		and all(.containers[]; .moved == false or (.bytes > 0 and .to == "'"$PEER/run/ctd.sock"'"))' <<<"${lines[-1]}"
+	for name in a b c; do [ "$(state_of peer "$name")" = running ]; done
+	[ "$(state_of peer still)" = stopped ]
+	[ "$(state_of ctctl taken)" = running ]
+	ctctl fsck && peer fsck
+	for name in first a b c still taken; do peer destroy "$name" --force; done
+	ctctl destroy taken --force
 }
