@@ -82,7 +82,7 @@ as_user()
 	ctctl exec mallory -- /probe rob 10 >/dev/null </dev/null 3>&- 4>&- &
 	robber=$!
 	for ((n = 0; n < 1000; n++)); do
-		timeout 20 "$(ctd_program ctctl)" exec mallory -- /probe exit 0 </dev/null || echo "exec $n: $?" # the robber knows its own
+		timeout 60 "$(ctd_program ctctl)" exec mallory -- /probe exit 0 </dev/null || echo "exec $n: $?" # the robber knows its own
 	done >"$BATS_TEST_TMPDIR/failed" 2>&1
 	wait "$robber" || true # killed, if it held one that had ended
 	sort "$BATS_TEST_TMPDIR/failed" | uniq -c | head -20
@@ -90,7 +90,7 @@ as_user()
 	ctctl exec mallory -- /probe stop 5 >/dev/null </dev/null 3>&- 4>&- &
 	stopper=$!
 	for ((n = 0; n < 20; n++)); do
-		timeout 30 "$(ctd_program ctctl)" exec neighbour -- /bin/true </dev/null # a neighbour does not wait for it
+		timeout 60 "$(ctd_program ctctl)" exec neighbour -- /bin/true </dev/null # a neighbour does not wait for it
 		timeout -k 1 3 "$(ctd_program ctctl)" exec mallory -- /bin/true </dev/null || true
 	done
 	wait "$stopper" || true

@@ -33,7 +33,7 @@ loops() {
 # A kill is a moment before the kernel has let go of the last mount.
 no_loops() {
 	local _
-	for _ in $(seq 100); do
+	for _ in $(seq 1200); do
 		[ -n "$(loops)" ] || return 0
 		sleep 0.05
 	done
@@ -131,7 +131,7 @@ create_killed() {
 	while read -r call k; do
 		killed_at "$call" "$k" run "$SPEC" true
 		# What died with it is gone a moment later.
-		for _ in $(seq 50); do
+		for _ in $(seq 1200); do
 			if "$TOOL" "$STORE" run "$SPEC" true 2>"$BATS_TEST_TMPDIR/error"; then
 				break
 			fi
@@ -141,7 +141,7 @@ create_killed() {
 		"$TOOL" "$STORE" run "$SPEC" true
 		[ "$(wc -l </proc/self/mountinfo)" = "$before" ]
 	done <"$BATS_TEST_TMPDIR/points"
-	for _ in $(seq 50); do
+	for _ in $(seq 600); do
 		pgrep -f "test-disk-tool $STORE" >/dev/null || break
 		sleep 0.1
 	done

@@ -234,12 +234,13 @@ as_shown() # NAME FIELD
 		others+=("$!")
 		head -c 100000 /dev/urandom | timeout 20 socat -u - "TCP:$AT" >/dev/null 2>&1 || true
 		{ printf 'GET /%s HTTP/1.1\r\n\r\n' "$(head -c 60000 /dev/zero | tr '\0' a)" | timeout 20 socat - "TCP:$AT" >/dev/null 2>&1; } || true
-		timeout 5 "$(ctd_program ctctl)" list >/dev/null
+		timeout 30 "$(ctd_program ctctl)" list >/dev/null
 	done
 	for pid in "${scrapers[@]}"; do wait "$pid"; done
 	scrape >/dev/null
-	timeout 5 "$(ctd_program ctctl)" list >/dev/null
-	[ "$(find "/proc/$(ctd_pid)/fd" -mindepth 1 | wc -l)" -le $((before + 1)) ]
+	timeout 30 "$(ctd_program ctctl)" list >/dev/null
+	as_before() { [ "$(find "/proc/$(ctd_pid)/fd" -mindepth 1 | wc -l)" -le $((before + 1)) ]; }
+	wait_for 30 as_before
 	kill "${others[@]}"
 	wait "${others[@]}" || true
 	[ "$(gate | wc -w)" = 1 ]
@@ -248,7 +249,7 @@ as_shown() # NAME FIELD
 @test "stopped, it disturbs nobody; killed, it comes back" {
 	pid=$(gate)
 	kill -STOP "$pid"
-	for _ in 1 2 3; do timeout 5 "$(ctd_program ctctl)" list >/dev/null; done
+	for _ in 1 2 3; do timeout 30 "$(ctd_program ctctl)" list >/dev/null; done
 	run ! curl -sf --max-time 2 "http://$AT/metrics"
 	kill -CONT "$pid"
 	wait_for 30 scrape
@@ -415,7 +416,7 @@ tls_status() # CURL-OPTION...
 
 @test "off by default; an address that is taken is told, one that is none refused" {
 	ctd_stop
-	run timeout 20 "$(ctd_program ctd)" --config <(echo 'metrics-listen = localhost:9187') --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
+	run timeout 120 "$(ctd_program ctd)" --config <(echo 'metrics-listen = localhost:9187') --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
 	[ "$status" = 1 ]
 	[[ $output == *'metrics-listen must be a numeric address and a port'* ]]
 

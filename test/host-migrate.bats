@@ -265,7 +265,9 @@ say() # JSON: to the other daemon, as another node would
 	# the other daemon dies when all has arrived; ours lives and starts it again
 	kill -STOP "$(cat "$PEER/pid")"
 	ctctl migrate four "$PEER/run/ctd.sock" --offline >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
-	sleep 1
+	# somebody has connected and waits to be heard
+	knocked() { ss -xln | awk -v path="$PEER/run/ctd.sock" '$5 == path && $3 > 0 { found = 1 } END { exit !found }'; }
+	wait_for 60 knocked
 	kill -9 "$(cat "$PEER/pid")"
 	wait $! && false
 	grep -q "other node" "$BATS_TEST_TMPDIR/said"

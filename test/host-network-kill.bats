@@ -29,8 +29,8 @@ nothing() { :; }
 make() { ctctl create k --template tiny --start; }
 gone() { ctctl destroy k --force; }
 net() { curl -sS --unix-socket "$CTD_SOCKET" -X PATCH -H 'Content-Type: application/json' http://ctd/v1/containers/k -d "{\"config\":$1}" | jq -e '.error | not' >/dev/null; }
-pings() { ctctl exec k -- ping -c 1 -W 2 "$1" >/dev/null; }
-outside_pings() { outside ping -c 1 -W 2 "$1" >/dev/null; }
+pings() { ctctl exec k -- ping -c 1 -W 10 "$1" >/dev/null; }
+outside_pings() { outside ping -c 1 -W 10 "$1" >/dev/null; }
 
 add() { net '{"net":[{"mode":"nat"},{"mode":"routed","ip":["203.0.113.7"],"rate_in":"50M","pps_out":1000}]}'; }
 is_added() { outside_pings 203.0.113.7 && pings 198.51.100.1; }

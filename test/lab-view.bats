@@ -88,8 +88,8 @@ another_than() # PROGRAM PID: it runs, as another process
 	[ $((busy4 - busy2)) -gt $(((busy3 - busy1) * 2)) ]
 	[ "$idle3" -gt "$idle1" ]
 	# the kernel's clock of the container and the two files agree on when it was started
-	ctctl exec two -- sh -c 'up=$(cut -d. -f1 /proc/uptime); boot=$(sed -n "s/btime //p" /proc/stat); now=$(date +%s)
-		[ $((now - boot - up)) -ge -2 ] && [ $((now - boot - up)) -le 2 ]'
+	ctctl exec two -- sh -c 'up=$(cut -d. -f1 /proc/uptime); boot=$(sed -n "s/btime //p" /proc/stat); now=$(date +%s); later=$(cut -d. -f1 /proc/uptime)
+		[ $((now - boot - up)) -ge -2 ] && [ $((now - boot - later)) -le 2 ]'
 	[ "$(ctctl exec two -- sed -n 's/btime //p' /proc/stat)" -gt "$(sed -n 's/btime //p' /proc/stat)" ]
 	ctctl destroy two --force
 }
@@ -154,7 +154,8 @@ another_than() # PROGRAM PID: it runs, as another process
 	pid=$(lib_processes_of ct-view)
 	before=$(find "/proc/$pid/fd" | wc -l)
 	ctctl exec one -- sh -c 'i=0; while [ $i -lt 100 ]; do eval "exec $((i % 5 + 4))</proc/stat"; cat /proc/meminfo /proc/stat; i=$((i + 1)); done' >/dev/null
-	[ "$(find "/proc/$pid/fd" | wc -l)" -le $((before + 1)) ]
+	as_before() { [ "$(find "/proc/$pid/fd" | wc -l)" -le $((before + 1)) ]; }
+	wait_for 30 as_before
 	[ "$(awk '$1 == "VmRSS:" { print $2 }' "/proc/$pid/status")" -lt 16384 ]
 }
 
