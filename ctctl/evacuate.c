@@ -180,7 +180,7 @@ static void end(struct evacuation *e, struct mover *m, const char *reason, const
 /* A job for it. What the API refuses is its end; *err is for what ends everything. */
 static int submit(struct evacuation *e, struct mover *m, struct ct_error *err)
 {
-	_cleanup_json_ json_t *job = NULL, *finished = NULL;
+	_cleanup_json_ json_t *job = NULL;
 	_cleanup_json_ json_t *body = json_pack(
 	        "{s:s, s:b, s:b}", "to", host_of(e, m), "offline", !m->checking, "dry_run", m->checking);
 	struct ct_error refused = { 0 };
