@@ -17,24 +17,28 @@ teardown_file()
 	ctd_teardown
 }
 
-# now COUNTER NAME FILE KEY: sets COUNTER to the number of the key in the cgroup's file (summed over devices), COUNTER_at to the time
+# now COUNTER NAME FILE KEY: sets COUNTER to the number of the key in the cgroup's file (summed over devices), COUNTER_from and COUNTER_at to
+# the times before and behind it. No program is run between the two, for which we might have to wait.
 now()
 {
-	local path uptime
+	local path text before after
 	path=$(<"$CTD_DIR/$2.cg")/$3
-	eval "$1=$(awk -v k="$4" '{ for (i = 1; i <= NF; i++) { if ($i == k) n += $(i + 1); if (index($i, k "=") == 1) n += substr($i, length(k) + 2) } } END { printf "%.0f\n", n }' "$path")"
-	read -r uptime _ </proc/uptime
-	eval "$1_at=$(((10#${uptime%.*} * 100 + 10#${uptime#*.}) * 10000))"
+	read -r before _ </proc/uptime
+	mapfile -t text <"$path"
+	read -r after _ </proc/uptime
+	eval "$1=$(printf '%s\n' "${text[@]}" |
+		awk -v k="$4" '{ for (i = 1; i <= NF; i++) { if ($i == k) n += $(i + 1); if (index($i, k "=") == 1) n += substr($i, length(k) + 2) } } END { printf "%.0f\n", n }')"
+	eval "$1_from=$(((10#${before%.*} * 100 + 10#${before#*.}) * 10000)) $1_at=$(((10#${after%.*} * 100 + 10#${after#*.}) * 10000))"
 }
 
-# rate SECONDS NAME FILE KEY: how much of it in a second
+# rate SECONDS NAME FILE KEY: how much of it in a second, at least: we may have to wait between a look at the clock and one at the counter
 rate()
 {
-	local a a_at b b_at
+	local a a_from a_at b b_from b_at
 	now a "$2" "$3" "$4"
 	sleep "$1"
 	now b "$2" "$3" "$4"
-	echo $(((b - a) * 1000000 / (b_at - a_at)))
+	echo $(((b - a) * 1000000 / (b_at - a_from)))
 }
 
 # at_rate WANTED PERCENT SECONDS NAME FILE KEY: it is so, within some percent. A machine whose CPUs are taken away by its own host can
@@ -190,7 +194,10 @@ twenty()
 	for n in 1 2 3 4; do
 		behind storm "while :; do dd if=/dev/zero of=/s$n bs=4k count=1 conv=fsync; done"
 	done
-	behind calm 'while :; do dd if=/f of=/dev/null bs=4k iflag=direct; done'
+	# some at a time: what one after the other can have is a matter of how long each takes
+	for n in 1 2 3 4; do
+		behind calm 'while :; do dd if=/f of=/dev/null bs=4k iflag=direct; done'
+	done
 	sleep 3
 	at_rate 40 5 12 calm io.stat rios
 	# both wait for one journal and, here, two slow CPUs: six times as long is more than is ever seen
