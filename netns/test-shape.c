@@ -322,27 +322,27 @@ static void member_begin(struct container *m, uint32_t number, const char *addre
 
 static void on_a_bridge(void **state)
 {
-	static const uint64_t rates[] = { 1 * M, 20 * M };
 	struct container a, b;
 
 	assert_int_equal(net_bridge_add(net, &(struct net_bridge_spec){ .number = 7 }, NULL), 0);
 	member_begin(&a, 3, "10.5.0.1/24");
 	member_begin(&b, 4, "10.5.0.2/24");
-	uint64_t most = speed(a.netns, b.netns, "10.5.0.2");
-
-	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
-		shape(&a, &(struct net_rates){ .out = rates[i], .segment = true });
-		expect(datagram_speed, a.netns, b.netns, "10.5.0.2", rates[i], "out, bridge");
-	}
+	shape(&a, &(struct net_rates){ .out = 5 * M, .segment = true });
+	shape(&a, &(struct net_rates){ .out = 20 * M, .segment = true });
+	expect(datagram_speed, a.netns, b.netns, "10.5.0.2", 20 * M, "out, bridge");
 	shape(&b, &(struct net_rates){ .out = 50 * M, .segment = true });
-	if (most > 400 * M) {
-		shape(&a, &(struct net_rates){ .out = 200 * M, .segment = true });
-		expect(speed, a.netns, b.netns, "10.5.0.2", 200 * M, "out, bridge");
-	}
 	assert_true(if_nametoindex("itest") > 0);
 	shape(&a, &(struct net_rates){ 0 });
 	assert_true(if_nametoindex("itest") > 0); /* the other has a rate */
-	assert_true(speed(a.netns, b.netns, "10.5.0.2") > most / 4);
+	assert_int_not_equal(run((const char *const[]){ "nft", "list", "chain", "netdev", "ctd-test",
+	                                 "vtest3.0-by", NULL },
+	                             NULL),
+	        0);
+	assert_int_equal(run((const char *const[]){ "nft", "list", "chain", "netdev", "ctd-test",
+	                             "vtest4.0-by", NULL },
+	                         NULL),
+	        0);
+	assert_true(datagram_speed(a.netns, b.netns, "10.5.0.2") > 0);
 
 	/* whoever deletes the link does not give the port its freedom */
 	assert_int_equal(run((const char *const[]){ "ip", "link", "del", "itest", NULL }, NULL), 0);
