@@ -126,9 +126,13 @@ static void add_rule_set(struct layout *l, const char *chain, uint32_t key, enum
 	}
 }
 
-/* What a new connection counts against, of the port it comes from and of the one it goes to. */
+/* What a new connection counts against, of the port it comes from and of the one it goes to. The kernel calls
+ * a connection new until it has seen an answer, and many streams of datagrams are never answered: it is one
+ * when its first packet is, which is not confirmed yet. */
 static void add_limits(struct layout *l)
 {
+	add_rule_state(l, "new-from", NFT_CT_STATUS, IPS_CONFIRMED, NFT_RETURN);
+	add_rule_state(l, "new-to", NFT_CT_STATUS, IPS_CONFIRMED, NFT_RETURN);
 	add_rule_set(l, "new-from", NFT_META_IIFNAME, PORT_NEW_CONNECTIONS);
 	add_rule_set(l, "new-from", NFT_META_IIFNAME, PORT_CONNECTIONS);
 	add_rule_set(l, "new-to", NFT_META_OIFNAME, PORT_NEW_CONNECTIONS);

@@ -214,6 +214,20 @@ static void new_connections_are_limited(void **state)
 	limit(&(struct net_limits){ 0 });
 }
 
+/* Logs, pictures, telephone: datagrams that nobody answers are one connection, not one each. */
+static void a_stream_without_answers_is_one_connection(void **state)
+{
+	const struct net_limits both = { .connections = 50, .new_connections = 20 };
+
+	limit(&both);
+	assert_int_equal(net_port_limit(net, other.spec.host_name, &both, NULL), 0);
+	assert_true(flood(c.netns, "198.51.100.1", outside, "192.0.2.2", 300000) > 500);
+	assert_true(flood(outside, "192.0.2.2", c.netns, "198.51.100.1", 300000) > 500);
+	assert_true(flood(c.netns, "198.51.100.1", other.netns, "198.51.100.2", 300000) > 500);
+	assert_int_equal(net_port_limit(net, other.spec.host_name, &(struct net_limits){ 0 }, NULL), 0);
+	limit(&(struct net_limits){ 0 });
+}
+
 static int connect_tcp(int netns, const char *from, const char *to, uint16_t port)
 {
 	struct sockaddr_in in = at(from, 0), target = at(to, port);
@@ -347,6 +361,7 @@ int main(void)
 		cmocka_unit_test(cut_is_both_ways_and_can_be_undone),
 		cmocka_unit_test(connections_are_counted_from_both_sides),
 		cmocka_unit_test(new_connections_are_limited),
+		cmocka_unit_test(a_stream_without_answers_is_one_connection),
 		cmocka_unit_test(mail_is_refused_at_once),
 		cmocka_unit_test(what_stays_on_the_host_has_a_rate_of_its_own),
 		cmocka_unit_test(neighbours_do_not_notice_a_flood),
