@@ -97,12 +97,12 @@ const struct config_row config_rows[] = {
 const struct config_row *const config_limits = &config_rows[N_OTHERS];
 
 /* What stands after the mode of --net: keys that are arrays; all others are strings. */
-static const char *const net_lists[] = { "ip", "gateway", "class", NULL };
+static const char *const net_lists[] = { "ip", "gateway", "class", "trunk", NULL };
 static const char *const net_strings[] = { "name", "network", "bridge", "uplink", "vlan", "isolated", "mtu",
 	"mac", "rate_out", "rate_in", "burst", "guaranteed", "internal_rate", "pps_out", "pps_in",
 	"connections", "new_connections", "block_mail", NULL };
 #define NET_KEYS                                                                                             \
-	"ip, gateway, name, network, bridge, uplink, vlan, isolated, mtu, mac, rate-out, rate-in, burst, guaranteed, internal-rate, class, pps-out, pps-in, connections, new-connections and block-mail"
+	"ip, gateway, name, network, bridge, uplink, vlan, trunk, isolated, mtu, mac, rate-out, rate-in, burst, guaranteed, internal-rate, class, pps-out, pps-in, connections, new-connections and block-mail"
 
 const struct config_row *config_find_option(const char *name, bool *ret_negated)
 {

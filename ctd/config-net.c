@@ -296,6 +296,67 @@ static int read_classes(const struct net_key *key, const json_t *value, void *ta
 	return 0;
 }
 
+/* "ID" or "ID-ID". */
+static int read_ids(const char *s, uint64_t *first, uint64_t *last)
+{
+	char copy[16], *dash;
+
+	if (!s || strlen(s) >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, s, strlen(s) + 1);
+	dash = strchr(copy, '-');
+	if (dash)
+		*dash++ = '\0';
+	if (parse_u64(copy, first) < 0 || parse_u64(dash ? dash : copy, last) < 0 || *first < 1 ||
+	        *last > 4094 || *last < *first)
+		return -EINVAL;
+	return 0;
+}
+
+static int add_id(const struct net_key *key, struct config_net *net, uint16_t id, struct ct_error *err)
+{
+	unsigned at = net->n_trunk;
+
+	if (net->n_trunk == NET_TRUNK_MAX)
+		return ct_error_field(err, key->name, "a trunk has at most %d VLANs", NET_TRUNK_MAX);
+	while (at > 0 && net->trunk[at - 1] > id)
+		at--;
+	if (at > 0 && net->trunk[at - 1] == id)
+		return ct_error_field(err, key->name, "the VLAN %u is in the trunk twice", id);
+	memmove(&net->trunk[at + 1], &net->trunk[at], (net->n_trunk++ - at) * sizeof(id));
+	net->trunk[at] = id;
+	return 0;
+}
+
+static int read_trunk(const struct net_key *key, const json_t *value, void *target, struct ct_error *err)
+{
+	struct config_net *net = (struct config_net *)((char *)target - offsetof(struct config_net, trunk));
+	const json_t *item;
+	size_t i;
+	int r = 0;
+
+	if (!json_is_array(value))
+		return ct_error_field(err, key->name, "trunk must be a list of VLANs");
+	json_array_foreach(value, i, item)
+	{
+		const char *s = json_string_value(item);
+		uint64_t first = 0, last = 0;
+
+		if (s ? strlen(s) != json_string_length(item) || read_ids(s, &first, &last) < 0
+		      : !json_is_integer(item) || json_integer_value(item) < 1 ||
+		                        json_integer_value(item) > 4094)
+			return ct_error_field(err, key->name,
+			        "a VLAN of a trunk is ID or ID-ID, 1 to 4094, such as 120-127");
+		if (!s)
+			first = last = (uint64_t)json_integer_value(item);
+		for (uint64_t id = first; r >= 0 && id <= last; id++)
+			r = add_id(key, net, (uint16_t)id, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static const struct net_key keys[] = {
 	{ "mode", AT(mode), read_mode, 0, 0 },
 	{ "name", AT(name), read_name, 0, IFNAMSIZ - 1 },
@@ -305,6 +366,7 @@ static const struct net_key keys[] = {
 	{ "bridge", AT(bridge), read_word, 0, IFNAMSIZ - 1 },
 	{ "uplink", AT(uplink), read_word, 0, IFNAMSIZ - 1 },
 	{ "vlan", AT(vlan), read_u16, 1, 4094 },
+	{ "trunk", AT(trunk), read_trunk, 0, 0 },
 	{ "isolated", AT(isolated), read_flag, 0, 0 },
 	{ "mtu", AT(mtu), read_u32, 1280, 65535 },
 	{ "mac", AT(mac), read_mac, 0, 0 },
@@ -340,8 +402,14 @@ static int check_segment(const struct config_net *net, struct ct_error *err)
 	if (net->mode == CONFIG_NET_BRIDGE && !*net->bridge == !*net->uplink)
 		return ct_error_field(err, "bridge",
 		        "an interface of mode bridge needs either a bridge that is there (bridge=NAME) or a link to make one on (uplink=NAME)");
-	if (net->mode == CONFIG_NET_VLAN && (!net->vlan || !*net->uplink))
-		return ct_error_field(err, "vlan", "an interface of mode vlan needs vlan=ID and uplink=NAME");
+	if (net->mode == CONFIG_NET_VLAN && (!net->vlan == !net->n_trunk || !*net->uplink))
+		return ct_error_field(err, "vlan",
+		        "an interface of mode vlan needs uplink=NAME and either vlan=ID (inside without a tag) or trunk=ID (with tags)");
+	if (net->mode == CONFIG_NET_BRIDGE && net->n_trunk)
+		return ct_error_field(err, "trunk", "a trunk is of mode vlan");
+	if (net->n_trunk && (net->gateway[0].family || net->gateway[1].family))
+		return ct_error_field(err, "gateway",
+		        "a trunk has no gateway: routes inside are made on the VLANs' own interfaces");
 	if (net->mode == CONFIG_NET_PRIVATE)
 		return ct_error_field(err, "network",
 		        "an interface of mode private needs the network that it belongs to (ctctl network create --mode private)");
@@ -382,7 +450,7 @@ static int check_addresses(const struct config_net *net, struct ct_error *err)
 
 static int check_net(const struct config_net *net, struct ct_error *err)
 {
-	bool link = *net->bridge || *net->uplink || net->vlan;
+	bool link = *net->bridge || *net->uplink || net->vlan || net->n_trunk;
 
 	if (net->mode == CONFIG_NET_NONE && (net->n_ips || *net->network))
 		return ct_error_field(err, "ip", "an interface of mode none takes no address");
@@ -400,7 +468,7 @@ static int check_net(const struct config_net *net, struct ct_error *err)
 	if (!is_segment(net->mode) && net->mode != CONFIG_NET_NAMED &&
 	        (link || net->gateway[0].family || net->gateway[1].family || net->isolated))
 		return ct_error_field(err, "mode",
-		        "bridge, vlan, uplink, gateway and isolated are for interfaces of mode bridge and vlan");
+		        "bridge, vlan, trunk, uplink, gateway and isolated are for interfaces of mode bridge and vlan");
 	if (net->rates.out_guaranteed && net->rates.out && net->rates.out_guaranteed > net->rates.out)
 		return ct_error_field(err, "guaranteed", "guaranteed must not be more than rate_out");
 	if (net->rates.out_guaranteed && !net->rates.out)

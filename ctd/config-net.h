@@ -34,6 +34,8 @@ struct config_net {
 	char network[64];    /* "": none */
 	char bridge[IFNAMSIZ], uplink[IFNAMSIZ];
 	uint16_t vlan;
+	uint16_t trunk[NET_TRUNK_MAX]; /* in place of vlan: the ids of its tags, in order */
+	unsigned n_trunk;
 	bool isolated;
 	bool has_mac;
 	uint8_t mac[6];

@@ -305,6 +305,16 @@ static void set_scope(struct net_attach *a)
 		a->scope[0] = '\0';
 }
 
+struct net_attach network_attach_vlan(const struct net_attach *trunk, unsigned i)
+{
+	struct net_attach one = *trunk;
+
+	one.vlan = trunk->trunk[i];
+	one.n_trunk = 0;
+	set_scope(&one);
+	return one;
+}
+
 static int check_static(const struct config_net *net, const struct network *network, struct ct_error *err)
 {
 	char text[IP_ADDR_STRLEN];
@@ -331,7 +341,9 @@ int network_attach(
 		.gateway = { net->gateway[0], net->gateway[1] },
 		.bridge = net->bridge,
 		.uplink = net->uplink,
-		.vlan = net->vlan,
+		.vlan = net->n_trunk ? net->trunk[0] : net->vlan,
+		.trunk = net->trunk,
+		.n_trunk = net->n_trunk,
 		.mtu = net->mtu,
 		.isolated = net->isolated };
 	if (!*net->network) {

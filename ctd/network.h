@@ -63,8 +63,13 @@ struct net_attach {
 	uint16_t vlan;
 	uint32_t mtu;
 	bool isolated;
-	char scope[96]; /* where its addresses must be unique; "": among the routes of the host */
+	const uint16_t *trunk; /* n_trunk tags, in place of vlan; n_trunk 0: none */
+	unsigned n_trunk;
+	char scope[96]; /* where its addresses must be unique; "": among the routes of the host; of a trunk,
+	                   of its first VLAN */
 };
+/* What a trunk is connected to by one of its VLANs. */
+struct net_attach network_attach_vlan(const struct net_attach *trunk, unsigned i);
 /* -ENOENT: there is no such network; -EINVAL: the interface and its network do not agree. */
 int network_attach(
         const struct manager *m, const struct config_net *net, struct net_attach *ret, struct ct_error *err);

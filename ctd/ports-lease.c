@@ -40,7 +40,7 @@ static int list_init(struct lease_list *list, struct container *c, const struct 
 	size_t max = 0;
 
 	for (unsigned i = 0; i < config->n_nets; i++)
-		max += config->nets[i].n_ips + 2;
+		max += config->nets[i].n_ips * (config->nets[i].n_trunk ?: 1) + 2;
 	*list = (struct lease_list){ .container = c };
 	list->rows = calloc(max + 1, sizeof(*list->rows));
 	list->texts = calloc(max + 1, sizeof(*list->texts));
@@ -284,8 +284,12 @@ static int lease_net(struct lease_list *list, const struct config *config, const
 		r = ports_check_net(m, config, net, &attach, err);
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < net->n_ips; i++)
-		list_add(list, &net->ips[i], attach.scope, net->name);
+	for (unsigned k = 0; k < (attach.n_trunk ?: 1); k++) {
+		const struct net_attach at = attach.n_trunk ? network_attach_vlan(&attach, k) : attach;
+
+		for (unsigned i = 0; i < net->n_ips; i++)
+			list_add(list, &net->ips[i], at.scope, net->name);
+	}
 	if (attach.network) {
 		r = give_of_network(list, net, &attach, AF_INET, err);
 		return r < 0 ? r : give_of_network(list, net, &attach, AF_INET6, err);
@@ -452,7 +456,8 @@ int ports_check_leases(struct container *c, struct ct_error *err)
 	int r;
 
 	for (unsigned i = 0; i < c->config.n_nets; i++)
-		wanted += c->config.nets[i].n_ips + wanted_of_ranges(c->manager, &c->config.nets[i]);
+		wanted += c->config.nets[i].n_ips * (c->config.nets[i].n_trunk ?: 1) +
+		          wanted_of_ranges(c->manager, &c->config.nets[i]);
 
 	r = store_address_each(c->manager->store, check_lease, &check, err);
 	return r < 0 ? r : check.n != wanted || check.n_known != wanted;

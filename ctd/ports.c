@@ -120,7 +120,18 @@ static int fill_mode(
 	}
 	port->spec.mode = NET_MODE_BRIDGE;
 	port->spec.isolated = attach->isolated;
-	return segment_name(m, attach, port->spec.bridge, err);
+	if (!attach->n_trunk)
+		return segment_name(m, attach, port->spec.bridge, err);
+	for (unsigned i = 0; i < attach->n_trunk; i++) {
+		const struct net_attach one = network_attach_vlan(attach, i);
+		struct net_trunk *trunk = &port->spec.trunk[port->spec.n_trunk++];
+		int r = segment_name(m, &one, trunk->bridge, err);
+
+		if (r < 0)
+			return r;
+		trunk->vlan = one.vlan;
+	}
+	return 0;
 }
 
 static void fill_limits(const struct container *c, const struct config_net *net,
@@ -221,19 +232,34 @@ static int port_apply(struct container *c, struct port *port, int netns_fd, bool
 	return r;
 }
 
+/* All that the interface is connected to. */
+static int segments_up(struct manager *m, const struct net_attach *attach, struct ct_error *err)
+{
+	char bridge[IFNAMSIZ];
+	int r = 0;
+
+	if (!attach->n_trunk)
+		return segment_up(m, attach, bridge, err);
+	for (unsigned i = 0; r >= 0 && i < attach->n_trunk; i++) {
+		const struct net_attach one = network_attach_vlan(attach, i);
+
+		r = segment_up(m, &one, bridge, err);
+	}
+	return r;
+}
+
 static int port_up(
         struct container *c, unsigned i, struct port *port, int netns_fd, bool has_link, struct ct_error *err)
 {
 	struct manager *m = c->manager;
 	struct net_attach attach;
-	char bridge[IFNAMSIZ];
 	bool again = has_link;
 	int r = 0;
 
 	if (port->spec.mode == NET_MODE_BRIDGE) {
 		r = network_attach(m, &c->config.nets[i], &attach, err);
 		if (r >= 0)
-			r = segment_up(m, &attach, bridge, err);
+			r = segments_up(m, &attach, err);
 	}
 	if (r >= 0 && !has_link)
 		r = net_port_create(m->net, port->spec.host_name, port->spec.guest_name, netns_fd, err);
@@ -424,6 +450,8 @@ static bool same_port(const struct port *a, const struct port *b)
 			return false;
 	return str_eq(a->spec.host_name, b->spec.host_name) && str_eq(a->guest_name, b->guest_name) &&
 	       a->spec.mode == b->spec.mode && str_eq(a->spec.bridge, b->spec.bridge) &&
+	       a->spec.n_trunk == b->spec.n_trunk &&
+	       memcmp(a->spec.trunk, b->spec.trunk, sizeof(a->spec.trunk)) == 0 &&
 	       memcmp(a->spec.mac, b->spec.mac, sizeof(a->spec.mac)) == 0;
 }
 

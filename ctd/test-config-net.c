@@ -20,6 +20,19 @@ static int read_config(const char *text, struct config *ret, struct ct_error *er
 	return config_from_json(object, ret, err);
 }
 
+static void trunks_are_read_in_order(void **state)
+{
+	static const char text[] =
+	        "{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"trunk\":[\"120-122\",7,\"44\"],\"ip\":[\"10.0.0.1\"]}]}";
+	static const uint16_t want[] = { 7, 44, 120, 121, 122 };
+	struct config config;
+
+	assert_int_equal(read_config(text, &config, NULL), 0);
+	assert_int_equal(config.nets[0].n_trunk, ARRAY_SIZE(want));
+	assert_memory_equal(config.nets[0].trunk, want, sizeof(want));
+	config_done(&config);
+}
+
 static void refused(const char *text, const char *field)
 {
 	struct ct_error err = { 0 };
@@ -89,6 +102,22 @@ static void test_refused(void **state)
 	refused("{\"net\":[{\"mode\":\"bridge\",\"ip\":[\"10.0.0.1/24\"]}]}", "bridge");
 	refused("{\"net\":[{\"mode\":\"private\"}]}", "network");
 	refused("{\"net\":[{\"mode\":\"nat\",\"vlan\":5}]}", "mode");
+	refused("{\"net\":[{\"mode\":\"nat\",\"trunk\":[5]}]}", "mode");
+	refused("{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"vlan\":5,\"trunk\":[6],\"ip\":[\"10.0.0.1\"]}]}",
+	        "vlan");
+	refused("{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"trunk\":[\"5-9\",7],\"ip\":[\"10.0.0.1\"]}]}",
+	        "trunk");
+	refused("{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"trunk\":[\"9-5\"],\"ip\":[\"10.0.0.1\"]}]}",
+	        "trunk");
+	refused("{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"trunk\":[\"4095\"],\"ip\":[\"10.0.0.1\"]}]}",
+	        "trunk");
+	refused("{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"trunk\":[0],\"ip\":[\"10.0.0.1\"]}]}",
+	        "trunk");
+	refused("{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"trunk\":[\"1-33\"],\"ip\":[\"10.0.0.1\"]}]}",
+	        "trunk");
+	refused("{\"net\":[{\"mode\":\"vlan\",\"uplink\":\"e\",\"trunk\":[5],\"ip\":[\"10.0.0.1\"],\"gateway\":\"10.0.0.2\"}]}",
+	        "gateway");
+	refused("{\"net\":[{\"network\":\"x\",\"trunk\":[5]}]}", "network");
 	refused("{\"net\":[{\"mode\":\"nat\",\"mac\":\"00:11:22:33:44:55\"}]}", "mac");
 	refused("{\"net\":[{\"mode\":\"nat\",\"rate_out\":\"1M\",\"guaranteed\":\"2M\"}]}", "guaranteed");
 	refused("{\"net\":[{\"mode\":\"nat\",\"class\":[\"far\"]}]}", "class");
@@ -129,6 +158,7 @@ static void test_publish(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(trunks_are_read_in_order),
 		cmocka_unit_test(test_default),
 		cmocka_unit_test(test_all_keys),
 		cmocka_unit_test(test_refused),

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "netns/bridge.h"
-#include "netns/link.h"
 
 static void make_name(char out[static IFNAMSIZ], char letter, const char *tag, uint32_t number)
 {
@@ -26,6 +25,16 @@ static void make_name(char out[static IFNAMSIZ], char letter, const char *tag, u
 void net_bridge_name(char out[static IFNAMSIZ], const char *tag, uint32_t number)
 {
 	make_name(out, 'b', tag, number);
+}
+
+int trunk_name(char out[static IFNAMSIZ], const char *host_name, uint16_t vlan)
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+
+	int n = snprintf(out, IFNAMSIZ, "t%s%c%c%c", host_name + 1, digits[vlan / 36 / 36 % 36],
+	        digits[vlan / 36 % 36], digits[vlan % 36]);
+
+	return n < IFNAMSIZ ? 0 : -ENAMETOOLONG;
 }
 
 static int check_spec(const struct net_bridge_spec *spec, struct ct_error *err)
@@ -166,6 +175,52 @@ int net_bridge_remove(struct net_context *net, uint32_t number, struct ct_error 
 	link_delete(&net->batch, name);
 	link_delete(&net->batch, vlan);
 	return run(net, name, err);
+}
+
+/* The sub-interface, down if it is new: until it is on its bridge nothing may come in by it. */
+static int trunk_link(struct net_context *net, const struct net_port_spec *spec,
+        const struct net_trunk *trunk, int below, struct link_info *ret, struct ct_error *err)
+{
+	char name[IFNAMSIZ];
+	int r;
+
+	(void)trunk_name(name, spec->host_name, trunk->vlan); /* spec_check has seen to it */
+	r = link_get(&net->route, &net->batch, name, 0, ret, err);
+	if (r != -ENODEV)
+		return r;
+
+	nl_batch_reset(&net->batch);
+	link_add_vlan(&net->batch, name, below, trunk->vlan);
+	link_make_link_local(&net->batch, name, 0, false);
+	r = run(net, name, err);
+	return r < 0 ? r : find(net, name, ret, err);
+}
+
+int trunk_join(struct net_context *net, const struct net_port_spec *spec, int below, struct ct_error *err)
+{
+	for (size_t i = 0; i < spec->n_trunk; i++) {
+		const struct net_trunk *trunk = &spec->trunk[i];
+		struct link_info bridge, link;
+		int r;
+
+		r = find(net, trunk->bridge, &bridge, err);
+		if (r >= 0)
+			r = trunk_link(net, spec, trunk, below, &link, err);
+		if (r < 0)
+			return r;
+
+		nl_batch_reset(&net->batch);
+		if (link.master != bridge.index)
+			link_change(&net->batch,
+			        &(struct link_change){ .index = link.index, .master = bridge.index });
+		link_bridge_port(&net->batch, link.index, spec->isolated, spec->mac);
+		link_change(&net->batch, &(struct link_change){ .index = link.index, .up = true });
+		r = run(net, trunk->bridge, err);
+		if (r < 0)
+			return r;
+	}
+
+	return 0;
 }
 
 /* A handful at a time. */

@@ -18,6 +18,7 @@
 
 #include "base/fd.h"
 
+#include "netns/bridge.h"
 #include "netns/guard.h"
 #include "netns/link.h"
 #include "netns/scan.h"
@@ -129,12 +130,13 @@ static int find_bridge(struct configuration *c, struct ct_error *err)
 	struct link_info bridge;
 	int r;
 
+	const char *name = c->spec->n_trunk ? c->spec->trunk[0].bridge : c->spec->bridge;
+
 	if (c->spec->mode != NET_MODE_BRIDGE)
 		return 0;
-	r = link_get(&c->net->route, &c->net->batch, c->spec->bridge, 0, &bridge, err);
+	r = link_get(&c->net->route, &c->net->batch, name, 0, &bridge, err);
 	if (r == -ENODEV)
-		return ct_error_kind_set(
-		        err, CT_ERROR_NOT_FOUND, r, "there is no bridge \"%s\"", c->spec->bridge);
+		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, r, "there is no bridge \"%s\"", name);
 	if (r < 0)
 		return r;
 
@@ -206,7 +208,7 @@ static void put_inside_addresses(struct configuration *c)
 {
 	struct nl_batch *b = &c->net->batch;
 
-	for (size_t i = 0; i < c->spec->n_addresses; i++) {
+	for (size_t i = 0; i < c->spec->n_addresses && !c->spec->n_trunk; i++) {
 		struct ip_addr inside = c->bridge ? c->spec->addresses[i] : inside_of(&c->spec->addresses[i]);
 
 		address_add(b, c->link.peer_index, &inside);
@@ -286,7 +288,10 @@ static int change_filter(struct configuration *c, struct ct_error *err)
 	nl_batch_reset(&net->batch);
 	nft_begin(&net->batch);
 	if (c->bridge || c->link.master)
-		guard_lead_port(&p, c->spec->host_name, c->bridge ? "bridged" : "guard");
+		guard_lead_port(&p, c->spec->host_name,
+		        c->spec->n_trunk ? "trunk"
+		        : c->bridge      ? "bridged"
+		                         : "guard");
 	set_keys_put(net, NFT_MSG_DELSETELEM, &c->stale);
 	set_keys_put(net, NFT_MSG_NEWSETELEM, &c->wanted);
 	nft_end(&net->batch);
@@ -381,8 +386,10 @@ static void put_routes(struct configuration *c)
  * its own. */
 static int join_bridge(struct configuration *c, struct ct_error *err)
 {
+	const int master = c->spec->n_trunk ? 0 : c->bridge; /* of a trunk, its sub-interfaces join bridges */
 	struct nl_batch *b = &c->net->batch;
 	uint8_t mac[6];
+	int r;
 
 	memcpy(mac, c->spec->mac, sizeof(mac));
 	mac[0] = 0xfe;
@@ -391,9 +398,13 @@ static int join_bridge(struct configuration *c, struct ct_error *err)
 	                       .up = true,
 	                       .mtu = c->mtu,
 	                       .mac = mac,
-	                       .master = c->link.master == c->bridge ? 0 : c->bridge });
-	link_bridge_port(b, c->link.index, c->spec->isolated, c->spec->mac);
-	return nl_transact(&c->net->route, b, c->spec->host_name, err);
+	                       .master = master == c->link.master ? 0
+	                                 : master                 ? master
+	                                                          : -1 });
+	if (master)
+		link_bridge_port(b, c->link.index, c->spec->isolated, c->spec->mac);
+	r = nl_transact(&c->net->route, b, c->spec->host_name, err);
+	return r < 0 || master ? r : trunk_join(c->net, c->spec, c->link.index, err);
 }
 
 static int configure_host_side(struct configuration *c, struct ct_error *err)

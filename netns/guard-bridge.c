@@ -3,6 +3,10 @@
  * discovery pass if they speak of nothing but the port's own MAC and addresses, whatever MAC they go to. All
  * else is as for other ports.
  *
+ * Of a trunk, each frame must have one of the port's tags (802.1Q, no priority) and no second one; behind it
+ * the same rules hold. The kernel has taken the outer tag off when the hook is called, and the headers that
+ * rules load are those behind it.
+ *
  * A multicast listener report is the one packet with a hop-by-hop header that passes, in the one form that
  * RFC 2710 and 3810 know: a router alert and two bytes of padding. Without it a switch that snoops would cut
  * the guest off from neighbour discovery.
@@ -159,6 +163,33 @@ static void add_no_mail(const struct nft_place *p)
 	add_go(p, "bridged-mail6", "bridged6");
 }
 
+static void add_trunk(const struct nft_place *p)
+{
+	static const struct {
+		uint16_t type;
+		const char *chain;
+	} inner[] = { { 0x0800, "bridged-mail4" }, { 0x86dd, "bridged-mail6" }, { 0x0806, "bridged-arp" } };
+	struct nl_batch *b = p->b;
+
+	RULE(p, "trunk")
+	{
+		match_be16(b, LINK, 12, NFT_CMP_EQ, 0x8100);
+		nft_meta(b, NFT_META_IIFNAME, R(0));
+		nft_payload(b, LINK, 14, 2, R(4));
+		lookup(b, PORT_TRUNK, false);
+		nft_verdict(b, NFT_GOTO, "trunked");
+	}
+	add_go(p, "trunk", "refuse");
+	for (size_t i = 0; i < ARRAY_SIZE(inner); i++) {
+		RULE(p, "trunked")
+		{
+			match_be16(b, LINK, 16, NFT_CMP_EQ, inner[i].type);
+			nft_verdict(b, NFT_GOTO, inner[i].chain);
+		}
+	}
+	add_go(p, "trunked", "refuse");
+}
+
 void guard_add_bridged(const struct nft_place *p)
 {
 	struct nl_batch *b = p->b;
@@ -166,6 +197,7 @@ void guard_add_bridged(const struct nft_place *p)
 	add_arp(p);
 	add_ip6(p);
 	add_no_mail(p);
+	add_trunk(p);
 	RULE(p, "bridged")
 	{
 		match_be16(b, LINK, 12, NFT_CMP_EQ, 0x0800);

@@ -527,7 +527,7 @@ void guard_add_table(const struct nft_place *p)
 {
 	static const char *const chains[] = { "refuse", "pass", "toward", "solicit", "fragment6", "own6",
 		"content6", "bridged-own6", "bridged-mail4", "bridged-mail6", "bridged6", "bridged-arp",
-		"bridged", "other6", "ip6", "own4", "ip4", "arp", "guard" };
+		"bridged", "trunked", "trunk", "other6", "ip6", "own4", "ip4", "arp", "guard" };
 
 	nft_table_add(p);
 	add_sets(p);

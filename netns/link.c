@@ -402,8 +402,12 @@ static int count_port(const struct nlmsghdr *nlh, void *userdata)
 	struct port_count *count = userdata;
 
 	nl_parse_message(attr, IFLA_MAX, nlh, sizeof(struct ifinfomsg));
-	if (attr[IFLA_IFNAME] &&
-	        strncmp(mnl_attr_get_str(attr[IFLA_IFNAME]), count->prefix, strlen(count->prefix)) == 0)
+	if (!attr[IFLA_IFNAME])
+		return 0;
+	const char *name = mnl_attr_get_str(attr[IFLA_IFNAME]);
+	/* v and t: a port's host side, or its sub-interface of a trunk's VLAN */
+	if (*name && (*name == *count->prefix || *name == 't') &&
+	        strncmp(name + 1, count->prefix + 1, strlen(count->prefix + 1)) == 0)
 		count->n++;
 	return 0;
 }

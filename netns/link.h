@@ -45,7 +45,7 @@ void link_add_bridge(struct nl_batch *b, const char *name, uint32_t mtu);
 void link_add_detour(struct nl_batch *b, const char *name);
 void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan);
 
-/* Links below a master whose name begins so. */
+/* Links below a master whose name begins so, and sub-interfaces of such. */
 int link_count_ports(struct nl_sock *sock, struct nl_batch *b, int master, const char *prefix, unsigned *ret,
         struct ct_error *err);
 

@@ -67,6 +67,7 @@ int net_watch_read(struct net_context *net, struct ct_error *err);
 /* Removes the table and everything with our tag (no port may be in use). */
 int net_host_remove(struct net_context *net, struct ct_error *err);
 
+#define NET_TRUNK_MAX 32
 struct net_port_spec {
 	char host_name[IFNAMSIZ]; /* v<tag>..., from net_port_name */
 	const char *guest_name;   /* eth0 */
@@ -82,6 +83,15 @@ struct net_port_spec {
 	                          */
 	uint32_t mtu;            /* 0: of the uplink, at most 1500 */
 	char bridge[IFNAMSIZ];   /* of NET_MODE_BRIDGE; the addresses then have the prefix of the segment */
+	/* Of NET_MODE_BRIDGE, in place of a bridge: a trunk. Each frame has the tag of one of these VLANs,
+	 * and goes to that one's bridge, untagged. Inside nothing is given addresses: the guest makes its
+	 * sub-interfaces itself, and has these addresses on all of them. The VLANs of a port that is there
+	 * cannot change. */
+	struct net_trunk {
+		uint16_t vlan;
+		char bridge[IFNAMSIZ];
+	} trunk[NET_TRUNK_MAX];
+	size_t n_trunk;
 	bool isolated;         /* of NET_MODE_BRIDGE: not to be seen by other isolated ports of the bridge */
 	bool proxy_neighbours; /* answer ARP and NDP for the addresses on the uplink (when the segment does
 	                          not route them here) */

@@ -23,6 +23,7 @@ const struct nft_set port_sets[PORT_SETS] = {
 	[PORT_BLOCK64] = { "block64", 4, TYPE_PORT << 6 | NFT_TYPE_IP6, sizeof(struct source6_key), 0 },
 	[PORT_BLOCK56] = { "block56", 5, TYPE_PORT << 6 | NFT_TYPE_IP6, sizeof(struct source6_key), 0 },
 	[PORT_BLOCK48] = { "block48", 6, TYPE_PORT << 6 | NFT_TYPE_IP6, sizeof(struct source6_key), 0 },
+	[PORT_TRUNK] = { "trunk", 19, NFT_TYPE_IFNAME << 6 | NFT_TYPE_MARK, sizeof(struct trunk_key), 0 },
 	[PORT_BRIDGED] = { "bridged", 17, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_SENT] = { "sent", 7, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },
 	[PORT_RECEIVED] = { "received", 8, NFT_TYPE_IFNAME, IFNAMSIZ, 0 },

@@ -18,6 +18,10 @@ struct source6_key {
 	struct port_key port;
 	uint8_t address[16];
 };
+struct trunk_key {
+	char name[IFNAMSIZ];
+	uint8_t tag[4]; /* 2 as in the frame, and two zeros */
+};
 
 /* Every key begins with the host name. */
 enum port_set {
@@ -29,6 +33,7 @@ enum port_set {
 	PORT_BLOCK64, /* source6_key, masked */
 	PORT_BLOCK56,
 	PORT_BLOCK48,
+	PORT_TRUNK,    /* trunk_key; of trunks, the tags */
 	PORT_BRIDGED,  /* name; of ports of a bridge */
 	PORT_SENT,     /* name; counts what leaves the container */
 	PORT_RECEIVED, /* name; counts what goes to it */

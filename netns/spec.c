@@ -6,10 +6,13 @@
  */
 #include "netns/spec.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/str.h"
+
+#include "netns/bridge.h"
 
 #define IP4_MAX 1024 /* addresses of one port, blocks counted out */
 
@@ -55,6 +58,23 @@ struct ip_addr spec_address(const struct net_port_spec *spec, size_t i)
 	return a;
 }
 
+static int check_trunk(const struct net_port_spec *spec, struct ct_error *err)
+{
+	char name[IFNAMSIZ];
+
+	if (spec->n_trunk > NET_TRUNK_MAX ||
+	        (spec->n_trunk > 0 && (spec->bridge[0] || spec->gateway4.family || spec->gateway6.family ||
+	                                      spec->source_gateway4.family || spec->source_gateway6.family)))
+		return ct_error_field(err, "trunk", "a trunk has at most %d VLANs, no bridge and no gateway",
+		        NET_TRUNK_MAX);
+	for (size_t i = 0; i < spec->n_trunk; i++)
+		if (spec->trunk[i].vlan < 1 || spec->trunk[i].vlan > 4094 || !spec->trunk[i].bridge[0] ||
+		        trunk_name(name, spec->host_name, spec->trunk[i].vlan) < 0)
+			return ct_error_field(
+			        err, "trunk", "a VLAN of a trunk has an id of 1 to 4094, and a bridge");
+	return 0;
+}
+
 int spec_check(const struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
 {
 	char text[IP_ADDR_STRLEN];
@@ -66,7 +86,10 @@ int spec_check(const struct net_context *net, const struct net_port_spec *spec, 
 		return r;
 	if (spec->mode != NET_MODE_NAT && spec->mode != NET_MODE_ROUTED && spec->mode != NET_MODE_BRIDGE)
 		return ct_error_field(err, "mode", "a port must be of mode nat, routed or bridge");
-	if ((spec->mode == NET_MODE_BRIDGE) != (spec->bridge[0] != 0))
+	r = check_trunk(spec, err);
+	if (r < 0)
+		return r;
+	if ((spec->mode == NET_MODE_BRIDGE) != (spec->bridge[0] != 0 || spec->n_trunk > 0))
 		return ct_error_field(err, "bridge", "a port of mode bridge, and no other, needs a bridge");
 	if (spec->mode == NET_MODE_BRIDGE && spec->proxy_neighbours)
 		return ct_error_field(err, "proxy_neighbours", "a port of a bridge answers for itself");
@@ -150,6 +173,25 @@ static int bridged_keys(const struct net_port_spec *spec, struct scan_keys *ret)
 	return push_address(ret, spec, &local);
 }
 
+/* Of a trunk: its tags, without priority, and its link-local address. */
+static int trunk_keys(const struct net_port_spec *spec, struct scan_keys *ret)
+{
+	struct ip_addr local;
+
+	for (size_t i = 0; i < spec->n_trunk; i++) {
+		struct scan_key key = set_key_of_name(PORT_TRUNK, spec->host_name);
+		uint16_t tag = htons(spec->trunk[i].vlan);
+		int r;
+
+		memcpy(key.bytes + IFNAMSIZ, &tag, sizeof(tag));
+		r = set_keys_push(ret, &key);
+		if (r < 0)
+			return r;
+	}
+	net_link_local(&local, spec->mac);
+	return push_address(ret, spec, &local);
+}
+
 int spec_keys(const struct net_port_spec *spec, struct scan_keys *ret)
 {
 	static const enum port_set fixed[] = { PORT_MAC, PORT_SENT, PORT_RECEIVED, PORT_REFUSED };
@@ -170,5 +212,7 @@ int spec_keys(const struct net_port_spec *spec, struct scan_keys *ret)
 			return r;
 	}
 
+	if (spec->n_trunk > 0)
+		return trunk_keys(spec, ret);
 	return spec->mode == NET_MODE_BRIDGE ? bridged_keys(spec, ret) : 0;
 }

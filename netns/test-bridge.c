@@ -610,6 +610,122 @@ static void only_honest_frames_pass(void **state)
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 }
 
+static void sends_ip6(struct frame *f)
+{
+	tcp6(f, false, 0, 26);
+}
+
+static const struct tagged {
+	const char *name;
+	void (*make)(struct frame *f);
+	uint16_t types[2], tags[2]; /* of tags; 0: none */
+	bool passes;
+} tagged_frames[] = {
+	{ "one VLAN", sends, { 0x8100 }, { 42 }, true },
+	{ "the other VLAN", sends, { 0x8100 }, { 43 }, true },
+	{ "IPv6", sends_ip6, { 0x8100 }, { 43 }, true },
+	{ "ARP request", arp_request, { 0x8100 }, { 42 }, true },
+	{ "solicitation", solicits, { 0x8100 }, { 42 }, true },
+	{ "no tag", sends, { 0 }, { 0 }, false },
+	{ "ARP without a tag", arp_request, { 0 }, { 0 }, false },
+	{ "another VLAN", sends, { 0x8100 }, { 44 }, false },
+	{ "priority tag", sends, { 0x8100 }, { 0 }, false },
+	{ "VLAN 4095", sends, { 0x8100 }, { 4095 }, false },
+	{ "priority", sends, { 0x8100 }, { 0xe000 | 42 }, false },
+	{ "drop eligible", sends, { 0x8100 }, { 0x1000 | 42 }, false },
+	{ "802.1ad", sends, { 0x88a8 }, { 42 }, false },
+	{ "two tags", sends, { 0x8100, 0x8100 }, { 42, 43 }, false },
+	{ "two tags, 802.1ad inside", sends, { 0x8100, 0x88a8 }, { 42, 42 }, false },
+	{ "two tags, 802.1ad outside", sends, { 0x88a8, 0x8100 }, { 42, 42 }, false },
+	{ "priority tag before the tag", sends, { 0x8100, 0x8100 }, { 0, 42 }, false },
+	{ "foreign address", sends_as_another, { 0x8100 }, { 42 }, false },
+	{ "foreign MAC", sends_from_other_mac, { 0x8100 }, { 42 }, false },
+	{ "ARP as another", arp_as_another, { 0x8100 }, { 42 }, false },
+	{ "advertisement of another's", advertises_victim, { 0x8100 }, { 43 }, false },
+	{ "router advertisement", advertises_a_router, { 0x8100 }, { 42 }, false },
+	{ "DHCP server", serves_dhcp, { 0x8100 }, { 42 }, false },
+	{ "spanning tree", speaks_spanning_tree, { 0x8100 }, { 42 }, false },
+};
+
+/* What somebody on the uplink sees of it, whatever its tag then is. */
+static void judge_tagged(int raw_attacker, int raw_outside)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(tagged_frames); i++) {
+		const struct tagged *t = &tagged_frames[i];
+		struct frame plain, f = { 0 };
+		bool reached;
+
+		(void)raw_wait(raw_outside, "\x01never", 6, 0, NULL, 0);
+		t->make(&plain);
+		frame_add(&f, plain.data, 12);
+		for (size_t k = 0; k < 2 && t->types[k]; k++) {
+			frame_u16(&f, t->types[k]);
+			frame_u16(&f, t->tags[k]);
+		}
+		frame_add(&f, plain.data + 12, plain.len - 12);
+		frame_send(raw_attacker, &f);
+		reached = raw_wait(raw_outside, plain.data + 14, plain.len - 14, t->passes ? 1000 : 20, NULL,
+		                  0) > 0;
+		if (reached != t->passes)
+			fail_msg("tagged, %s: %s", t->name, reached ? "was seen" : "was not seen");
+	}
+}
+
+static void trunk_begin(struct container *c)
+{
+	struct ct_error err = { 0 };
+
+	*c = (struct container){ .netns = world_namespace(), .addresses = { ip("10.5.0.1"), ip("fd05::1") } };
+	c->spec = (struct net_port_spec){ .guest_name = "eth0",
+		.mode = NET_MODE_BRIDGE,
+		.addresses = c->addresses,
+		.n_addresses = 2,
+		.n_trunk = 2,
+		.trunk = { { .vlan = 42 }, { .vlan = 43 } } };
+	net_bridge_name(c->spec.trunk[0].bridge, TEST_TAG, 7);
+	net_bridge_name(c->spec.trunk[1].bridge, TEST_TAG, 8);
+	net_port_name(c->spec.host_name, TEST_TAG, 1, 0);
+	net_port_mac(c->spec.mac, TEST_TAG, 1, 0);
+	for (unsigned again = 0; again < 2; again++)
+		if ((!again && net_port_create(net, c->spec.host_name, "eth0", c->netns, &err) < 0) ||
+		        net_port_configure(net, &c->spec, c->netns, &err) < 0)
+			fail_msg("%s", err.text);
+	(void)poll(NULL, 0, 50); /* see container_begin */
+}
+
+/* Its sub-interfaces keep the bridges, and go with it. */
+static void a_trunk_carries_its_tags_and_no_others(void **state)
+{
+	const struct net_rates rate = { .out = 1000000000, .segment = true };
+	int raw_attacker, raw_outside;
+	struct ct_error err = { 0 };
+
+	if (net_bridge_add(net, &(struct net_bridge_spec){ .number = 7, .uplink = "up0", .vlan = 42 },
+	            &err) == -EOPNOTSUPP)
+		return; /* no VLANs here: see the other test */
+	add_bridge(&(struct net_bridge_spec){ .number = 8, .uplink = "up0", .vlan = 43 });
+	own4 = ip("10.5.0.1");
+	own6 = ip("fd05::1");
+	victim4 = ip("10.5.0.2");
+	victim6 = ip("fd05::2");
+	trunk_begin(&attacker);
+	memcpy(victim.spec.mac, foreign_mac, sizeof(foreign_mac));
+	net_link_local(&local6, attacker.spec.mac);
+	raw_attacker = raw_open(attacker.netns, "eth0");
+	raw_outside = raw_open(outside, "out0");
+
+	judge_tagged(raw_attacker, raw_outside);
+	assert_int_equal(net_port_shape(net, attacker.spec.host_name, &rate, NULL), 0);
+	judge_tagged(raw_attacker, raw_outside);
+
+	assert_int_equal(net_bridge_remove(net, 7, NULL), -EBUSY);
+	close(raw_attacker);
+	close(raw_outside);
+	container_end(net, &attacker);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+	assert_int_equal(net_bridge_remove(net, 8, NULL), 0);
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct ct_error err = { 0 };
@@ -634,6 +750,7 @@ int main(void)
 		cmocka_unit_test(members_reach_each_other_and_only_each_other),
 		cmocka_unit_test(isolated_members_do_not),
 		cmocka_unit_test(only_honest_frames_pass),
+		cmocka_unit_test(a_trunk_carries_its_tags_and_no_others),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(vlan_leads_to_its_own_segment),
 		cmocka_unit_test(uplink_is_shared),

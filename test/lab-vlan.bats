@@ -69,6 +69,53 @@ peer()
 	[ "$status" -ne 0 ]
 }
 
+# A trunk's guard, with frames made by hand: on the hosts that run the other tests there may be no VLANs.
+@test "a trunk carries its tags and no others" {
+	run -0 "$CTD_BUILD/netns/test-net-bridge"
+	[[ $output == *'OK ] a_trunk_carries_its_tags_and_no_others'* ]]
+}
+
+on_vlan() # ID: in the container t, whose address it takes along
+{
+	ctctl exec t -- sh -c "ip link del dev tag 2>/dev/null; ip link add link eth0 name tag type vlan id $1 &&
+		ip addr add 10.6.0.5/24 dev tag && ip -6 addr add fd06::5/64 dev tag && ip link set tag up"
+}
+
+@test "a container with a trunk meets the VLANs of its own, here and on the other host, and no others" {
+	peer create d --template tiny --net "$(vlan 44 10.6.0.4/24 fd06::4/64)" --start
+	ctctl create t --template tiny --net "vlan,uplink=$LINK,trunk=42-43,ip=10.6.0.5,ip=fd06::5" --start
+	# nobody else can have its address on any of them
+	run -4 ctctl create u --template tiny --net "$(vlan 43 10.6.0.5/24 fd06::6/64)"
+	[[ $output == *'"t"'* ]]
+	on_vlan 42
+	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.1
+	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.2
+	wait_for 30 peer exec b -- ping -c 1 -W 5 fd06::5
+	run ctctl exec t -- ping -c 1 -W 2 10.6.0.3
+	[ "$status" -ne 0 ]
+	on_vlan 43
+	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.3
+	run ctctl exec t -- ping -c 1 -W 2 10.6.0.2
+	[ "$status" -ne 0 ]
+	on_vlan 44
+	run ctctl exec t -- ping -c 1 -W 2 10.6.0.4
+	[ "$status" -ne 0 ]
+	# the next daemon finds it as it was; other VLANs, live
+	ctd_kill
+	ctd_start
+	on_vlan 43
+	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.3
+	ctctl set t --net "vlan,uplink=$LINK,trunk=44,ip=10.6.0.5,ip=fd06::5"
+	on_vlan 44
+	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.4
+	on_vlan 43
+	run ctctl exec t -- ping -c 1 -W 2 10.6.0.3
+	[ "$status" -ne 0 ]
+	ctctl destroy t --force
+	wait_for 20 sh -c '! ip -d -o link show | grep -q "vlan protocol 802.1Q id 4[34]"'
+	ctctl fsck
+}
+
 @test "sub-interface and bridge go with the last container" {
 	ctctl destroy a --force
 	wait_for 20 sh -c '! ip -d -o link show | grep -q "vlan protocol 802.1Q id 42"'
