@@ -206,6 +206,19 @@ void jobs_init(struct jobs *jobs)
 	jobs->running_ready = false;
 }
 
+const uint64_t job_times_usec[JOB_TIMES] = { 10000, 50000, 100000, 500000, USEC_PER_SEC, 5 * USEC_PER_SEC,
+	10 * USEC_PER_SEC, 60 * USEC_PER_SEC, 600 * USEC_PER_SEC };
+
+static void count_time(struct job_count *n, uint64_t usec)
+{
+	n->usec += usec;
+	for (unsigned i = 0; i < JOB_TIMES; i++)
+		if (usec <= job_times_usec[i]) {
+			n->took[i]++;
+			return;
+		}
+}
+
 static void count(struct jobs *jobs, const struct job *job, int result)
 {
 	for (size_t i = 0; i < JOB_COUNTS; i++) {
@@ -214,12 +227,29 @@ static void count(struct jobs *jobs, const struct job *job, int result)
 		if (n->verb && !str_eq(n->verb, job->type->verb))
 			continue;
 		n->verb = job->type->verb;
-		n->usec += now_monotonic_usec() - job->begun_usec;
+		count_time(n, now_monotonic_usec() - job->begun_usec);
 		if (result < 0)
 			n->failed++;
 		else
 			n->done++;
 		return;
+	}
+}
+
+/* What a request has wrong is told to who asked; what did not work, or met a limit, to who watches too. */
+static void tell_failure(const struct job *job)
+{
+	switch (job->error.kind) {
+	case CT_ERROR_FAILED:
+	case CT_ERROR_REFUSED:
+		manager_event(job->manager, job->container, "job.failed",
+		        json_pack("{s:s, s:s, s:s}", "verb", job->row.verb, "object", job->row.object,
+		                "reason", job->error.text));
+		break;
+	case CT_ERROR_USAGE:
+	case CT_ERROR_NOT_FOUND:
+	case CT_ERROR_STATE:
+	case CT_ERROR_PERMISSION: break;
 	}
 }
 
@@ -235,6 +265,8 @@ void job_finish(struct job *job, int result)
 	result = job_write_end(job, result);
 	job_log(job, result);
 	count(jobs, job, result);
+	if (result < 0)
+		tell_failure(job);
 	job->row.finished_usec = now_realtime_usec();
 
 	LIST_REMOVE(job, open_entry);

@@ -64,11 +64,15 @@ struct job {
 	LIST_ENTRY(job) open_entry;   /* of the manager's open jobs */
 };
 
+#define JOB_TIMES 9
+
 /* What became of the jobs of a verb, since this ctd was started. */
 struct job_count {
 	const char *verb;            /* NULL: none yet */
 	uint64_t done, failed, usec; /* usec: in all, their time in the queue with it */
+	uint64_t took[JOB_TIMES]; /* how many took at most so long, each counted once; longer ones nowhere */
 };
+extern const uint64_t job_times_usec[JOB_TIMES];
 #define JOB_COUNTS 32
 
 struct jobs {

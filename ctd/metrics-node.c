@@ -122,6 +122,31 @@ static void put_job(struct metrics *w, const struct job_count *n, const char *re
 	metrics_value(w, value, SCALE_ONE);
 }
 
+#define JOB_TIME "ctd_job_duration_seconds"
+
+static void write_job_time(struct metrics *w, const struct job_count *n)
+{
+	uint64_t sum = 0;
+	char le[32];
+
+	for (unsigned i = 0; i <= JOB_TIMES; i++) {
+		sum = i < JOB_TIMES ? sum + n->took[i] : n->done + n->failed;
+		if (i < JOB_TIMES)
+			(void)snprintf(
+			        le, sizeof(le), "%g", (double)job_times_usec[i] / (double)USEC_PER_SEC);
+		metrics_sample(w, JOB_TIME "_bucket");
+		metrics_label(w, "verb", n->verb);
+		metrics_label(w, "le", i < JOB_TIMES ? le : "+Inf");
+		metrics_value(w, sum, SCALE_ONE);
+	}
+	metrics_sample(w, JOB_TIME "_sum");
+	metrics_label(w, "verb", n->verb);
+	metrics_value(w, n->usec, SCALE_USEC);
+	metrics_sample(w, JOB_TIME "_count");
+	metrics_label(w, "verb", n->verb);
+	metrics_value(w, n->done + n->failed, SCALE_ONE);
+}
+
 static void write_jobs(struct metrics *w, struct manager *m)
 {
 	const struct job_count *n = m->jobs.counts;
@@ -142,6 +167,9 @@ static void write_jobs(struct metrics *w, struct manager *m)
 		metrics_label(w, "verb", n[i].verb);
 		metrics_value(w, n[i].usec, SCALE_USEC);
 	}
+	metrics_histogram(w, JOB_TIME, "How long jobs took, with their time in a queue.");
+	for (size_t i = 0; i < JOB_COUNTS && n[i].verb; i++)
+		write_job_time(w, &n[i]);
 }
 
 static uint64_t open_files(void)

@@ -67,6 +67,11 @@ void metrics_gauge(struct metrics *m, const char *name, const char *help)
 	put_family(m, name, strlen(name), "gauge", help);
 }
 
+void metrics_histogram(struct metrics *m, const char *name, const char *help)
+{
+	put_family(m, name, strlen(name), "histogram", help);
+}
+
 void metrics_sample(struct metrics *m, const char *name)
 {
 	if (m->text.len >= PIECE)

@@ -34,6 +34,8 @@ struct metrics {
 /* A counter's name ends with _total. */
 void metrics_counter(struct metrics *m, const char *name, const char *help);
 void metrics_gauge(struct metrics *m, const char *name, const char *help);
+/* Its samples are NAME_bucket with the label le, last +Inf, then NAME_sum and NAME_count. */
+void metrics_histogram(struct metrics *m, const char *name, const char *help);
 
 /* NAME{KEY="VALUE",...} VALUE: begin, labels if any, a value. */
 void metrics_sample(struct metrics *m, const char *name);

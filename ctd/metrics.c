@@ -11,6 +11,7 @@
 #include "ctd/metrics.h"
 
 #include "ctd/manager.h"
+#include "ctd/traffic.h"
 
 struct family {
 	const char *name;
@@ -133,6 +134,25 @@ static void write_gauge(struct metrics *w, struct manager *m, const struct famil
 		put(w, f->name, c, c->meter->gauges.of[f->index], f->scale);
 }
 
+/* By the classes of ctd.conf, by their names there: they are counted from the day on which they got them. */
+static void write_class(struct metrics *w, struct manager *m, const char *name, const char *help, bool in)
+{
+	struct container *c, *next;
+
+	if (m->conf.n_classes == 0)
+		return;
+	metrics_counter(w, name, help);
+	EACH(m, c, next)
+	for (unsigned i = 0; i < m->conf.n_classes; i++) {
+		const struct traffic_counts t = traffic_class_totals(c, i);
+
+		metrics_sample(w, name);
+		metrics_label(w, "ctid", c->row.ctid);
+		metrics_label(w, "class", m->conf.classes[i].name);
+		metrics_value(w, in ? t.in_bytes : t.out_bytes, SCALE_ONE);
+	}
+}
+
 /* Of those that have one. */
 static void write_allowance(struct metrics *w, struct manager *m)
 {
@@ -164,6 +184,10 @@ int metrics_write(struct manager *m, enum metrics_format format, int fd)
 		write_counter(&w, m, &counters[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(gauges); i++)
 		write_gauge(&w, m, &gauges[i]);
+	write_class(&w, m, "ct_network_class_in_bytes_total", "Sent to the container in a class of traffic.",
+	        true);
+	write_class(&w, m, "ct_network_class_out_bytes_total", "Sent by the container in a class of traffic.",
+	        false);
 	write_allowance(&w, m);
 	return metrics_done(&w);
 }

@@ -104,7 +104,7 @@ as_shown() # NAME FIELD
 	renamed() { scrape | grep -q "^ct_info{ctid=\"$ctid\",name=\"shop\","; }
 	wait_for 30 renamed
 
-	diff <(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' "$BATS_TEST_TMPDIR/page" | sort) <(sed -n 's/^\.It Cm \(ctd\{0,1\}_.*\)/\1/p' "$CTD_TREE/man/ct-metrics.7" | tr -d ' ' | tr , '\n' | sort)
+	diff <(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' "$BATS_TEST_TMPDIR/page" | sort) <(sed -n 's/^\.It Cm \(ctd\{0,1\}_.*\)/\1/p' "$CTD_TREE/man/ct-metrics.7" | tr -d ' ' | tr , '\n' | sed '/^ct_network_class_/d' | sort)
 	promtool check metrics <"$BATS_TEST_TMPDIR/page"
 	ctctl destroy shop
 	gone() { ! scrape | grep -q "$ctid"; }
@@ -134,6 +134,10 @@ as_shown() # NAME FIELD
 	counted() { scrape >"$BATS_TEST_TMPDIR/page" && [ "$(node 'ctd_jobs_total{verb="stop",result="done"}')" = $((${done:-0} + 1)) ] && [ "$(node 'ctd_jobs_total{verb="thaw",result="failed"}')" = $((${failed:-0} + 1)) ]; }
 	wait_for 30 counted
 	node 'ctd_job_seconds_total{verb="create"}' | grep -q '[1-9]'
+	[ "$(node 'ctd_job_duration_seconds_count{verb="stop"}')" = "$(node 'ctd_job_duration_seconds_bucket{verb="stop",le="+Inf"}')" ]
+	[ "$(node 'ctd_job_duration_seconds_bucket{verb="stop",le="600"}')" -ge 1 ]
+	[ "$(node 'ctd_job_duration_seconds_sum{verb="create"}')" = "$(node 'ctd_job_seconds_total{verb="create"}')" ]
+	grep -oP '^ctd_job_duration_seconds_bucket{verb="create",.*} \K.*' "$BATS_TEST_TMPDIR/page" | sort -nc # each holds those before it
 	promtool check metrics <"$BATS_TEST_TMPDIR/page"
 	ctctl destroy sold
 }

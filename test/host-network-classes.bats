@@ -2,7 +2,7 @@
 # Classes of traffic by where it goes, and the shares of an uplink that has a rate.
 load lib
 
-near() { printf 'meter-sample = 1\ntraffic-class = near 192.0.2.0/24 2001:db8::/64 # the segment\n'; }
+near() { printf 'meter-sample = 1\nmetrics-listen = 127.0.0.1:9187\ntraffic-class = near 192.0.2.0/24 2001:db8::/64 # the segment\n'; }
 far() { printf 'traffic-class = far %s\n' "$CTD_FAR"; }
 uplink() { printf 'uplink-rate = %s\n' "$1"; }
 
@@ -73,6 +73,10 @@ sent() # HANDLE [LINK]: packets through this class of the uplink
 	[ "$(class a far in_packets)" = "$(class a far out_packets)" ]
 	[ "$(class a near in_bytes)" -ge $((5 * 84)) ]
 	ctctl show a | grep -A 4 ' near$' | grep -q out_bytes
+	scraped() { curl -sf --max-time 20 http://127.0.0.1:9187/metrics | sed -n "s/^ct_network_class_$1_bytes_total{ctid=\"$ctid\",class=\"$2\"} //p"; }
+	told() { [ "$(scraped out far)" = "$(class a far out_bytes)" ] && [ "$(scraped in near)" = "$(class a near in_bytes)" ]; }
+	ctid=$(ctctl show a --json | jq -r .ctid)
+	wait_for 60 told
 }
 
 @test "what was counted stays: over restarts, a daemon that is killed, flushed filters, other prefixes" {
