@@ -50,6 +50,8 @@ const struct command *const commands[] = {
 	&command_events,
 	&command_audit,
 	&command_usage,
+	&command_stats,
+	&command_report,
 	&command_job_list,
 	&command_job_show,
 	&command_job_cancel,

@@ -10,7 +10,7 @@ CONTAINER='{"ctid":"0123","name":"web1","state":"running","template":{"name":"de
 
 @test "help lists every command and each has help of its own" {
 	run -0 ctctl help
-	for name in create start stop restart kill freeze thaw destroy rename list show set exec shell console log template events audit usage job \
+	for name in create start stop restart kill freeze thaw destroy rename list show set exec shell console log template events audit usage stats report job \
 		doctor fsck version help; do
 		grep -q "^  $name" <<<"$output"
 		ctctl help --list | grep -qx "$name"

@@ -194,6 +194,43 @@ put_asides_away()
 	mv "$CTD_STATE"/ledger.db.damaged-* "$BATS_FILE_TMPDIR/aside"
 }
 
+@test "what was used is drawn in the terminal, and on a page that needs and runs nothing" {
+	ctctl create drawn --template tiny --owner '<script>alert("1")</script> & Söhne' --start
+	burn drawn
+	ctctl stop drawn --timeout 5
+	used=$(cpu_of drawn)
+	from=$(date +%s)
+	for span in hour day month; do
+		ctctl stats drawn --last $span --json >"$BATS_TEST_TMPDIR/$span"
+		# The last column is of the time that goes on: what it stands for lies between two looks at the clock.
+		jq -e --argjson from "$from" --argjson to "$(date +%s)" --argjson used "$used" --arg span $span 'def begun(i): .[i].start | fromdate;
+			.[$span] | .[-1].cpus as $last | begun(-1) as $start | ((begun(1) - begun(0)) * (map(.cpus) | add - $last)) as $before |
+			($before + $last * ($from - 1 - $start)) * 1e6 <= $used + 10 and ($before + $last * ([$to - $start, 1] | max)) * 1e6 >= $used - 10' "$BATS_TEST_TMPDIR/$span"
+	done
+	[ "$(jq '.day | length' "$BATS_TEST_TMPDIR/day") $(jq '.month | length' "$BATS_TEST_TMPDIR/month")" = '24 30' ]
+	LC_ALL=C.UTF-8 ctctl stats drawn --last day | grep -q '^CPU .*█.*most'
+	LC_ALL=C ctctl stats drawn >"$BATS_TEST_TMPDIR/text"
+	[ "$(grep -c '^last ' "$BATS_TEST_TMPDIR/text")" = 3 ]
+	grep -q '^CPU .*@.*| last .* mean .* most ' "$BATS_TEST_TMPDIR/text"
+	run -2 ctctl stats drawn --last week
+	run -3 ctctl stats nobody
+
+	ctctl report --html "$BATS_TEST_TMPDIR/one.html" drawn
+	grep -q 'Owner &lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; Söhne' "$BATS_TEST_TMPDIR/one.html"
+	run ! grep -qiE '<script|href=|src=|url\(|@import|https?:' "$BATS_TEST_TMPDIR/one.html"
+	[ "$(grep -o '<svg' "$BATS_TEST_TMPDIR/one.html" | wc -l)" = 14 ]
+	grep -q '<rect .*</title></rect>' "$BATS_TEST_TMPDIR/one.html"
+	[ "$(tail -n 1 "$BATS_TEST_TMPDIR/one.html")" = '</body></html>' ]
+	ctctl report --html - >"$BATS_TEST_TMPDIR/node.html"
+	grep -q "<h2>All $(ctctl list -q | wc -l) containers</h2>" "$BATS_TEST_TMPDIR/node.html"
+	grep -q '<h2>drawn</h2>' "$BATS_TEST_TMPDIR/node.html"
+	run -2 ctctl report drawn
+	run -1 ctctl report --html "$BATS_TEST_TMPDIR/no/file.html" drawn
+	[[ $output == *'No such file or directory'* ]]
+	ctctl destroy drawn
+	ctctl stats drawn --last day --json | jq -e '.day | map(.cpus) | add > 0' # its ledger outlives it
+}
+
 @test "a damaged ledger is put aside, told, and keeps no container down" {
 	ctctl create ledger --template tiny --start
 	burn ledger
