@@ -7,6 +7,7 @@
  */
 #include "netns/context.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -214,6 +215,13 @@ int trunk_join(struct net_context *net, const struct net_port_spec *spec, int be
 			link_change(&net->batch,
 			        &(struct link_change){ .index = link.index, .master = bridge.index });
 		link_bridge_port(&net->batch, link.index, spec->isolated, spec->mac);
+		r = run(net, trunk->bridge, err);
+		if (r < 0)
+			return r;
+
+		/* not before it is on its bridge: the kernel goes on after a message that it has refused, and
+		 * what comes in by a link without a bridge is for the host */
+		nl_batch_reset(&net->batch);
 		link_change(&net->batch, &(struct link_change){ .index = link.index, .up = true });
 		r = run(net, trunk->bridge, err);
 		if (r < 0)
@@ -223,6 +231,20 @@ int trunk_join(struct net_context *net, const struct net_port_spec *spec, int be
 	return 0;
 }
 
+void trunk_leave(struct nl_batch *b, const char *host_name, const struct scan_keys *stale)
+{
+	for (size_t i = 0; i < stale->n; i++) {
+		char name[IFNAMSIZ];
+		uint16_t tag;
+
+		if (stale->keys[i].set != PORT_TRUNK)
+			continue;
+		memcpy(&tag, stale->keys[i].bytes + IFNAMSIZ, sizeof(tag));
+		if (trunk_name(name, host_name, ntohs(tag)) == 0)
+			link_delete(b, name);
+	}
+}
+
 /* A handful at a time. */
 struct names {
 	const char *tag;
@@ -230,7 +252,7 @@ struct names {
 	size_t n;
 };
 
-/* Names begin with b<tag> or w<tag>. */
+/* Names begin with b<tag>, w<tag>, t<tag> or i<tag>. */
 static int collect(const struct nlmsghdr *nlh, void *userdata)
 {
 	const struct nlattr *attr[IFLA_MAX + 1];
@@ -241,7 +263,7 @@ static int collect(const struct nlmsghdr *nlh, void *userdata)
 	if (!attr[IFLA_IFNAME])
 		return 0;
 	name = mnl_attr_get_str(attr[IFLA_IFNAME]);
-	if ((name[0] != 'b' && name[0] != 'w') || strncmp(name + 1, names->tag, NET_TAG_LEN) != 0 ||
+	if (!strchr("bwti", name[0]) || strncmp(name + 1, names->tag, NET_TAG_LEN) != 0 ||
 	        strlen(name) >= IFNAMSIZ || names->n == ARRAY_SIZE(names->names))
 		return 0;
 

@@ -278,6 +278,21 @@ static void put_inside_sources(struct configuration *c, const struct ip_addr *ga
 	}
 }
 
+/* The host side is a bridge's port or a trunk's, or was one: those have not the gateway's MAC. */
+static bool is_from_bridge(const struct configuration *c)
+{
+	return memcmp(c->link.mac, net_gateway_mac, sizeof(c->link.mac)) != 0;
+}
+
+/* The sub-interfaces of VLANs that are no longer its own go before their elements, which are the record of
+ * them: killed in between, the next one finds them again. */
+static int leave_trunk(struct configuration *c, struct ct_error *err)
+{
+	nl_batch_reset(&c->net->batch);
+	trunk_leave(&c->net->batch, c->spec->host_name, &c->stale);
+	return nl_transact(&c->net->route, &c->net->batch, c->spec->host_name, err);
+}
+
 /* Elements, and where its frames are judged: those of a bridge's port must not be taken for frames to the
  * gateway, whatever MAC they are sent to. */
 static int change_filter(struct configuration *c, struct ct_error *err)
@@ -287,7 +302,7 @@ static int change_filter(struct configuration *c, struct ct_error *err)
 
 	nl_batch_reset(&net->batch);
 	nft_begin(&net->batch);
-	if (c->bridge || c->link.master)
+	if (c->bridge || is_from_bridge(c))
 		guard_lead_port(&p, c->spec->host_name,
 		        c->spec->n_trunk ? "trunk"
 		        : c->bridge      ? "bridged"
@@ -418,7 +433,7 @@ static int configure_host_side(struct configuration *c, struct ct_error *err)
 	link_change(b, &(struct link_change){ .index = c->link.index,
 	                       .up = true,
 	                       .mtu = c->mtu,
-	                       .mac = c->link.master ? net_gateway_mac : NULL,
+	                       .mac = is_from_bridge(c) ? net_gateway_mac : NULL,
 	                       .master = c->link.master ? -1 : 0 });
 	for (size_t i = 0; i < c->stale_routes.n; i++) {
 		const struct ip_addr *a = &c->stale_routes.objects[i].address;
@@ -467,6 +482,8 @@ int net_port_configure(
 		return ct_error_set(err, r, "network", "out of memory");
 	if (c.again) {
 		r = find_stale(&c, err);
+		if (r >= 0)
+			r = leave_trunk(&c, err);
 		if (r < 0)
 			return r;
 	}

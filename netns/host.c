@@ -66,6 +66,22 @@ static void match_ours(struct layout *l, uint32_t key, uint32_t op)
 	nft_cmp(l->b, R(0), op, l->net->prefix, net_prefix_len(l->net));
 }
 
+/* Sub-interfaces of trunks are ports of bridges. One whose bridge was taken away must not lead to the host.
+ */
+static void add_rule_no_trunk(struct layout *l, const char *chain)
+{
+	char prefix[sizeof(l->net->prefix)];
+
+	memcpy(prefix, l->net->prefix, sizeof(prefix));
+	prefix[0] = 't';
+	RULE(&l->p, chain)
+	{
+		nft_meta(l->b, NFT_META_IIFNAME, R(0));
+		nft_cmp(l->b, R(0), NFT_CMP_EQ, prefix, net_prefix_len(l->net));
+		nft_verdict(l->b, NF_DROP, NULL);
+	}
+}
+
 static void match_state(struct layout *l, uint32_t key, uint32_t bits)
 {
 	nft_ct(l->b, key, R(0));
@@ -154,6 +170,7 @@ static void add_input(struct layout *l)
 		uint8_t family, protocol, type;
 	} echo[] = { { NFPROTO_IPV4, IPPROTO_ICMP, 8 }, { NFPROTO_IPV6, IPPROTO_ICMPV6, 128 } };
 
+	add_rule_no_trunk(l, "input");
 	RULE(&l->p, "input")
 	{
 		match_ours(l, NFT_META_IIFNAME, NFT_CMP_NEQ);
@@ -250,6 +267,7 @@ static void add_forward_nat(struct layout *l, uint8_t family)
 
 static void add_forward(struct layout *l)
 {
+	add_rule_no_trunk(l, "forward");
 	RULE(&l->p, "forward")
 	{
 		match_ours(l, NFT_META_IIFNAME, NFT_CMP_EQ);

@@ -85,8 +85,7 @@ struct net_port_spec {
 	char bridge[IFNAMSIZ];   /* of NET_MODE_BRIDGE; the addresses then have the prefix of the segment */
 	/* Of NET_MODE_BRIDGE, in place of a bridge: a trunk. Each frame has the tag of one of these VLANs,
 	 * and goes to that one's bridge, untagged. Inside nothing is given addresses: the guest makes its
-	 * sub-interfaces itself, and has these addresses on all of them. The VLANs of a port that is there
-	 * cannot change. */
+	 * sub-interfaces itself, and has these addresses on all of them. */
 	struct net_trunk {
 		uint16_t vlan;
 		char bridge[IFNAMSIZ];

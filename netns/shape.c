@@ -34,9 +34,12 @@
 #include "netns/sets.h"
 #include "netns/spec.h"
 
-#define PORT_HANDLE  TC_H_MAKE(1u << 16, 0)
-#define UPLINK_ALL   (UPLINK_HANDLE | 1)
-#define FIRST_MINOR  0x10
+#define PORT_HANDLE TC_H_MAKE(1u << 16, 0)
+#define UPLINK_ALL  (UPLINK_HANDLE | 1)
+#define FIRST_MINOR 0x10
+/* The priority of a bridge's port is still that of the frame where it leaves the host, and where that is not
+ * by classes its last four bits choose among queues (tc-prio(8)): those of no priority. */
+#define SEGMENT_STEP 16
 #define LAST_MINOR   0x2fff
 #define CLASS_MINORS 0x3000 /* from a port's place to those of its classes of traffic */
 
@@ -235,6 +238,7 @@ static int choose_class(
 	struct scan_key key = set_key_of_name(PORT_CLASS, host_name);
 	struct nft_place p = inet_place(net);
 	struct nft_elements e;
+	const uint32_t step = handle == SEGMENT_HANDLE ? SEGMENT_STEP : 1;
 	struct classes classes;
 	uint32_t minor = FIRST_MINOR;
 	int r;
@@ -243,11 +247,16 @@ static int choose_class(
 	if (r < 0)
 		return r;
 	*ret = classes.own;
-	if (classes.own)
+	if (classes.own && TC_H_MAJ(classes.own) == handle)
 		return 0;
+	if (classes.own) { /* it was another kind of port */
+		r = shape_release(net, host_name, err);
+		if (r < 0)
+			return r;
+	}
 
 	while (minor <= LAST_MINOR && classes.used[minor / 8] & 1U << minor % 8)
-		minor++;
+		minor += step;
 	if (minor > LAST_MINOR)
 		return ct_error_set(err, -ENOSPC, "network", "too many ports have a rate on this host");
 

@@ -350,6 +350,12 @@ static void on_a_bridge(void **state)
 	shape(&b, &(struct net_rates){ .out = 20 * M, .segment = true });
 	expect(datagram_speed, b.netns, a.netns, "10.5.0.1", 20 * M, "out, bridge, again");
 
+	/* on the same link another kind of port, as after a change that was undone */
+	shape(&b, &(struct net_rates){ .out = 20 * M });
+	assert_int_equal(if_nametoindex("itest"), 0);
+	shape(&b, &(struct net_rates){ .out = 20 * M, .segment = true });
+	assert_true(if_nametoindex("itest") > 0);
+
 	container_end(net, &a);
 	container_end(net, &b);
 	assert_int_equal(if_nametoindex("itest"), 0); /* gone with the last rate */
