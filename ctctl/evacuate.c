@@ -232,14 +232,21 @@ static int look_after(struct evacuation *e, struct mover *m, struct ct_error *er
 	const json_t *result;
 	const char *obstacle;
 
-	int r = job_get(&e->ctx->client, m->job, &job, err);
-	if (r < 0)
+	e->ctx->client.interrupt_fd = e->signal_fd;
+	int r = job_get(&e->ctx->client, m->job, &job, &failure);
+	e->ctx->client.interrupt_fd = -1;
+	if (r == -EINTR)
+		return 0; /* the signal is still to be read */
+	if (r < 0 && e->ctx->client.unreachable) {
+		*err = failure;
 		return r;
-	r = job_outcome(job, &failure);
+	}
+	if (r >= 0)
+		r = job_outcome(job, &failure);
 	if (r == -EINPROGRESS)
 		return 0;
 	result = json_object_get(job, "result");
-	if (!m->checking) {
+	if (!m->checking || !job) {
 		end(e, m, r < 0 ? failure.text : "", result);
 		return 0;
 	}
