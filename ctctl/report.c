@@ -6,7 +6,8 @@
  * forbids its reader to load anything. Every text from outside is escaped for HTML. Charts are bars, each
  * with its figure as a title, all drawn here from the ledger's rows.
  *
- * The page is written beside its place and moved there when it is whole.
+ * The page is written beside its place and moved there when it is whole. Root is who runs this: a place that
+ * is no plain file (/dev/null, /dev/stdout, a pipe) is written to instead, never replaced.
  */
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -222,25 +224,52 @@ static void begin_page(struct strbuf *b, int64_t now)
 	(void)strbuf_puts(b, " (UTC) from the ledger; bars are hours or days.</p>\n");
 }
 
+static int cannot_write(struct ct_error *err, const char *path, int r)
+{
+	return ct_error_kind_set(err, CT_ERROR_FAILED, r, "cannot write \"%s\": %s", path, strerror(-r));
+}
+
+/* A device, a pipe, a link such as /dev/stdout: what stands there is written to, and stays. */
+static int write_into(const char *path, const struct strbuf *b, struct ct_error *err)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY);
+	int r = fd < 0 ? -errno : write_all(fd, b->data, b->len);
+
+	return r < 0 ? cannot_write(err, path, r) : 0;
+}
+
+/* Who may read it stays as it was. */
+static int write_part(int fd, const struct strbuf *b, const struct stat *old)
+{
+	if (old && fchown(fd, old->st_uid, old->st_gid) < 0)
+		return -errno;
+	if (old && fchmod(fd, old->st_mode & 0777) < 0)
+		return -errno;
+	return write_all(fd, b->data, b->len);
+}
+
 static int write_file(const char *path, const struct strbuf *b, struct ct_error *err)
 {
 	_cleanup_free_ char *part = str_printf("%s.part.%d", path, (int)getpid());
 	_cleanup_close_ int fd = -1;
+	struct stat old;
+	bool is_there = lstat(path, &old) == 0;
 	int r;
 
 	if (!part)
 		return ct_error_set(err, -ENOMEM, "report", "out of memory");
-	fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (is_there && !S_ISREG(old.st_mode))
+		return write_into(path, b, err);
+	/* It names owners: a new one is for who made it. */
+	fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return ct_error_kind_set(
-		        err, CT_ERROR_FAILED, -errno, "cannot write \"%s\": %s", path, strerror(errno));
-	r = write_all(fd, b->data, b->len);
+		return cannot_write(err, path, -errno);
+	r = write_part(fd, b, is_there ? &old : NULL);
 	if (r >= 0 && rename(part, path) < 0)
 		r = -errno;
 	if (r < 0) {
 		(void)unlink(part); /* what is left of it is told by its name */
-		return ct_error_kind_set(
-		        err, CT_ERROR_FAILED, r, "cannot write \"%s\": %s", path, strerror(-r));
+		return cannot_write(err, path, r);
 	}
 	return 0;
 }

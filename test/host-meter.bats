@@ -221,6 +221,28 @@ put_asides_away()
 	[ "$(grep -o '<svg' "$BATS_TEST_TMPDIR/one.html" | wc -l)" = 14 ]
 	grep -q '<rect .*</title></rect>' "$BATS_TEST_TMPDIR/one.html"
 	[ "$(tail -n 1 "$BATS_TEST_TMPDIR/one.html")" = '</body></html>' ]
+	[ "$(stat -c %a "$BATS_TEST_TMPDIR/one.html")" = 600 ]
+	chmod 640 "$BATS_TEST_TMPDIR/one.html" && chown 65534:65534 "$BATS_TEST_TMPDIR/one.html"
+	ctctl report --html "$BATS_TEST_TMPDIR/one.html" drawn
+	[ "$(stat -c '%a %u %g' "$BATS_TEST_TMPDIR/one.html")" = '640 65534 65534' ]
+
+	# What is no plain file stays what it is.
+	cd "$BATS_TEST_TMPDIR"
+	ln -s one.html link
+	echo >one.html
+	ctctl report --html link drawn
+	[ "$(readlink link)" = one.html ]
+	[ "$(tail -n 1 one.html)" = '</body></html>' ]
+	mkfifo pipe
+	timeout 60 cat pipe >from-pipe 3>&- &
+	ctctl report --html pipe drawn
+	wait $!
+	[ -p pipe ]
+	[ "$(tail -n 1 from-pipe)" = '</body></html>' ]
+	ln -s /dev/stdout out
+	ctctl report --html out drawn | tail -n 1 | grep -qxF '</body></html>'
+	[ -L out ]
+
 	ctctl report --html - >"$BATS_TEST_TMPDIR/node.html"
 	grep -q "<h2>All $(ctctl list -q | wc -l) containers</h2>" "$BATS_TEST_TMPDIR/node.html"
 	grep -q '<h2>drawn</h2>' "$BATS_TEST_TMPDIR/node.html"
