@@ -88,8 +88,9 @@ static void divide(struct history *h, int64_t now)
 		const int64_t start = h->start + (int64_t)at * h->step, end = start + h->step;
 		const int64_t seconds = (end < now ? end : now) - start;
 
+		h->seconds[at] = (double)(seconds > 0 ? seconds : 1);
 		for (unsigned i = 0; i < _HISTORY_KIND_MAX; i++)
-			h->of[i][at] /= (double)(seconds > 0 ? seconds : 1);
+			h->of[i][at] /= h->seconds[at];
 	}
 }
 
@@ -148,22 +149,34 @@ void history_add(struct history *a, const struct history *b)
 			a->of[i][at] += b->of[i][at];
 }
 
-double history_most(const struct history *h, enum history_kind kind)
+static double most_of(const struct history *h, enum history_kind kind, double seconds_min)
 {
 	double most = 0;
 
 	for (size_t at = 0; at < h->n; at++)
-		most = fmax(most, h->of[kind][at]);
+		if (h->seconds[at] >= seconds_min)
+			most = fmax(most, h->of[kind][at]);
 	return most;
+}
+
+/* A second at full speed would be the peak of each new hour, so the point of the time that goes on counts
+ * once a tenth of it has gone. */
+double history_most(const struct history *h, enum history_kind kind)
+{
+	const double most = most_of(h, kind, (double)h->step / 10);
+
+	return most > 0 ? most : most_of(h, kind, 0);
 }
 
 double history_mean(const struct history *h, enum history_kind kind)
 {
-	double sum = 0;
+	double sum = 0, seconds = 0;
 
-	for (size_t at = 0; at < h->n; at++)
-		sum += h->of[kind][at];
-	return h->n ? sum / (double)h->n : 0;
+	for (size_t at = 0; at < h->n; at++) {
+		sum += h->of[kind][at] * h->seconds[at];
+		seconds += h->seconds[at];
+	}
+	return seconds > 0 ? sum / seconds : 0;
 }
 
 char *history_format(char *buf, size_t size, enum history_kind kind, double value)

@@ -39,6 +39,7 @@ extern const char *const history_spans[_HISTORY_SPAN_MAX];
 struct history {
 	int64_t start, step; /* seconds */
 	size_t n;
+	double seconds[HISTORY_POINTS_MAX]; /* how long each point is: the last one is shorter */
 	double of[_HISTORY_KIND_MAX][HISTORY_POINTS_MAX];
 };
 
@@ -48,7 +49,9 @@ int history_fetch(struct client *client, const char *name, enum history_span spa
 /* a += b, of the same span and now. */
 void history_add(struct history *a, const struct history *b);
 
+/* Of the points that are long enough to be compared; where they have nothing, of all: a point may be more. */
 double history_most(const struct history *h, enum history_kind kind);
+/* Each point by its length. */
 double history_mean(const struct history *h, enum history_kind kind);
 /* "0.25", "1.5 GiB", "12 KiB/s"; returns buf. */
 char *history_format(char *buf, size_t size, enum history_kind kind, double value);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,7 @@ static void add_time(struct strbuf *b, int64_t time)
 static void add_bar(struct strbuf *b, const struct history *h, enum history_kind kind, size_t at, double most)
 {
 	const double width = (double)CHART_WIDTH / (double)h->n;
-	const double height = h->of[kind][at] / most * CHART_HEIGHT;
+	const double height = fmin(h->of[kind][at] / most, 1) * CHART_HEIGHT;
 	char value[48];
 
 	(void)strbuf_printf(b, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>",

@@ -54,7 +54,7 @@ static void print_graph(const struct history *h, enum history_kind kind)
 	const double most = history_most(h, kind);
 
 	for (size_t at = 0; at < h->n; at++) {
-		const double share = most > 0 ? h->of[kind][at] / most : 0;
+		const double share = most > 0 ? fmin(h->of[kind][at] / most, 1) : 0;
 
 		/* What is more than nothing is seen. */
 		(void)fputs(levels[(unsigned)ceil(share * (LEVELS - 1))], stdout);
