@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/unit.h"
@@ -82,6 +83,7 @@ static void add_row(struct history *h, const json_t *row)
 			                (double)json_integer_value(json_object_get(row, sources[i].keys[k]));
 }
 
+/* now: after the answer, which holds what was used up to then. */
 static void divide(struct history *h, int64_t now)
 {
 	for (size_t at = 0; at < h->n; at++) {
@@ -138,7 +140,7 @@ int history_fetch(struct client *client, const char *name, enum history_span spa
 		ret->n = HISTORY_POINTS_MAX;
 	ret->start = now - now % ret->step - (int64_t)(ret->n - 1) * ret->step;
 	json_array_foreach(rows, i, row) add_row(ret, row);
-	divide(ret, now);
+	divide(ret, (int64_t)(now_realtime_usec() / USEC_PER_SEC));
 	return 0;
 }
 

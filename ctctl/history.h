@@ -43,7 +43,8 @@ struct history {
 	double of[_HISTORY_KIND_MAX][HISTORY_POINTS_MAX];
 };
 
-/* From the ledger. The last point is of the time that goes on, up to now. */
+/* From the ledger. The grid ends with the point that now is in; as long as that goes on it is of the time up
+ * to the answer, which may come later than now. */
 int history_fetch(struct client *client, const char *name, enum history_span span, int64_t now,
         struct history *ret, struct ct_error *err);
 /* a += b, of the same span and now. */
