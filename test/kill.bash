@@ -1,9 +1,16 @@
 # shellcheck shell=bash
 # Killing ctd at the system calls of a verb: "load kill" after "load lib".
 
-kill_is_traced() # PID
+kill_is_traced() # PID: or killed by then
 {
-	grep -q '^TracerPid:.[1-9]' "/proc/$1/status"
+	lib_is_gone "$1" || grep -q '^TracerPid:.[1-9]' "/proc/$1/status"
+}
+
+# A tracer that lets go politely can wait for ever for one that waits for its vforked child.
+kill_end_tracer() # PID
+{
+	kill -9 "$1" 2>/dev/null || true
+	wait "$1" 2>/dev/null || true
 }
 
 kill_is_decided() # PID: gone, or it answers
@@ -33,18 +40,16 @@ killed_at()
 	pid=$(ctd_pid)
 	strace -f -q -o /dev/null -e "inject=$call:signal=KILL:when=$k" -e "trace=$call" -p "$pid" 3>&- &
 	local tracer=$!
-	wait_for 60 kill_is_traced "$pid" || return 1
+	wait_for 60 kill_is_traced "$pid" || { kill_end_tracer "$tracer" && return 1; }
 	"$@" >/dev/null 2>&1 || true
 	sleep 0.1
 	# it lives, or it has ended: that it was killed is not yet that it is gone
-	wait_for 60 kill_is_decided "$pid" || return 1
+	wait_for 60 kill_is_decided "$pid" || { kill_end_tracer "$tracer" && return 1; }
 	if lib_is_gone "$pid"; then
 		wait "$tracer" 2>/dev/null || true
 		return 0
 	fi
-	# A tracer that lets go politely can wait for ever for one that waits for its vforked child.
-	kill -9 "$tracer" 2>/dev/null || true
-	wait "$tracer" 2>/dev/null || true
+	kill_end_tracer "$tracer"
 	return 1
 }
 
