@@ -87,13 +87,18 @@ static int job_new(
 
 static void job_run(struct job *job)
 {
+	struct jobs *jobs = &job->manager->jobs;
+	const int64_t outer = jobs->beginning; /* that submitted it, or at whose end its turn came */
 	int r;
 
 	if (job->container)
 		job->container->active = job;
+	job->was_run = true;
+	jobs->beginning = job->row.id;
 	r = job->type->run(job);
 	if (r != 0)
 		job_finish(job, r < 0 ? r : 0);
+	jobs->beginning = outer;
 }
 
 int job_submit(struct manager *m, const struct job_request *request, struct ct_error *err)
@@ -236,21 +241,34 @@ static void count(struct jobs *jobs, const struct job *job, int result)
 	}
 }
 
-/* What a request has wrong is told to who asked; what did not work, or met a limit, to who watches too. */
-static void tell_failure(const struct job *job)
+/* Kinds of most errors come from the errno, so that an init which is not there is "not found" as a container
+ * is. What ends before its run has returned was refused by a check, or met a limit. */
+static bool is_answer_enough(const struct job *job)
 {
+	const bool was_at_work = job->was_run && job->manager->jobs.beginning != job->row.id;
+	const bool is_waited_for = job->call || !LIST_EMPTY(&job->waits);
+
+	if (was_at_work || !is_waited_for)
+		return false;
 	switch (job->error.kind) {
 	case CT_ERROR_FAILED:
-	case CT_ERROR_REFUSED:
-		manager_event(job->manager, job->container, "job.failed",
-		        json_pack("{s:s, s:s, s:s}", "verb", job->row.verb, "object", job->row.object,
-		                "reason", job->error.text));
-		break;
+	case CT_ERROR_REFUSED: break;
 	case CT_ERROR_USAGE:
 	case CT_ERROR_NOT_FOUND:
 	case CT_ERROR_STATE:
-	case CT_ERROR_PERMISSION: break;
+	case CT_ERROR_PERMISSION: return true;
 	}
+	return false;
+}
+
+/* What a request has wrong is told to who asked; what did not work, met a limit, or was asked for by nobody
+ * who waits, to who watches too. */
+static void tell_failure(const struct job *job)
+{
+	if (!is_answer_enough(job))
+		manager_event(job->manager, job->container, "job.failed",
+		        json_pack("{s:s, s:s, s:s}", "verb", job->row.verb, "object", job->row.object,
+		                "reason", job->error.text));
 }
 
 void job_finish(struct job *job, int result)

@@ -54,6 +54,7 @@ struct job {
 	void *data;     /* the verb's own */
 
 	uint64_t begun_usec; /* monotonic */
+	bool was_run;        /* its turn had come */
 	unsigned seen;       /* counts changes of progress */
 	char progress[160];
 	int percent;                     /* -1: not known */
@@ -80,6 +81,7 @@ struct jobs {
 	LIST_HEAD(, job) open;
 	TAILQ_HEAD(, job) ready; /* their turn has come */
 	bool running_ready;
+	int64_t beginning; /* number of the job whose run has not returned yet, 0: none */
 };
 
 struct job_request {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "ctd/http.h"
 #include "ctd/job.h"
 #include "ctd/manager.h"
 
@@ -26,10 +27,26 @@ struct container *container_by_ctid(struct manager *m, const char *ctid)
 
 static unsigned n_freed_containers;
 
-/* Failures are told to who follows events: not the subject here. */
+static char told[64]; /* reasons of job.failed */
+
 void manager_event(struct manager *m, const struct container *c, const char *type, json_t *detail)
 {
+	assert_string_equal(type, "job.failed");
+	strncat(told, json_string_value(json_object_get(detail, "reason")), sizeof(told) - strlen(told) - 1);
 	json_decref(detail);
+}
+
+static unsigned n_answered;
+
+void call_reply(struct call *call, unsigned status, json_t *body)
+{
+	n_answered++;
+	json_decref(body);
+}
+
+void call_reply_error(struct call *call, const struct ct_error *err)
+{
+	n_answered++;
 }
 
 void container_free(struct container *c)
@@ -45,8 +62,8 @@ static struct job *kept;
 
 static void reset(void)
 {
-	*trace = '\0';
-	n_run = n_dropped = n_freed = n_freed_containers = 0;
+	*trace = *told = '\0';
+	n_run = n_dropped = n_freed = n_freed_containers = n_answered = 0;
 	lowest = UINTPTR_MAX;
 	kept = NULL;
 	known = NULL;
@@ -87,6 +104,13 @@ static int run_fail(struct job *job)
 	return ct_error_set(&job->error, -EIO, "test", "it did not work");
 }
 
+/* A check refuses, or a limit does. */
+static int run_refuse(struct job *job)
+{
+	return ct_error_set(
+	        &job->error, *job->row.object == 'l' ? -ENOSPC : -EEXIST, "test", "%s ", job->row.object);
+}
+
 static void dropped(struct job *job, int result)
 {
 	assert_int_equal(result, -ENOENT);
@@ -113,8 +137,9 @@ static const struct job_type keeps = {
 	.verb = "keeps", .run = run_keep, .dropped = dropped, .free = free_data, .replay = replay_known
 };
 static const struct job_type fails = { .verb = "fails", .run = run_fail, .free = free_data };
+static const struct job_type refuses = { .verb = "refuses", .run = run_refuse, .free = free_data };
 
-const struct job_type *const job_types[] = { &at_once, &inside, &keeps, &fails, NULL };
+const struct job_type *const job_types[] = { &at_once, &inside, &keeps, &fails, &refuses, NULL };
 
 static void open_manager(struct manager *m, const struct fixture *f)
 {
@@ -134,13 +159,20 @@ static struct container *new_container(struct fixture *f)
 	return c;
 }
 
-static int submit(struct manager *m, const struct job_type *type, struct container *c, const char *object)
+static int submit_for(struct manager *m, const struct job_type *type, struct container *c, const char *object,
+        struct call *call)
 {
 	struct ct_error error = { 0 };
 
 	return job_submit(m,
-	        &(struct job_request){ .type = type, .container = c, .object = object, .data = malloc(1) },
+	        &(struct job_request){
+	                .type = type, .container = c, .object = object, .data = malloc(1), .call = call },
 	        &error);
+}
+
+static int submit(struct manager *m, const struct job_type *type, struct container *c, const char *object)
+{
+	return submit_for(m, type, c, object, NULL);
 }
 
 struct outcome {
@@ -243,6 +275,38 @@ static void test_gone(void **state)
 	expect_rows(f, 0, 1, 2);
 }
 
+/* As an operation fails: later, and with an errno that a check may have as well. */
+static void finish_kept(const char *reason)
+{
+	job_finish(kept, ct_error_set(&kept->error, -ENOENT, "test", "%s ", reason));
+}
+
+static void test_failures_are_told(void **state)
+{
+	struct fixture *f = *state;
+	struct call *call = (struct call *)f; /* who waits; never looked at */
+	struct container *c = new_container(f);
+	struct manager m;
+
+	open_manager(&m, f);
+	assert_int_equal(submit_for(&m, &refuses, NULL, "mistake", call), 0);
+	assert_string_equal(told, "");
+	assert_int_equal(submit_for(&m, &refuses, NULL, "limit", call), 0);
+	assert_string_equal(told, "limit ");
+	assert_int_equal(submit(&m, &refuses, NULL, "alone"), 0);
+	assert_string_equal(told, "limit alone ");
+	assert_int_equal(submit_for(&m, &keeps, c, "1", call), 0);
+	assert_int_equal(submit_for(&m, &refuses, c, "in its turn", call), 0);
+	finish_kept("work");
+	assert_string_equal(told, "limit alone work ");
+
+	assert_int_equal(submit_for(&m, &keeps, c, "2", call), 0);
+	assert_int_equal(submit_for(&m, &keeps, c, "never run", call), 0);
+	job_finish_gone(kept, 0);
+	assert_string_equal(told, "limit alone work ");
+	assert_int_equal(n_answered, 6);
+}
+
 static void test_not_recorded(void **state)
 {
 	struct fixture *f = *state;
@@ -305,6 +369,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_queue, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_long_queue_is_flat, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_gone, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_failures_are_told, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_not_recorded, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_abandoned_and_replayed, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_replay_without_writing, store_setup, store_teardown),
