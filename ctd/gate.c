@@ -41,6 +41,7 @@ struct gate {
 	int sock, pidfd;
 	sd_event_source *request, *rest, *death, *again, *watch;
 	struct gate_stamp stamp; /* of the files that it was started with */
+	struct gate_stamp seen;  /* at the last look */
 	uint64_t started_usec;
 	unsigned failures; /* in a row */
 	bool ready;
@@ -108,18 +109,24 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* A certificate has been renewed, a token changed: a gate that has the new ones takes over. */
+/* A certificate has been renewed, a token changed: a gate that has the new ones takes over. Not before two
+ * looks saw the same: a key may follow its certificate, and a gate that works is not ended for half of a
+ * pair. */
 static int on_watch(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct manager *m = userdata;
 	struct gate *g = m->gate;
 	struct gate_stamp now;
+	bool is_settled;
 	int r;
 
 	gate_files_stamp(&m->conf, &now);
-	if (g->pidfd >= 0 && memcmp(&now, &g->stamp, sizeof(now)) != 0) {
+	is_settled = memcmp(&now, &g->seen, sizeof(now)) == 0;
+	g->seen = now;
+	if (g->pidfd >= 0 && is_settled && memcmp(&now, &g->stamp, sizeof(now)) != 0) {
 		log_notice("files of the metrics have changed: ctd-gate is started again");
 		let_go(g);
+		g->failures = 0;            /* of the old files */
 		(void)on_again(NULL, 0, m); /* always 0 */
 	}
 	r = sd_event_source_set_time_relative(source, WATCH_USEC);
