@@ -26,12 +26,13 @@
 static const struct {
 	const char *key; /* of ctd.conf */
 	bool secret;
+	bool may_be_link;
 	size_t max;
 } kinds[_GATE_FILE_MAX] = {
-	[GATE_FILE_TOKEN] = { "metrics-token", true, GATE_TOKEN_MAX + 1 }, /* and a newline */
-	[GATE_FILE_CERTIFICATE] = { "metrics-certificate", false, GATE_PEM_MAX },
-	[GATE_FILE_KEY] = { "metrics-key", true, GATE_PEM_MAX },
-	[GATE_FILE_CLIENT_CA] = { "metrics-client-ca", false, GATE_PEM_MAX },
+	[GATE_FILE_TOKEN] = { "metrics-token", true, false, GATE_TOKEN_MAX + 1 }, /* and a newline */
+	[GATE_FILE_CERTIFICATE] = { "metrics-certificate", false, true, GATE_PEM_MAX },
+	[GATE_FILE_KEY] = { "metrics-key", true, true, GATE_PEM_MAX },
+	[GATE_FILE_CLIENT_CA] = { "metrics-client-ca", false, false, GATE_PEM_MAX },
 };
 
 static const char *path_of(const struct conf *conf, enum gate_file kind)
@@ -56,15 +57,19 @@ static bool is_token(const char *text, size_t len)
 	return true;
 }
 
-/* The token is reached by no link. Certificates and keys often are, where they are renewed: whoever could
- * move such a link would still need a file of root's behind it. */
+/* The token is reached by no link, and the authority of clients neither: whoever moved that to another file
+ * of root's, as to the authorities that all of the world trusts, would have opened the door. Certificate and
+ * key often are, where they are renewed: moved to another such file they are a pair that does not serve. */
 static int open_checked(const char *path, enum gate_file kind, struct ct_error *err)
 {
 	const bool secret = kinds[kind].secret;
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (kind == GATE_FILE_TOKEN ? O_NOFOLLOW : 0));
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (kinds[kind].may_be_link ? 0 : O_NOFOLLOW));
+	if (fd < 0 && errno == ELOOP && !kinds[kind].may_be_link)
+		return ct_error_set(err, -ELOOP, "gate",
+		        "%s \"%.100s\" is a symbolic link: name the file itself", kinds[kind].key, path);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return ct_error_set(err, -errno, "gate", "cannot open %s \"%.100s\": %s", kinds[kind].key,
 		        path, strerror(errno));

@@ -410,6 +410,9 @@ tls_status() # CURL-OPTION...
 	echo nothing >"$TLS/empty.pem"
 	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key" "metrics-client-ca = $TLS/empty.pem"
 	wait_for 30 told 'PEM format'
+	ln -s authority.pem "$TLS/link.pem"
+	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key" "metrics-client-ca = $TLS/link.pem"
+	wait_for 30 told 'metrics-client-ca .* is a symbolic link'
 	ctd_stop
 	printf '%s\n' "metrics-listen = $AT" "metrics-certificate = $TLS/gate.pem" >"$BATS_FILE_TMPDIR/half.conf"
 	run timeout 20 "$(ctd_program ctd)" --config "$BATS_FILE_TMPDIR/half.conf" --state "$CTD_STATE" --runtime "$CTD_RUNTIME" --foreground
