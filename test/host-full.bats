@@ -117,7 +117,7 @@ drain()
 	lines=$(wc -l <"$CTD_DIR/log")
 	fill
 	ctd_start
-	ctctl exec runs -- sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done'
+	ctctl exec runs -- sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done'
 	counted() { [ "$(total)" -gt $((before + 10000)) ]; }
 	wait_for 60 counted
 	drain
