@@ -325,7 +325,7 @@ as_shown() # NAME FIELD
 }
 
 # A key and a certificate for 127.0.0.1 and for a purpose, signed by an authority; without one, an authority.
-signed() # NAME [AUTHORITY PURPOSE]
+signed() # NAME [AUTHORITY PURPOSE [DAYS]]
 {
 	(
 		cd "$TLS" && umask 077
@@ -334,7 +334,7 @@ signed() # NAME [AUTHORITY PURPOSE]
 			openssl req -x509 -new -key "$1.key" -subj "/CN=$1" -days 2 -out "$1.pem"
 		else
 			openssl req -new -key "$1.key" -subj "/CN=$1" -out "$1.csr"
-			openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -days 2 -out "$1.pem" -extfile <(printf '%s\n' "subjectAltName=IP:127.0.0.1" "extendedKeyUsage=$3")
+			openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -days "${4-2}" -out "$1.pem" -extfile <(printf '%s\n' "subjectAltName=IP:127.0.0.1" "extendedKeyUsage=$3")
 		fi
 	) 2>/dev/null
 }
@@ -360,6 +360,7 @@ tls_status() # CURL-OPTION...
 	signed scraper clients clientAuth
 	signed server clients serverAuth
 	signed scraper2 others clientAuth
+	signed old clients clientAuth 0 # from now until now
 	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key"
 	up() { [ "$(tls_status "$@")" = 200 ]; }
 	wait_for 60 up
@@ -392,7 +393,16 @@ tls_status() # CURL-OPTION...
 	run ! grep -q ct_ "$BATS_TEST_TMPDIR/answer"
 	[ "$(tls_status --cert "$TLS/scraper2.pem" --key "$TLS/scraper2.key")" = 403 ] # of another authority
 	[ "$(tls_status --cert "$TLS/server.pem" --key "$TLS/server.key")" = 403 ]     # not for clients
-	run ! tls_status --cert "$TLS/scraper.pem" --key "$TLS/server.key"
+	[ "$(tls_status --cert "$TLS/old.pem" --key "$TLS/old.key")" = 403 ]           # not any more
+
+	# A token besides: neither is enough.
+	(umask 077 && head -c 24 /dev/urandom | base64 -w 0 >"$TLS/token")
+	with=(-H "Authorization: Bearer $(cat "$TLS/token")")
+	gate_conf "metrics-certificate = $TLS/gate.pem" "metrics-key = $TLS/gate.key" "metrics-client-ca = $TLS/clients.pem" "metrics-token = $TLS/token"
+	wait_for 60 up --cert "$TLS/scraper.pem" --key "$TLS/scraper.key" "${with[@]}"
+	[ "$(tls_status --cert "$TLS/scraper.pem" --key "$TLS/scraper.key")" = 401 ]
+	[ "$(tls_status --cert "$TLS/old.pem" --key "$TLS/old.key" "${with[@]}")" = 403 ]
+	[ "$(tls_status "${with[@]}")" = 403 ]
 }
 
 @test "TLS that cannot be served is not served in the clear" {
