@@ -88,6 +88,7 @@ static json_t *to_json(const struct history *h)
 
 		(void)json_object_set_new(point, "start",
 		        json_string(format_time_utc(text, sizeof(text), (uint64_t)start * USEC_PER_SEC)));
+		(void)json_object_set_new(point, "seconds", json_integer((json_int_t)h->seconds[at]));
 		for (unsigned i = 0; i < _HISTORY_KIND_MAX; i++)
 			(void)json_object_set_new(point, history_kinds[i].key, json_real(h->of[i][at]));
 		if (json_array_append_new(points, point) < 0)

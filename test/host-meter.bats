@@ -207,6 +207,7 @@ put_asides_away()
 			.[$span] | .[-1].cpus as $last | begun(-1) as $start | ((begun(1) - begun(0)) * (map(.cpus) | add - $last)) as $before |
 			($before + $last * ($from - 1 - $start)) * 1e6 <= $used + 10 and ($before + $last * ([$to - $start, 1] | max)) * 1e6 >= $used - 10' "$BATS_TEST_TMPDIR/$span"
 	done
+	jq -e '.day | all(.[:-1][]; .seconds == 3600) and .[-1].seconds >= 1 and .[-1].seconds <= 3600' "$BATS_TEST_TMPDIR/day"
 	[ "$(jq '.day | length' "$BATS_TEST_TMPDIR/day") $(jq '.month | length' "$BATS_TEST_TMPDIR/month")" = '24 30' ]
 	LC_ALL=C.UTF-8 ctctl stats drawn --last day | grep -q '^CPU .*█.*most'
 	LC_ALL=C ctctl stats drawn >"$BATS_TEST_TMPDIR/text"
