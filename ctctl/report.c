@@ -176,14 +176,14 @@ static int add_named(
 	return 0;
 }
 
-/* All of the node: their sum, and then each. */
+/* All that are there now, which is not all that the node did: their sum, and then each. */
 static int add_node(
         struct strbuf *b, struct context *ctx, const json_t *containers, int64_t now, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf each = STRBUF_INIT;
 	struct history sum[_HISTORY_SPAN_MAX] = { 0 };
 	const json_t *c;
-	size_t i;
+	size_t i, n = 0;
 
 	json_array_foreach(containers, i, c)
 	{
@@ -194,6 +194,7 @@ static int add_node(
 			continue; /* destroyed meanwhile, or not in the ledger yet */
 		if (r < 0)
 			return r;
+		n++;
 		for (unsigned span = HISTORY_DAY; span < _HISTORY_SPAN_MAX; span++) {
 			if (sum[span].n == 0)
 				sum[span] = spans[span];
@@ -203,8 +204,8 @@ static int add_node(
 		add_heading(&each, text_of(c, "name"), c);
 		add_charts(&each, spans);
 	}
-	(void)strbuf_printf(b, "<h2>All %zu containers</h2>\n", json_array_size(containers));
-	if (sum[HISTORY_DAY].n > 0)
+	(void)strbuf_printf(b, "<h2>All containers that are there now: %zu</h2>\n", n);
+	if (n > 0)
 		add_charts(b, sum);
 	(void)strbuf_puts(b, each.data ? each.data : "");
 	return each.error;
