@@ -335,6 +335,18 @@ is_traced()
 	for name in seen listed unseen; do ctctl destroy "$name" --force; done
 }
 
+@test "a verb that did not work is told to who watches, a mistake in it is not" {
+	told() { ctctl events --limit 10000 --json | jq -c '[.events[] | select(.type == "job.failed" and .detail.object == "broken") | .detail.verb]'; }
+	ctctl create broken --template tiny --start
+	run -4 ctctl destroy broken # it runs
+	[ "$(told)" = '[]' ]
+	ctctl exec broken -- rm /sbin/init
+	ctctl stop broken --timeout 5
+	run -3 ctctl start broken # "not found", though it was tried
+	[ "$(told)" = '["start"]' ]
+	ctctl destroy broken
+}
+
 @test "what ran before a boot of the host is not started by a later restart of ctd" {
 	ctctl create once --template tiny --start
 	ctd_stop
