@@ -254,6 +254,58 @@ void container_end(struct net_context *net, struct container *c)
 	close(c->netns);
 }
 
+int segments_begin(struct net_context **ret)
+{
+	struct net_host_spec spec = { .enable_forwarding = true };
+	struct ct_error err = { 0 };
+	int outside = world_outside();
+
+	/* else fragments on a bridge wait for the others; there is no such file without br_netfilter */
+	(void)write_file_at(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+	(void)write_file_at(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
+	if (net_context_new(TEST_TAG, ret, &err) < 0 || net_host_apply(*ret, &spec, &err) < 0)
+		fail_msg("%s", err.text);
+	return outside;
+}
+
+void segments_end(struct net_context *net, int outside)
+{
+	segment_add(net, &(struct net_bridge_spec){ .number = 7 });
+	assert_int_equal(net_host_remove(net, NULL), 0);
+	net_context_free(net);
+	close(outside);
+}
+
+void segment_add(struct net_context *net, const struct net_bridge_spec *spec)
+{
+	struct ct_error err = { 0 };
+
+	if (net_bridge_add(net, spec, &err) < 0)
+		fail_msg("bridge: %s", err.text);
+}
+
+void segment_member_begin(struct net_context *net, struct container *c, uint32_t number, bool isolated,
+        const char *a4, const char *a6)
+{
+	struct ct_error err = { 0 };
+
+	*c = (struct container){ .netns = world_namespace() };
+	c->spec = (struct net_port_spec){ .guest_name = "eth0",
+		.mode = NET_MODE_BRIDGE,
+		.addresses = c->addresses,
+		.n_addresses = 2,
+		.isolated = isolated };
+	c->addresses[0] = ip(a4);
+	c->addresses[1] = ip(a6);
+	net_bridge_name(c->spec.bridge, TEST_TAG, 7);
+	net_port_name(c->spec.host_name, TEST_TAG, number, 0);
+	net_port_mac(c->spec.mac, TEST_TAG, number, 0);
+	if (net_port_create(net, c->spec.host_name, "eth0", c->netns, &err) < 0 ||
+	        net_port_configure(net, &c->spec, c->netns, &err) < 0)
+		fail_msg("%s", err.text);
+	(void)poll(NULL, 0, 50); /* see container_begin */
+}
+
 void frame_add(struct frame *f, const void *data, size_t len)
 {
 	assert_true(f->len + len <= sizeof(f->data));

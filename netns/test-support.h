@@ -43,6 +43,17 @@ void container_begin(struct net_context *net, struct container *c, uint32_t numb
         const char *const addresses[]);
 void container_end(struct net_context *net, struct container *c);
 
+/* A host with an outside, for bridges. Returns the namespace outside. At the end what was left goes, bridges
+ * too. */
+int segments_begin(struct net_context **ret);
+void segments_end(struct net_context *net, int outside);
+
+void segment_add(struct net_context *net, const struct net_bridge_spec *spec);
+
+/* A container with a port of bridge 7; container_end ends it too. */
+void segment_member_begin(struct net_context *net, struct container *c, uint32_t number, bool isolated,
+        const char *a4, const char *a6);
+
 /* A frame under construction. */
 struct frame {
 	uint8_t data[2048];

@@ -69,9 +69,11 @@ peer()
 	[ "$status" -ne 0 ]
 }
 
-# A trunk's guard, with frames made by hand: on the hosts that run the other tests there may be no VLANs.
-@test "a trunk carries its tags and no others" {
+# On the hosts that run the other tests there may be no VLANs.
+@test "a VLAN's bridge is on its VLAN, and a trunk carries its tags and no others" {
 	run -0 "$CTD_BUILD/netns/test-net-bridge"
+	[[ $output == *'OK ] vlan_leads_to_its_own_segment'* ]]
+	run -0 "$CTD_BUILD/netns/test-net-segment-frames"
 	[[ $output == *'OK ] a_trunk_carries_its_tags_and_no_others'* ]]
 }
 
