@@ -56,7 +56,7 @@ sub machine
 	my ($memory) = slurp('/proc/meminfo') =~ /^MemTotal:\s*(\d+)/m;
 	chomp(my $kernel = `uname -r`);
 	chomp(my $processors = `nproc`);
-	chomp(my $fs = `stat -f -c %T /var/tmp`);
+	chomp(my $fs = `findmnt -n -o FSTYPE -T /var/tmp`);
 	return { cpu => $cpu // 'unknown', processors => 0 + $processors, memory_mib => int($memory / 1024), kernel => $kernel, filesystem => $fs,
 		taken => strftime('%Y-%m-%d', gmtime) };
 }

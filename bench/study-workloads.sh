@@ -15,14 +15,22 @@ seconds() # COMMAND...: how long it takes
 	echo "$local_start $(date +%s%N)" | awk '{ printf "%.3f\n", ($2 - $1) / 1e9 }'
 }
 
+# What is not measured, configuration and tools, stays from one run to the next.
 build()
 {
-	rm -rf out
-	mkdir out
-	make -s -C /bench/linux O="$dir/out" tinyconfig >&2
-	make -s -C /bench/linux O="$dir/out" -j2 prepare >&2
+	if [ ! -f out/prepared ]; then
+		rm -rf out
+		mkdir out
+		make -s -C /bench/linux O="$dir/out" tinyconfig >&2
+		make -s -C /bench/linux O="$dir/out" -j2 prepare >&2
+		touch out/prepared
+	fi
+	for part in kernel mm lib; do
+		[ ! -d "out/$part" ] || find "out/$part" -name '*.[oa]' -delete
+	done
 	# shellcheck disable=SC2086 # several targets
 	seconds make -s -C /bench/linux O="$dir/out" -j2 ${1:-kernel/ mm/ lib/}
+}
 }
 
 compress()
