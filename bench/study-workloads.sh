@@ -31,7 +31,6 @@ build()
 	# shellcheck disable=SC2086 # several targets
 	seconds make -s -C /bench/linux O="$dir/out" -j2 ${1:-kernel/ mm/ lib/}
 }
-}
 
 compress()
 {
@@ -104,18 +103,20 @@ database()
 	oltp --threads="${2:-2}" --time="${1:-10}" run | awk '/transactions:/ { gsub(/\(/, ""); print $3 }'
 }
 
-# A bit of each, as servers are: the number of rounds in the time given.
+a_bit_of_each() # ROUNDS
+{
+	for _ in $(seq "$1"); do
+		head -c 2M /bench/linux.tar | bzip2 -9 >mix.bz2
+		rsync -a --delete /bench/linux/lib/ mix/
+		find mix -name '*.c' -exec cat {} + | sort | uniq -c | sort -rn | head -n 3
+		rm -rf mix
+	done
+}
+
+# A bit of each, as servers do.
 mix()
 {
-	end=$(($(date +%s) + ${1:-10})) count=0
-	while [ "$(date +%s)" -lt "$end" ]; do
-		head -c 2M /bench/linux.tar | bzip2 -9 >mix.bz2
-		rsync -a --delete /bench/linux/lib/ mix/ >&2
-		find mix -name '*.c' -exec cat {} + | sort | uniq -c | sort -rn | head -n 3 >&2
-		rm -rf mix
-		count=$((count + 1))
-	done
-	echo "$count $end $(date +%s) ${1:-10}" | awk '{ printf "%.3f\n", $1 / ($3 - $2 + $4) }'
+	seconds a_bit_of_each "${1:-8}"
 }
 
 case $name in
