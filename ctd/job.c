@@ -388,6 +388,10 @@ static void job_replay(struct manager *m, const struct job_row *row)
 	/* On a full disk the row stays open, and the next start looks again: that does no harm. */
 	if (store_job_finish(m->store, row->id, NULL, r < 0 ? (text ?: "{}") : NULL, &failure) < 0)
 		log_error("cannot record the end of %s \"%s\": %s", row->verb, row->object, failure.text);
+	else if (r < 0)
+		manager_event(m, row->ctid ? container_by_ctid(m, row->ctid) : NULL, "job.failed",
+		        json_pack("{s:s, s:s, s:s}", "verb", row->verb, "object", row->object, "reason",
+		                error.text));
 }
 
 struct open_rows {

@@ -344,6 +344,7 @@ static void test_abandoned_and_replayed(void **state)
 	assert_int_equal(jobs_replay(&m, NULL), 0);
 	assert_string_equal(trace, "13");
 	expect_rows(f, 0, 1, 2);
+	assert_string_equal(told, "ctd ended while at-once of \"2\" was at workundone");
 	free(c);
 }
 
