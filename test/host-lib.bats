@@ -31,6 +31,16 @@ ctctl() # fsck has its own tests
 	world_check
 }
 
+@test "rules that cannot be listed are no rules to compare with" {
+	world_save
+	nft() { echo "no such thing" >&2 && return 1; }
+	run world_check 0
+	unset -f nft
+	[ "$status" -ne 0 ]
+	[[ "$output" == *"> nft failed at "*"no such thing"* ]]
+	world_check
+}
+
 @test "a left mount is seen" {
 	world_save
 	mount -t tmpfs left "$CTD_STATE"

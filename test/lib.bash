@@ -303,7 +303,13 @@ lib_show_network()
 	# the multicast routes of a link come from the kernel, some time after the link
 	ip -o route show table all | sed '/^multicast /d; s/^/route /; s/ expires [0-9]*sec//'
 	ip -o rule show | sed 's/^/rule /'
-	nft -s list ruleset 2>/dev/null | sed 's/^/nft /'
+	lib_show_rules | sed 's/^/nft /'
+}
+
+# What nft cannot say is a difference to what it said before, and nothing to be compared with.
+lib_show_rules()
+{
+	nft -s list ruleset 2>"$CTD_DIR/nft.error" || echo "failed at $EPOCHREALTIME: $(<"$CTD_DIR/nft.error")"
 }
 
 # Links are numbered by slots, and the pool of prepared ones moves on to other slots: what counts is how many there are of a kind.
