@@ -41,6 +41,15 @@ static int find_link(struct net_context *net, struct link_info *ret, struct ct_e
 	return link_get(&net->route, &net->batch, name, 0, ret, err);
 }
 
+int segment_index(struct net_context *net, int *ret, struct ct_error *err)
+{
+	struct link_info link = { 0 };
+	int r = find_link(net, &link, err);
+
+	*ret = link.index;
+	return r == -ENODEV ? 0 : r;
+}
+
 int segment_check(struct net_context *net, struct ct_error *err)
 {
 	struct link_info link;

@@ -338,6 +338,32 @@ static int shape_out(
 	return classes_rate(net, host_name, handles, err);
 }
 
+int shape_find(struct net_context *net, const char *host_name, struct shape_places *ret, struct ct_error *err)
+{
+	struct uplinks uplinks = { 0 };
+	struct classes classes;
+	int r;
+
+	*ret = (struct shape_places){ 0 };
+	r = find_class(net, host_name, false, &classes, err);
+	if (r < 0 || classes.own == 0)
+		return r;
+	ret->handles[ret->n_handles++] = classes.own;
+	if (TC_H_MAJ(classes.own) == SEGMENT_HANDLE) {
+		r = segment_index(net, &ret->indexes[0], err);
+		ret->n_indexes = r >= 0 && ret->indexes[0] ? 1 : 0;
+		return r;
+	}
+	r = find_uplinks(net, &uplinks, err);
+	if (r < 0)
+		return r;
+	memcpy(ret->indexes, uplinks.indexes, sizeof(ret->indexes));
+	ret->n_indexes = uplinks.n;
+	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
+		ret->handles[ret->n_handles++] = place_of(classes.own, i);
+	return 0;
+}
+
 static int remove_uplink_classes(
         struct net_context *net, const char *host_name, uint32_t class, struct ct_error *err)
 {

@@ -14,9 +14,22 @@
 /* Takes the port's class at the uplink away, and its element; the queue of the port goes with its link. */
 int shape_release(struct net_context *net, const char *host_name, struct ct_error *err);
 
+/* Where a port's rates out of the host are kept: the links, and on each of them the port's place and those of
+ * its classes of traffic, which need not be there. None if it has no such rate. */
+struct shape_places {
+	int indexes[2];
+	size_t n_indexes;
+	uint32_t handles[1 + NET_CLASSES_MAX];
+	size_t n_handles;
+};
+int shape_find(
+        struct net_context *net, const char *host_name, struct shape_places *ret, struct ct_error *err);
+
 /* Of ports of bridges: shape-segment.c. A class below this handle, on a link of ours. */
 #define SEGMENT_HANDLE TC_H_MAKE(0xc7d1u << 16, 0)
 
+/* The link's index; 0: there is none. */
+int segment_index(struct net_context *net, int *ret, struct ct_error *err);
 /* The link is there, made if need be. Refused where the kernel has no such links. */
 int segment_check(struct net_context *net, struct ct_error *err);
 /* All that the guard passes of the port goes through the class from now on. */
