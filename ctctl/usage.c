@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -18,6 +19,7 @@
 #include "ctctl/table.h"
 
 #define KIB_SECONDS_PER_GIB_HOUR (1048576.0 * 3600)
+#define CLASSES_MAX              16
 
 struct usage_values {
 	const char *from, *to, *by;
@@ -93,6 +95,19 @@ static void add_duration(struct table *t, double usec)
 	table_add(t, usec > 0 ? format_duration(text, sizeof(text), (uint64_t)usec) : NULL);
 }
 
+/* What went in and out in each class of traffic. */
+static void add_classes(struct table *t, const json_t *row)
+{
+	const json_t *class;
+	const char *name;
+
+	json_object_foreach(json_object_get(row, "classes"), name, class)
+	{
+		add_size(t, class, "in_bytes");
+		add_size(t, class, "out_bytes");
+	}
+}
+
 static void add_counts(struct table *t, const json_t *row)
 {
 	add_duration(t, number(row, "cpu_user_usec") + number(row, "cpu_system_usec"));
@@ -105,6 +120,7 @@ static void add_counts(struct table *t, const json_t *row)
 	add_size(t, row, "net_out_bytes");
 	add_duration(t, number(row, "running_usec"));
 	add_duration(t, number(row, "gap_usec"));
+	add_classes(t, row);
 }
 
 static void add_container(struct table *t, const json_t *c)
@@ -125,18 +141,68 @@ static void add_container(struct table *t, const json_t *c)
 	add_counts(t, json_object_get(c, "sum"));
 }
 
+#define COLUMNS 12
+
+/* All rows have the same classes: two columns for each. */
+static int add_headings(const char **headings, size_t max, char **names, const json_t *containers)
+{
+	const json_t *classes =
+	        json_object_get(json_object_get(json_array_get(containers, 0), "total"), "classes");
+	const json_t *class;
+	const char *name;
+	size_t n = 0;
+
+	json_object_foreach((json_t *)classes, name, class)
+	{
+		if (COLUMNS + n + 2 >= max)
+			break; /* more than a daemon can have */
+		names[n] = str_printf("IN-%s", name);
+		names[n + 1] = str_printf("OUT-%s", name);
+		if (!names[n] || !names[n + 1])
+			return -ENOMEM;
+		headings[COLUMNS + n] = names[n];
+		headings[COLUMNS + n + 1] = names[n + 1];
+		n += 2;
+	}
+	return 0;
+}
+
 static int print_table(const json_t *containers, struct ct_error *err)
 {
-	static const char *const headings[] = { "NAME", "FROM", "CPU", "MEMORY-GiBh", "DISK-GiBh",
-		"SOLD-GiBh", "READ", "WRITTEN", "IN", "OUT", "RAN", "GAP", NULL };
+	const char *headings[COLUMNS + 2 * CLASSES_MAX + 1] = { "NAME", "FROM", "CPU", "MEMORY-GiBh",
+		"DISK-GiBh", "SOLD-GiBh", "READ", "WRITTEN", "IN", "OUT", "RAN", "GAP" };
+	char *names[2 * CLASSES_MAX + 2] = { NULL };
 	_cleanup_table_ struct table t = { 0 };
 	const json_t *c;
 	size_t i;
+	int r;
 
-	table_init(&t, headings);
-	json_array_foreach(containers, i, c) add_container(&t, c);
+	r = add_headings(headings, ARRAY_SIZE(headings), names, containers);
+	if (r >= 0) {
+		table_init(&t, headings);
+		json_array_foreach(containers, i, c) add_container(&t, c);
+		r = table_print(&t, err);
+	} else {
+		r = ct_error_set(err, r, "usage", "out of memory");
+	}
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		free(names[i]);
+	return r;
+}
 
-	return table_print(&t, err);
+/* A line's part for one class: its heading, or its values. */
+static void print_csv_class(const char *name, const json_t *class, bool heading)
+{
+	const json_t *value;
+	const char *key;
+
+	json_object_foreach((json_t *)class, key, value)
+	{
+		if (heading)
+			(void)printf(",%s_%s", name, key);
+		else
+			(void)printf(",%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	}
 }
 
 static void print_csv_row(const json_t *c, const json_t *row, bool heading)
@@ -154,6 +220,8 @@ static void print_csv_row(const json_t *c, const json_t *row, bool heading)
 	/* Times and numbers: nothing that would need quotes; a container's name has none of it either. */
 	json_object_foreach((json_t *)row, key, value)
 	{
+		if (json_is_object(value))
+			continue;
 		if (heading)
 			(void)printf(",%s", key);
 		else if (json_is_string(value))
@@ -161,6 +229,7 @@ static void print_csv_row(const json_t *c, const json_t *row, bool heading)
 		else
 			(void)printf(",%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	}
+	json_object_foreach(json_object_get(row, "classes"), key, value) print_csv_class(key, value, heading);
 	(void)putchar('\n');
 }
 

@@ -18,7 +18,7 @@
 
 #define FILE_MAX (16 * 1024 * 1024)
 
-static bool is_name(const char *s)
+bool conf_class_is_name(const char *s)
 {
 	size_t len = strlen(s);
 
@@ -45,7 +45,7 @@ int conf_read_class(struct conf *conf, const char *value)
 
 	if (!copy)
 		return -ENOMEM;
-	if (!is_name(name) || !rest)
+	if (!conf_class_is_name(name) || !rest)
 		return -EINVAL;
 	class = class_of(conf, name);
 	if (!class)

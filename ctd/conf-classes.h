@@ -2,6 +2,8 @@
 /* Classes of traffic, as ctd.conf names them. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "netns/net.h"
 
@@ -21,5 +23,7 @@ int conf_read_class(struct conf *conf, const char *value);
 /* Reads the prefixes and the files with them. -EINVAL with a sentence. */
 int conf_classes_finish(struct conf *conf, struct ct_error *err);
 void conf_classes_done(struct conf *conf);
+/* Small letters, digits and -, and it fits. */
+bool conf_class_is_name(const char *s);
 /* The number of a class, or -ENOENT. */
 int conf_class_find(const struct conf *conf, const char *name);

@@ -47,6 +47,11 @@ int ledger_set_aside(const char *path, uint64_t now_usec, char **ret, struct ct_
 /* The names of those that were, in the directory of the state. What each returns but 0 ends it. */
 int ledger_aside_each(const char *dir, int (*each)(const char *name, void *userdata), void *userdata);
 
+/* Names of classes of traffic by their slots. */
+int ledger_class_each(struct store *ledger, int (*each)(unsigned slot, const char *name, void *userdata),
+        void *userdata, struct ct_error *err);
+int ledger_class_put(struct store *ledger, unsigned slot, const char *name, struct ct_error *err);
+
 /* Inserts (and sets id) or writes the whole account. */
 int ledger_account_put(struct store *ledger, struct account *a, struct ct_error *err);
 int ledger_account_each(struct store *ledger, int (*each)(const struct account *a, void *userdata),

@@ -31,3 +31,9 @@ CREATE TABLE posting (
 	counts  BLOB NOT NULL,
 	PRIMARY KEY (account, kind, start)
 ) STRICT, WITHOUT ROWID;
+
+-- Classes of traffic: which name the counters of a slot belong to. A slot never gets another name.
+CREATE TABLE class (
+	slot INTEGER PRIMARY KEY CHECK (slot BETWEEN 0 AND 7),
+	name TEXT NOT NULL UNIQUE
+) STRICT;

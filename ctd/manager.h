@@ -49,7 +49,8 @@ struct manager {
 	sd_event_source *segment_sweep, *hosts_timer, *filter_watch, *traffic_timer;
 	bool classes_changed; /* of traffic, since the last ctd */
 	unsigned segment_tries, traffic_tick;
-	uint64_t guarantees; /* as written above the containers: node_guarantees_apply */
+	struct traffic_dump *traffic_dump; /* while many are sampled */
+	uint64_t guarantees;               /* as written above the containers: node_guarantees_apply */
 	struct keeper_client *keeper;
 	struct ct_seccomp_program seccomp[2]; /* by enum ct_seccomp_profile */
 	struct pool pool;

@@ -28,12 +28,12 @@ enum rest {
 
 #define KIB_SECOND (1024 * USEC_PER_SEC)
 
-static bool is_traffic(enum counter i)
+static bool is_traffic(unsigned i)
 {
-	return i >= COUNT_NET_IN_BYTES && i <= COUNT_NET_DROPPED;
+	return (i >= COUNT_NET_IN_BYTES && i <= COUNT_NET_DROPPED) || i >= COUNT_CLASSES;
 }
 
-static void add(struct counts *total, enum counter i, uint64_t n)
+static void add(struct counts *total, unsigned i, uint64_t n)
 {
 	struct counts more = { 0 };
 

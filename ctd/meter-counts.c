@@ -3,13 +3,13 @@
  *
  * Most containers are idle most of the time, and most numbers of an interval are small. So a record begins
  * with a bit for each counter that is not zero, and has only those, seven bits a byte, the lowest first, the
- * eighth bit on all bytes but the last.
+ * eighth bit on all bytes but the last. The bits of classes of traffic begin with the 32nd.
  */
 #include "ctd/meter-counts.h"
 
 #include <errno.h>
 
-const struct counter_kind counter_kinds[_COUNT_MAX] = {
+const struct counter_kind counter_kinds[COUNT_CLASSES] = {
 	[COUNT_CPU_USER] = { "cpu_user_usec", UNIT_USEC },
 	[COUNT_CPU_SYSTEM] = { "cpu_system_usec", UNIT_USEC },
 	[COUNT_MEMORY] = { "memory_kib_seconds", UNIT_KIB_SECONDS },
@@ -31,7 +31,34 @@ const struct counter_kind counter_kinds[_COUNT_MAX] = {
 	[COUNT_WAIT_CPU] = { "waiting_cpu_usec", UNIT_USEC },
 	[COUNT_WAIT_MEMORY] = { "waiting_memory_usec", UNIT_USEC },
 	[COUNT_WAIT_IO] = { "waiting_io_usec", UNIT_USEC },
+	[COUNT_NET_RATE_DROPPED] = { "net_rate_dropped_packets", UNIT_NUMBER },
+	[COUNT_MEMORY_HITS] = { "memory_limit_hits", UNIT_NUMBER },
+	[COUNT_PROCESSES_HITS] = { "processes_limit_hits", UNIT_NUMBER },
 };
+
+const char *const class_count_names[CLASS_COUNTS] = {
+	[CLASS_IN_BYTES] = "in_bytes",
+	[CLASS_IN_PACKETS] = "in_packets",
+	[CLASS_OUT_BYTES] = "out_bytes",
+	[CLASS_OUT_PACKETS] = "out_packets",
+};
+
+/* In a record those of classes begin with this bit, so that there can be more that have a name. */
+#define CLASS_BIT 32
+_Static_assert(COUNT_CLASSES <= CLASS_BIT && CLASS_SLOTS * CLASS_COUNTS <= 64 - CLASS_BIT, "no bit is left");
+
+static unsigned bit_of(unsigned i)
+{
+	return i < COUNT_CLASSES ? i : i - COUNT_CLASSES + CLASS_BIT;
+}
+
+/* _COUNT_MAX: of none that is known here. */
+static unsigned count_of_bit(unsigned bit)
+{
+	if (bit < CLASS_BIT)
+		return bit < COUNT_CLASSES ? bit : _COUNT_MAX;
+	return bit - CLASS_BIT + COUNT_CLASSES;
+}
 
 static size_t put(uint8_t *buf, uint64_t n)
 {
@@ -67,7 +94,7 @@ size_t counts_pack(const struct counts *c, uint8_t *buf)
 	size_t len;
 
 	for (unsigned i = 0; i < _COUNT_MAX; i++)
-		mask |= (uint64_t)(c->of[i] != 0) << i;
+		mask |= (uint64_t)(c->of[i] != 0) << bit_of(i);
 	len = put(buf, mask);
 	for (unsigned i = 0; i < _COUNT_MAX; i++)
 		if (c->of[i])
@@ -79,17 +106,27 @@ int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret)
 {
 	const uint8_t *p = buf, *end = buf + len;
 	struct counts c = { 0 };
-	uint64_t mask, unknown;
+	uint64_t mask, n;
+	bool unknown = false;
 
 	if (!buf || get(&p, end, &mask) < 0)
 		return -EBADMSG;
-	for (unsigned i = 0; i < 64; i++)
-		if ((mask >> i & 1) && get(&p, end, i < _COUNT_MAX ? &c.of[i] : &unknown) < 0)
+	for (unsigned bit = 0; bit < 64; bit++) {
+		unsigned i = count_of_bit(bit);
+
+		if (!(mask >> bit & 1))
+			continue;
+		if (get(&p, end, &n) < 0)
 			return -EBADMSG;
+		if (i < _COUNT_MAX)
+			c.of[i] = n;
+		else
+			unknown = true;
+	}
 	if (p != end)
 		return -EBADMSG;
 	/* Whole, and by its rules: a ctd that counts more has written it. */
-	if (mask >> _COUNT_MAX)
+	if (unknown)
 		return -EPROTONOSUPPORT;
 	*ret = c;
 	return 0;
@@ -123,7 +160,7 @@ json_t *counts_to_json(const struct counts *c)
 {
 	json_t *object = json_object();
 
-	for (unsigned i = 0; object && i < _COUNT_MAX; i++)
+	for (unsigned i = 0; object && i < COUNT_CLASSES; i++)
 		(void)json_object_set_new(object, counter_kinds[i].name,
 		        json_integer((json_int_t)c->of[i])); /* below 2^63; one that is missing is zero */
 	return object;
@@ -132,7 +169,7 @@ json_t *counts_to_json(const struct counts *c)
 int counts_from_json(const json_t *object, struct counts *ret)
 {
 	*ret = (struct counts){ 0 };
-	for (unsigned i = 0; i < _COUNT_MAX; i++) {
+	for (unsigned i = 0; i < COUNT_CLASSES; i++) {
 		const json_t *value = json_object_get(object, counter_kinds[i].name);
 
 		if (value && (!json_is_integer(value) || json_integer_value(value) < 0))

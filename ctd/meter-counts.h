@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is counted of a container: the vocabulary of meter, ledger and metrics.
  *
- * All counters only grow. Their order is that of the ledger's records: new ones go at the end.
+ * All counters only grow. Their order is that of the ledger's records: new ones go at the end of those that
+ * have a name; there is room for 32 of them.
  */
 #pragma once
 
@@ -32,8 +33,28 @@ enum counter {
 	COUNT_WAIT_CPU,
 	COUNT_WAIT_MEMORY,
 	COUNT_WAIT_IO,
-	_COUNT_MAX,
+	COUNT_NET_RATE_DROPPED,
+	COUNT_MEMORY_HITS,
+	COUNT_PROCESSES_HITS,
+	COUNT_CLASSES, /* from here on those of classes of traffic, CLASS_COUNTS of each slot */
 };
+
+/* What is counted of a class of traffic, which has a slot in the ledger as long as that lives. */
+enum class_count {
+	CLASS_IN_BYTES,
+	CLASS_IN_PACKETS,
+	CLASS_OUT_BYTES,
+	CLASS_OUT_PACKETS,
+	CLASS_COUNTS,
+};
+#define CLASS_SLOTS 8
+#define _COUNT_MAX  (COUNT_CLASSES + CLASS_SLOTS * CLASS_COUNTS)
+
+static inline unsigned count_of_class(unsigned slot, enum class_count i)
+{
+	return COUNT_CLASSES + slot * CLASS_COUNTS + i;
+}
+extern const char *const class_count_names[CLASS_COUNTS];
 
 struct counts {
 	uint64_t of[_COUNT_MAX];
@@ -73,7 +94,7 @@ struct counter_kind {
 	const char *name; /* in the API; the unit is in it */
 	enum count_unit unit;
 };
-extern const struct counter_kind counter_kinds[_COUNT_MAX];
+extern const struct counter_kind counter_kinds[COUNT_CLASSES];
 
 /* At most what counts_pack writes. */
 #define COUNTS_PACKED_MAX (10 * (_COUNT_MAX + 1))
@@ -82,8 +103,8 @@ size_t counts_pack(const struct counts *c, uint8_t *buf);
 /* -EBADMSG: not what counts_pack wrote. -EPROTONOSUPPORT: what that of a later ctd wrote, with counters that
  * are not known here. */
 int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret);
-/* By their names, as another node is told them; counters that are not known here are left out. -EBADMSG:
- * something that cannot be a counter. */
+/* Those that have a name, by it; counters that are not known here are left out. -EBADMSG: something that
+ * cannot be a counter. Classes of traffic: meter-classes.c. */
 json_t *counts_to_json(const struct counts *c);
 int counts_from_json(const json_t *object, struct counts *ret);
 /* a += b, staying at the largest 63-bit number at most. */

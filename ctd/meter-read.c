@@ -33,10 +33,10 @@ static const char *text_of(struct container *c, enum resource_file file, char *b
 	return buf;
 }
 
-static void take(struct reading *r, enum counter counter, uint64_t value)
+static void take(struct reading *r, unsigned counter, uint64_t value)
 {
 	r->raw.of[counter] = value;
-	r->has |= 1u << counter;
+	r->has |= 1ULL << counter;
 }
 
 static void gauge(struct reading *r, enum gauge gauge, uint64_t value)
@@ -91,7 +91,9 @@ static void read_memory(struct container *c, struct reading *r, char *text)
 	if (resources_number(text_of(c, FILE_MEMORY_STAT, text), "inactive_file", &inactive))
 		gauge(r, GAUGE_MEMORY_WORKING_SET,
 		        r->gauges.of[GAUGE_MEMORY] > inactive ? r->gauges.of[GAUGE_MEMORY] - inactive : 0);
-	take_found(r, COUNT_OOM_KILLS, text_of(c, FILE_MEMORY_EVENTS, text), "oom_kill");
+	(void)text_of(c, FILE_MEMORY_EVENTS, text);
+	take_found(r, COUNT_OOM_KILLS, text, "oom_kill");
+	take_found(r, COUNT_MEMORY_HITS, text, "max");
 }
 
 static void read_cgroup(struct container *c, struct reading *r)
@@ -107,6 +109,7 @@ static void read_cgroup(struct container *c, struct reading *r)
 		read_io(r, text);
 	if (*text_of(c, FILE_PIDS_CURRENT, text))
 		gauge(r, GAUGE_PROCESSES, strtoull(text, NULL, 10));
+	take_found(r, COUNT_PROCESSES_HITS, text_of(c, FILE_PIDS_EVENTS, text), "max");
 	/* The first "total" is that of "some". */
 	take_found(r, COUNT_WAIT_CPU, text_of(c, FILE_CPU_PRESSURE, text), "total");
 	take_found(r, COUNT_WAIT_MEMORY, text_of(c, FILE_MEMORY_PRESSURE, text), "total");
@@ -125,6 +128,7 @@ static bool is_empty(const struct container *c)
 static void read_traffic(struct container *c, struct reading *r)
 {
 	struct traffic_counts t;
+	uint64_t drops;
 
 	traffic_sample(c);
 	t = traffic_totals(c);
@@ -133,6 +137,19 @@ static void read_traffic(struct container *c, struct reading *r)
 	take(r, COUNT_NET_OUT_BYTES, t.out_bytes);
 	take(r, COUNT_NET_OUT_PACKETS, t.out_packets);
 	take(r, COUNT_NET_DROPPED, t.out_dropped);
+	if (traffic_rate_drops(c, &drops))
+		take(r, COUNT_NET_RATE_DROPPED, drops);
+	for (unsigned i = 0; i < c->manager->conf.n_classes; i++) {
+		const int slot = c->manager->metering->slots[i];
+
+		if (slot < 0)
+			continue;
+		t = traffic_class_totals(c, i);
+		take(r, count_of_class((unsigned)slot, CLASS_IN_BYTES), t.in_bytes);
+		take(r, count_of_class((unsigned)slot, CLASS_IN_PACKETS), t.in_packets);
+		take(r, count_of_class((unsigned)slot, CLASS_OUT_BYTES), t.out_bytes);
+		take(r, count_of_class((unsigned)slot, CLASS_OUT_PACKETS), t.out_packets);
+	}
 }
 
 static void read_disk(struct container *c, struct reading *r)
@@ -180,6 +197,6 @@ void meter_read(struct container *c, struct reading *ret)
 		return;
 	ret->empty = c->teardown && is_empty(c);
 	read_cgroup(c, ret);
-	if (ret->has & 1u << COUNT_CPU_USER)
+	if (ret->has & 1ULL << COUNT_CPU_USER)
 		ret->cgroup = (uint64_t)st.st_ino;
 }

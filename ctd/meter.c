@@ -8,7 +8,8 @@
  * removed (teardown.c), the links before they are taken down (ports.c, traffic.c).
  *
  * A ledger that cannot be written (a full disk) stops nothing: totals go on in memory, what is not written is
- * still in the kernel, and the next second tries again.
+ * still in the kernel, and the next second tries again. Once in meter-sample seconds what is written is
+ * synced, so that no more than one sample is lost with the power.
  */
 #include "ctd/meter.h"
 
@@ -22,11 +23,13 @@
 #include "base/str.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
+#include "ctd/traffic.h"
 
 #define LATE_USEC    (5 * USEC_PER_SEC)
 #define REPLACE_USEC (60 * USEC_PER_SEC) /* a disk that damages each new ledger gets few of them */
 #define RETRY_USEC   (10 * USEC_PER_SEC) /* one that has no room for it */
 #define TRIM_SECONDS 60
+#define DUMP_PARTS   8 /* all counters in one read cost as much as an eighth of them one by one */
 #define DAY          86400
 
 void meter_free(struct meter *meter)
@@ -80,9 +83,11 @@ static struct meter *meter_of(struct container *c)
 		a->cgroup = 0;
 		a->boot_id[0] = '\0';
 		conclude(c->meter, true);
+		meter_hits_begin(c->meter);
 		return c->meter;
 	}
 	*a = (struct account){ 0 };
+	c->meter->hits_known = true;
 	memcpy(a->ctid, c->row.ctid, sizeof(a->ctid));
 	a->created = (int64_t)(c->row.created_usec / USEC_PER_SEC);
 	a->day = ledger_day_of_month(a->created);
@@ -158,11 +163,14 @@ static int write_one(struct container *c, struct ct_error *err)
 	return r < 0 ? r : ledger_account_put(c->manager->metering->ledger, &c->meter->account, err);
 }
 
-static int begin(struct metering *metering, struct ct_error *err)
+static int begin(struct metering *metering, bool sync, struct ct_error *err)
 {
+	int r;
+
 	if (!metering->ledger)
 		return ct_error_set(err, -ENOENT, "meter", "there is no ledger");
-	return store_begin(metering->ledger, false, err);
+	r = meter_classes_write(metering, err);
+	return r < 0 ? r : store_begin(metering->ledger, sync, err);
 }
 
 static void tell(struct metering *metering, int r, const struct ct_error *error)
@@ -184,7 +192,7 @@ void meter_settle(struct container *c)
 
 	if (!metering || !c->row.complete)
 		return;
-	r = begin(metering, &error);
+	r = begin(metering, false, &error);
 	if (r >= 0) {
 		r = write_one(c, &error);
 		if (r < 0)
@@ -201,7 +209,7 @@ void meter_settle(struct container *c)
 static int put_synced(struct container *c, struct ct_error *err)
 {
 	struct store *ledger = c->manager->metering->ledger;
-	int r = store_begin(ledger, true, err);
+	int r = begin(c->manager->metering, true, err);
 
 	if (r < 0)
 		return r;
@@ -225,6 +233,7 @@ void meter_carry(struct container *c, const struct counts *totals)
 	counts_add(&meter->account.total, &more);
 	counts_add(&meter->account.posted, &more);
 	counts_add(&meter->posted, &more);
+	meter_hits_begin(meter);
 	if (!c->manager->metering->ledger)
 		return; /* it is written when there is one again */
 	r = put_synced(c, &error);
@@ -246,7 +255,9 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 	bool begun;
 	int r;
 
-	r = begin(metering, &error);
+	if (parts <= DUMP_PARTS)
+		traffic_dump_begin(m);
+	r = begin(metering, part == parts - 1, &error);
 	begun = r >= 0;
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
@@ -257,6 +268,7 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 		else
 			(void)meter_sample(c);
 	}
+	traffic_dump_end(m);
 	if (begun && r < 0)
 		store_rollback(metering->ledger);
 	else if (begun)
@@ -266,15 +278,17 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 		conclude(c->meter, r >= 0);
 	tell(metering, r, &error);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	if (is_of(c, part, parts) && !m->closing)
+	if (is_of(c, part, parts) && !m->closing) {
 		allowance_evaluate(c);
+		meter_hits_tell(c);
+	}
 }
 
 /* Posts the rest and writes that it has gone. */
 static int close_account(struct metering *metering, struct account *a, struct ct_error *err)
 {
 	struct store *ledger = metering->ledger;
-	int r = begin(metering, err);
+	int r = begin(metering, false, err);
 
 	if (r < 0)
 		return r;
@@ -296,7 +310,7 @@ static void tell_lost(const struct container *c)
 {
 	const struct account *a = &c->meter->account;
 	const struct counts rest = counts_minus(&a->total, &a->posted);
-	_cleanup_json_ json_t *object = counts_to_json(&rest);
+	_cleanup_json_ json_t *object = meter_totals(c->manager->metering, &rest);
 	_cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 
 	log_error("there is no ledger for what container \"%s\" (%s) used and was not posted yet: %s",
@@ -347,6 +361,7 @@ static void replace(struct manager *m)
 		return;
 	}
 	m->metering->cursor = 0;
+	m->metering->classes_written = false;
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	if (c->meter)
 		c->meter->id = c->meter->account.id = 0;
@@ -391,6 +406,7 @@ static int load_account(const struct account *a, void *userdata)
 			return -ENOMEM;
 		c->meter->account = *a;
 		conclude(c->meter, true);
+		meter_hits_begin(c->meter);
 		return 0;
 	}
 	grown = reallocarray(l->gone, l->n_gone + 1, sizeof(*grown));
@@ -406,7 +422,9 @@ static int load(struct manager *m, struct ct_error *err)
 	struct loading l = { .manager = m };
 	int r;
 
-	r = ledger_account_each(m->metering->ledger, load_account, &l, err);
+	r = meter_classes_load(m->metering, err);
+	if (r >= 0)
+		r = ledger_account_each(m->metering->ledger, load_account, &l, err);
 	/* Destroyed, when its account could not be closed. */
 	for (size_t i = 0; r >= 0 && i < l.n_gone; i++) {
 		r = close_account(m->metering, &l.gone[i], err);
@@ -422,6 +440,7 @@ static void unload(struct manager *m)
 {
 	struct container *c, *next;
 
+	meter_classes_unload(m->metering);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
 		meter_free(c->meter);
@@ -454,8 +473,10 @@ int meter_init(struct manager *m, struct ct_error *err)
 	if (!m->metering)
 		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
 	r = meter_ledger_open(m, load, unload, err);
-	if (r >= 0)
-		r = begin_anew(m);
+	if (r < 0)
+		return r;
+	meter_classes_begin(m);
+	r = begin_anew(m);
 	if (r < 0)
 		return r;
 	r = sd_event_add_time_relative(

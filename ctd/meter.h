@@ -7,6 +7,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/error.h"
+#include "ctd/conf-classes.h"
 #include "ctd/ledger.h"
 #include "ctd/meter-counts.h"
 
@@ -16,12 +17,14 @@ struct manager;
 /* What the kernel says of one container now. */
 struct reading {
 	struct counts raw;
-	uint32_t has; /* a bit for each counter that the kernel has */
+	uint64_t has; /* a bit for each counter that the kernel has */
 	struct gauges gauges;
 	uint64_t cgroup; /* its id; 0: there is none, and nothing of a run is in raw */
 	bool empty;      /* being taken down, and the last process in it has gone: this is final */
 };
 void meter_read(struct container *c, struct reading *ret);
+
+#define METER_HITS 4
 
 struct meter {
 	struct account account;
@@ -37,6 +40,12 @@ struct meter {
 	uint64_t allowance_tried_usec; /* monotonic: when it was last to be started again */
 	bool allowance_applied, allowance_slowed, allowance_cut;
 	bool allowance_known; /* what was used: by this ctd, so far */
+	/* meter-hits.c: what was told of each limit, and when it may be told again (monotonic). */
+	struct meter_hit {
+		uint64_t told, next_usec, pause_usec;
+		bool full;
+	} hits[METER_HITS];
+	bool hits_known;
 	/* Of account, as written last: what is in a transaction that fails is taken back. */
 	int64_t id, open;
 	struct counts posted;
@@ -80,6 +89,11 @@ struct metering {
 	uint64_t replace_usec;            /* not tried again before (monotonic) */
 	uint64_t lost_usec; /* it was damaged at the start of this ctd: how long nobody knows of */
 	int64_t cursor;     /* of ledger_trim */
+	/* meter-classes.c: names by their slots, "" of one that is free; the slots of ctd.conf's classes, -1:
+	 * none. */
+	char classes[CLASS_SLOTS][CONF_CLASS_NAME];
+	int slots[NET_CLASSES_MAX];
+	bool classes_written;
 };
 
 /* Opens the ledger in the state directory and the accounts of the containers, which are known; begins to
@@ -98,3 +112,27 @@ int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct c
 int meter_ledger_replace(struct manager *m, const char *reason, struct ct_error *err);
 /* What failed with r was about the ledger; if it is damaged it is replaced soon. */
 void meter_ledger_failed(struct manager *m, int r);
+
+/* ---- meter-hits.c ---- */
+
+/* What is in its totals has been told. */
+void meter_hits_begin(struct meter *meter);
+/* Tells of limits that stood in the way since the last time. */
+void meter_hits_tell(struct container *c);
+
+/* ---- meter-classes.c ---- */
+
+/* From the ledger; and forgetting them. */
+int meter_classes_load(struct metering *metering, struct ct_error *err);
+void meter_classes_unload(struct metering *metering);
+/* What is not in the ledger yet, before any counter is. */
+int meter_classes_write(struct metering *metering, struct ct_error *err);
+/* Slots for the classes of ctd.conf, when accounts and traffic are known. */
+void meter_classes_begin(struct manager *m);
+
+/* Totals as another node is told them, classes by their names. */
+json_t *meter_totals(const struct metering *metering, const struct counts *c);
+/* What is not known here is left out. -EBADMSG: something that cannot be a counter, or a name. */
+int meter_totals_check(const json_t *object);
+/* Of what was checked; gives slots to names. */
+void meter_totals_read(struct metering *metering, const json_t *object, struct counts *ret);

@@ -11,7 +11,6 @@
 #include "ctd/metrics.h"
 
 #include "ctd/manager.h"
-#include "ctd/traffic.h"
 
 struct family {
 	const char *name;
@@ -45,10 +44,16 @@ static const struct family counters[] = {
 	        "Packets sent by the container." },
 	{ "ct_network_dropped_packets_total", COUNT_NET_DROPPED, SCALE_ONE,
 	        "Packets that the filters of its links dropped." },
+	{ "ct_network_rate_dropped_packets_total", COUNT_NET_RATE_DROPPED, SCALE_ONE,
+	        "Packets that its rates had no room for." },
+	{ "ct_memory_limit_hits_total", COUNT_MEMORY_HITS, SCALE_ONE,
+	        "How often it wanted more memory than its limit." },
+	{ "ct_processes_limit_hits_total", COUNT_PROCESSES_HITS, SCALE_ONE,
+	        "Processes and threads that were refused by the limit." },
 	{ "ct_running_seconds_total", COUNT_RUNNING, SCALE_USEC, "Time it ran, frozen or not." },
 	{ "ct_gap_seconds_total", COUNT_GAP, SCALE_USEC, "Time it ran unseen by the meter." },
 };
-_Static_assert(ARRAY_SIZE(counters) == _COUNT_MAX, "a counter without a metric");
+_Static_assert(ARRAY_SIZE(counters) == COUNT_CLASSES, "a counter without a metric");
 
 static const struct family gauges[] = {
 	{ "ct_cpu_limit_cpus", GAUGE_CPU_LIMIT, SCALE_MILLI, "CPUs it may use." },
@@ -134,22 +139,29 @@ static void write_gauge(struct metrics *w, struct manager *m, const struct famil
 		put(w, f->name, c, c->meter->gauges.of[f->index], f->scale);
 }
 
-/* By the classes of ctd.conf, by their names there: they are counted from the day on which they got them. */
-static void write_class(struct metrics *w, struct manager *m, const char *name, const char *help, bool in)
+/* Each that ever was, by its name; they are counted from the day on which they got it. */
+static void write_class(struct metrics *w, struct manager *m, const char *name, const char *help, unsigned i)
 {
 	struct container *c, *next;
+	bool begun = false;
 
-	if (m->conf.n_classes == 0)
-		return;
-	metrics_counter(w, name, help);
-	EACH(m, c, next)
-	for (unsigned i = 0; i < m->conf.n_classes; i++) {
-		const struct traffic_counts t = traffic_class_totals(c, i);
+	for (unsigned slot = 0; slot < CLASS_SLOTS; slot++) {
+		const char *class = m->metering ? m->metering->classes[slot] : "";
 
-		metrics_sample(w, name);
-		metrics_label(w, "ctid", c->row.ctid);
-		metrics_label(w, "class", m->conf.classes[i].name);
-		metrics_value(w, in ? t.in_bytes : t.out_bytes, SCALE_ONE);
+		if (!*class)
+			continue;
+		if (!begun)
+			metrics_counter(w, name, help);
+		begun = true;
+		EACH(m, c, next)
+		{
+			if (!c->meter)
+				continue;
+			metrics_sample(w, name);
+			metrics_label(w, "ctid", c->row.ctid);
+			metrics_label(w, "class", class);
+			metrics_value(w, c->meter->account.total.of[count_of_class(slot, i)], SCALE_ONE);
+		}
 	}
 }
 
@@ -185,9 +197,11 @@ int metrics_write(struct manager *m, enum metrics_format format, int fd)
 	for (size_t i = 0; i < ARRAY_SIZE(gauges); i++)
 		write_gauge(&w, m, &gauges[i]);
 	write_class(&w, m, "ct_network_class_in_bytes_total", "Sent to the container in a class of traffic.",
-	        true);
+	        CLASS_IN_BYTES);
+	write_class(&w, m, "ct_network_class_in_packets_total", "Packets of that.", CLASS_IN_PACKETS);
 	write_class(&w, m, "ct_network_class_out_bytes_total", "Sent by the container in a class of traffic.",
-	        false);
+	        CLASS_OUT_BYTES);
+	write_class(&w, m, "ct_network_class_out_packets_total", "Packets of that.", CLASS_OUT_PACKETS);
 	write_allowance(&w, m);
 	return metrics_done(&w);
 }

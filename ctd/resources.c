@@ -31,6 +31,7 @@ static const char *const file_names[] = {
 	[FILE_IO_STAT] = "io.stat",
 	[FILE_IO_PRESSURE] = "io.pressure",
 	[FILE_PIDS_CURRENT] = "pids.current",
+	[FILE_PIDS_EVENTS] = "pids.events",
 	[FILE_MEMORY_STAT] = "memory.stat",
 	[FILE_MEMORY_PEAK] = "memory.peak",
 };

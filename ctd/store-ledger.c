@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The ledger's tables.
  *
- * It is a store of its own: its writes come every few seconds and are never synced one by one (what a power
+ * It is a store of its own: its writes come every few seconds and are not synced one by one (what a power
  * cut takes is at most a sampling interval and is seen as a gap), and it grows where the state does not. A
  * posting is added to what is there already, so that a clock that was set back, or an interval that another
  * ctd had begun, costs nothing of the sum.
@@ -22,6 +22,11 @@
 
 extern const char ledger_schema[];
 
+/* From version 1: see store-versions.c. */
+static const char classes[] =
+        "CREATE TABLE class (slot INTEGER PRIMARY KEY CHECK (slot BETWEEN 0 AND 7), name TEXT NOT NULL UNIQUE) STRICT";
+static const char *const steps[] = { classes };
+
 /* What was begun for want of one, and got no further: nothing is in it. */
 static void undo(const char *path)
 {
@@ -39,11 +44,39 @@ int ledger_open(const char *path, struct store **ret, struct ct_error *err)
 {
 	struct stat st;
 	const bool none = lstat(path, &st) < 0 && errno == ENOENT;
-	int r = store_open_schema(path, ledger_schema, ret, err);
+	int r = store_open_schema(path, ledger_schema, steps, ARRAY_SIZE(steps), ret, err);
 
 	if (r < 0 && none)
 		undo(path);
 	return r;
+}
+
+int ledger_class_each(struct store *ledger, int (*each)(unsigned slot, const char *name, void *userdata),
+        void *userdata, struct ct_error *err)
+{
+	_cleanup_query_ struct query q = query_start(ledger, "SELECT slot, name FROM class ORDER BY slot");
+	int r;
+
+	while ((r = query_next(&q, err)) > 0) {
+		const char *name = query_text(&q, 1);
+
+		r = each((unsigned)query_int(&q, 0), name ? name : "", userdata);
+		if (r != 0)
+			return r;
+	}
+	return r;
+}
+
+int ledger_class_put(struct store *ledger, unsigned slot, const char *name, struct ct_error *err)
+{
+	_cleanup_query_ struct query q =
+	        query_start(ledger, "INSERT OR REPLACE INTO class (slot, name) VALUES (?, ?)");
+	int r;
+
+	query_bind_int(&q, slot);
+	query_bind_text(&q, name);
+	r = query_run(&q, err);
+	return r < 0 ? r : 0;
 }
 
 /* A packed set of counters that lives as long as its query. */

@@ -92,8 +92,10 @@ int store_error(struct store *store, int result, struct ct_error *err);
 /* Frees *p and puts a copy there. */
 int store_strdup(char **p, const char *value);
 
-/* A database of another schema, in its first version; not read through at the start, for it may be large. */
-int store_open_schema(const char *path, const char *schema, struct store **ret, struct ct_error *err);
+/* A database of another schema, with its steps as for store_migrate; not read through at the start, for it
+ * may be large. */
+int store_open_schema(const char *path, const char *schema, const char *const *steps, size_t n_steps,
+        struct store **ret, struct ct_error *err);
 
 /* Makes functions known that statements use: ip_first, ip_last. */
 int store_functions(struct store *store, struct ct_error *err);

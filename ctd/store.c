@@ -183,14 +183,15 @@ int store_open(const char *path, struct store **ret, struct ct_error *err)
 	return 0;
 }
 
-int store_open_schema(const char *path, const char *schema, struct store **ret, struct ct_error *err)
+int store_open_schema(const char *path, const char *schema, const char *const *steps, size_t n_steps,
+        struct store **ret, struct ct_error *err)
 {
 	CLEANUP(store_closep) struct store *store = NULL;
 	int r = open_file(path, true, &store, err);
 	if (r < 0)
 		return r;
 
-	r = store_migrate(store, schema, NULL, 0, err);
+	r = store_migrate(store, schema, steps, n_steps, err);
 	if (r < 0)
 		return r;
 

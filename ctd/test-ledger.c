@@ -83,10 +83,10 @@ static void test_packing(void **state)
 	buf[len] = 0;
 	assert_int_equal(counts_unpack(buf, len + 1, &back), -EBADMSG);
 	assert_int_equal(counts_unpack((const uint8_t *)"\xff\xff\xff\xff\x7f", 5, &back), -EBADMSG);
-	/* Those of a later ctd are whole: bits 0 and 40, and a number for each. */
-	assert_int_equal(counts_unpack((const uint8_t *)"\x81\x80\x80\x80\x80\x20\x05\x06", 8, &back),
-	        -EPROTONOSUPPORT);
-	assert_int_equal(counts_unpack((const uint8_t *)"\x81\x80\x80\x80\x80\x20\x05", 7, &back), -EBADMSG);
+	/* Those of a later ctd are whole: bits 0 and 31, and a number for each. */
+	assert_int_equal(
+	        counts_unpack((const uint8_t *)"\x81\x80\x80\x80\x08\x05\x06", 7, &back), -EPROTONOSUPPORT);
+	assert_int_equal(counts_unpack((const uint8_t *)"\x81\x80\x80\x80\x08\x05", 6, &back), -EBADMSG);
 	assert_int_equal(
 	        counts_unpack((const uint8_t *)"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11, &back),
 	        -EBADMSG);
@@ -323,6 +323,28 @@ static void test_traffic(void **state)
 }
 
 /* A byte that is held for a second a thousand times is about a KiB-second, whatever the steps. */
+/* What rates dropped begins anew with each run; classes of traffic go on, as all traffic does. */
+static void test_drops(void **state)
+{
+	const unsigned far = count_of_class(CLASS_SLOTS - 1, CLASS_OUT_PACKETS);
+	struct world w = world_new();
+
+	(void)state;
+	kernel_says(&w, 7, 500);
+	w.now.raw.of[COUNT_NET_RATE_DROPPED] = 10;
+	w.now.raw.of[far] = 100;
+	w.now.has |= 1ULL << COUNT_NET_RATE_DROPPED | 1ULL << far;
+	later(&w, 10);
+	restart(&w);
+	kernel_says(&w, 9, 40);
+	w.now.raw.of[COUNT_NET_RATE_DROPPED] = 12;
+	w.now.raw.of[far] = 103;
+	w.now.has |= 1ULL << COUNT_NET_RATE_DROPPED | 1ULL << far;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_RATE_DROPPED), 22);
+	assert_int_equal(w.meter.account.total.of[far], 103);
+}
+
 static void test_rests(void **state)
 {
 	struct world w = world_new();
@@ -452,6 +474,35 @@ static void change(struct fixture *f, const char *sql)
 	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+static int take_class(unsigned slot, const char *name, void *userdata)
+{
+	char *names = userdata;
+
+	snprintf(names + strlen(names), 64 - strlen(names), "%u=%s ", slot, name);
+	return 0;
+}
+
+/* That of an earlier ctd gets its slots for classes of traffic, and keeps all else. */
+static void test_older(void **state)
+{
+	struct fixture *f = *state;
+	struct account a = account_of(CTID, "web"), back;
+	char names[64] = "";
+
+	a.total.of[COUNT_WAIT_IO] = 7;
+	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
+	change(f, "PRAGMA user_version = 1; DROP TABLE class");
+	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
+	assert_int_equal(ledger_account_find(f->ledger, CTID, &back, NULL), 0);
+	assert_memory_equal(&back.total, &a.total, sizeof(a.total));
+
+	assert_int_equal(ledger_class_put(f->ledger, 3, "near", NULL), 0);
+	assert_int_equal(ledger_class_put(f->ledger, 0, "far", NULL), 0);
+	assert_true(ledger_class_put(f->ledger, CLASS_SLOTS, "more", NULL) < 0);
+	assert_int_equal(ledger_class_each(f->ledger, take_class, names, NULL), 0);
+	assert_string_equal(names, "0=far 3=near ");
+}
+
 /* A later ctd has written it: nothing is wrong with it, and it stays where it is. */
 static void test_newer(void **state)
 {
@@ -461,16 +512,16 @@ static void test_newer(void **state)
 	int r;
 
 	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
-	change(f, "PRAGMA user_version = 2");
+	change(f, "PRAGMA user_version = 3");
 	r = ledger_open(f->path, &f->ledger, &error);
 	assert_true(r < 0 && !ledger_is_damage(r));
 	assert_non_null(strstr(error.text, "or a newer one"));
-	change(f, "PRAGMA user_version = 1; UPDATE account SET total = x'8180808080200506'");
+	change(f, "PRAGMA user_version = 2; UPDATE account SET total = x'81808080080506'");
 	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
 	r = ledger_account_find(f->ledger, CTID, &a, &error);
 	assert_true(r < 0 && !ledger_is_damage(r));
 	assert_non_null(strstr(error.text, "or a newer one"));
-	change(f, "UPDATE account SET total = x'81808080802005'");
+	change(f, "UPDATE account SET total = x'818080800805'");
 	assert_int_equal(ledger_open(f->path, &f->ledger, NULL), 0);
 	assert_true(ledger_is_damage(ledger_account_find(f->ledger, CTID, &a, NULL)));
 }
@@ -671,9 +722,11 @@ int main(void)
 		cmocka_unit_test(test_kill),
 		cmocka_unit_test(test_reboot),
 		cmocka_unit_test(test_traffic),
+		cmocka_unit_test(test_drops),
 		cmocka_unit_test(test_rests),
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test_setup_teardown(test_aside, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_older, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_account, setup, teardown),

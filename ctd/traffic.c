@@ -104,6 +104,68 @@ static void count(struct traffic_entry *e, const struct net_counters *now)
 	e->changed = true;
 }
 
+/* The counters of all ports, sorted by name. */
+struct traffic_dump {
+	struct dumped {
+		char host_name[IFNAMSIZ];
+		struct net_counters counters;
+	} * ports;
+	size_t n, max;
+};
+
+static int take_port(const char *host_name, const struct net_counters *counters, void *userdata)
+{
+	struct traffic_dump *dump = userdata;
+
+	if (dump->n == dump->max) {
+		size_t max = dump->max ? 2 * dump->max : 64;
+		struct dumped *grown = reallocarray(dump->ports, max, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		dump->ports = grown;
+		dump->max = max;
+	}
+	(void)snprintf(dump->ports[dump->n].host_name, IFNAMSIZ, "%s", host_name); /* it fits */
+	dump->ports[dump->n++].counters = *counters;
+	return 0;
+}
+
+void traffic_dump_begin(struct manager *m)
+{
+	struct traffic_dump *dump = calloc(1, sizeof(*dump));
+
+	m->traffic_dump = dump;
+	if (dump && net_counters_dump(m->net, take_port, dump, NULL) < 0)
+		traffic_dump_end(m); /* one by one */
+}
+
+void traffic_dump_end(struct manager *m)
+{
+	if (m->traffic_dump)
+		free(m->traffic_dump->ports);
+	free(m->traffic_dump);
+	m->traffic_dump = NULL;
+}
+
+static int by_name(const void *name, const void *port)
+{
+	return strcmp(name, ((const struct dumped *)port)->host_name);
+}
+
+static int read_counters(struct manager *m, const char *host_name, struct net_counters *ret)
+{
+	const struct traffic_dump *dump = m->traffic_dump;
+	const struct dumped *found =
+	        dump && dump->n ? bsearch(host_name, dump->ports, dump->n, sizeof(*dump->ports), by_name)
+	                        : NULL;
+
+	if (!found)
+		return net_port_counters(m->net, host_name, ret, NULL);
+	*ret = found->counters;
+	return 0;
+}
+
 static void class_device(const struct container *c, const char *device, unsigned class, char ret[DEVICE_LEN])
 {
 	(void)snprintf(ret, DEVICE_LEN, "%s/%s", device, c->manager->conf.classes[class].name); /* it fits */
@@ -115,7 +177,7 @@ static void sample(struct container *c, const char *device, const char *host_nam
 	struct net_counters now;
 	char of_class[DEVICE_LEN];
 
-	if (net_port_counters(m->net, host_name, &now, NULL) < 0)
+	if (read_counters(m, host_name, &now) < 0)
 		return; /* half made, or gone already */
 	/* Towards the container the hook sees frames, out of it packets: both are counted as packets. */
 	now.in_bytes -= now.in_packets * ETH_HLEN < now.in_bytes ? now.in_packets * ETH_HLEN : now.in_bytes;
@@ -162,6 +224,37 @@ void traffic_sample(struct container *c)
 		ports_host_name(c, c->run.slot, i, host_name);
 		sample(c, c->config.nets[i].name, host_name);
 	}
+}
+
+static bool has_rates(const struct net_rates *rates)
+{
+	bool any = rates->in || rates->out;
+
+	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
+		any = any || rates->classes[i].in || rates->classes[i].out;
+	return any;
+}
+
+bool traffic_rate_drops(struct container *c, uint64_t *ret)
+{
+	const bool slowed = c->config.allowance.level >= ALLOWANCE_EXHAUSTED; /* perhaps */
+	bool any = false;
+
+	*ret = 0;
+	for (unsigned i = 0; c->run.slot && i < c->config.n_nets; i++) {
+		const struct config_net *net = &c->config.nets[i];
+		char host_name[IFNAMSIZ];
+		uint64_t drops = 0;
+
+		if (!config_net_is_there(net) || !(slowed || has_rates(&net->rates)))
+			continue;
+		ports_host_name(c, c->run.slot, i, host_name);
+		if (net_port_rate_drops(c->manager->net, host_name, &drops, NULL) < 0)
+			return false; /* half made, or gone already */
+		*ret += drops;
+		any = true;
+	}
+	return any;
 }
 
 static int save(struct container *c, struct ct_error *err)

@@ -2,6 +2,7 @@
 /* What has gone through a container's interfaces since it was created. Totals that never go down. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -14,10 +15,16 @@ struct traffic;
 
 /* Reads the host's counters and adds what is new. Memory only. */
 void traffic_sample(struct container *c);
+/* For samples of many containers at once: between the two the counters of all are read once. */
+void traffic_dump_begin(struct manager *m);
+void traffic_dump_end(struct manager *m);
 /* The same, and writes it; at the end of a run, before the counters go. */
 void traffic_settle(struct container *c);
 /* After the port of an interface was taken away within a run: the next one counts from zero. */
 void traffic_port_gone(struct container *c, const char *device);
+/* Packets that the rates of its interfaces had no room for, of those that there are now; false: it has no
+ * rates, or they cannot be read. */
+bool traffic_rate_drops(struct container *c, uint64_t *ret);
 /* The sums over all interfaces, also those that are gone, as last sampled. */
 struct traffic_counts traffic_totals(const struct container *c);
 /* ,"traffic":{...} of CONTAINER. */

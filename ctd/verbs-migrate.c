@@ -224,7 +224,7 @@ static int commit(struct job *job)
 	return ask(job,
 	        json_pack("{s:i, s:s, s:s, s:I, s:b, s:o*}", "protocol", 1, "word", "commit", "ctid",
 	                c->row.ctid, "epoch", (json_int_t)c->row.epoch + 1, "start", was_running(job),
-	                "totals", meter ? counts_to_json(&meter->account.total) : NULL),
+	                "totals", meter ? meter_totals(c->manager->metering, &meter->account.total) : NULL),
 	        NULL, on_committed);
 }
 

@@ -364,8 +364,10 @@ static int run_commit(struct job *job)
 	if (c->config.handover == HANDOVER_NONE) /* said again: the first answer was lost */
 		return 1;
 	/* before the record: said again after a power cut, it is done again */
-	(void)counts_from_json(json_object_get(job->params, "totals"), &totals); /* was checked */
-	meter_carry(c, &totals);
+	if (c->manager->metering) {
+		meter_totals_read(c->manager->metering, json_object_get(job->params, "totals"), &totals);
+		meter_carry(c, &totals);
+	}
 	r = allowance_take(c, &job->error);
 	if (r >= 0)
 		r = handover_end(c, &job->error);
@@ -608,7 +610,6 @@ static const struct json_field commit_fields[] = {
 int api_migration_commit(struct manager *m, struct call *call, struct ct_error *err)
 {
 	struct commit_request in = { 0 };
-	struct counts totals;
 	struct container *c = NULL;
 	int r;
 
@@ -617,7 +618,7 @@ int api_migration_commit(struct manager *m, struct call *call, struct ct_error *
 	r = json_read(call_body(call), commit_fields, &in, err);
 	if (r < 0)
 		return r;
-	if (counts_from_json(in.totals, &totals) < 0)
+	if (meter_totals_check(in.totals) < 0)
 		return ct_error_field(err, "totals", "totals must be numbers that are not negative");
 	r = find_offered(m, call, &c, err);
 	if (r < 0)

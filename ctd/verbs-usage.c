@@ -46,11 +46,33 @@ struct usage {
 	bool in_row, any_row, any_account;
 };
 
-static void print_counts(struct strbuf *b, const struct counts *c)
+/* Each class of traffic that ever was, so that all rows have the same. */
+static void print_classes(struct usage *u, const struct counts *c)
 {
-	for (unsigned i = 0; i < _COUNT_MAX; i++)
-		(void)strbuf_printf(b, "%s\"%s\":%llu", i ? "," : "", counter_kinds[i].name,
+	const struct metering *metering = u->manager->metering;
+	bool any = false;
+
+	for (unsigned slot = 0; slot < CLASS_SLOTS; slot++) {
+		if (!*metering->classes[slot])
+			continue;
+		(void)strbuf_printf(
+		        &u->b, "%s\"%s\":{", any ? "," : ",\"classes\":{", metering->classes[slot]);
+		for (unsigned i = 0; i < CLASS_COUNTS; i++)
+			(void)strbuf_printf(&u->b, "%s\"%s\":%llu", i ? "," : "", class_count_names[i],
+			        (unsigned long long)c->of[count_of_class(slot, i)]);
+		(void)strbuf_putc(&u->b, '}');
+		any = true;
+	}
+	if (any)
+		(void)strbuf_putc(&u->b, '}');
+}
+
+static void print_counts(struct usage *u, const struct counts *c)
+{
+	for (unsigned i = 0; i < COUNT_CLASSES; i++)
+		(void)strbuf_printf(&u->b, "%s\"%s\":%llu", i ? "," : "", counter_kinds[i].name,
 		        (unsigned long long)c->of[i]); /* its error stays in it */
+	print_classes(u, c);
 }
 
 static void print_time(struct strbuf *b, const char *name, int64_t time)
@@ -80,7 +102,7 @@ static void print_row(struct usage *u)
 	(void)strbuf_puts(&u->b, u->any_row ? ",{" : "{");
 	print_time(&u->b, "start", u->row_start);
 	print_time(&u->b, "end", end_of_row(u));
-	print_counts(&u->b, &u->row);
+	print_counts(u, &u->row);
 	(void)strbuf_putc(&u->b, '}');
 	counts_add(&u->sum, &u->row);
 	u->any_row = true;
@@ -166,9 +188,9 @@ static int print_account(const struct account *stored, void *userdata)
 		return 0;
 	}
 	(void)strbuf_puts(&u->b, "],\"sum\":{");
-	print_counts(&u->b, &u->sum);
+	print_counts(u, &u->sum);
 	(void)strbuf_puts(&u->b, "},\"total\":{");
-	print_counts(&u->b, &u->account->total);
+	print_counts(u, &u->account->total);
 	(void)strbuf_puts(&u->b, "}}");
 	u->any_account = true;
 	return 0;

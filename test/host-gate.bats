@@ -57,7 +57,8 @@ same() # CTID
 		disk_sold_byte_seconds=disk_sold_kib_seconds*1024 disk_used_byte_seconds=disk_used_kib_seconds*1024 io_read_bytes=read_bytes*1 \
 		io_written_bytes=write_bytes*1 io_reads=read_ops*1 io_writes=write_ops*1 network_in_bytes=net_in_bytes*1 \
 		network_in_packets=net_in_packets*1 network_out_bytes=net_out_bytes*1 network_out_packets=net_out_packets*1 \
-		network_dropped_packets=net_dropped_packets*1 running_seconds=running_usec/1000000 gap_seconds=gap_usec/1000000 oom_kills=oom_kills*1 \
+		network_dropped_packets=net_dropped_packets*1 network_rate_dropped_packets=net_rate_dropped_packets*1 \
+		memory_limit_hits=memory_limit_hits*1 processes_limit_hits=processes_limit_hits*1 running_seconds=running_usec/1000000 gap_seconds=gap_usec/1000000 oom_kills=oom_kills*1 \
 		cpu_throttled_seconds=throttled_usec/1000000 cpu_waiting_seconds=waiting_cpu_usec/1000000 \
 		memory_waiting_seconds=waiting_memory_usec/1000000 io_waiting_seconds=waiting_io_usec/1000000; do
 		name=ct_${pair%%=*}_total key=${pair#*=}

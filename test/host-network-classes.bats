@@ -79,6 +79,48 @@ sent() # HANDLE [LINK]: packets through this class of the uplink
 	wait_for 60 told
 }
 
+in_ledger() # CLASS KEY
+{
+	ctctl usage a --json | jq ".containers[0].total.classes[\"$1\"].$2"
+}
+
+@test "usage has the classes: rows add up to the total, and that goes on" {
+	pings a 198.51.100.1 3
+	pings a 192.0.2.1 2
+	for name in near far; do
+		for key in in_bytes in_packets out_bytes out_packets; do
+			alike() { [ "$(in_ledger $name $key)" = "$(class a $name $key)" ]; }
+			wait_for 30 alike
+		done
+	done
+	for by in interval hour day period; do
+		ctctl usage a --by $by --json | jq -e '.containers[0] as $c | $c.total.classes | to_entries | length == 2 and all(.key as $name | .value | to_entries
+			| length == 4 and all(.key as $key | .value > 0 and .value == $c.sum.classes[$name][$key] and .value == ([$c.rows[].classes[$name][$key]] | add)))'
+	done
+	ctctl usage a --json | jq -e '.containers[0].total | ([.classes[].out_packets] | add) <= .net_out_packets and ([.classes[].out_bytes] | add) <= .net_out_bytes'
+	ctctl usage a --csv >"$BATS_TEST_TMPDIR/csv"
+	head -n 1 "$BATS_TEST_TMPDIR/csv" | grep -q ',near_in_bytes,near_in_packets,near_out_bytes,near_out_packets,far_in_bytes,'
+	[ "$(awk -F , '{ print NF }' "$BATS_TEST_TMPDIR/csv" | sort -u | wc -l)" = 1 ]
+	ctctl usage a | head -n 1 | grep -q 'IN-near *OUT-near *IN-far *OUT-far'
+
+	before=$(in_ledger far out_packets)
+	ctctl restart a --timeout 5
+	ctd_kill
+	ctd_start
+	wait_for 15 reaches a 198.51.100.1
+	now=$(in_ledger far out_packets)
+	[ "$now" -gt "$before" ]
+	pings a 198.51.100.1 3
+	[ "$(in_ledger far out_packets)" = $((now + 3)) ]
+	# One that is in ctd.conf no more keeps what it had.
+	near | again
+	pings a 198.51.100.1 3
+	[ "$(in_ledger far out_packets)" = $((now + 3)) ]
+	{ near && far; } | again
+	pings a 198.51.100.1 2
+	[ "$(in_ledger far out_packets)" = $((now + 5)) ]
+}
+
 @test "what was counted stays: over restarts, a daemon that is killed, flushed filters, other prefixes" {
 	before=$(class a far out_packets)
 	ctctl restart a --timeout 5

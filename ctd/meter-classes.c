@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Classes of traffic in the ledger.
+ *
+ * ctd.conf may name others tomorrow, but what is posted stays. So a name has a slot in the ledger from the
+ * day on which it is first seen, and no other name ever gets that slot: what a record has in it is that
+ * class's for ever. Slots are written before any counter that is in them. A name for which none is left is
+ * counted in the sums only, and the log says so at each start.
+ *
+ * Another node may have other slots, so it is told names.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "ctd/manager.h"
+#include "ctd/meter.h"
+#include "ctd/traffic.h"
+
+static int load_one(unsigned slot, const char *name, void *userdata)
+{
+	struct metering *metering = userdata;
+
+	if (slot >= CLASS_SLOTS || !conf_class_is_name(name))
+		return -EUCLEAN;
+	(void)snprintf(metering->classes[slot], sizeof(metering->classes[slot]), "%s", name); /* it fits */
+	return 0;
+}
+
+int meter_classes_load(struct metering *metering, struct ct_error *err)
+{
+	int r;
+
+	meter_classes_unload(metering);
+	r = ledger_class_each(metering->ledger, load_one, metering, err);
+	if (r == -EUCLEAN)
+		return ct_error_set(err, r, "meter", "a class of traffic in the ledger has no name");
+	metering->classes_written = r >= 0;
+	return r;
+}
+
+void meter_classes_unload(struct metering *metering)
+{
+	memset(metering->classes, 0, sizeof(metering->classes));
+	metering->classes_written = false;
+}
+
+int meter_classes_write(struct metering *metering, struct ct_error *err)
+{
+	int r = 0;
+
+	if (metering->classes_written)
+		return 0;
+	for (unsigned i = 0; r >= 0 && i < CLASS_SLOTS; i++)
+		if (*metering->classes[i])
+			r = ledger_class_put(metering->ledger, i, metering->classes[i], err);
+	metering->classes_written = r >= 0;
+	return r;
+}
+
+/* -1: there is none. */
+static int find(const struct metering *metering, const char *name)
+{
+	for (int i = 0; i < CLASS_SLOTS; i++)
+		if (str_eq(metering->classes[i], name))
+			return i;
+	return -1;
+}
+
+/* The slot of a name, which gets one if it has none; -1: there is none left. */
+static int claim(struct metering *metering, const char *name)
+{
+	int slot = find(metering, name);
+
+	if (slot >= 0)
+		return slot;
+	slot = find(metering, "");
+	if (slot < 0)
+		return -1;
+	(void)snprintf(metering->classes[slot], sizeof(metering->classes[slot]), "%s", name); /* it fits */
+	metering->classes_written = false;
+	return slot;
+}
+
+/* What was counted before there was a slot for it is in no row. */
+static void begin_slot(struct manager *m, unsigned class, unsigned slot)
+{
+	struct container *c, *next;
+
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
+		const struct traffic_counts t = traffic_class_totals(c, class);
+
+		if (!c->meter)
+			continue;
+		c->meter->account.seen.of[count_of_class(slot, CLASS_IN_BYTES)] = t.in_bytes;
+		c->meter->account.seen.of[count_of_class(slot, CLASS_IN_PACKETS)] = t.in_packets;
+		c->meter->account.seen.of[count_of_class(slot, CLASS_OUT_BYTES)] = t.out_bytes;
+		c->meter->account.seen.of[count_of_class(slot, CLASS_OUT_PACKETS)] = t.out_packets;
+	}
+}
+
+void meter_classes_begin(struct manager *m)
+{
+	struct metering *metering = m->metering;
+
+	for (unsigned i = 0; i < m->conf.n_classes; i++) {
+		const char *name = m->conf.classes[i].name;
+		const bool is_new = find(metering, name) < 0;
+
+		metering->slots[i] = claim(metering, name);
+		if (metering->slots[i] < 0)
+			log_error(
+			        "the class of traffic \"%s\" is not in the ledger, which has had %d others and has no place for more",
+			        name, CLASS_SLOTS);
+		else if (is_new)
+			begin_slot(m, i, (unsigned)metering->slots[i]);
+	}
+}
+
+json_t *meter_totals(const struct metering *metering, const struct counts *c)
+{
+	json_t *object = counts_to_json(c), *classes = json_object();
+
+	for (unsigned slot = 0; slot < CLASS_SLOTS; slot++) {
+		json_t *class = *metering->classes[slot] ? json_object() : NULL;
+
+		for (unsigned i = 0; class && i < CLASS_COUNTS; i++)
+			(void)json_object_set_new(class, class_count_names[i],
+			        json_integer((json_int_t)c->of[count_of_class(slot, i)])); /* missing: 0 */
+		if (class)
+			(void)json_object_set_new(classes, metering->classes[slot], class);
+	}
+	(void)json_object_set_new(object, "classes", classes); /* as above */
+	return object;
+}
+
+int meter_totals_check(const json_t *object)
+{
+	const json_t *classes = json_object_get(object, "classes"), *class, *value;
+	struct counts unused;
+	const char *name;
+
+	if (counts_from_json(object, &unused) < 0 || (classes && !json_is_object(classes)))
+		return -EBADMSG;
+	json_object_foreach((json_t *)classes, name, class)
+	{
+		if (!conf_class_is_name(name))
+			return -EBADMSG;
+		for (unsigned i = 0; i < CLASS_COUNTS; i++) {
+			value = json_object_get(class, class_count_names[i]);
+			if (value && (!json_is_integer(value) || json_integer_value(value) < 0))
+				return -EBADMSG;
+		}
+	}
+	return 0;
+}
+
+void meter_totals_read(struct metering *metering, const json_t *object, struct counts *ret)
+{
+	const json_t *class;
+	const char *name;
+
+	(void)counts_from_json(object, ret); /* was checked */
+	json_object_foreach(json_object_get(object, "classes"), name, class)
+	{
+		const int slot = claim(metering, name);
+
+		for (unsigned i = 0; slot >= 0 && i < CLASS_COUNTS; i++)
+			ret->of[count_of_class((unsigned)slot, i)] =
+			        (uint64_t)json_integer_value(json_object_get(class, class_count_names[i]));
+	}
+}
