@@ -22,11 +22,15 @@ state_is() # NAME STATE
 @test "before the cut" {
 	ctctl template build tiny
 	ctctl create marked --template tiny --autostart --start
-	ctctl exec marked -- sh -c 'echo written >/root/file; sync'
+	ctctl exec marked -- sh -c 'echo written >/root/file; i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; sync'
+	ctctl usage marked --json | jq '.containers[0].total' >/var/lib/ctd-test-used
+	sync /var/lib/ctd-test-used
+	sampled=$SECONDS
 	ctctl create gone --template tiny
 	ctctl create plain --template tiny --start
 	ctctl set plain hostname=changed
 	ctctl destroy gone
+	sleep $((sampled + 17 > SECONDS ? sampled + 17 - SECONDS : 0)) # a power cut takes one sample at most
 	# one that will be in the middle of things
 	# shellcheck disable=SC2016 # for that shell
 	setsid timeout 60 bash -c 'while "$0" create half --template tiny --start && "$0" destroy half --force; do :; done' "$(ctd_program ctctl)" \
@@ -47,6 +51,8 @@ state_is() # NAME STATE
 	[ "$(ctctl show plain --json | jq -r .config.hostname)" = changed ]
 	wait_for 60 state_is marked running
 	[ "$(ctctl exec marked -- cat /root/file)" = written ]
+	ctctl usage marked --json | jq -e --slurpfile before /var/lib/ctd-test-used '.containers[0] | .sum == .total
+		and (.total as $now | $before[0] | to_entries | all(.value <= $now[.key])) and .total.gap_usec > 0'
 	run ctctl show gone
 	[ "$status" -eq 3 ]
 	ctctl start acknowledged

@@ -105,7 +105,9 @@ main_pid()
 	ctctl create stays --template tiny --start
 	ctctl create first --template tiny --autostart
 	wait_for 10 ctctl exec comes -- true
-	ctctl exec comes -- sh -c 'echo written >/root/file'
+	ctctl exec comes -- sh -c 'echo written >/root/file; i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done'
+	ctctl usage comes --json | jq '.containers[0].total' >/var/lib/ctd-test-used
+	jq -e '.cpu_user_usec + .cpu_system_usec > 0' /var/lib/ctd-test-used
 }
 
 # bats test_tags=boot:2
@@ -115,6 +117,9 @@ main_pid()
 	[ "$(ctctl exec comes -- cat /root/file)" = written ]
 	[ "$(state_of stays)" = stopped ]
 	ctctl fsck
+	# What was used goes on, and nobody was away while it ran.
+	ctctl usage comes --json | jq -e --slurpfile before /var/lib/ctd-test-used '.containers[0] | .sum == .total
+		and (.total as $now | $before[0] | to_entries | all(.value <= $now[.key])) and .total.gap_usec == 0'
 }
 
 # bats test_tags=boot:2
