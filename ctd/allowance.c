@@ -8,8 +8,8 @@
  * the next one, which tells the kernel again of every container that has such a key.
  *
  * All of it is done on the host's side: what the container has set up inside is not touched. If the
- * interfaces cannot be slowed (the uplink has no room for our queues) they are cut: more is taken away than
- * was said, never less.
+ * interfaces cannot be slowed (the uplink has no room for our queues, or the kernel no place where those of
+ * segments are) they are cut: more is taken away than was said, never less.
  */
 #include "ctd/allowance.h"
 
@@ -55,11 +55,14 @@ static void lower(uint64_t *rate, uint64_t most)
 		*rate = most;
 }
 
-static void slow(uint64_t rate, struct net_limits *limits, struct net_rates *rates)
+/* On a segment the rate out is that of all that is sent, and there is no other. */
+static void slow(uint64_t rate, bool segment, struct net_limits *limits, struct net_rates *rates)
 {
 	lower(&rates->out, rate);
 	lower(&rates->in, rate);
-	lower(&limits->internal_rate, rate);
+	rates->segment = segment;
+	if (!segment)
+		lower(&limits->internal_rate, rate);
 	if (rates->out_guaranteed > rate / 100)
 		rates->out_guaranteed = rate / 100 > TRIFLE ? rate / 100 : TRIFLE;
 	/* What has a queue of its own has it beside that of the rest. */
@@ -76,10 +79,10 @@ void allowance_limit(
 	case ALLOWANCE_CUT:
 	case ALLOWANCE_STOP: limits->cut = true; return;
 	case ALLOWANCE_SLOW:
-		if (segment || (c->meter && c->meter->allowance_cut))
+		if (c->meter && c->meter->allowance_cut)
 			limits->cut = true;
 		else
-			slow(c->config.limits.traffic_rate, limits, rates);
+			slow(c->config.limits.traffic_rate, segment, limits, rates);
 	}
 }
 

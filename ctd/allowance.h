@@ -54,8 +54,7 @@ json_t *allowance_to_json(const struct allowance *a);
 void allowance_evaluate(struct container *c);
 /* The configuration has changed: at once. */
 void allowance_changed(struct container *c);
-/* What it means for an interface, into what that is to have. On a segment (a bridge) nothing that is sent can
- * be slowed: it is cut. */
+/* What it means for an interface, on a segment or not, into what that is to have. */
 void allowance_limit(
         const struct container *c, bool segment, struct net_limits *limits, struct net_rates *rates);
 /* Interfaces of a new run are about to be made. */

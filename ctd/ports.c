@@ -360,25 +360,8 @@ static int all_up(struct container *c, struct ct_error *err)
 	return r;
 }
 
-int ports_limit(struct container *c, struct ct_error *err)
-{
-	bool taken[2] = { false, false };
-	int r = 0;
-
-	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
-		struct port port;
-
-		if (!config_net_is_there(&c->config.nets[i]))
-			continue;
-		r = port_fill(c, c->run.slot, i, taken, &port, err);
-		if (r >= 0)
-			r = net_port_limit(c->manager->net, port.spec.host_name, &port.limits, err);
-	}
-	return r;
-}
-
 /* Rates first: what was cut passes only when it is slowed. */
-int ports_shape(struct container *c, struct ct_error *err)
+static int change_limits(struct container *c, bool rates, struct ct_error *err)
 {
 	struct net_context *net = c->manager->net;
 	bool taken[2] = { false, false };
@@ -390,13 +373,25 @@ int ports_shape(struct container *c, struct ct_error *err)
 		if (!config_net_is_there(&c->config.nets[i]))
 			continue;
 		r = port_fill(c, c->run.slot, i, taken, &port, err);
-		if (r < 0 || if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
-			continue;
-		r = net_port_shape(net, port.spec.host_name, &port.rates, err);
+		if (r >= 0 && rates) {
+			if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
+				continue;
+			r = net_port_shape(net, port.spec.host_name, &port.rates, err);
+		}
 		if (r >= 0)
 			r = net_port_limit(net, port.spec.host_name, &port.limits, err);
 	}
 	return r;
+}
+
+int ports_limit(struct container *c, struct ct_error *err)
+{
+	return change_limits(c, false, err);
+}
+
+int ports_shape(struct container *c, struct ct_error *err)
+{
+	return change_limits(c, true, err);
 }
 
 void ports_snapshot_free(struct ports_snapshot *snapshot)

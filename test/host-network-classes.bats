@@ -244,6 +244,22 @@ mails() # CONTAINER ADDRESS [PORT]
 	ctctl set b net=network=lan,ip=10.50.0.10,ip=fd50::10
 	[ -z "$(detour)" ]
 	reaches b 10.50.0.11
+
+	# Slowed for its traffic allowance it has that rate both ways and is reached; then none again.
+	is_slowed() { tc class show dev "$(detour)" | grep -q 'ceil 1Mbit' && tc qdisc show | grep -q 'tbf .*rate 1Mbit'; }
+	exhausted() { [ "$(ctctl show b --json | jq -r .allowance.state)" = exhausted ]; }
+	ctctl exec b -- ping -c 150 -i 0.02 -s 8000 10.50.0.11 >/dev/null
+	ctctl set b --traffic-allowance 1M --traffic-action slow:1M
+	wait_for 60 exhausted
+	is_slowed
+	reaches b 10.50.0.11
+	ctctl restart b --timeout 5
+	is_slowed
+	reaches b fd50::11
+	ctctl set b traffic_allowance= traffic_action=
+	[ -z "$(detour)" ]
+	run ! grep -q 'tbf .*rate 1Mbit' <(tc qdisc show)
+	reaches b 10.50.0.11
 	ctctl set b net=network=lan,ip=10.50.0.10,rate-out=1M
 	[ -n "$(detour)" ]
 	ctctl destroy b --force
