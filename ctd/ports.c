@@ -436,17 +436,32 @@ static bool has_address(const struct port *port, const struct ip_addr *a)
 	return false;
 }
 
+/* A trunk may come to lead to other VLANs, but a VLAN does not move to another bridge while its link is up:
+ * between the two, what comes in by it would be for the host. */
+static bool keeps_bridges(const struct net_port_spec *a, const struct net_port_spec *b)
+{
+	for (size_t i = 0; i < a->n_trunk; i++)
+		for (size_t k = 0; k < b->n_trunk; k++)
+			if (a->trunk[i].vlan == b->trunk[k].vlan &&
+			        !str_eq(a->trunk[i].bridge, b->trunk[k].bridge))
+				return false;
+	return true;
+}
+
 /* The same link can become what is wanted: it only differs in what net_port_configure and the limits set. On
- * a segment, addresses that go are not taken away inside. */
+ * a segment, addresses that go are not taken away inside; a trunk has none there. */
 static bool same_port(const struct port *a, const struct port *b)
 {
-	for (size_t i = 0; a->spec.mode == NET_MODE_BRIDGE && i < a->spec.n_addresses; i++)
+	const bool trunk = a->spec.n_trunk > 0;
+
+	if (trunk != (b->spec.n_trunk > 0))
+		return false;
+	for (size_t i = 0; a->spec.mode == NET_MODE_BRIDGE && !trunk && i < a->spec.n_addresses; i++)
 		if (!has_address(b, &a->addresses[i]))
 			return false;
 	return str_eq(a->spec.host_name, b->spec.host_name) && str_eq(a->guest_name, b->guest_name) &&
 	       a->spec.mode == b->spec.mode && str_eq(a->spec.bridge, b->spec.bridge) &&
-	       a->spec.n_trunk == b->spec.n_trunk &&
-	       memcmp(a->spec.trunk, b->spec.trunk, sizeof(a->spec.trunk)) == 0 &&
+	       keeps_bridges(&a->spec, &b->spec) &&
 	       memcmp(a->spec.mac, b->spec.mac, sizeof(a->spec.mac)) == 0;
 }
 
@@ -466,6 +481,8 @@ static int drop_old_ports(struct container *c, const struct ports_snapshot *befo
 	for (unsigned i = 0; r >= 0 && i < before->n; i++) {
 		struct port *port = &before->ports[i];
 
+		if (port->spec.n_trunk) /* it stays, perhaps, and leaves VLANs */
+			segments_sweep_later(c->manager);
 		if (has_port(now, port))
 			continue;
 		port_settle(port);

@@ -503,8 +503,8 @@ static void reconfigure(struct container *c)
 		fail_msg("%s", err.text);
 }
 
-/* On the same link, as after a change that was undone or cut short: a VLAN that is not its own any more is
- * left, and what was a trunk is judged as what it has become. */
+/* On the same link: a VLAN that is not its own any more is left, another is joined, and what was a trunk is
+ * judged as what it has become. */
 static void a_trunk_becomes_another(struct container *c, int raw_inside, int raw_outside)
 {
 	struct frame f = { 0 };
@@ -515,9 +515,17 @@ static void a_trunk_becomes_another(struct container *c, int raw_inside, int raw
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 	assert_int_equal(net_bridge_remove(net, 8, NULL), -EBUSY);
 
+	segment_add(net, &(struct net_bridge_spec){ .number = 7, .uplink = "up0", .vlan = 42 });
+	c->spec.trunk[1] = (struct net_trunk){ .vlan = 42 };
+	net_bridge_name(c->spec.trunk[1].bridge, TEST_TAG, 7);
+	c->spec.n_trunk = 2;
+	reconfigure(c);
+	judge_tagged(raw_inside, raw_outside);
+
 	c->spec.n_trunk = 0;
 	c->spec.mode = NET_MODE_ROUTED;
 	reconfigure(c);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 	assert_int_equal(net_bridge_remove(net, 8, NULL), 0);
 	frame_ether(&f, net_gateway_mac, c->spec.mac, 0x0800);
 	frame_ip4(&f, c->addresses[0], ip("192.0.2.2"), 17, 0, 8 + strlen("no trunk"));

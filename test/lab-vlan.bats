@@ -102,12 +102,22 @@ on_vlan() # ID: in the container t, whose address it takes along
 	on_vlan 44
 	run ctctl exec t -- ping -c 1 -W 2 10.6.0.4
 	[ "$status" -ne 0 ]
-	# the next daemon finds it as it was; other VLANs, live
+	# the next daemon finds it as it was; other VLANs, live, on the same interface: what is made on it inside stays
 	ctd_kill
 	ctd_start
 	on_vlan 43
 	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.3
+	before=$(ctctl exec t -- ip -o link show eth0)
+	ctctl set t --net "vlan,uplink=$LINK,trunk=43-44,ip=10.6.0.5,ip=fd06::5"
+	ctctl exec t -- ping -c 3 -W 10 10.6.0.3
+	on_vlan 44
+	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.4
 	ctctl set t --net "vlan,uplink=$LINK,trunk=44,ip=10.6.0.5,ip=fd06::5"
+	[ "$(ctctl exec t -- ip -o link show eth0)" = "$before" ]
+	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.4
+	# what is refused changes nothing
+	run ! ctctl set t --net "vlan,uplink=$LINK,trunk=42,ip=10.6.0.5,ip=10.6.0.1,ip=fd06::5"
+	ctctl exec t -- ping -c 3 -W 10 10.6.0.4
 	on_vlan 44
 	wait_for 30 ctctl exec t -- ping -c 1 -W 5 10.6.0.4
 	on_vlan 43
