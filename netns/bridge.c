@@ -94,6 +94,10 @@ static int join_link(struct net_context *net, const struct net_bridge_spec *spec
 	link_add_vlan(&net->batch, name, uplink.index, spec->vlan);
 	link_make_link_local(&net->batch, name, 0, false);
 	r = run(net, name, err);
+	if (r == -EEXIST)
+		return ct_error_kind_set(err, CT_ERROR_STATE, r,
+		        "the host has an interface for VLAN %u of \"%s\" already: delete it, or use it (mode bridge, with that interface as uplink)",
+		        spec->vlan, spec->uplink);
 	if (r < 0)
 		return r;
 

@@ -128,6 +128,17 @@ on_vlan() # ID: in the container t, whose address it takes along
 	ctctl fsck
 }
 
+@test "a VLAN that the host has an interface for is not taken, but that interface can be used" {
+	ip link add link "$LINK" name own type vlan id 45
+	ctctl create o --template tiny --net "$(vlan 45 10.6.0.6/24 fd06::6/64)"
+	run -4 ctctl start o
+	[[ $output == *'VLAN 45'*'uplink'* ]]
+	ctctl set o --net bridge,uplink=own,ip=10.6.0.6/24
+	ctctl start o
+	ctctl destroy o --force
+	ip link del own
+}
+
 @test "sub-interface and bridge go with the last container" {
 	ctctl destroy a --force
 	wait_for 20 sh -c '! ip -d -o link show | grep -q "vlan protocol 802.1Q id 42"'
