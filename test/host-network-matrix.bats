@@ -118,19 +118,23 @@ expect() # FROM RESULT...
 	outside ip route del 10.77.0.0/16
 }
 
+# Where forged packets would be seen: a link outside, and a container; whose address on it is claimed; an address of the container.
+on_uplink() { LINK=out0 NEIGHBOUR=routed1 ROUTER=192.0.2.1 NEAR=203.0.113.7; }
+on_segment() { LINK=out1 NEIGHBOUR=seg1 ROUTER=10.66.0.1 NEAR=$(address seg1 4); }
+
 # The container sends, from its first moment on, with addresses that are not its own.
 forge()
 {
 	ctctl create evil --template tiny --net "$1" --start
-	ctctl exec evil -- sh -c 'cat >/sbin/forge && chmod 755 /sbin/forge && echo "::respawn:/sbin/forge" >>/etc/inittab' <<'END'
+	ctctl exec evil -- sh -c 'cat >/sbin/forge && chmod 755 /sbin/forge && echo "::respawn:/sbin/forge" >>/etc/inittab' <<END
 #!/bin/sh
 ip addr add 203.0.113.66/32 dev eth0
 ip -6 addr add 2001:db8:66::66/128 dev eth0
 while :; do
 	ping -c 1 -W 1 -I 203.0.113.66 198.51.100.1 &
-	ping -c 1 -W 1 -I 203.0.113.66 203.0.113.7 &
+	ping -c 1 -W 1 -I 203.0.113.66 $NEAR &
 	ping -6 -c 1 -W 1 -I 2001:db8:66::66 2001:db8:1::1 &
-	arping -c 1 -w 1 -U -I eth0 -s 192.0.2.1 192.0.2.1 &
+	arping -c 1 -w 1 -U -I eth0 -s $ROUTER $ROUTER &
 	usleep 50000
 	wait
 done >/dev/null 2>&1
@@ -139,9 +143,9 @@ END
 
 capture() # what would be a forged packet, outside and at a neighbour
 {
-	local filter='host 203.0.113.66 or host 2001:db8:66::66 or (arp and src host 192.0.2.1 and not ether src '$(outside ip -j link show out0 | jq -r '.[0].address')')'
-	outside tcpdump -lnni out0 "$filter" >"$BATS_TEST_TMPDIR/outside" 2>"$BATS_TEST_TMPDIR/outside.err" 3>&- &
-	nsenter --target "$(ctctl show routed1 --json | jq .pid)" --net tcpdump -lnni eth0 "$filter" >"$BATS_TEST_TMPDIR/neighbour" 2>"$BATS_TEST_TMPDIR/neighbour.err" 3>&- &
+	local filter='host 203.0.113.66 or host 2001:db8:66::66 or (arp and src host '$ROUTER' and not ether src '$(outside ip -j link show "$LINK" | jq -r '.[0].address')')'
+	outside tcpdump -lnni "$LINK" "$filter" >"$BATS_TEST_TMPDIR/outside" 2>"$BATS_TEST_TMPDIR/outside.err" 3>&- &
+	nsenter --target "$(ctctl show "$NEIGHBOUR" --json | jq .pid)" --net tcpdump -lnni eth0 "$filter" >"$BATS_TEST_TMPDIR/neighbour" 2>"$BATS_TEST_TMPDIR/neighbour.err" 3>&- &
 	wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/outside.err"
 	wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/neighbour.err"
 }
@@ -205,9 +209,16 @@ through_its_life()
 }
 
 @test "forged packets leave no nat port, in starts, restarts, changes and without a daemon" {
+	on_uplink
 	through_its_life nat
 }
 
 @test "nor a routed port" {
+	on_uplink
 	through_its_life routed,ip=203.0.113.9
+}
+
+@test "nor a port of a segment, where neighbours would believe them" {
+	on_segment
+	through_its_life network=seg
 }
