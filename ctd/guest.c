@@ -28,6 +28,7 @@
 #define GUEST_FILE_MAX (1024 * 1024)
 #define MARK_BEGIN     "# begin: keys set by the host (ctctl set --ssh-key)\n"
 #define MARK_END       "# end: keys set by the host\n"
+#define NETWORK_MARK   "# set by the host (ctctl set --net); a file without this line is left alone\n"
 #define RESOLV_MARK    "# set by the host at start (ctctl set --dns); a file without this line is left alone\n"
 
 struct guest {
@@ -226,6 +227,13 @@ static bool is_symlink(const struct guest *g, const char *path)
 	return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
+static bool is_directory(const struct guest *g, const char *path)
+{
+	_cleanup_close_ int fd = open_in_root(g->root_fd, path, O_PATH | O_DIRECTORY, 0);
+
+	return fd >= 0;
+}
+
 static int set_resolver(const struct guest *g, const struct guest_edit *edit, struct ct_error *err)
 {
 	static const struct target file = { "/etc", "resolv.conf", 0644 };
@@ -246,6 +254,29 @@ static int set_resolver(const struct guest *g, const struct guest_edit *edit, st
 	if (text.error)
 		return ct_error_set(err, text.error, "guest", "out of memory");
 	return guest_put(g, &file, text.data, err);
+}
+
+/* Only where ifupdown is. What the distribution has put aside into interfaces.d is still asked. */
+int guest_set_interfaces(
+        int root_fd, uint32_t base_id, const char *interfaces, bool first_start, struct ct_error *err)
+{
+	static const struct target file = { "/etc/network", "interfaces", 0644 };
+	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
+	_cleanup_free_ char *old = NULL, *text = NULL;
+	int r;
+
+	if (!is_directory(&g, "/etc/network"))
+		return 0;
+	r = guest_read(&g, "/etc/network/interfaces", &old, NULL);
+	if (!first_start && (is_symlink(&g, "/etc/network/interfaces") || (r < 0 && r != -ENOENT) ||
+	                            (r == 0 && *old && !strstr(old, NETWORK_MARK))))
+		return 0; /* the tenant's own arrangement */
+
+	text = str_printf("%s%s%s", NETWORK_MARK, interfaces,
+	        old && strstr(old, "/interfaces.d") ? "\nsource /etc/network/interfaces.d/*\n" : "");
+	if (!text)
+		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
+	return guest_put(&g, &file, text, err);
 }
 
 /* The file without our part. */

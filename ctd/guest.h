@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is written into a container's file system from outside: hostname, hosts, resolver, root's keys and
- * password. */
+/* What is written into a container's file system from outside: hostname, hosts, resolver, interfaces, root's
+ * keys and password. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +24,11 @@ struct guest_edit {
  * its ids as this process sees them. Only what differs is written. Never blocks on what the tenant put there:
  * fifos, devices and oversized files are refused. */
 int guest_apply(int root_fd, uint32_t base_id, const struct guest_edit *edit, struct ct_error *err);
+
+/* /etc/network/interfaces, in the same way, where there is ifupdown. At the first start what the template has
+ * is replaced, later only what was written here. */
+int guest_set_interfaces(
+        int root_fd, uint32_t base_id, const char *text, bool first_start, struct ct_error *err);
 
 /* A yescrypt hash with a new salt; the caller's. -EINVAL: the password has a control character, is empty or
  * longer than 512 bytes. */

@@ -1,8 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What ports.c needs of ports-forward.c. */
+/* What the files ports-*.c need of each other. */
 #pragma once
 
+#include "ctd/config.h"
 #include "ctd/ports.h"
+
+struct port {
+	struct net_port_spec spec; /* its pointers lead into this struct */
+	struct ip_addr addresses[CONFIG_IPS_MAX + 2];
+	char guest_name[IFNAMSIZ];
+	struct net_limits limits;
+	struct net_rates rates;
+};
+
+/* What the ith interface of the configuration is to be, as the links of that slot; it must be there
+ * (config_net_is_there). taken: default routes that interfaces before it have, false and false for the first.
+ */
+int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,
+        struct ct_error *err);
 
 /* The published ports of a container as the kernel is to have them: one for each family of its addresses. */
 struct forwards {

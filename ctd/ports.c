@@ -32,14 +32,6 @@ static const struct ip_addr gateway6 = {
 	.family = AF_INET6, .bytes = { 0xfe, 0x80, [15] = 1 }, .prefix = 128
 };
 
-struct port {
-	struct net_port_spec spec; /* its pointers lead into this struct */
-	struct ip_addr addresses[CONFIG_IPS_MAX + 2];
-	char guest_name[IFNAMSIZ];
-	struct net_limits limits;
-	struct net_rates rates;
-};
-
 struct ports_snapshot {
 	struct port *ports; /* the pointers of their specs are not valid: port_settle */
 	unsigned n;
@@ -157,7 +149,7 @@ static void fill_limits(const struct container *c, const struct config_net *net,
 	allowance_limit(c, *attach->scope != '\0', &port->limits, &port->rates);
 }
 
-static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,
+int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,
         struct ct_error *err)
 {
 	const struct manager *m = c->manager;

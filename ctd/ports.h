@@ -81,6 +81,10 @@ int ports_recover(struct manager *m, struct ct_error *err);
 /* The name of the host side of an interface. */
 void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
 
+/* Tells ifupdown inside, if it is there, what was set up from outside. root_fd: as of guest_apply. A failure
+ * is logged, and changes nothing of what is set up. */
+void ports_tell_guest(const struct container *c, int root_fd, bool first_start);
+
 /* The addresses of the resolvers that a container is to use: its own, its network's, the node's, the host's.
  * The number of them, at most max. */
 unsigned ports_dns(const struct container *c, struct ip_addr *ret, unsigned max);

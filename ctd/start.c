@@ -143,12 +143,14 @@ static int mount_disk(struct start *s, struct ct_error *err)
 static int edit_guest(struct start *s, struct ct_error *err)
 {
 	struct container *c = s->container;
+	const bool first_start =
+	        c->run.started_usec == 0 && c->row.epoch == 1; /* it may have run elsewhere */
 	struct ip_addr dns[CONFIG_DNS_MAX];
 	_cleanup_json_ json_t *pending = pending_get(c);
 	struct guest_edit edit = {
 		.hostname = *c->config.hostname ? c->config.hostname : c->row.name,
 		.dns = dns,
-		.first_start = c->run.started_usec == 0,
+		.first_start = first_start,
 		.ssh_keys = c->config.ssh_keys,
 		.n_ssh_keys = c->config.n_ssh_keys,
 		.set_keys = pending_has_keys(pending),
@@ -156,6 +158,7 @@ static int edit_guest(struct start *s, struct ct_error *err)
 	};
 
 	edit.n_dns = ports_dns(c, dns, CONFIG_DNS_MAX);
+	ports_tell_guest(c, s->root_fd, first_start);
 	return guest_apply(s->root_fd, s->item.shell.base_id, &edit, err);
 }
 

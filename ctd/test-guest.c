@@ -141,6 +141,53 @@ static void test_resolver(void **state)
 	holds("etc/resolv.conf", MARK "nameserver 192.0.2.4\n");
 }
 
+static void set_interfaces(const char *text, bool first_start)
+{
+	struct ct_error error = { 0 };
+
+	if (guest_set_interfaces(root_fd, geteuid(), text, first_start, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_int_equal(setfsuid((uid_t)-1), geteuid());
+}
+
+#define NETWORK_MARK "# set by the host (ctctl set --net); a file without this line is left alone\n"
+
+static void test_interfaces(void **state)
+{
+	/* Without ifupdown, nothing. */
+	set_interfaces("auto eth0\n", true);
+	assert_int_equal(faccessat(root_fd, "etc/network", F_OK, 0), -1);
+
+	assert_int_equal(mkdirat(root_fd, "etc/network", 0755), 0);
+	set_interfaces("auto eth0\n", false);
+	holds("etc/network/interfaces", NETWORK_MARK "auto eth0\n");
+	set_interfaces("auto eth1\n", false);
+	holds("etc/network/interfaces", NETWORK_MARK "auto eth1\n");
+
+	put("etc/network/interfaces",
+	        "source /etc/network/interfaces.d/*\nauto eth0\niface eth0 inet dhcp\n");
+	set_interfaces("auto eth0\n", false);
+	holds("etc/network/interfaces",
+	        "source /etc/network/interfaces.d/*\nauto eth0\niface eth0 inet dhcp\n");
+	for (unsigned i = 0; i < 2; i++) {
+		set_interfaces("auto eth0\n", i == 0);
+		holds("etc/network/interfaces",
+		        NETWORK_MARK "auto eth0\n\nsource /etc/network/interfaces.d/*\n");
+	}
+
+	/* What is no file is the tenant's; a link at the first start is replaced, not followed. */
+	assert_int_equal(unlinkat(root_fd, "etc/network/interfaces", 0), 0);
+	assert_int_equal(mkfifoat(root_fd, "etc/network/interfaces", 0644), 0);
+	set_interfaces("auto eth0\n", false);
+	assert_int_equal(unlinkat(root_fd, "etc/network/interfaces", 0), 0);
+	put("etc/other", "keep");
+	assert_int_equal(symlinkat("../other", root_fd, "etc/network/interfaces"), 0);
+	set_interfaces("auto eth0\n", false);
+	set_interfaces("auto eth0\n", true);
+	holds("etc/other", "keep");
+	holds("etc/network/interfaces", NETWORK_MARK "auto eth0\n");
+}
+
 static void set_keys(char *const *keys, unsigned n)
 {
 	struct ct_error error = { 0 };
@@ -323,6 +370,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_hostname, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unchanged_is_not_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_resolver, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_interfaces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_password, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_files, setup, teardown),

@@ -129,6 +129,14 @@ static int apply_live(
 	return r;
 }
 
+static void tell_guest(const struct container *c)
+{
+	_cleanup_close_ int root_fd = container_open_root(c, NULL);
+
+	if (root_fd >= 0) /* else it has just ended */
+		ports_tell_guest(c, root_fd, false);
+}
+
 static bool changes_network(const json_t *patch)
 {
 	return json_object_get(patch, "net") || json_object_get(patch, "publish") ||
@@ -195,6 +203,8 @@ static int change(struct job *job, const json_t *old, const json_t *patch, const
 		r = ports_change(c, before, &job->error);
 	if (r >= 0)
 		r = limits_apply_change(c, patch, running, &job->error);
+	if (r >= 0 && before)
+		tell_guest(c);
 	if (r < 0) { /* the record as it was, and the kernel with it: nothing was promised */
 		(void)store_config(c, old, net, NULL);
 		(void)limits_apply_change(c, patch, running, NULL);

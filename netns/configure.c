@@ -24,8 +24,6 @@
 #include "netns/scan.h"
 #include "netns/spec.h"
 
-#define FIRST_TABLE 51000 /* of the routing tables inside, by the link's index */
-
 struct configuration {
 	struct net_context *net;
 	const struct net_port_spec *spec;
@@ -209,7 +207,7 @@ static void put_inside_addresses(struct configuration *c)
 	struct nl_batch *b = &c->net->batch;
 
 	for (size_t i = 0; i < c->spec->n_addresses && !c->spec->n_trunk; i++) {
-		struct ip_addr inside = c->bridge ? c->spec->addresses[i] : inside_of(&c->spec->addresses[i]);
+		struct ip_addr inside = net_port_inside(c->spec, i);
 
 		address_add(b, c->link.peer_index, &inside);
 		if (c->again && inside.family == AF_INET6)
@@ -254,7 +252,7 @@ static void put_inside_gateway(struct configuration *c, const struct ip_addr *ga
 static void put_inside_sources(struct configuration *c, const struct ip_addr *gateway)
 {
 	struct nl_batch *b = &c->net->batch;
-	const uint32_t table = FIRST_TABLE + (uint32_t)c->link.peer_index;
+	const uint32_t table = NET_SOURCE_TABLE + (uint32_t)c->link.peer_index;
 
 	if (gateway->family == 0 || !has_family(c->spec, gateway->family))
 		return;

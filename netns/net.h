@@ -107,6 +107,12 @@ void net_port_mac(uint8_t out[static 6], const char *tag, uint32_t number, unsig
 int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
         struct ct_error *err);
 
+/* The ith address of the port as the guest has it: of a block only one, in a bridge with the prefix of the
+ * segment. */
+struct ip_addr net_port_inside(const struct net_port_spec *spec, size_t i);
+/* Of source_gateway4 and 6: the routing table inside has this number and the link's index in sum. */
+#define NET_SOURCE_TABLE 51000
+
 /* Gives a created port what it may send, then in netns_fd its MAC, addresses and default routes by the
  * gateways, then the host's routes. Again on a port that has been configured: changes what differs, without a
  * gap in the filter. */

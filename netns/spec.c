@@ -49,6 +49,11 @@ struct ip_addr inside_of(const struct ip_addr *a)
 	return inside;
 }
 
+struct ip_addr net_port_inside(const struct net_port_spec *spec, size_t i)
+{
+	return spec->mode == NET_MODE_BRIDGE ? spec->addresses[i] : inside_of(&spec->addresses[i]);
+}
+
 struct ip_addr spec_address(const struct net_port_spec *spec, size_t i)
 {
 	struct ip_addr a = spec->addresses[i];

@@ -156,6 +156,62 @@ net()
 	pings a 2001:db8:1::1
 }
 
+state() # NAME: what is set up inside, but for how the kernel came to it
+{
+	nsenter -t "$(ctctl show "$1" --json | jq .pid)" -n sh -c 'ip -o addr; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule' |
+		sed 's/ *\\.*//; s/ nodad//; s/ tentative//; s/ proto kernel_ll//' | grep -v 'table local\|multicast' | sort
+}
+
+is_again() # NAME STATE
+{
+	[ "$(state "$1")" = "$2" ]
+}
+
+has_ifupdown() # NAME
+{
+	ctctl exec "$1" -- sh -c 'cd /etc && mkdir network && cd network && mkdir if-pre-up.d if-up.d if-down.d if-post-down.d'
+	ctctl restart "$1" --timeout 5
+}
+
+# What a guest with ifupdown does when its network service is restarted.
+@test "what ifupdown inside takes down it brings up again, as it is now" {
+	ctctl create i --template tiny --net routed,ip=203.0.113.60,ip=2001:db8:7:60::/64 --start
+	has_ifupdown i
+	ctctl exec i -- ifup -a
+	for at in 60 61; do
+		ctctl set i --net "routed,ip=203.0.113.$at,ip=2001:db8:7:$at::/64"
+		before=$(state i)
+		[[ $before == *"203.0.113.$at/32"* && $before == *"2001:db8:7:$at::1/128"* && $before != *"203.0.113.$((at - 1))/32"* ]]
+		ctctl exec i -- ifdown -a
+		! state i | grep -q 'default via' || return 1
+		ctctl exec i -- ifup -a
+		wait_for 20 is_again i "$before"
+		wait_for 20 pings i 198.51.100.1
+		wait_for 20 pings i 2001:db8:1::1
+	done
+	ctctl exec i -- sh -c 'echo auto lo >/etc/network/interfaces'
+	ctctl set i --net routed,ip=203.0.113.60
+	ctctl restart i --timeout 5
+	[ "$(ctctl exec i -- cat /etc/network/interfaces)" = "auto lo" ]
+	ctctl destroy i --force
+}
+
+# The commands in the file, by the host's ip: the one inside knows no large numbers of tables.
+@test "ifupdown brings up a second interface, too" {
+	ctctl create i --template tiny --net routed,ip=203.0.113.60,ip=2001:db8:7:60::/64 --net nat --start
+	has_ifupdown i
+	before=$(state i)
+	[[ $before == *'table 51'* ]]
+	for what in down up; do
+		ctctl exec i -- sed -n "s/^\t$what //p" /etc/network/interfaces |
+			nsenter -t "$(ctctl show i --json | jq .pid)" -n unshare -m sh -ec 'mount -t sysfs none /sys; sh -e'
+	done
+	wait_for 20 is_again i "$before"
+	wait_for 20 pings i 198.51.100.1
+	ctctl exec i -- ping -c 1 -W 10 -I "$(address i '^10[.]')" 198.51.100.1
+	ctctl destroy i --force
+}
+
 @test "an interface keeps its address and MAC when one before it goes" {
 	net a '[{"mode":"nat"},{"mode":"routed","name":"lan","ip":["203.0.113.9"]},{"mode":"routed","name":"eth3","ip":["203.0.113.10"]}]'
 	mac=$(ctctl exec a -- cat /sys/class/net/eth3/address)
