@@ -18,19 +18,34 @@
 
 #define PROJECT_FIRST 1048576 /* above what people give to their own projects */
 
-void container_disk_spec(const struct container *c, struct disk_spec *ret)
+enum disk_driver container_disk_driver(const struct container *c)
+{
+	const struct limits *l = &c->config.limits;
+
+	return l->storage.given ? (enum disk_driver)l->storage.value : DISK_DRIVER_DIR;
+}
+
+void container_disk_spec_known(const struct container *c, uint32_t project_id, struct disk_spec *ret)
 {
 	const struct limits *l = &c->config.limits;
 
 	*ret = (struct disk_spec){
 		.ctid = c->row.ctid,
-		.driver = l->storage.given ? (enum disk_driver)l->storage.value : DISK_DRIVER_DIR,
+		.driver = container_disk_driver(c),
 		.template_digest = c->row.template_digest,
 		.bytes = l->disk.value, /* zero where none is given: no limit */
 		.inodes = l->inodes.value,
+		.project_id = project_id,
 	};
-	if (store_project_get(c->manager->store, c->row.ctid, &ret->project_id) < 0)
-		ret->project_id = 0; /* made where there was no project quota */
+}
+
+void container_disk_spec(const struct container *c, struct disk_spec *ret)
+{
+	uint32_t id = 0;
+
+	if (store_project_get(c->manager->store, c->row.ctid, &id) < 0)
+		id = 0; /* made where there was no project quota */
+	container_disk_spec_known(c, id, ret);
 }
 
 /* Ids begin at a place that the ctid says: two instances on one file system, and a container that is still

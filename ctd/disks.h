@@ -18,3 +18,6 @@ int disks_recover(struct manager *m, struct ct_error *err);
 void disk_recover_migrated(struct manager *m, const char *ctid);
 /* From the record; strings are borrowed from it. */
 void container_disk_spec(const struct container *c, struct disk_spec *ret);
+/* The same of one whose project id is known: it never gets another one. */
+void container_disk_spec_known(const struct container *c, uint32_t project_id, struct disk_spec *ret);
+enum disk_driver container_disk_driver(const struct container *c);

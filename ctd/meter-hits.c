@@ -35,11 +35,9 @@ static bool is_full(const struct container *c, const struct kind *k)
 {
 	const struct gauges *g = &c->meter->gauges;
 	const uint64_t part = g->of[k->size] / 64, left = part < k->least ? part : k->least;
-	struct disk_spec spec;
 
-	container_disk_spec(c, &spec);
-	return spec.driver == DISK_DRIVER_DIR && (g->has >> k->what & 1) && (g->has >> k->size & 1) &&
-	       g->of[k->what] + left >= g->of[k->size];
+	return container_disk_driver(c) == DISK_DRIVER_DIR && (g->has >> k->what & 1) &&
+	       (g->has >> k->size & 1) && g->of[k->what] + left >= g->of[k->size];
 }
 
 void meter_hits_begin(struct meter *meter)

@@ -157,7 +157,14 @@ static void read_disk(struct container *c, struct reading *r)
 	struct disk_usage usage = { 0 };
 	struct disk_spec spec;
 
-	container_disk_spec(c, &spec);
+	if (container_disk_driver(c) == DISK_DRIVER_DIR && !disk_store_has_project_quota(c->manager->disks))
+		return; /* nobody counts it */
+	if (c->meter && c->meter->project_id)
+		container_disk_spec_known(c, c->meter->project_id, &spec);
+	else
+		container_disk_spec(c, &spec);
+	if (c->meter)
+		c->meter->project_id = spec.project_id;
 	if (disk_usage(c->manager->disks, &spec, &usage, NULL) < 0 || !usage.exact)
 		return;
 	gauge(r, GAUGE_DISK, usage.bytes_used);

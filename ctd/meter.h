@@ -30,8 +30,9 @@ struct meter {
 	struct account account;
 	struct gauges gauges;
 	uint64_t memory_before, disk_before; /* bytes, at the last sample of this ctd */
-	uint64_t rests[3]; /* of what was added to the integrals: below a KiB-second, in byte-usec */
-	bool sampled;      /* by this ctd */
+	uint64_t rests[3];   /* of what was added to the integrals: below a KiB-second, in byte-usec */
+	bool sampled;        /* by this ctd */
+	uint32_t project_id; /* of its disk; 0: not known */
 	bool anew; /* the ledger that had it is lost: what the kernel has counted so far may have been in it
 	            */
 	/* allowance.c: bytes of the period; the kernel was told; slowed by us, or not known; cut because it
