@@ -45,15 +45,38 @@ void meter_classes_unload(struct metering *metering)
 	metering->classes_written = false;
 }
 
-int meter_classes_write(struct metering *metering, struct ct_error *err)
+/* Names, and with them what each account has seen of them: else a ctd that finds the name and no such number
+ * would take all that was ever counted for news. */
+static int write_names(struct manager *m, struct ct_error *err)
 {
+	struct metering *metering = m->metering;
+	struct container *c, *next;
 	int r = 0;
 
-	if (metering->classes_written)
-		return 0;
 	for (unsigned i = 0; r >= 0 && i < CLASS_SLOTS; i++)
 		if (*metering->classes[i])
 			r = ledger_class_put(metering->ledger, i, metering->classes[i], err);
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	if (r >= 0 && c->meter && c->meter->id)
+		r = ledger_account_put(metering->ledger, &c->meter->account, err);
+	return r;
+}
+
+int meter_classes_write(struct manager *m, struct ct_error *err)
+{
+	struct metering *metering = m->metering;
+	int r;
+
+	if (metering->classes_written)
+		return 0;
+	r = store_begin(metering->ledger, true, err);
+	if (r < 0)
+		return r;
+	r = write_names(m, err);
+	if (r >= 0)
+		r = store_commit(metering->ledger, err);
+	else
+		store_rollback(metering->ledger);
 	metering->classes_written = r >= 0;
 	return r;
 }

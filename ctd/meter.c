@@ -8,8 +8,11 @@
  * removed (teardown.c), the links before they are taken down (ports.c, traffic.c).
  *
  * A ledger that cannot be written (a full disk) stops nothing: totals go on in memory, what is not written is
- * still in the kernel, and the next second tries again. Once in meter-sample seconds what is written is
- * synced, so that no more than one sample is lost with the power.
+ * still in the kernel, and the next second tries again.
+ *
+ * Each part is synced as it is written, so that one sample is lost with the power. A disk on which that takes
+ * long would hold up all else that ctd does: it is asked for no more than a fiftieth of the time, and once in
+ * meter-sample seconds at least, which makes it two samples at most.
  */
 #include "ctd/meter.h"
 
@@ -31,6 +34,7 @@
 #define TRIM_SECONDS 60
 #define DUMP_PARTS   8 /* all counters in one read cost as much as an eighth of them one by one */
 #define DAY          86400
+#define SYNC_SHARE   50 /* of the time no more than a part in so many */
 
 void meter_free(struct meter *meter)
 {
@@ -163,13 +167,14 @@ static int write_one(struct container *c, struct ct_error *err)
 	return r < 0 ? r : ledger_account_put(c->manager->metering->ledger, &c->meter->account, err);
 }
 
-static int begin(struct metering *metering, bool sync, struct ct_error *err)
+static int begin(struct manager *m, bool sync, struct ct_error *err)
 {
+	struct metering *metering = m->metering;
 	int r;
 
 	if (!metering->ledger)
 		return ct_error_set(err, -ENOENT, "meter", "there is no ledger");
-	r = meter_classes_write(metering, err);
+	r = meter_classes_write(m, err);
 	return r < 0 ? r : store_begin(metering->ledger, sync, err);
 }
 
@@ -192,7 +197,7 @@ void meter_settle(struct container *c)
 
 	if (!metering || !c->row.complete)
 		return;
-	r = begin(metering, false, &error);
+	r = begin(c->manager, false, &error);
 	if (r >= 0) {
 		r = write_one(c, &error);
 		if (r < 0)
@@ -209,7 +214,7 @@ void meter_settle(struct container *c)
 static int put_synced(struct container *c, struct ct_error *err)
 {
 	struct store *ledger = c->manager->metering->ledger;
-	int r = begin(c->manager->metering, true, err);
+	int r = begin(c->manager, true, err);
 
 	if (r < 0)
 		return r;
@@ -246,23 +251,45 @@ static bool is_of(const struct container *c, unsigned part, unsigned parts)
 	return c->row.complete && c->row.number % parts == part;
 }
 
+static bool sync_is_due(const struct metering *metering, unsigned parts)
+{
+	const uint64_t since = now_monotonic_usec() - metering->synced_usec;
+
+	return since >= parts * USEC_PER_SEC || since / SYNC_SHARE >= metering->sync_usec;
+}
+
+/* A commit without a word in it would sync nothing, and the time be that of one that did. */
+static int commit_part(struct metering *metering, bool synced, bool any, struct ct_error *err)
+{
+	const uint64_t start = now_monotonic_usec();
+	int r = store_commit(metering->ledger, err);
+
+	if (synced && any && r >= 0) {
+		metering->synced_usec = now_monotonic_usec();
+		metering->sync_usec = metering->synced_usec - start;
+	}
+	return r;
+}
+
 /* Those of one part in one transaction. */
 static void settle_part(struct manager *m, unsigned part, unsigned parts)
 {
 	struct metering *metering = m->metering;
+	const bool sync = sync_is_due(metering, parts);
 	struct container *c, *next;
 	struct ct_error error = { 0 };
-	bool begun;
+	bool begun, any = false;
 	int r;
 
 	if (parts <= DUMP_PARTS)
 		traffic_dump_begin(m);
-	r = begin(metering, part == parts - 1, &error);
+	r = begin(m, sync, &error);
 	begun = r >= 0;
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
 		if (!is_of(c, part, parts))
 			continue;
+		any = true;
 		if (r >= 0)
 			r = write_one(c, &error);
 		else
@@ -272,7 +299,7 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 	if (begun && r < 0)
 		store_rollback(metering->ledger);
 	else if (begun)
-		r = store_commit(metering->ledger, &error);
+		r = commit_part(metering, sync, any, &error);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	if (is_of(c, part, parts))
 		conclude(c->meter, r >= 0);
@@ -285,10 +312,10 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 }
 
 /* Posts the rest and writes that it has gone. */
-static int close_account(struct metering *metering, struct account *a, struct ct_error *err)
+static int close_account(struct manager *m, struct account *a, struct ct_error *err)
 {
-	struct store *ledger = metering->ledger;
-	int r = begin(metering, false, err);
+	struct store *ledger = m->metering->ledger;
+	int r = begin(m, false, err);
 
 	if (r < 0)
 		return r;
@@ -326,7 +353,7 @@ void meter_forget(struct container *c)
 		return;
 	/* If it cannot be written the next ctd finds that its container has gone: in the ledger, if there is
 	 * one. */
-	r = close_account(c->manager->metering, &c->meter->account, &error);
+	r = close_account(c->manager, &c->meter->account, &error);
 	tell(c->manager->metering, r, &error);
 	if (r < 0 && (!c->manager->metering->ledger || c->manager->metering->damaged))
 		tell_lost(c);
@@ -427,7 +454,7 @@ static int load(struct manager *m, struct ct_error *err)
 		r = ledger_account_each(m->metering->ledger, load_account, &l, err);
 	/* Destroyed, when its account could not be closed. */
 	for (size_t i = 0; r >= 0 && i < l.n_gone; i++) {
-		r = close_account(m->metering, &l.gone[i], err);
+		r = close_account(m, &l.gone[i], err);
 		if (r == -ENOSPC || r == -EDQUOT)
 			r = 0; /* the next ctd tries again */
 	}

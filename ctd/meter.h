@@ -84,6 +84,7 @@ struct metering {
 	sd_event_source *timer;
 	unsigned tick;
 	uint64_t sampled_usec, took_usec; /* monotonic: the end of the last tick; how long it was at it */
+	uint64_t synced_usec, sync_usec;  /* the same, of the ledger's last sync */
 	bool failing;                     /* the last write */
 	bool damaged;                     /* the ledger: it is to be put aside ... */
 	bool moved;                       /* ... and was: what is missing is a new one */
@@ -126,8 +127,8 @@ void meter_hits_tell(struct container *c);
 /* From the ledger; and forgetting them. */
 int meter_classes_load(struct metering *metering, struct ct_error *err);
 void meter_classes_unload(struct metering *metering);
-/* What is not in the ledger yet, before any counter is. */
-int meter_classes_write(struct metering *metering, struct ct_error *err);
+/* What is not in the ledger yet, before any counter is. In a transaction of its own, synced. */
+int meter_classes_write(struct manager *m, struct ct_error *err);
 /* Slots for the classes of ctd.conf, when accounts and traffic are known. */
 void meter_classes_begin(struct manager *m);
 
