@@ -440,9 +440,9 @@ static bool keeps_bridges(const struct net_port_spec *a, const struct net_port_s
 	return true;
 }
 
-/* The same link can become what is wanted: it only differs in what net_port_configure and the limits set. On
- * a segment, addresses that go are not taken away inside; a trunk has none there. */
-static bool same_port(const struct port *a, const struct port *b)
+/* The link of a can become what is wanted, b: it only differs in what net_port_configure and the limits set.
+ * On a segment, addresses that go are not taken away inside; a trunk has none there. */
+static bool can_become(const struct port *a, const struct port *b)
 {
 	const bool trunk = a->spec.n_trunk > 0;
 
@@ -457,10 +457,10 @@ static bool same_port(const struct port *a, const struct port *b)
 	       memcmp(a->spec.mac, b->spec.mac, sizeof(a->spec.mac)) == 0;
 }
 
-static bool has_port(const struct ports_snapshot *s, const struct port *port)
+static bool keeps_port(const struct ports_snapshot *s, const struct port *port)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		if (same_port(&s->ports[i], port))
+		if (can_become(port, &s->ports[i]))
 			return true;
 	return false;
 }
@@ -475,7 +475,7 @@ static int drop_old_ports(struct container *c, const struct ports_snapshot *befo
 
 		if (port->spec.n_trunk) /* it stays, perhaps, and leaves VLANs */
 			segments_sweep_later(c->manager);
-		if (has_port(now, port))
+		if (keeps_port(now, port))
 			continue;
 		port_settle(port);
 		r = net_port_release(c->manager->net, &port->spec, true, err);

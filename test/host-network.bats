@@ -319,6 +319,29 @@ has_ifupdown() # NAME
 	ctctl set b net=
 }
 
+@test "on a segment an address that comes leaves the interface, and one that goes is gone inside" {
+	local index
+	restarted=yes # what is kept open of a and b may be new
+	ctctl network create floor --mode private --range 10.53.0.0/24
+	net a '[{"mode":"nat"},{"network":"floor"}]'
+	net b '[{"mode":"nat"},{"network":"floor","ip":["10.53.0.200"]}]'
+	index=$(ctctl exec b -- cat /sys/class/net/eth1/ifindex)
+	net b '[{"mode":"nat"},{"network":"floor","ip":["10.53.0.200","10.53.0.201"]}]'
+	[ "$(ctctl exec b -- cat /sys/class/net/eth1/ifindex)" = "$index" ]
+	pings a 10.53.0.200
+	pings a 10.53.0.201
+	net b '[{"mode":"nat"},{"network":"floor","ip":["10.53.0.201"]}]'
+	[[ $(ctctl exec b -- ip addr show eth1) == *10.53.0.201/24* ]]
+	[[ $(ctctl exec b -- ip addr show eth1) != *10.53.0.200/* ]]
+	pings a 10.53.0.201
+	silent a 10.53.0.200
+	net a '[{"mode":"nat"}]'
+	net b '[{"mode":"nat"}]'
+	ctctl network remove floor
+	ctctl set a net=
+	ctctl set b net=
+}
+
 @test "a network of one tenant joins his containers and takes nobody else's" {
 	ctctl network create theirs --mode private --range 10.51.0.0/24 --range fd51::/64 --tenant acme
 	[ "$(ctctl network show theirs --json | jq -r .tenant)" = acme ]
