@@ -190,7 +190,8 @@ static int print_table(const json_t *containers, struct ct_error *err)
 	return r;
 }
 
-/* A line's part for one class: its heading, or its values. */
+/* A line's part for one class: its heading, or its values. A class may be named like a part of another column
+ * (net), so its own say what they are. */
 static void print_csv_class(const char *name, const json_t *class, bool heading)
 {
 	const json_t *value;
@@ -199,7 +200,7 @@ static void print_csv_class(const char *name, const json_t *class, bool heading)
 	json_object_foreach((json_t *)class, key, value)
 	{
 		if (heading)
-			(void)printf(",%s_%s", name, key);
+			(void)printf(",class_%s_%s", name, key);
 		else
 			(void)printf(",%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	}

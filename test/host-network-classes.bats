@@ -99,7 +99,7 @@ in_ledger() # CLASS KEY
 	done
 	ctctl usage a --json | jq -e '.containers[0].total | ([.classes[].out_packets] | add) <= .net_out_packets and ([.classes[].out_bytes] | add) <= .net_out_bytes'
 	ctctl usage a --csv >"$BATS_TEST_TMPDIR/csv"
-	head -n 1 "$BATS_TEST_TMPDIR/csv" | grep -q ',near_in_bytes,near_in_packets,near_out_bytes,near_out_packets,far_in_bytes,'
+	head -n 1 "$BATS_TEST_TMPDIR/csv" | grep -q ',class_near_in_bytes,class_near_in_packets,class_near_out_bytes,class_near_out_packets,class_far_in_bytes,'
 	[ "$(awk -F , '{ print NF }' "$BATS_TEST_TMPDIR/csv" | sort -u | wc -l)" = 1 ]
 	ctctl usage a | head -n 1 | grep -q 'IN-near *OUT-near *IN-far *OUT-far'
 
