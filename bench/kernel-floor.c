@@ -31,11 +31,12 @@ static const char *const names[] = {
 	"memory.swap.current",
 	"memory.stat",
 	"memory.events",
+	"memory.events.local",
 	"memory.pressure",
 	"io.stat",
 	"io.pressure",
 	"pids.current",
-	"pids.events",
+	"pids.events.local",
 };
 
 struct files {

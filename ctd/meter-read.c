@@ -7,6 +7,9 @@
  *
  * io.stat has a line for each device. What a container writes to a loop device is written by it to the device
  * below as well, and is counted there; lines of loop devices (major 7) are left out, or it would pay twice.
+ *
+ * Limits that were met are those of the container's own cgroup (.local): below it they are set inside, and
+ * are nothing that was sold.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -91,9 +94,8 @@ static void read_memory(struct container *c, struct reading *r, char *text)
 	if (resources_number(text_of(c, FILE_MEMORY_STAT, text), "inactive_file", &inactive))
 		gauge(r, GAUGE_MEMORY_WORKING_SET,
 		        r->gauges.of[GAUGE_MEMORY] > inactive ? r->gauges.of[GAUGE_MEMORY] - inactive : 0);
-	(void)text_of(c, FILE_MEMORY_EVENTS, text);
-	take_found(r, COUNT_OOM_KILLS, text, "oom_kill");
-	take_found(r, COUNT_MEMORY_HITS, text, "max");
+	take_found(r, COUNT_OOM_KILLS, text_of(c, FILE_MEMORY_EVENTS, text), "oom_kill");
+	take_found(r, COUNT_MEMORY_HITS, text_of(c, FILE_MEMORY_EVENTS_LOCAL, text), "max");
 }
 
 static void read_cgroup(struct container *c, struct reading *r)
@@ -109,7 +111,9 @@ static void read_cgroup(struct container *c, struct reading *r)
 		read_io(r, text);
 	if (*text_of(c, FILE_PIDS_CURRENT, text))
 		gauge(r, GAUGE_PROCESSES, strtoull(text, NULL, 10));
-	take_found(r, COUNT_PROCESSES_HITS, text_of(c, FILE_PIDS_EVENTS, text), "max");
+	if (!*text_of(c, FILE_PIDS_EVENTS_LOCAL, text)) /* before Linux 6.11 */
+		(void)text_of(c, FILE_PIDS_EVENTS, text);
+	take_found(r, COUNT_PROCESSES_HITS, text, "max");
 	/* The first "total" is that of "some". */
 	take_found(r, COUNT_WAIT_CPU, text_of(c, FILE_CPU_PRESSURE, text), "total");
 	take_found(r, COUNT_WAIT_MEMORY, text_of(c, FILE_MEMORY_PRESSURE, text), "total");

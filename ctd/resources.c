@@ -3,9 +3,10 @@
  *
  * Read with pread from descriptors that are kept while the container runs (1 to 5 us a file), and written
  * straight into the answer's buffer: a table of all containers is asked for every second. What this kernel
- * does not count is left out, never shown as zero. "hits" is how often the limit stood in the way, "waiting"
- * how long something stood still for lack of the resource: pressure "some" (PSI), in microseconds since the
- * start.
+ * does not count is left out, never shown as zero. "hits" is how often the limit stood in the way: that of
+ * the container's own cgroup, whose .local files leave out what limits below it refused, which are set inside
+ * (pids has one since Linux 6.11, and counts nothing of below before). "waiting" is how long something stood
+ * still for lack of the resource: pressure "some" (PSI), in microseconds since the start.
  */
 #include "ctd/resources.h"
 
@@ -26,12 +27,14 @@ static const char *const file_names[] = {
 	[FILE_CPU_PRESSURE] = "cpu.pressure",
 	[FILE_MEMORY_CURRENT] = "memory.current",
 	[FILE_MEMORY_EVENTS] = "memory.events",
+	[FILE_MEMORY_EVENTS_LOCAL] = "memory.events.local",
 	[FILE_MEMORY_PRESSURE] = "memory.pressure",
 	[FILE_SWAP_CURRENT] = "memory.swap.current",
 	[FILE_IO_STAT] = "io.stat",
 	[FILE_IO_PRESSURE] = "io.pressure",
 	[FILE_PIDS_CURRENT] = "pids.current",
 	[FILE_PIDS_EVENTS] = "pids.events",
+	[FILE_PIDS_EVENTS_LOCAL] = "pids.events.local",
 	[FILE_MEMORY_STAT] = "memory.stat",
 	[FILE_MEMORY_PEAK] = "memory.peak",
 };
@@ -163,9 +166,8 @@ static void print_memory(struct container *c, struct strbuf *b, bool full)
 			put(b, "used", strtoull(text, NULL, 10));
 		if (full)
 			put_file(b, c, "peak", "memory.peak");
-		(void)read_file(c, FILE_MEMORY_EVENTS, text);
-		put_found(b, "hits", text, "max");
-		put_found(b, "oom_kills", text, "oom_kill");
+		put_found(b, "hits", read_file(c, FILE_MEMORY_EVENTS_LOCAL, text), "max");
+		put_found(b, "oom_kills", read_file(c, FILE_MEMORY_EVENTS, text), "oom_kill");
 		put_waiting(b, c, FILE_MEMORY_PRESSURE);
 		if (c->resources->idle_bytes)
 			put(b, "idle_given_back", c->resources->idle_bytes);
@@ -232,7 +234,9 @@ static void print_processes(struct container *c, struct strbuf *b, bool full)
 		put(b, "used", strtoull(text, NULL, 10));
 	if (c->resources && full) {
 		put_file(b, c, "peak", "pids.peak");
-		put_event(b, c, "hits", "pids.events");
+		if (!*read_file(c, FILE_PIDS_EVENTS_LOCAL, text))
+			(void)read_file(c, FILE_PIDS_EVENTS, text);
+		put_found(b, "hits", text, "max");
 	}
 	close_object(b);
 }
