@@ -2,12 +2,13 @@
 /* Limits that stood in the way, as events: limit.hit.
  *
  * How often memory and processes met their limits the kernel counts, and the totals of the meter have it, so
- * nothing is missed while no ctd looks. That a disk is full it does not count: it is seen at a sample, and
- * told when it has become so.
+ * what comes while no ctd looks is told by the next. That a disk is full it does not count: it is seen at a
+ * sample, and told when it has become so.
  *
  * A tenant may live at a limit for good, or beat against it to push other events out of their table. So what
- * is met again waits: a minute at first, twice as long each time it goes on, an hour at most, and then all of
- * it is one event.
+ * is met again waits: a minute at first, twice as long each time, an hour at most, and then all of it is one
+ * event. It is a minute again once an hour has gone by after such a pause without any. What waits is in the
+ * totals, but not told any more, when ctd ends: the next begins with what it finds in the ledger.
  */
 #include "base/clock.h"
 #include "ctd/disks.h"
@@ -52,7 +53,7 @@ static bool may_tell(struct meter_hit *hit, uint64_t now)
 {
 	if (now < hit->next_usec)
 		return false;
-	if (hit->pause_usec == 0 || now - hit->next_usec > hit->pause_usec)
+	if (hit->pause_usec == 0 || now - hit->next_usec > PAUSE_MAX_USEC)
 		hit->pause_usec = PAUSE_MIN_USEC; /* it had stopped */
 	else if (hit->pause_usec < PAUSE_MAX_USEC)
 		hit->pause_usec *= 2;
