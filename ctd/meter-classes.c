@@ -6,7 +6,9 @@
  * class's for ever. Slots are written before any counter that is in them. A name for which none is left is
  * counted in the sums only, and the log says so at each start.
  *
- * Another node may have other slots, so it is told names.
+ * Another node may have other slots, so it is told names, of those classes only in which something was
+ * counted. Names that come so do not take the last slots: there is one for each class that ctd.conf may yet
+ * get.
  */
 #include <errno.h>
 #include <string.h>
@@ -141,12 +143,21 @@ void meter_classes_begin(struct manager *m)
 	}
 }
 
+static bool has_any(const struct counts *c, unsigned slot)
+{
+	for (unsigned i = 0; i < CLASS_COUNTS; i++)
+		if (c->of[count_of_class(slot, i)])
+			return true;
+	return false;
+}
+
 json_t *meter_totals(const struct metering *metering, const struct counts *c)
 {
 	json_t *object = counts_to_json(c), *classes = json_object();
 
 	for (unsigned slot = 0; slot < CLASS_SLOTS; slot++) {
-		json_t *class = *metering->classes[slot] ? json_object() : NULL;
+		const bool used = *metering->classes[slot] && has_any(c, slot);
+		json_t *class = used ? json_object() : NULL;
 
 		for (unsigned i = 0; class && i < CLASS_COUNTS; i++)
 			(void)json_object_set_new(class, class_count_names[i],
@@ -164,7 +175,8 @@ int meter_totals_check(const json_t *object)
 	struct counts unused;
 	const char *name;
 
-	if (counts_from_json(object, &unused) < 0 || (classes && !json_is_object(classes)))
+	if (counts_from_json(object, &unused) < 0 || (classes && !json_is_object(classes)) ||
+	        json_object_size(classes) > CLASS_SLOTS)
 		return -EBADMSG;
 	json_object_foreach((json_t *)classes, name, class)
 	{
@@ -179,7 +191,36 @@ int meter_totals_check(const json_t *object)
 	return 0;
 }
 
-void meter_totals_read(struct metering *metering, const json_t *object, struct counts *ret)
+static uint64_t class_count(const json_t *class, unsigned i)
+{
+	return (uint64_t)json_integer_value(json_object_get(class, class_count_names[i]));
+}
+
+static bool counts_any(const json_t *class)
+{
+	for (unsigned i = 0; i < CLASS_COUNTS; i++)
+		if (class_count(class, i))
+			return true;
+	return false;
+}
+
+/* Of another node's class. -1: it has none, and what is free is for classes of this node. */
+static int claim_foreign(struct manager *m, const char *name)
+{
+	struct metering *metering = m->metering;
+	unsigned n_free = 0, reserved = NET_CLASSES_MAX;
+	const int slot = find(metering, name);
+
+	if (slot >= 0)
+		return slot;
+	for (unsigned i = 0; i < CLASS_SLOTS; i++)
+		n_free += !*metering->classes[i];
+	for (unsigned i = 0; i < m->conf.n_classes; i++)
+		reserved -= metering->slots[i] >= 0;
+	return n_free > reserved ? claim(metering, name) : -1;
+}
+
+void meter_totals_read(struct manager *m, const json_t *object, struct counts *ret)
 {
 	const json_t *class;
 	const char *name;
@@ -187,10 +228,16 @@ void meter_totals_read(struct metering *metering, const json_t *object, struct c
 	(void)counts_from_json(object, ret); /* was checked */
 	json_object_foreach(json_object_get(object, "classes"), name, class)
 	{
-		const int slot = claim(metering, name);
+		int slot;
 
+		if (!counts_any(class))
+			continue;
+		slot = claim_foreign(m, name);
+		if (slot < 0)
+			log_warning(
+			        "the ledger has no place for the class of traffic \"%s\" of another node: it is in the whole alone",
+			        name);
 		for (unsigned i = 0; slot >= 0 && i < CLASS_COUNTS; i++)
-			ret->of[count_of_class((unsigned)slot, i)] =
-			        (uint64_t)json_integer_value(json_object_get(class, class_count_names[i]));
+			ret->of[count_of_class((unsigned)slot, i)] = class_count(class, i);
 	}
 }

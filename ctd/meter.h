@@ -132,9 +132,10 @@ int meter_classes_write(struct manager *m, struct ct_error *err);
 /* Slots for the classes of ctd.conf, when accounts and traffic are known. */
 void meter_classes_begin(struct manager *m);
 
-/* Totals as another node is told them, classes by their names. */
+/* Totals as another node is told them, classes by their names, without those that have nothing. */
 json_t *meter_totals(const struct metering *metering, const struct counts *c);
-/* What is not known here is left out. -EBADMSG: something that cannot be a counter, or a name. */
+/* What is not known here is left out. -EBADMSG: something that cannot be a counter, or a name, or more names
+ * than there can be. */
 int meter_totals_check(const json_t *object);
-/* Of what was checked; gives slots to names. */
-void meter_totals_read(struct metering *metering, const json_t *object, struct counts *ret);
+/* Of what was checked; gives slots to names, but keeps those that classes of ctd.conf may need. */
+void meter_totals_read(struct manager *m, const json_t *object, struct counts *ret);

@@ -365,7 +365,7 @@ static int run_commit(struct job *job)
 		return 1;
 	/* before the record: said again after a power cut, it is done again */
 	if (c->manager->metering) {
-		meter_totals_read(c->manager->metering, json_object_get(job->params, "totals"), &totals);
+		meter_totals_read(c->manager, json_object_get(job->params, "totals"), &totals);
 		meter_carry(c, &totals);
 	}
 	r = allowance_take(c, &job->error);
@@ -619,7 +619,8 @@ int api_migration_commit(struct manager *m, struct call *call, struct ct_error *
 	if (r < 0)
 		return r;
 	if (meter_totals_check(in.totals) < 0)
-		return ct_error_field(err, "totals", "totals must be numbers that are not negative");
+		return ct_error_field(
+		        err, "totals", "totals must be numbers that are not negative, of at most 8 classes");
 	r = find_offered(m, call, &c, err);
 	if (r < 0)
 		return r;

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* When a limit that stood in the way is told, and what another node's classes of traffic get here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "ctd/disks.h"
+#include "ctd/manager.h"
+#include "ctd/meter.h"
+#include "ctd/traffic.h"
+
+/* What these parts ask of the rest of ctd. */
+static uint64_t now;
+
+uint64_t __wrap_now_monotonic_usec(void);
+
+uint64_t __wrap_now_monotonic_usec(void)
+{
+	return now;
+}
+
+enum disk_driver container_disk_driver(const struct container *c)
+{
+	return DISK_DRIVER_DIR;
+}
+
+bool conf_class_is_name(const char *s)
+{
+	return *s != '\0';
+}
+
+struct traffic_counts traffic_class_totals(const struct container *c, unsigned class)
+{
+	return (struct traffic_counts){ 0 };
+}
+
+static unsigned n_told;
+static json_int_t hits;
+
+void manager_event(struct manager *m, const struct container *c, const char *type, json_t *detail)
+{
+	assert_string_equal(type, "limit.hit");
+	n_told++;
+	hits = json_integer_value(json_object_get(detail, "hits"));
+	json_decref(detail);
+}
+
+/* One hit after so many seconds. */
+static void hit_after(struct container *c, unsigned seconds)
+{
+	now += seconds * USEC_PER_SEC;
+	c->meter->account.total.of[COUNT_MEMORY_HITS]++;
+	meter_hits_tell(c);
+}
+
+static void test_pauses(void **state)
+{
+	struct meter meter = { .sampled = true, .hits_known = true };
+	struct container c = { .meter = &meter };
+
+	now = 1000 * USEC_PER_SEC;
+	n_told = 0;
+	hit_after(&c, 0);
+	assert_int_equal(n_told, 1);
+	hit_after(&c, 59);
+	assert_int_equal(n_told, 1);
+	hit_after(&c, 1);
+	assert_int_equal(n_told, 2);
+	assert_int_equal(hits, 2);
+
+	/* Slow beats do not keep it at the least: of a day of them an hour's pauses are left. */
+	n_told = 0;
+	for (unsigned i = 0; i < 24 * 3600 / 121; i++)
+		hit_after(&c, 121);
+	assert_in_range(n_told, 24, 30);
+
+	/* Told at the end of its last pause, then quiet for as long as a pause can be, and it is as at first.
+	 */
+	hit_after(&c, 2 * 3600 + 1);
+	n_told = 0;
+	hit_after(&c, 60);
+	assert_int_equal(n_told, 1);
+	hit_after(&c, 60);
+	assert_int_equal(n_told, 1);
+}
+
+/* A node that has had so many classes, and is configured with two of them. */
+static void fill(struct manager *m, struct metering *metering, unsigned n)
+{
+	*m = (struct manager){ .metering = metering };
+	*metering = (struct metering){ .classes_written = true };
+	for (unsigned i = 0; i < n; i++)
+		(void)snprintf(metering->classes[i], sizeof(metering->classes[i]), "own%u", i);
+	m->conf.n_classes = 2;
+	metering->slots[1] = 1;
+}
+
+static json_t *totals_of(const char *const *names, unsigned n, unsigned packets)
+{
+	static const struct counts none;
+	static const struct metering nothing;
+	json_t *object = meter_totals(&nothing, &none), *classes = json_object_get(object, "classes");
+
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(
+		        json_object_set_new(classes, names[i], json_pack("{s:i}", "in_packets", packets)), 0);
+	assert_int_equal(meter_totals_check(object), 0);
+	return object;
+}
+
+static void test_classes_told(void **state)
+{
+	struct manager m;
+	struct metering metering;
+	struct counts c = { 0 };
+
+	fill(&m, &metering, 3);
+	c.of[count_of_class(1, CLASS_OUT_PACKETS)] = 7;
+	_cleanup_json_ json_t *object = meter_totals(&metering, &c);
+	const json_t *classes = json_object_get(object, "classes");
+	assert_int_equal(json_object_size(classes), 1);
+	assert_int_equal(
+	        json_integer_value(json_object_get(json_object_get(classes, "own1"), "out_packets")), 7);
+}
+
+static void test_classes_too_many(void **state)
+{
+	static const char *const names[] = { "a", "b", "c", "d", "e", "f", "g", "h" };
+	_cleanup_json_ json_t *object = totals_of(names, CLASS_SLOTS, 1);
+
+	assert_int_equal(json_object_set_new(json_object_get(object, "classes"), "ninth", json_object()), 0);
+	assert_int_equal(meter_totals_check(object), -EBADMSG);
+}
+
+static void test_classes_taken(void **state)
+{
+	static const char *const names[] = { "own1", "a", "b", "c", "d", "e" };
+	_cleanup_json_ json_t *empty = totals_of(names, ARRAY_SIZE(names), 0);
+	_cleanup_json_ json_t *full = totals_of(names, ARRAY_SIZE(names), 5);
+	struct manager m;
+	struct metering metering;
+	struct counts c;
+	unsigned n_free = 0, n_known = 0;
+
+	/* What has nothing takes nothing. */
+	fill(&m, &metering, 3);
+	meter_totals_read(&m, empty, &c);
+	assert_string_equal(metering.classes[3], "");
+	assert_true(metering.classes_written);
+
+	/* Of five that are free, two are for classes that may yet be configured. */
+	meter_totals_read(&m, full, &c);
+	for (unsigned i = 0; i < CLASS_SLOTS; i++) {
+		n_free += !*metering.classes[i];
+		n_known += c.of[count_of_class(i, CLASS_IN_PACKETS)] == 5;
+	}
+	assert_int_equal(n_free, 2);
+	assert_int_equal(n_known, 1 + 3);
+	assert_int_equal(c.of[count_of_class(1, CLASS_IN_PACKETS)], 5);
+	assert_false(metering.classes_written);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pauses),
+		cmocka_unit_test(test_classes_told),
+		cmocka_unit_test(test_classes_too_many),
+		cmocka_unit_test(test_classes_taken),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
