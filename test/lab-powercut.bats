@@ -30,7 +30,7 @@ state_is() # NAME STATE
 	ctctl create plain --template tiny --start
 	ctctl set plain hostname=changed
 	ctctl destroy gone
-	sleep $((sampled + 17 > SECONDS ? sampled + 17 - SECONDS : 0)) # a power cut takes one sample at most
+	sleep $((sampled + 45 > SECONDS ? sampled + 45 - SECONDS : 0)) # a power cut takes one sample at most
 	# one that will be in the middle of things
 	# shellcheck disable=SC2016 # for that shell
 	setsid timeout 60 bash -c 'while "$0" create half --template tiny --start && "$0" destroy half --force; do :; done' "$(ctd_program ctctl)" \
