@@ -11,7 +11,9 @@
  * walk. It is tried again, but not for ever: a tenant that renames in a loop gets its error.
  *
  * The tenant's rule is IN_ROOT (links are followed, "/" is the directory fd); our own trees have no links and
- * get the stricter BENEATH and NO_SYMLINKS.
+ * get the stricter BENEATH and NO_SYMLINKS. While a tenant runs, it also mounts: what is opened below one of
+ * its mounts may be answered by a process that never answers (FUSE), and whoever asked hangs with it. NO_XDEV
+ * keeps out of them.
  */
 
 #include "base/path.h"
@@ -62,31 +64,40 @@ int open_in_root(int rootfd, const char *path, int flags, mode_t mode)
 	return open_resolved(rootfd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
+int open_in_mount(int rootfd, const char *path, int flags, mode_t mode)
+{
+	return open_resolved(
+	        rootfd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+}
+
 int open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 {
 	return open_resolved(dirfd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
+/* By which rule. */
+typedef int open_fn(int rootfd, const char *path, int flags, mode_t mode);
+
 /* Opens the directory that path names, after making it in parent, where name is its last component. */
-static int make_in_root(int rootfd, int parent, const char *path, const char *name, mode_t mode)
+static int make_dir(open_fn *open_in, int rootfd, int parent, const char *path, const char *name, mode_t mode)
 {
 	/* Does not follow a link that is the last component; a dangling one gives EEXIST here and ENOENT
 	 * below. */
 	if (mkdirat(parent, name, mode) < 0 && errno != EEXIST)
 		return -errno;
 
-	return open_in_root(rootfd, path, O_RDONLY | O_DIRECTORY, 0);
+	return open_in(rootfd, path, O_RDONLY | O_DIRECTORY, 0);
 }
 
 /* The umask applies to mode. Each prefix of the path is resolved anew from rootfd: a walk from fd to fd would
  * take the links in it relative to the wrong root. Parents are held open, so that what is made is made where
  * the path led at that moment. */
-int mkdirs_in_root(int rootfd, const char *path, mode_t mode)
+static int make_dirs(open_fn *open_in, int rootfd, const char *path, mode_t mode)
 {
 	_cleanup_free_ char *copy = NULL;
 	_cleanup_close_ int fd = -1;
 
-	fd = open_in_root(rootfd, path, O_RDONLY | O_DIRECTORY, 0);
+	fd = open_in(rootfd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd >= 0 || fd != -ENOENT || str_empty(path))
 		return TAKE_FD(fd);
 
@@ -94,7 +105,7 @@ int mkdirs_in_root(int rootfd, const char *path, mode_t mode)
 	if (!copy)
 		return -ENOMEM;
 
-	fd = open_in_root(rootfd, ".", O_RDONLY | O_DIRECTORY, 0);
+	fd = open_in(rootfd, ".", O_RDONLY | O_DIRECTORY, 0);
 	for (char *name = copy; fd >= 0;) {
 		name += strspn(name, "/");
 		if (!*name)
@@ -103,9 +114,9 @@ int mkdirs_in_root(int rootfd, const char *path, mode_t mode)
 		char *end = name + strcspn(name, "/"), kept = *end;
 		*end = '\0';
 
-		int next = open_in_root(rootfd, copy, O_RDONLY | O_DIRECTORY, 0);
+		int next = open_in(rootfd, copy, O_RDONLY | O_DIRECTORY, 0);
 		if (next == -ENOENT)
-			next = make_in_root(rootfd, fd, copy, name, mode);
+			next = make_dir(open_in, rootfd, fd, copy, name, mode);
 
 		fd_close(fd);
 		fd = next;
@@ -114,6 +125,16 @@ int mkdirs_in_root(int rootfd, const char *path, mode_t mode)
 	}
 
 	return TAKE_FD(fd);
+}
+
+int mkdirs_in_root(int rootfd, const char *path, mode_t mode)
+{
+	return make_dirs(open_in_root, rootfd, path, mode);
+}
+
+int mkdirs_in_mount(int rootfd, const char *path, mode_t mode)
+{
+	return make_dirs(open_in_mount, rootfd, path, mode);
 }
 
 /* dirfd/path is trusted up to its last component, which may not be a link. The mode is set whatever the umask

@@ -126,6 +126,25 @@ static void test_magic_links(void **state)
 	assert_int_equal(open_in_root(proc, "exe", O_RDONLY, 0), -ELOOP);
 }
 
+static void test_in_mount(void **state)
+{
+	_cleanup_close_ int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct fixture *f = *state;
+
+	assert_int_equal(symlinkat("/secret", f->root, "absolute"), 0);
+	check_file(open_in_mount(f->root, "absolute", O_RDONLY, 0), "tenant");
+	check_file(open_in_mount(f->root, "../secret", O_RDONLY, 0), "tenant");
+	assert_int_equal(open_in_mount(f->root, "absent", O_RDONLY, 0), -ENOENT);
+
+	assert_true(top >= 0);
+	assert_int_equal(open_in_mount(top, "proc", O_PATH | O_DIRECTORY, 0), -EXDEV);
+	assert_int_equal(open_in_mount(top, "/proc/meminfo", O_RDONLY, 0), -EXDEV);
+	assert_int_equal(mkdirs_in_mount(top, "/proc/absent", 0700), -EXDEV);
+	int fd = mkdirs_in_mount(f->root, "a/b", 0700);
+	assert_true(fd >= 0);
+	fd_close(fd);
+}
+
 static void test_beneath(void **state)
 {
 	struct fixture *f = *state;
@@ -300,6 +319,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_in_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_in_root_flags, setup, teardown),
 		cmocka_unit_test(test_magic_links),
+		cmocka_unit_test_setup_teardown(test_in_mount, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_beneath, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_in_root_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mkdirs, setup, teardown),

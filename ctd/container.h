@@ -114,7 +114,13 @@ void container_take_back(struct container *c, char *text);
 /* The mark broken, with why; text NULL takes it away (not from one whose configuration does not read). */
 void container_set_broken(struct container *c, const char *text);
 
-/* The root directory of a running container, seen through its init (O_PATH). -ESRCH. */
+/* Notes, for as long as it runs, which disk it was started with. root_fd: of its mount. */
+int container_note_root(const struct container *c, int root_fd, struct ct_error *err);
+/* What was opened through /proc/PID before this was its init's: the pid cannot have been used again while
+ * init lives. */
+bool container_is_alive(const struct container *c);
+/* The root directory of a running container, seen through its init (O_PATH). -ESRCH; -EXDEV: it is not on the
+ * disk that was noted. Below it only open_in_mount is safe. */
 int container_open_root(const struct container *c, struct ct_error *err);
 
 /* Key of its init at the keeper: "c/CTID". */

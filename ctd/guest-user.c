@@ -28,7 +28,7 @@ void guest_user_done(struct guest_user *user)
 
 static char *read_small(int root_fd, const char *path)
 {
-	_cleanup_close_ int fd = open_in_root(root_fd, path, O_RDONLY | O_NONBLOCK, 0);
+	_cleanup_close_ int fd = open_in_mount(root_fd, path, O_RDONLY | O_NONBLOCK, 0);
 	_cleanup_free_ char *data = NULL;
 	struct stat st;
 	ssize_t n;

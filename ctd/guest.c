@@ -2,12 +2,13 @@
 /* Editing files in a tenant's tree.
  *
  * The tree is hostile: any name may be a link, a fifo or a huge sparse file, and may change while we look. So
- * every path goes through openat2 inside the root, files are opened O_NONBLOCK and must be regular and small,
- * and a file is replaced by a rename of a complete new one in the directory that was opened, never followed
- * and never truncated. While it works, the process has the file-system ids of the container's root
- * (setfsuid(2), which also takes away the capabilities that override permissions): whatever the tenant
- * arranged, we can do no more than it could itself, and new files belong to it. Only the owner and mode of a
- * replaced file (shadow is root:shadow 0640) are put back with our own ids, on the fd of the file we made.
+ * every path goes through openat2 inside the root and on the root's own mount (a mount of the tenant's may
+ * never answer, and we would hang), files are opened O_NONBLOCK and must be regular and small, and a file is
+ * replaced by a rename of a complete new one in the directory that was opened, never followed and never
+ * truncated. While it works, the process has the file-system ids of the container's root (setfsuid(2), which
+ * also takes away the capabilities that override permissions): whatever the tenant arranged, we can do no
+ * more than it could itself, and new files belong to it. Only the owner and mode of a replaced file (shadow
+ * is root:shadow 0640) are put back with our own ids, on the fd of the file we made.
  */
 #include "ctd/guest.h"
 
@@ -72,7 +73,7 @@ static int guest_read(const struct guest *g, const char *path, char **ret, struc
 	ssize_t n;
 	AS_GUEST(g);
 
-	fd = open_in_root(g->root_fd, path, O_RDONLY | O_NONBLOCK, 0);
+	fd = open_in_mount(g->root_fd, path, O_RDONLY | O_NONBLOCK, 0);
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) < 0)
@@ -133,7 +134,7 @@ static int guest_replace(
 
 	{
 		AS_GUEST(g);
-		dir_fd = mkdirs_in_root(g->root_fd, t->dir, t->mode == 0600 ? 0700 : 0755);
+		dir_fd = mkdirs_in_mount(g->root_fd, t->dir, t->mode == 0600 ? 0700 : 0755);
 		if (dir_fd < 0)
 			return dir_fd;
 		fd = guest_write_aside(dir_fd, aside, data, strlen(data), mode);
@@ -156,6 +157,10 @@ static int guest_replace(
 
 static int guest_error(struct ct_error *err, int r, const char *path)
 {
+	if (r == -EXDEV)
+		return ct_error_set(err, r, "guest",
+		        "cannot change %s in the container: something is mounted there, above it or where it leads; unmount it inside, or set this while the container is stopped",
+		        path);
 	if (r == -EINVAL)
 		return ct_error_set(err, r, "guest",
 		        "cannot change %s in the container: it is not a regular file of at most 1M", path);
@@ -174,7 +179,9 @@ static int guest_put(const struct guest *g, const struct target *t, const char *
 	if (r == 0 && str_eq(old, data))
 		return 0;
 
-	r = guest_replace(g, t, data, NULL);
+	/* A rename would take the mount away from under the tenant. */
+	if (r != -EXDEV)
+		r = guest_replace(g, t, data, NULL);
 	return r < 0 ? guest_error(err, r, path) : 0;
 }
 
@@ -221,17 +228,10 @@ static int set_hostname(const struct guest *g, const char *hostname, struct ct_e
 
 static bool is_symlink(const struct guest *g, const char *path)
 {
-	_cleanup_close_ int fd = open_in_root(g->root_fd, path, O_PATH | O_NOFOLLOW, 0);
+	_cleanup_close_ int fd = open_in_mount(g->root_fd, path, O_PATH | O_NOFOLLOW, 0);
 	struct stat st;
 
 	return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
-}
-
-static bool is_directory(const struct guest *g, const char *path)
-{
-	_cleanup_close_ int fd = open_in_root(g->root_fd, path, O_PATH | O_DIRECTORY, 0);
-
-	return fd >= 0;
 }
 
 static int set_resolver(const struct guest *g, const struct guest_edit *edit, struct ct_error *err)
@@ -263,11 +263,16 @@ int guest_set_interfaces(
 	static const struct target file = { "/etc/network", "interfaces", 0644 };
 	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
 	_cleanup_free_ char *old = NULL, *text = NULL;
-	int r;
+	_cleanup_close_ int dir_fd = -1;
+	int r = 0;
 
-	if (!is_directory(&g, "/etc/network"))
+	dir_fd = open_in_mount(root_fd, file.dir, O_PATH | O_DIRECTORY, 0);
+	if (dir_fd >= 0)
+		r = guest_read(&g, "/etc/network/interfaces", &old, NULL);
+	if (dir_fd == -EXDEV || r == -EXDEV)
+		return guest_error(err, -EXDEV, "/etc/network/interfaces");
+	if (dir_fd < 0)
 		return 0;
-	r = guest_read(&g, "/etc/network/interfaces", &old, NULL);
 	if (!first_start && (is_symlink(&g, "/etc/network/interfaces") || (r < 0 && r != -ENOENT) ||
 	                            (r == 0 && *old && !strstr(old, NETWORK_MARK))))
 		return 0; /* the tenant's own arrangement */

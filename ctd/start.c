@@ -171,6 +171,8 @@ static int make_cgroup(struct start *s, struct ct_error *err)
 	container_cgroup_name(c, name);
 	r = c->cgroup_fd = ct_cgroup_new(c->manager->cgroup.fd, name, err);
 	if (r >= 0)
+		r = container_note_root(c, s->root_fd, err);
+	if (r >= 0)
 		r = limits_apply_new(c, err);
 	if (r >= 0)
 		r = ct_cgroup_set_devices(c->cgroup_fd, NULL, 0, err);

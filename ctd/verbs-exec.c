@@ -263,7 +263,7 @@ static int prepare(struct exec_start *x, struct container *c, const struct reque
 	int r;
 
 	root_fd = container_open_root(c, err);
-	if (root_fd < 0)
+	if (root_fd < 0 && root_fd != -EXDEV) /* elsewhere: as without a passwd, numbers and root remain */
 		return root_fd;
 	r = guest_find_user(root_fd, in->user ?: "root", &user, err);
 	if (r >= 0)

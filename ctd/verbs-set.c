@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -61,13 +60,6 @@ static json_t *list_changes(const json_t *old, const json_t *patch, const char *
 	return changes;
 }
 
-/* What was opened through /proc/PID before this was its init's: the pid cannot have been used again while
- * init lives. */
-static bool is_alive(const struct container *c)
-{
-	return c->pidfd >= 0 && pidfd_send_signal(c->pidfd, 0, NULL, 0) == 0;
-}
-
 /* The host's one thread enters the container's UTS namespace and comes back. Coming back cannot fail: we hold
  * the fd and the right. */
 static int set_live_hostname(const struct container *c, const char *hostname, struct ct_error *err)
@@ -77,7 +69,7 @@ static int set_live_hostname(const struct container *c, const char *hostname, st
 	int r = 0;
 
 	theirs = ct_process_namespace(c->run.pid, CLONE_NEWUTS);
-	if (own < 0 || theirs < 0 || !is_alive(c))
+	if (own < 0 || theirs < 0 || !container_is_alive(c))
 		return ct_error_set(
 		        err, -ESRCH, "hostname", "cannot reach the UTS namespace of \"%s\"", c->row.name);
 	if (setns(theirs, CLONE_NEWUTS) < 0)
@@ -89,19 +81,6 @@ static int set_live_hostname(const struct container *c, const char *hostname, st
 	if (setns(own, CLONE_NEWUTS) < 0)
 		abort(); /* in a tenant's namespace we must not go on */
 	return r;
-}
-
-int container_open_root(const struct container *c, struct ct_error *err)
-{
-	_cleanup_close_ int fd = -1;
-	char path[40];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/root", c->run.pid);
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0 && is_alive(c))
-		return TAKE_FD(fd);
-	return ct_error_set(
-	        err, -ESRCH, "root", "cannot reach the root of \"%s\": it has ended", c->row.name);
 }
 
 static int apply_live(
@@ -131,10 +110,13 @@ static int apply_live(
 
 static void tell_guest(const struct container *c)
 {
-	_cleanup_close_ int root_fd = container_open_root(c, NULL);
+	struct ct_error error = { 0 };
+	_cleanup_close_ int root_fd = container_open_root(c, &error);
 
-	if (root_fd >= 0) /* else it has just ended */
+	if (root_fd >= 0)
 		ports_tell_guest(c, root_fd, false);
+	else
+		log_notice("ifupdown in \"%s\" is not told of its interfaces: %s", c->row.name, error.text);
 }
 
 static bool changes_network(const json_t *patch)

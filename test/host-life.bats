@@ -224,6 +224,43 @@ state_of()
 	ctctl destroy conf --force
 }
 
+# A mount of the tenant's may be one that never answers.
+@test "set writes through no mount of the tenant's" {
+	ssh-keygen -q -t ed25519 -N '' -f "$BATS_TEST_TMPDIR/key"
+	ctctl create mnt --template tiny --start
+	ctctl exec mnt -- sh -c 'mkdir -p /root/.ssh && mount -t tmpfs none /root/.ssh && mount --bind /proc/meminfo /etc/hostname'
+	run -1 ctctl set mnt hostname=other
+	[[ $output == *"/etc/hostname in the container: something is mounted there"* ]]
+	[ "$(ctctl exec mnt -- hostname)" = mnt ]
+	run -1 ctctl set mnt --ssh-key "$BATS_TEST_TMPDIR/key.pub"
+	[[ $output == *"/root/.ssh/authorized_keys in the container: something is mounted there"* ]]
+	[ "$(ctctl exec mnt -- ls -A /root/.ssh)" = "" ]
+	ctctl exec mnt -- sh -c 'mount -t tmpfs none /etc'
+	run -1 ctctl set mnt hostname=other
+	[ "$(ctctl exec mnt -- ls -A /etc)" = "" ]
+	ctctl exec mnt -- umount /etc /etc/hostname /root/.ssh
+	ctctl set mnt hostname=other
+	[ "$(ctctl exec mnt -- cat /etc/hostname)" = other ]
+	ctctl destroy mnt --force
+}
+
+# Its init is then on a file system of its own.
+@test "set writes to no other root than the disk" {
+	ctctl create else --template tiny --start
+	init=$(ctctl template show tiny --json | jq -r '.init[0]')
+	ctctl exec else -- sh -c "mkdir -p /else && rm $init && cat >$init && chmod 755 $init" <<-'END'
+		#!/bin/sh
+		mount -t tmpfs none /else && mkdir /else/bin /else/etc && cp /bin/busybox /else/bin && exec chroot /else /bin/busybox sleep 10000
+	END
+	ctctl restart else --timeout 5
+	there() { [ "$(stat -L -f -c %T "/proc/$(ctctl show else --json | jq .pid)/root")" = tmpfs ]; }
+	wait_for 20 there
+	run -1 ctctl set else hostname=other
+	[[ $output == *'the root of "else" is not its disk'* ]]
+	[ -z "$(ls -A "/proc/$(ctctl show else --json | jq .pid)/root/etc")" ]
+	ctctl destroy else --force
+}
+
 @test "a disabled container does not start" {
 	ctctl create off --template tiny --disabled
 	run ctctl start off

@@ -193,6 +193,14 @@ has_ifupdown() # NAME
 	ctctl set i --net routed,ip=203.0.113.60
 	ctctl restart i --timeout 5
 	[ "$(ctctl exec i -- cat /etc/network/interfaces)" = "auto lo" ]
+	# Not through a mount of the tenant's, which may never answer.
+	ctctl exec i -- sh -c 'rm /etc/network/interfaces && mount -t tmpfs none /etc/network'
+	ctctl set i --net routed,ip=203.0.113.61
+	[[ $(state i) == *203.0.113.61/32* ]]
+	[ "$(ctctl exec i -- ls -A /etc/network)" = "" ]
+	ctctl exec i -- umount /etc/network
+	ctctl set i --net routed,ip=203.0.113.60
+	ctctl exec i -- grep -q 203.0.113.60 /etc/network/interfaces
 	ctctl destroy i --force
 }
 
