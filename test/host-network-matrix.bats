@@ -118,6 +118,30 @@ expect() # FROM RESULT...
 	outside ip route del 10.77.0.0/16
 }
 
+# From where it is reached: the host, or another member of its segment. What goes in comes back whole.
+login() # NAME 4|6 FROM
+{
+	local at from=()
+	at=$(address "$1" "$2")
+	[ "$3" = host ] || from=(nsenter -t "$(ctctl show "$3" --json | jq .pid)" -n)
+	"${from[@]}" ssh -i "$BATS_FILE_TMPDIR/id" -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+		-o LogLevel=ERROR "root@$at" cat <"$BATS_FILE_TMPDIR/data" | cmp - "$BATS_FILE_TMPDIR/data"
+}
+
+@test "a login by ssh and a transfer, in each mode and family" {
+	ssh-keygen -q -t ed25519 -N '' -f "$BATS_FILE_TMPDIR/id"
+	head -c 8000000 /dev/urandom >"$BATS_FILE_TMPDIR/data"
+	for name in nat1 routed1 seg1 lan2; do ctctl set "$name" --ssh-key "$BATS_FILE_TMPDIR/id.pub"; done
+	for family in 4 6; do
+		wait_for 30 login nat1 $family host
+		wait_for 30 login routed1 $family host
+		wait_for 30 login seg1 $family host
+		wait_for 30 login routed1 $family routed2
+		wait_for 30 login seg1 $family seg2
+		wait_for 30 login lan2 $family lan1
+	done
+}
+
 # Where forged packets would be seen: a link outside, and a container; whose address on it is claimed; an address of the container.
 on_uplink() { LINK=out0 NEIGHBOUR=routed1 ROUTER=192.0.2.1 NEAR=203.0.113.7; }
 on_segment() { LINK=out1 NEIGHBOUR=seg1 ROUTER=10.66.0.1 NEAR=$(address seg1 4); }
