@@ -60,8 +60,9 @@ static void add_counters(struct account *a, const struct reading *now, bool same
 	for (unsigned i = 0; i < _COUNT_MAX; i++) {
 		uint64_t seen = is_traffic(i) || same_run ? a->seen.of[i] : 0;
 
-		if (!(now->has >> i & 1))
-			continue;
+		if (!(now->has >> i & 1) || (!now->cgroup && !is_traffic(i)))
+			continue; /* without a cgroup nobody knows of which run it is, and what of it was seen
+			           */
 		if (now->raw.of[i] > seen)
 			add(&a->total, i, now->raw.of[i] - seen);
 		a->seen.of[i] = now->raw.of[i];

@@ -126,21 +126,34 @@ static int fill_mode(
 	return 0;
 }
 
-static void fill_limits(const struct container *c, const struct config_net *net,
-        const struct net_attach *attach, struct port *port)
+static void fill_rates(const struct container *c, const struct config_net *net, struct net_rates *rates)
 {
-	port->rates = net->rates;
-	port->rates.segment = *attach->scope && net->rates.out;
-	/* With more guaranteed than there is, all would be sent: without a word nothing is, but a trifle. */
-	if (c->manager->conf.uplink_rate && !*attach->scope && net->rates.out && !net->rates.out_guaranteed)
-		port->rates.out_guaranteed = net->rates.out / 100 > 8000 ? net->rates.out / 100 : 8000;
+	*rates = net->rates;
 	for (unsigned i = 0; i < net->n_classes; i++) {
 		int class = conf_class_find(&c->manager->conf, net->classes[i].name);
 
 		if (class >= 0) /* one that is gone has no traffic; a start is refused */
-			port->rates.classes[class] =
+			rates->classes[class] =
 			        (struct net_class_rates){ net->classes[i].in, net->classes[i].out };
 	}
+}
+
+void ports_rates(const struct container *c, const struct config_net *net, struct net_rates *ret)
+{
+	struct net_limits limits = { 0 };
+
+	fill_rates(c, net, ret);
+	allowance_limit(c, false, &limits, ret);
+}
+
+static void fill_limits(const struct container *c, const struct config_net *net,
+        const struct net_attach *attach, struct port *port)
+{
+	fill_rates(c, net, &port->rates);
+	port->rates.segment = *attach->scope && net->rates.out;
+	/* With more guaranteed than there is, all would be sent: without a word nothing is, but a trifle. */
+	if (c->manager->conf.uplink_rate && !*attach->scope && net->rates.out && !net->rates.out_guaranteed)
+		port->rates.out_guaranteed = net->rates.out / 100 > 8000 ? net->rates.out / 100 : 8000;
 	port->limits = net->limits;
 	port->limits.cut = c->config.network_cut;
 	port->limits.connections = ports_connections(c->manager, net, attach);

@@ -78,6 +78,8 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 
 /* After recovery: forwards that lead to nobody go. */
 int ports_recover(struct manager *m, struct ct_error *err);
+/* What its speed is to be now, without what is guaranteed of it. */
+void ports_rates(const struct container *c, const struct config_net *net, struct net_rates *ret);
 /* The name of the host side of an interface. */
 void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
 

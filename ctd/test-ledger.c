@@ -322,7 +322,6 @@ static void test_traffic(void **state)
 	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1600);
 }
 
-/* A byte that is held for a second a thousand times is about a KiB-second, whatever the steps. */
 /* What rates dropped begins anew with each run; classes of traffic go on, as all traffic does. */
 static void test_drops(void **state)
 {
@@ -343,8 +342,17 @@ static void test_drops(void **state)
 	later(&w, 10);
 	assert_int_equal(total(&w, COUNT_NET_RATE_DROPPED), 22);
 	assert_int_equal(w.meter.account.total.of[far], 103);
+
+	/* The cgroup has gone, the queues are still there. */
+	w.now.cgroup = 0;
+	w.now.raw.of[far] = 105;
+	later(&w, 10);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_RATE_DROPPED), 22);
+	assert_int_equal(w.meter.account.total.of[far], 105);
 }
 
+/* A byte that is held for a second a thousand times is about a KiB-second, whatever the steps. */
 static void test_rests(void **state)
 {
 	struct world w = world_new();

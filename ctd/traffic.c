@@ -226,33 +226,27 @@ void traffic_sample(struct container *c)
 	}
 }
 
-static bool has_rates(const struct net_rates *rates)
-{
-	bool any = rates->in || rates->out;
-
-	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
-		any = any || rates->classes[i].in || rates->classes[i].out;
-	return any;
-}
-
 bool traffic_rate_drops(struct container *c, uint64_t *ret)
 {
-	const bool slowed = c->config.allowance.level >= ALLOWANCE_EXHAUSTED; /* perhaps */
 	bool any = false;
 
 	*ret = 0;
 	for (unsigned i = 0; c->run.slot && i < c->config.n_nets; i++) {
 		const struct config_net *net = &c->config.nets[i];
+		struct net_rates rates;
 		char host_name[IFNAMSIZ];
 		uint64_t drops = 0;
+		int r;
 
-		if (!config_net_is_there(net) || !(slowed || has_rates(&net->rates)))
+		if (!config_net_is_there(net))
 			continue;
+		ports_rates(c, net, &rates);
 		ports_host_name(c, c->run.slot, i, host_name);
-		if (net_port_rate_drops(c->manager->net, host_name, &drops, NULL) < 0)
-			return false; /* half made, or gone already */
+		r = net_port_rate_drops(c->manager->net, host_name, &rates, &drops, NULL);
+		if (r < 0)
+			return false; /* half made, gone already, or not found now: a part is no sum */
 		*ret += drops;
-		any = true;
+		any |= r > 0;
 	}
 	return any;
 }

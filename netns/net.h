@@ -205,8 +205,11 @@ struct net_rates {
 int net_port_shape(
         struct net_context *net, const char *host_name, const struct net_rates *rates, struct ct_error *err);
 /* Packets that the port's rates had no room for, both ways, since they were set: less than before when they
- * are set anew. What packets_in and packets_out drop is not among them. */
-int net_port_rate_drops(struct net_context *net, const char *host_name, uint64_t *ret, struct ct_error *err);
+ * are set anew. What packets_in and packets_out drop is not among them. rates: those that were set. 1; 0:
+ * they are none; -ENODEV: where they are kept is not found (now), which says nothing of what is counted
+ * there. */
+int net_port_rate_drops(struct net_context *net, const char *host_name, const struct net_rates *rates,
+        uint64_t *ret, struct ct_error *err);
 /* What all containers together may send by the uplink, those without a rate among them; 0: no limit. It holds
  * while no more than that is guaranteed in all. Nothing is done as long as there is no uplink. */
 int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err);

@@ -44,7 +44,8 @@ static int read_drops(const struct nlmsghdr *nlh, void *userdata)
 	return 0;
 }
 
-/* What is not there has dropped nothing. */
+/* What is not there has dropped nothing; but a link that is not found, or a queue that is not shown, is an
+ * error. */
 static int ask(struct net_context *net, uint16_t type, const struct tcmsg *header, struct drops *drops)
 {
 	int r;
@@ -54,14 +55,15 @@ static int ask(struct net_context *net, uint16_t type, const struct tcmsg *heade
 	nl_message(&net->batch, "read what a rate dropped", type, NLM_F_ECHO | NLM_F_ACK, header,
 	        sizeof(*header));
 	r = nl_query(&net->route, &net->batch, read_drops, drops, NULL);
-	return r == -ENOENT || r == -ENODEV || r == -EINVAL ? 0 : r;
+	return r == -ENOENT ? 0 : r;
 }
 
 static int ask_port(struct net_context *net, int index, struct drops *drops)
 {
 	const struct tcmsg root = { .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = TC_H_ROOT };
+	int r = ask(net, RTM_GETQDISC, &root, drops);
 
-	return ask(net, RTM_GETQDISC, &root, drops);
+	return r < 0 || drops->any ? r : -ENODEV;
 }
 
 static int ask_place(struct net_context *net, int index, uint32_t place, struct drops *drops)
@@ -70,30 +72,47 @@ static int ask_place(struct net_context *net, int index, uint32_t place, struct 
 	                   class = { .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_handle = place };
 	int r = ask(net, RTM_GETQDISC, &queue, drops);
 
-	return r < 0 || drops->any ? r : ask(net, RTM_GETTCLASS, &class, drops);
+	return (r < 0 && r != -EINVAL) || drops->any ? r : ask(net, RTM_GETTCLASS, &class, drops);
 }
 
-int net_port_rate_drops(struct net_context *net, const char *host_name, uint64_t *ret, struct ct_error *err)
+/* A class of traffic without a rate has no place, and the port has none if only classes have rates. */
+static int ask_places(
+        struct net_context *net, const char *host_name, struct drops *drops, struct ct_error *err)
 {
-	struct drops drops = { 0 };
 	struct shape_places places;
+	bool any = false;
+	int r = shape_find(net, host_name, &places, err);
+
+	for (size_t i = 0; r >= 0 && i < places.n_indexes; i++)
+		for (size_t k = 0; r >= 0 && k < places.n_handles; k++) {
+			r = ask_place(net, places.indexes[i], places.handles[k], drops);
+			any |= drops->any;
+		}
+	return r < 0 || any ? r : -ENODEV;
+}
+
+int net_port_rate_drops(struct net_context *net, const char *host_name, const struct net_rates *rates,
+        uint64_t *ret, struct ct_error *err)
+{
+	const bool in = rates->in || shape_any_class(rates, false),
+	           out = rates->out || shape_any_class(rates, true);
+	struct drops drops = { 0 };
 	struct link_info link;
 	int r;
 
 	*ret = 0;
+	if (!in && !out)
+		return 0;
 	r = link_get(&net->route, &net->batch, host_name, 0, &link, err);
 	if (r == -ENODEV)
 		return ct_error_set(err, r, "network", "there is no port \"%s\"", host_name);
-	if (r >= 0 && link.shaped)
-		r = ask_port(net, link.index, &drops);
-	if (r >= 0)
-		r = shape_find(net, host_name, &places, err);
-	for (size_t i = 0; r >= 0 && i < places.n_indexes; i++)
-		for (size_t k = 0; r >= 0 && k < places.n_handles; k++)
-			r = ask_place(net, places.indexes[i], places.handles[k], &drops);
+	if (r >= 0 && in)
+		r = link.shaped ? ask_port(net, link.index, &drops) : -ENODEV;
+	if (r >= 0 && out)
+		r = ask_places(net, host_name, &drops, err);
 	if (r < 0 && err && !err->code)
 		return ct_error_set(
 		        err, r, "network", "cannot read the queues of \"%s\": %s", host_name, strerror(-r));
 	*ret = drops.sum;
-	return r < 0 ? r : 0;
+	return r < 0 ? r : 1;
 }

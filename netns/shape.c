@@ -98,7 +98,7 @@ static void put_classes_in(struct nl_batch *b, int index, const struct net_rates
 	}
 }
 
-static bool any_class(const struct net_rates *rates, bool out)
+bool shape_any_class(const struct net_rates *rates, bool out)
 {
 	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
 		if (out ? rates->classes[i].out : rates->classes[i].in)
@@ -456,7 +456,8 @@ int net_port_shape(
 	}
 	if (r < 0)
 		return r;
-	if (rates->segment && (rates->out_guaranteed || any_class(rates, false) || any_class(rates, true)))
+	if (rates->segment &&
+	        (rates->out_guaranteed || shape_any_class(rates, false) || shape_any_class(rates, true)))
 		return ct_error_field(err, "rate_out_guaranteed",
 		        "a port of a bridge has one rate in and one out, and no part of an uplink");
 	if (rates->out_guaranteed > rates->out)
@@ -470,7 +471,7 @@ int net_port_shape(
 		return r;
 
 	nl_batch_reset(&net->batch);
-	if (any_class(rates, false))
+	if (shape_any_class(rates, false))
 		put_classes_in(&net->batch, link.index, rates);
 	else if (rates->in)
 		put_bucket(&net->batch, link.index, rates);
@@ -480,7 +481,7 @@ int net_port_shape(
 	if (r < 0)
 		return r;
 
-	if (!rates->out && !any_class(rates, true))
+	if (!rates->out && !shape_any_class(rates, true))
 		return shape_release(net, host_name, err);
 	return rates->segment ? shape_segment(net, host_name, rates, err)
 	                      : shape_out(net, host_name, rates, err);

@@ -25,6 +25,9 @@ struct shape_places {
 int shape_find(
         struct net_context *net, const char *host_name, struct shape_places *ret, struct ct_error *err);
 
+/* One way: a rate of any class of traffic. */
+bool shape_any_class(const struct net_rates *rates, bool out);
+
 /* Of ports of bridges: shape-segment.c. A class below this handle, on a link of ours. */
 #define SEGMENT_HANDLE TC_H_MAKE(0xc7d1u << 16, 0)
 

@@ -362,6 +362,52 @@ static void on_a_bridge(void **state)
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 }
 
+static int drops(const struct net_rates *rates)
+{
+	uint64_t n = 0;
+
+	return net_port_rate_drops(net, c.spec.host_name, rates, &n, NULL);
+}
+
+/* What was dropped is counted again, or forgotten, if it is taken for nothing where it is not found. */
+static void what_is_not_found_has_not_dropped_nothing(void **state)
+{
+	const struct net_rates rates = { .in = M, .out = M }, in = { .in = M },
+	                       class = { .classes = { { 0, M } } };
+	struct ip_addr far = { 0 };
+
+	shape(&c, &rates);
+	assert_int_equal(drops(&rates), 1);
+	assert_int_equal(drops(&(struct net_rates){ 0 }), 0);
+
+	assert_int_equal(
+	        run((const char *const[]){ "ip", "route", "add", "unreachable", "192.88.99.1", NULL }, NULL),
+	        0);
+	assert_int_equal(
+	        run((const char *const[]){ "ip", "route", "add", "unreachable", "2000::1", NULL }, NULL), 0);
+	assert_int_equal(drops(&rates), -ENODEV);
+	assert_int_equal(drops(&in), 1);
+	assert_int_equal(run((const char *const[]){ "ip", "route", "del", "192.88.99.1", NULL }, NULL), 0);
+	assert_int_equal(run((const char *const[]){ "ip", "-6", "route", "del", "2000::1", NULL }, NULL), 0);
+	assert_int_equal(drops(&rates), 1);
+
+	assert_int_equal(
+	        run((const char *const[]){ "nft", "flush", "map", "inet", "ctd-test", "class", NULL }, NULL),
+	        0);
+	assert_int_equal(drops(&rates), -ENODEV);
+	shape(&c, &rates);
+	assert_int_equal(drops(&rates), 1);
+
+	assert_int_equal(ip_parse_network("203.0.113.0/24", &far), 0);
+	assert_int_equal(net_classes_apply(net, &(struct net_class){ &far, 1 }, 1, NULL), 0);
+	shape(&c, &class);
+	assert_int_equal(drops(&class), 1);
+	assert_int_equal(drops(&rates), -ENODEV);
+	shape(&c, &(struct net_rates){ 0 });
+	assert_int_equal(drops(&class), -ENODEV);
+	assert_int_equal(net_classes_apply(net, NULL, 0, NULL), 0);
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct ct_error err = { 0 };
@@ -412,6 +458,7 @@ int main(void)
 		cmocka_unit_test(guarantees_hold_when_the_uplink_is_full),
 		cmocka_unit_test(classes_of_traffic_have_rates_of_their_own),
 		cmocka_unit_test(on_a_bridge),
+		cmocka_unit_test(what_is_not_found_has_not_dropped_nothing),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(what_was_set_up_by_hand_stays),
 	};
