@@ -201,6 +201,16 @@ static int trunk_link(struct net_context *net, const struct net_port_spec *spec,
 	return r < 0 ? r : find(net, name, ret, err);
 }
 
+/* By itself: in one message with the bridge the kernel changes the bridge first, and between the two bridges
+ * what comes in by a link that is up is for the host. */
+static int trunk_down(struct net_context *net, const struct link_info *link, const struct net_trunk *trunk,
+        struct ct_error *err)
+{
+	nl_batch_reset(&net->batch);
+	link_change(&net->batch, &(struct link_change){ .index = link->index });
+	return run(net, trunk->bridge, err);
+}
+
 int trunk_join(struct net_context *net, const struct net_port_spec *spec, int below, struct ct_error *err)
 {
 	for (size_t i = 0; i < spec->n_trunk; i++) {
@@ -213,6 +223,12 @@ int trunk_join(struct net_context *net, const struct net_port_spec *spec, int be
 			r = trunk_link(net, spec, trunk, below, &link, err);
 		if (r < 0)
 			return r;
+
+		if (link.up && link.master != bridge.index) {
+			r = trunk_down(net, &link, trunk, err);
+			if (r < 0)
+				return r;
+		}
 
 		nl_batch_reset(&net->batch);
 		if (link.master != bridge.index)
