@@ -186,9 +186,14 @@ int net_counters_dump(struct net_context *net,
 	for (size_t i = 0; i < rows.n;) {
 		struct net_counters counters = { 0 };
 		const char *name = rows.rows[i].name;
+		unsigned missing = 1U << PORT_SENT | 1U << PORT_RECEIVED | 1U << PORT_REFUSED;
 
-		for (; i < rows.n && strcmp(rows.rows[i].name, name) == 0; i++)
+		for (; i < rows.n && strcmp(rows.rows[i].name, name) == 0; i++) {
 			add_row(&counters, &rows.rows[i]);
+			missing &= ~(1U << rows.rows[i].set);
+		}
+		if (missing) /* to go on from zero would count all of it again */
+			continue;
 		r = each(name, &counters, userdata);
 		if (r != 0)
 			return r;

@@ -136,8 +136,9 @@ struct net_counters {
 };
 int net_port_counters(
         struct net_context *net, const char *host_name, struct net_counters *ret, struct ct_error *err);
-/* Of all configured ports, in three reads whatever their number, sorted by name. A return other than 0 stops
- * and is returned. */
+/* Of all configured ports, in three reads whatever their number, sorted by name; one that comes or goes
+ * meanwhile, or that the kernel passes over as its tables grow, is not among them. A return other than 0
+ * stops and is returned. */
 int net_counters_dump(struct net_context *net,
         int (*each)(const char *host_name, const struct net_counters *counters, void *userdata),
         void *userdata, struct ct_error *err);

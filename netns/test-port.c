@@ -417,6 +417,16 @@ static void counters_outlive_the_link(void **state)
 	assert_int_equal(net_counters_dump(net, add_up, &totals, &err), 0);
 	assert_int_equal(totals.ports, 2);
 	assert_true(totals.counters.out_packets >= 10);
+
+	/* one that a set does not tell of is not told of as one that has no traffic */
+	totals = (struct totals){ 0 };
+	assert_int_equal(run((const char *const[]){ "nft", "delete", "element", "netdev", "ctd-test",
+	                             "refused", "{", c.spec.host_name, "}", NULL },
+	                         NULL),
+	        0);
+	assert_int_equal(net_counters_dump(net, add_up, &totals, &err), 0);
+	assert_int_equal(totals.ports, 1);
+	assert_string_equal(totals.last, d.spec.host_name);
 	container_end(net, &c);
 	container_end(net, &d);
 	assert_int_equal(net_port_counters(net, c.spec.host_name, &before, &err), -ENOENT);
