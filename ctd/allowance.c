@@ -60,6 +60,7 @@ static void slow(uint64_t rate, bool segment, struct net_limits *limits, struct 
 {
 	lower(&rates->out, rate);
 	lower(&rates->in, rate);
+	rates->burst = 0; /* that of the rate that was sold would let seconds of it through */
 	rates->segment = segment;
 	if (!segment)
 		lower(&limits->internal_rate, rate);

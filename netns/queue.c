@@ -20,6 +20,13 @@ uint32_t queue_burst(uint64_t rate, uint32_t burst)
 	return ten_msec > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)ten_msec;
 }
 
+uint32_t queue_ticks(uint32_t burst, uint64_t rate)
+{
+	uint64_t ticks = (uint64_t)burst * 8 * 1000000000 / QUEUE_TICK_NSEC / rate;
+
+	return ticks > UINT32_MAX ? UINT32_MAX : (uint32_t)ticks;
+}
+
 struct tc_ratespec queue_spec(uint64_t rate)
 {
 	uint64_t bytes = rate / 8;
@@ -81,11 +88,11 @@ void queue_put_class(struct nl_batch *b, int index, uint32_t parent, uint32_t ha
 	struct tcmsg header = {
 		.tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = parent, .tcm_handle = handle
 	};
-	uint64_t ticks = (uint64_t)queue_burst(ceil, burst) * 8 * 1000000000 / QUEUE_TICK_NSEC;
+	const uint32_t bytes = queue_burst(ceil, burst);
 	struct tc_htb_opt opt = { .rate = queue_spec(rate),
 		.ceil = queue_spec(ceil),
-		.buffer = (uint32_t)(ticks / rate > UINT32_MAX ? UINT32_MAX : ticks / rate),
-		.cbuffer = (uint32_t)(ticks / ceil),
+		.buffer = queue_ticks(bytes, rate),
+		.cbuffer = queue_ticks(bytes, ceil),
 		.quantum = ceil < 100000000 ? QUEUE_FRAME : 40 * QUEUE_FRAME };
 	size_t options = queue_begin(b, "set a rate", RTM_NEWTCLASS, NLM_F_CREATE | flag, &header, "htb");
 

@@ -14,6 +14,9 @@
 
 /* Bytes at once: what was asked for, or 10 ms' worth. */
 uint32_t queue_burst(uint64_t rate, uint32_t burst);
+/* The time that so much takes at a rate, in the scheduler's ticks; where it has no room for it, the longest
+ * (275 seconds). */
+uint32_t queue_ticks(uint32_t burst, uint64_t rate);
 struct tc_ratespec queue_spec(uint64_t rate);
 
 /* A message about a discipline or class of that kind, up to its options: the caller ends the nest. */

@@ -55,7 +55,7 @@ static void put_bucket(struct nl_batch *b, int index, const struct net_rates *ra
 	uint64_t queue = rates->in / 8 / 20 + burst + 16 * QUEUE_FRAME; /* 50 ms */
 	struct tc_tbf_qopt qopt = { .rate = queue_spec(rates->in),
 		.limit = queue > UINT32_MAX ? UINT32_MAX : (uint32_t)queue,
-		.buffer = (uint32_t)((uint64_t)burst * 8 * 1000000000 / QUEUE_TICK_NSEC / rates->in) };
+		.buffer = queue_ticks(burst, rates->in) };
 	size_t options = queue_begin(b, "set the rate towards the container", RTM_NEWQDISC,
 	        NLM_F_CREATE | NLM_F_REPLACE, &header, "tbf");
 

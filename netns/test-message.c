@@ -11,6 +11,7 @@
 #include "netns/context.h"
 #include "netns/guard.h"
 #include "netns/nft.h"
+#include "netns/queue.h"
 
 static void names_fit_and_differ(void **state)
 {
@@ -176,6 +177,14 @@ static void prefixes_have_their_sets(void **state)
 	assert_int_equal(set_of("2001:db8::/63"), PORT_SETS);
 }
 
+static void bursts_do_not_wrap(void **state)
+{
+	assert_int_equal(queue_ticks(125000, 1000000), 1000000000 / QUEUE_TICK_NSEC);
+	assert_int_equal(queue_ticks(64 << 20, 1000000), UINT32_MAX);
+	assert_int_equal(queue_ticks(UINT32_MAX / 2, QUEUE_RATE_MIN), UINT32_MAX);
+	assert_int_equal(queue_ticks(QUEUE_FRAME, QUEUE_RATE_MAX), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +196,7 @@ int main(void)
 		cmocka_unit_test(what_does_not_fit_is_an_error_not_an_overflow),
 		cmocka_unit_test(interval_ends_behind_its_network),
 		cmocka_unit_test(prefixes_have_their_sets),
+		cmocka_unit_test(bursts_do_not_wrap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

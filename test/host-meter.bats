@@ -402,6 +402,7 @@ passes() # KIB SECONDS: half there and half back, or what gets through in the ti
 	run ! reached
 	ctctl network restore quota
 	wait_for 30 reached
+	ctctl set quota --net routed,ip=203.0.113.40,rate-in=100m,rate-out=100m,burst=8388608
 
 	# What root inside has made of its side stays, also when a new ctd looks at the allowance.
 	inside() { nsenter -t "$(ctctl show quota --json | jq .pid)" -n ip "$@"; }
@@ -414,11 +415,13 @@ passes() # KIB SECONDS: half there and half back, or what gets through in the ti
 
 	# Slowed: it is reached, and has the rate on its host side; then its speed again.
 	port=$(ip -o link | sed -n 's/^[0-9]*: \(v[a-z0-9.]*\)@.*/\1/p' | head -n 1)
+	slowed() { tc qdisc show dev "$port"; tc class show dev "$port"; tc class show dev up0; }
+	slowed | grep -q '100Mbit burst 8Mb'
 	ctctl set quota --traffic-allowance 1M --traffic-action slow:64k
 	quota_is exhausted
 	wait_for 30 reached
-	slowed() { tc qdisc show dev "$port"; tc class show dev "$port"; tc class show dev up0; }
 	slowed | grep -q '64Kbit'
+	run ! grep -qE '64Kbit.*burst ([0-9]{3,}Kb|[0-9.]+Mb|[0-9]{5,}b)' <(slowed) # nor the burst of what was sold
 	inside link show eth0 | grep -q 'mtu 1300'
 
 	# Where the uplink has queues of somebody else it is cut, while it runs and when it starts.
