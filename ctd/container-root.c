@@ -63,10 +63,14 @@ int container_open_root(const struct container *c, struct ct_error *err)
 		return ct_error_set(
 		        err, -ESRCH, "root", "cannot reach the root of \"%s\": it has ended", c->row.name);
 
-	if (fgetxattr(c->cgroup_fd, NOTE, noted, sizeof(noted) - 1) < 0)
+	if (fgetxattr(c->cgroup_fd, NOTE, noted, sizeof(noted) - 1) < 0) {
+		/* Nobody inside can remove it: a ctd that wrote none has started this one. */
+		if (errno == ENODATA)
+			return TAKE_FD(fd);
 		return ct_error_set(err, -EXDEV, "root",
 		        "cannot tell the root of \"%s\" from a mount inside (no note of its disk: %s); restart it",
 		        c->row.name, strerror(errno));
+	}
 	if (device_of(fd, device) < 0 || strcmp(device, noted) != 0)
 		return ct_error_set(err, -EXDEV, "root",
 		        "the root of \"%s\" is not its disk: its init has gone to another file system; stop it first",

@@ -228,8 +228,11 @@ static int port_apply(struct container *c, struct port *port, int netns_fd, bool
 	struct manager *m = c->manager;
 	int r = 0;
 
-	/* The rate first: a cut is not lifted before what takes its place is there. */
-	if (again || !rates_are_none(&port->rates))
+	/* A cut comes first, whatever becomes of the rate; it is lifted last, when what takes its place is
+	 * there. */
+	if (port->limits.cut)
+		r = net_port_limit(m->net, port->spec.host_name, &port->limits, err);
+	if (r >= 0 && (again || !rates_are_none(&port->rates)))
 		r = port_shape(c, port, err);
 	if (r >= 0 && (again || !limits_are_none(&port->limits)))
 		r = net_port_limit(m->net, port->spec.host_name, &port->limits, err);

@@ -261,6 +261,15 @@ state_of()
 	ctctl destroy else --force
 }
 
+@test "what a ctd without notes started is still reached" {
+	ctctl create old --template tiny --start
+	setfattr -x trusted.ctd.disk "$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show old --json | jq -r .ctid)"
+	ctctl set old hostname=other
+	[ "$(ctctl exec old -- cat /etc/hostname)" = other ]
+	[ "$(ctctl exec old --user root -- sh -c 'echo $HOME')" = /root ]
+	ctctl destroy old --force
+}
+
 @test "a disabled container does not start" {
 	ctctl create off --template tiny --disabled
 	run ctctl start off
