@@ -185,6 +185,8 @@ int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2
 	fill_addresses(c, net, &attach, port);
 	fill_gateways(&attach, port, taken);
 	fill_limits(c, net, &attach, port);
+	if (port->rates.in)
+		port->rates.frame = attach.mtu + 18; /* with its header and a tag */
 	port->limits.cut |= attach.network && attach.network->cut;
 	return fill_mode(m, &attach, port, err);
 }

@@ -195,6 +195,7 @@ struct net_rates {
 	uint64_t out_guaranteed; /* of out, the part that no other container gets when the uplink is full; 0:
 	                            all of it */
 	uint32_t burst;          /* bytes at once; 0: 10 ms' worth */
+	uint32_t frame;          /* the largest, which fits into a burst however small that is; 0: 1514 */
 	/* What is in a class of traffic (net_classes_apply) that has a rate here has that one alone, beside
 	 * in and out. */
 	struct net_class_rates {

@@ -51,7 +51,9 @@ static void put_bucket(struct nl_batch *b, int index, const struct net_rates *ra
 		.tcm_ifindex = index,
 		.tcm_parent = TC_H_ROOT,
 		.tcm_handle = PORT_HANDLE };
-	uint32_t burst = queue_burst(rates->in, rates->burst);
+	uint32_t least = queue_burst(rates->in, rates->burst);
+	/* What is larger than the bucket would never come through. */
+	uint32_t burst = least < rates->frame ? rates->frame : least;
 	uint64_t queue = rates->in / 8 / 20 + burst + 16 * QUEUE_FRAME; /* 50 ms */
 	struct tc_tbf_qopt qopt = { .rate = queue_spec(rates->in),
 		.limit = queue > UINT32_MAX ? UINT32_MAX : (uint32_t)queue,

@@ -463,6 +463,12 @@ take()
 	ctctl network remove own
 }
 
+@test "a frame of any size comes through a small rate" {
+	ctctl set b --net nat,mtu=9000,rate-in=64K
+	wait_for 30 ping -c 1 -W 20 -M do -s 8900 "$(address b ^10)"
+	ctctl set b net=
+}
+
 @test "rates and limits of a running container change at once" {
 	ctctl set a --rate-in 8M --rate-out 6M --pps-out 500 --connections 100 --new-connections 50 --internal-rate 50M
 	tc qdisc show | grep -q 'tbf .*rate 8Mbit'
