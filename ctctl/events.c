@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "ctctl/command.h"
 #include "ctctl/table.h"
+#include "ctctl/times.h"
 
 #define WAIT_SEC      30
 #define RECONNECT_SEC 30
@@ -22,12 +23,24 @@
 struct events_values {
 	int64_t after;
 	int64_t limit;
+	const char *type, *from, *to;
 	bool follow;
 };
+
+#define TIMES_ROWS                                                                                           \
+	{ "from", 0, OPTION_STRING, "TIME", "only what was at this time or later",                           \
+		offsetof(struct events_values, from) },                                                      \
+	{                                                                                                    \
+		"to", 0, OPTION_STRING, "TIME", "only what was before this time",                            \
+		        offsetof(struct events_values, to)                                                   \
+	}
 
 static const struct option_row events_options[] = {
 	{ "after", 'a', OPTION_INT, "ID", "only what came after this one",
 	        offsetof(struct events_values, after) },
+	{ "type", 't', OPTION_STRING, "TYPE", "only this type, or with a dot at its end all that begin so",
+	        offsetof(struct events_values, type) },
+	TIMES_ROWS,
 	{ "limit", 'n', OPTION_INT, "N", "at most this many", offsetof(struct events_values, limit) },
 	{ "follow", 'f', OPTION_FLAG, NULL, "go on with what happens from now",
 	        offsetof(struct events_values, follow) },
@@ -37,37 +50,56 @@ static const struct option_row events_options[] = {
 static const struct option_row audit_options[] = {
 	{ "after", 'a', OPTION_INT, "ID", "only what came after this one",
 	        offsetof(struct events_values, after) },
+	{ "operation", 'o', OPTION_STRING, "OPERATION", "only this operation, such as containerStart",
+	        offsetof(struct events_values, type) },
+	TIMES_ROWS,
 	{ "limit", 'n', OPTION_INT, "N", "at most this many", offsetof(struct events_values, limit) },
 	{ 0 },
 };
 
-static int build_path(struct strbuf *path, const char *base, const struct events_values *v, bool wait)
+static void add_number(struct strbuf *path, const char *key, int64_t value)
 {
 	char number[32];
 
-	(void)strbuf_puts(path, base); /* failures are kept in the buffer */
-	if (v->after >= 0) {
-		(void)snprintf(number, sizeof(number), "%lld", (long long)v->after);
-		(void)path_add_query(path, "after", number);
-	}
-	if (v->limit >= 0) {
-		(void)snprintf(number, sizeof(number), "%lld", (long long)v->limit);
-		(void)path_add_query(path, "limit", number);
-	}
-	if (wait) {
-		(void)snprintf(number, sizeof(number), "%d", WAIT_SEC);
-		(void)path_add_query(path, "wait", number);
-	}
-
-	return path->error;
+	(void)snprintf(number, sizeof(number), "%lld", (long long)value);
+	if (value >= 0)
+		(void)path_add_query(path, key, number); /* failures are kept in the buffer */
 }
 
-static int get_rows(struct context *ctx, const char *base, const struct events_values *v, bool wait,
-        json_t **ret, struct ct_error *err)
+/* What the API calls the operand and the type. */
+struct events_names {
+	const char *path, *of, *type;
+};
+
+static const struct events_names events_names = { "/v1/events", "container", "type" };
+static const struct events_names audit_names = { "/v1/audit", "object", "operation" };
+
+static int build_path(struct strbuf *path, const struct context *ctx, const struct events_names *names,
+        const struct events_values *v, bool wait, struct ct_error *err)
+{
+	int r;
+
+	(void)strbuf_puts(path, names->path);
+	add_number(path, "after", v->after);
+	add_number(path, "limit", v->limit);
+	if (ctx->n_operands > 0)
+		(void)path_add_query(path, names->of, ctx->operands[0]);
+	if (v->type)
+		(void)path_add_query(path, names->type, v->type);
+	r = path_add_time(path, "from", v->from, err);
+	if (r >= 0)
+		r = path_add_time(path, "to", v->to, err);
+	if (wait)
+		add_number(path, "wait", WAIT_SEC);
+	return r < 0 ? r : path->error;
+}
+
+static int get_rows(struct context *ctx, const struct events_names *names, const struct events_values *v,
+        bool wait, json_t **ret, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf path = STRBUF_INIT;
 
-	int r = build_path(&path, base, v, wait);
+	int r = build_path(&path, ctx, names, v, wait, err);
 	if (r < 0)
 		return r;
 
@@ -120,17 +152,18 @@ static void print_event(const json_t *event)
 	(void)putchar('\n');
 }
 
+/* after becomes what is to be asked after for more. */
 static int print_events(
-        struct context *ctx, const json_t *events, struct events_values *v, struct ct_error *err)
+        struct context *ctx, const json_t *answer, struct events_values *v, struct ct_error *err)
 {
+	const json_int_t last = json_integer_value(json_object_get(answer, "last"));
 	const json_t *event;
 	size_t i;
 
-	json_array_foreach(events, i, event)
+	if (last > v->after)
+		v->after = last;
+	json_array_foreach(json_object_get(answer, "events"), i, event)
 	{
-		json_int_t id = json_integer_value(json_object_get(event, "id"));
-		if (id > v->after)
-			v->after = id;
 		if (!ctx->json)
 			print_event(event);
 		else if (print_json_line(event) < 0)
@@ -149,7 +182,7 @@ static int get_rows_again(
 	for (int i = 0; i < RECONNECT_SEC; i++) {
 		*err = (struct ct_error){ 0 };
 		ctx->client.unreachable = false;
-		r = get_rows(ctx, "/v1/events", v, false, ret, err);
+		r = get_rows(ctx, &events_names, v, false, ret, err);
 		if (r == 0 || !ctx->client.unreachable)
 			return r;
 		(void)nanosleep(
@@ -164,13 +197,13 @@ static int follow_events(struct context *ctx, struct events_values *v, struct ct
 	for (;;) {
 		_cleanup_json_ json_t *answer = NULL;
 
-		int r = get_rows(ctx, "/v1/events", v, true, &answer, err);
+		int r = get_rows(ctx, &events_names, v, true, &answer, err);
 		if (r == -ECONNRESET || r == -EPIPE || ctx->client.unreachable)
 			r = get_rows_again(ctx, v, &answer, err);
 		if (r < 0)
 			return r;
 
-		r = print_events(ctx, json_object_get(answer, "events"), v, err);
+		r = print_events(ctx, answer, v, err);
 		if (r < 0)
 			return r;
 	}
@@ -185,13 +218,13 @@ static int run_events(struct context *ctx, struct ct_error *err)
 	if (r < 0)
 		return r;
 
-	r = get_rows(ctx, "/v1/events", &v, false, &answer, err);
+	r = get_rows(ctx, &events_names, &v, false, &answer, err);
 	if (r < 0)
 		return r;
 	if (ctx->json && !v.follow)
 		return print_json(answer, err);
 
-	r = print_events(ctx, json_object_get(answer, "events"), &v, err);
+	r = print_events(ctx, answer, &v, err);
 	if (r < 0 || !v.follow)
 		return r;
 
@@ -225,7 +258,7 @@ static int run_audit(struct context *ctx, struct ct_error *err)
 	if (r < 0)
 		return r;
 
-	r = get_rows(ctx, "/v1/audit", &v, false, &answer, err);
+	r = get_rows(ctx, &audit_names, &v, false, &answer, err);
 	if (r < 0)
 		return r;
 
@@ -234,16 +267,20 @@ static int run_audit(struct context *ctx, struct ct_error *err)
 
 const struct command command_events = {
 	.name = "events",
-	.operands = "",
+	.operands = "[NAME]",
 	.summary = "Print what happened",
+	.max_operands = 1,
+	.completes = OPERAND_CONTAINER,
 	.options = events_options,
 	.run = run_events,
 };
 
 const struct command command_audit = {
 	.name = "audit",
-	.operands = "",
+	.operands = "[NAME]",
 	.summary = "Print who changed what, with which result",
+	.max_operands = 1,
+	.completes = OPERAND_CONTAINER,
 	.options = audit_options,
 	.run = run_audit,
 };

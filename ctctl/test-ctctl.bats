@@ -508,20 +508,25 @@ yes                yes'
 	run -0 ctctl events --after 3 --limit 10
 	output_is '2020-01-01T00:00:00Z container.exited a code=1 why=x y'
 	request_is 'GET /v1/events?after=3&limit=10 '
+	run -0 ctctl events web --type limit. --from 1970-01-02 --to 1970-01-03T00:00:01Z
+	request_is 'GET /v1/events?container=web&type=limit.&from=86400&to=172801 '
+	run -2 ctctl events --from yesterday
 	answer 'GET /v1/audit' 200 '{"audit":[{"id":1,"time":"t","uid":0,"pid":7,"operation":"containerStart","object":"a","status":200,"message":""}]}'
 	run -0 ctctl audit
 	[ "${lines[1]}" = '1   t     0    7    containerStart  a       200     -' ]
+	run -0 ctctl audit a --operation containerStart --limit 5
+	request_is 'GET /v1/audit?limit=5&object=a&operation=containerStart '
 }
 
 @test "events --follow goes on from the last, over a restart of the daemon" {
-	answer 'GET /v1/events.1' 200 '{"events":[{"id":4,"time":"t4","type":"x","name":"a"}]}'
+	answer 'GET /v1/events.1' 200 '{"events":[{"id":4,"time":"t4","type":"x","name":"a"}],"last":4}'
 	answer 'GET /v1/events?after=4&wait=30' 200 '' hang
 	"$CTCTL" events --follow >"$DIR/out" 3>&- &
 	local pid=$!
 	until_ok grep -q 'after=4&wait=30' "$DIR/requests"
 	# It asks the same again where the new daemon is there before it noticed, else without waiting.
 	for query in 'after=4' 'after=4&wait=30'; do
-		answer "GET /v1/events?$query" 200 '{"events":[{"id":9,"time":"t9","type":"y","name":"b"}]}'
+		answer "GET /v1/events?$query" 200 '{"events":[{"id":9,"time":"t9","type":"y","name":"b"}],"last":9}'
 	done
 	answer 'GET /v1/events?after=9&wait=30' 200 '' hang
 	kill -USR1 "$FAKE_PID"

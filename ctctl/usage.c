@@ -17,6 +17,7 @@
 #include "base/unit.h"
 #include "ctctl/command.h"
 #include "ctctl/table.h"
+#include "ctctl/times.h"
 
 #define KIB_SECONDS_PER_GIB_HOUR (1048576.0 * 3600)
 #define CLASSES_MAX              16
@@ -38,42 +39,6 @@ static const struct option_row usage_options[] = {
 	{ "csv", 0, OPTION_FLAG, NULL, "as comma-separated values", offsetof(struct usage_values, csv) },
 	{ 0 },
 };
-
-/* 2026-01-31, 2026-01-31T12:00:00Z, or 36h: so long ago. */
-static int parse_time(const char *text, int64_t *ret)
-{
-	static const char *const formats[] = { "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d" };
-	uint64_t usec, now = now_realtime_usec();
-
-	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-		struct tm tm = { 0 };
-		const char *end = strptime(text, formats[i], &tm);
-
-		if (end && !*end) {
-			*ret = (int64_t)timegm(&tm);
-			return *ret >= 0 ? 0 : -EINVAL;
-		}
-	}
-	if (parse_duration_usec(text, &usec) < 0 || usec > now)
-		return -EINVAL;
-	*ret = (int64_t)((now - usec) / USEC_PER_SEC);
-	return 0;
-}
-
-static int add_time(struct strbuf *path, const char *key, const char *text, struct ct_error *err)
-{
-	char number[32];
-	int64_t time = 0;
-
-	if (!text)
-		return 0;
-	if (parse_time(text, &time) < 0)
-		return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
-		        "--%s must be a time in UTC such as 2026-01-31 or 2026-01-31T12:00:00Z, or how long ago, such as 36h, not \"%.60s\"",
-		        key, text);
-	(void)snprintf(number, sizeof(number), "%" PRId64, time);
-	return path_add_query(path, key, number);
-}
 
 static double number(const json_t *row, const char *key)
 {
@@ -261,9 +226,9 @@ static int build_path(
 		(void)path_add_query(path, "container", ctx->operands[0]);
 	if (v->by)
 		(void)path_add_query(path, "by", v->by);
-	r = add_time(path, "from", v->from, err);
+	r = path_add_time(path, "from", v->from, err);
 	if (r >= 0)
-		r = add_time(path, "to", v->to, err);
+		r = path_add_time(path, "to", v->to, err);
 	return r < 0 ? r : path->error;
 }
 

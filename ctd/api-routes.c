@@ -72,8 +72,9 @@ const struct api_route api_routes[] = {
 	{ "GET", "/v1/jobs/{id}", "jobShow", false, api_job_show, "wait seen" },
 	{ "DELETE", "/v1/jobs/{id}", "jobCancel", true, api_job_cancel },
 
-	{ "GET", "/v1/events", "eventList", false, api_event_list, "after limit wait" },
-	{ "GET", "/v1/audit", "auditList", false, api_audit_list, "after limit" },
+	{ "GET", "/v1/events", "eventList", false, api_event_list,
+	        "after container from limit to type wait" },
+	{ "GET", "/v1/audit", "auditList", false, api_audit_list, "after from limit object operation to" },
 	{ "GET", "/v1/doctor", "doctorRun", false, api_doctor_run },
 	{ "POST", "/v1/fsck", "fsckRun", true, api_fsck_run },
 	{ 0 },

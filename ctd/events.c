@@ -2,7 +2,8 @@
 /* Events: a bounded table, and long polling of it.
  *
  * GET /v1/events?after=ID&wait=S answers at once if there is anything newer than ID, else when something
- * happens or the time is over, so that a follower loses nothing between two polls.
+ * happens or the time is over, so that a follower loses nothing between two polls. Who asks for some only is
+ * told how far was looked, and does not make the same rows be looked at again.
  */
 #include "ctd/events.h"
 
@@ -22,8 +23,7 @@
 struct event_wait {
 	struct manager *manager;
 	struct call *call;
-	int64_t after;
-	uint32_t limit;
+	struct log_query which; /* its texts are the call's */
 	sd_event_source *timer;
 	LIST_ENTRY(event_wait) entry;
 };
@@ -31,6 +31,7 @@ struct event_wait {
 struct printer {
 	struct strbuf *b;
 	size_t n;
+	int64_t last;
 };
 
 static int print_event(const struct event_row *row, void *userdata)
@@ -38,6 +39,7 @@ static int print_event(const struct event_row *row, void *userdata)
 	struct printer *p = userdata;
 	char text[32];
 
+	p->last = row->id;
 	(void)strbuf_printf(p->b, "%s{\"id\":%lld,\"time\":\"%s\",\"type\":", p->n++ ? "," : "",
 	        (long long)row->id, format_time_utc(text, sizeof(text), row->time_usec));
 	(void)strbuf_json_string(p->b, row->type);
@@ -48,47 +50,60 @@ static int print_event(const struct event_row *row, void *userdata)
 	return strbuf_printf(p->b, ",\"detail\":%s}", row->detail);
 }
 
-/* The rows after an id as a whole answer; *ret_n how many. */
-static int print_events(struct manager *m, int64_t after, uint32_t limit, struct strbuf *b, size_t *ret_n,
-        struct ct_error *err)
+/* A whole answer; *ret_n how many rows it has, *last how far was looked for them. */
+static int print_events(struct manager *m, const struct log_query *which, struct strbuf *b, size_t *ret_n,
+        int64_t *ret_last, struct ct_error *err)
 {
 	struct printer p = { .b = b };
+	int64_t newest;
 	int r;
 
+	r = store_event_newest(m->store, &newest, err);
+	if (r < 0)
+		return r;
 	(void)strbuf_puts(b, "{\"events\":[");
-	r = store_event_each(m->store, after, limit, print_event, &p, err);
-	(void)strbuf_puts(b, "]}");
+	r = store_event_each(m->store, which, print_event, &p, err);
 	*ret_n = p.n;
+	*ret_last = p.n >= which->limit ? p.last : newest;
+	(void)strbuf_printf(b, "],\"last\":%lld}", (long long)*ret_last);
 	if (r >= 0 && b->error)
 		r = ct_error_set(err, b->error, "events", "out of memory");
 	return r;
 }
 
-static void reply_events(struct manager *m, struct call *call, int64_t after, uint32_t limit)
+static void reply_buffer(struct call *call, struct strbuf *b)
+{
+	const size_t len = b->len;
+
+	call_reply_data(call, 200, "application/json", strbuf_take(b), len);
+}
+
+/* Answers if there is something to tell, or if it is to. */
+static void wait_look(struct event_wait *w, bool answer)
 {
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 	struct ct_error error = { 0 };
-	size_t n = 0, len;
+	int64_t last = 0;
+	size_t n = 0;
+	int r;
 
-	if (print_events(m, after, limit, &b, &n, &error) < 0) {
-		call_reply_error(call, &error);
+	r = print_events(w->manager, &w->which, &b, &n, &last, &error);
+	if (r >= 0 && n == 0 && !answer) {
+		w->which.after = last;
 		return;
 	}
-	len = b.len;
-	call_reply_data(call, 200, "application/json", strbuf_take(&b), len);
-}
-
-static void wait_answer(struct event_wait *w)
-{
 	LIST_REMOVE(w, entry);
 	(void)sd_event_source_disable_unref(w->timer); /* always NULL */
-	reply_events(w->manager, w->call, w->after, w->limit);
+	if (r < 0)
+		call_reply_error(w->call, &error);
+	else
+		reply_buffer(w->call, &b);
 	free(w);
 }
 
 static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	wait_answer(userdata);
+	wait_look(userdata, true);
 	return 0;
 }
 
@@ -102,6 +117,7 @@ void manager_event(struct manager *m, const struct container *c, const char *typ
 		.name = c ? c->row.name : "",
 		.detail = text ?: "{}",
 	};
+	struct event_wait *w, *next;
 	struct ct_error error = { 0 };
 
 	json_decref(detail);
@@ -109,17 +125,19 @@ void manager_event(struct manager *m, const struct container *c, const char *typ
 		log_warning("cannot record the event %s: %s", type, error.text);
 	else if (row.id % TRIM_EVERY == 0 && store_trim(m->store, &error) < 0)
 		log_warning("cannot trim old records: %s", error.text);
-	while (!LIST_EMPTY(&m->event_waits))
-		wait_answer(LIST_FIRST(&m->event_waits));
+	for (w = LIST_FIRST(&m->event_waits); w; w = next) {
+		next = LIST_NEXT(w, entry);
+		wait_look(w, false);
+	}
 }
 
 void events_free(struct manager *m)
 {
 	while (!LIST_EMPTY(&m->event_waits))
-		wait_answer(LIST_FIRST(&m->event_waits));
+		wait_look(LIST_FIRST(&m->event_waits), true);
 }
 
-static int wait_add(struct manager *m, struct call *call, int64_t after, uint32_t limit, uint64_t seconds,
+static int wait_add(struct manager *m, struct call *call, const struct log_query *which, uint64_t seconds,
         struct ct_error *err)
 {
 	struct event_wait *w = calloc(1, sizeof(*w));
@@ -127,7 +145,7 @@ static int wait_add(struct manager *m, struct call *call, int64_t after, uint32_
 
 	if (!w)
 		return ct_error_set(err, -ENOMEM, "events", "out of memory");
-	*w = (struct event_wait){ .manager = m, .call = call, .after = after, .limit = limit };
+	*w = (struct event_wait){ .manager = m, .call = call, .which = *which };
 	r = sd_event_add_time_relative(
 	        m->event, &w->timer, CLOCK_MONOTONIC, seconds * USEC_PER_SEC, 0, on_timeout, w);
 	if (r < 0) {
@@ -138,26 +156,50 @@ static int wait_add(struct manager *m, struct call *call, int64_t after, uint32_
 	return 0;
 }
 
-int api_event_list(struct manager *m, struct call *call, struct ct_error *err)
+int call_log_query(
+        struct call *call, const char *of, const char *type, struct log_query *ret, struct ct_error *err)
 {
-	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-	uint64_t after = 0, limit = 0, seconds = 0;
-	size_t n = 0, len;
+	uint64_t after = 0, limit = 0, from = 0, to = 0;
 	int r;
 
 	r = call_query_u64(call, "after", 0, INT64_MAX, &after, err);
 	if (r >= 0)
 		r = call_query_u64(call, "limit", LIMIT_DEFAULT, LIMIT_MAX, &limit, err);
 	if (r >= 0)
-		r = call_query_u64(call, "wait", 0, 60, &seconds, err);
+		r = call_query_u64(call, "from", 0, INT64_MAX / USEC_PER_SEC, &from, err);
 	if (r >= 0)
-		r = print_events(m, (int64_t)after, (uint32_t)limit, &b, &n, err);
+		r = call_query_u64(call, "to", INT64_MAX / USEC_PER_SEC, INT64_MAX / USEC_PER_SEC, &to, err);
 	if (r < 0)
 		return r;
-	if (n == 0 && seconds > 0)
-		return wait_add(m, call, (int64_t)after, (uint32_t)limit, seconds, err);
+	*ret = (struct log_query){ .after = (int64_t)after,
+		.limit = (uint32_t)limit,
+		.from_usec = from * USEC_PER_SEC,
+		.to_usec = to * USEC_PER_SEC,
+		.of = call_query(call, of),
+		.type = call_query(call, type) };
+	return 0;
+}
 
-	len = b.len;
-	call_reply_data(call, 200, "application/json", strbuf_take(&b), len);
+int api_event_list(struct manager *m, struct call *call, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+	struct log_query which;
+	uint64_t seconds = 0;
+	int64_t last = 0;
+	size_t n = 0;
+	int r;
+
+	r = call_log_query(call, "container", "type", &which, err);
+	if (r >= 0)
+		r = call_query_u64(call, "wait", 0, 60, &seconds, err);
+	if (r >= 0)
+		r = print_events(m, &which, &b, &n, &last, err);
+	if (r < 0)
+		return r;
+	if (n == 0 && seconds > 0) {
+		which.after = last;
+		return wait_add(m, call, &which, seconds, err);
+	}
+	reply_buffer(call, &b);
 	return 0;
 }

@@ -3,7 +3,15 @@
  * in manager.h). */
 #pragma once
 
+#include "base/error.h"
+
+struct call;
+struct log_query;
 struct manager;
 
 /* At shutdown: waiting calls are answered. */
 void events_free(struct manager *m);
+/* What a call asks for of events or audit, by its parameters after, limit, from, to and the two named. The
+ * texts are the call's. */
+int call_log_query(
+        struct call *call, const char *of, const char *type, struct log_query *ret, struct ct_error *err);

@@ -37,15 +37,31 @@ int store_audit_add(struct store *store, const struct audit_row *row, struct ct_
 	return r < 0 ? r : 0;
 }
 
-int store_audit_each(struct store *store, int64_t after_id, uint32_t limit,
+/* The parameters of a query by this WHERE; both tables are walked from the id on. */
+#define WHERE_KIND(kind)                                                                                     \
+	" WHERE id > ?1 AND time >= ?2 AND time < ?3 AND (?5 IS NULL OR " kind                               \
+	" = ?5 OR (substr(?5, -1) = '.' AND substr(" kind ", 1, length(?5)) = ?5)) AND "
+#define AND_LIMIT " ORDER BY id LIMIT ?6"
+
+static void bind_query(struct query *q, const struct log_query *which)
+{
+	query_bind_int(q, which->after);
+	query_bind_int(q, (int64_t)which->from_usec);
+	query_bind_int(q, which->to_usec ? (int64_t)which->to_usec : INT64_MAX);
+	query_bind_text(q, which->of);
+	query_bind_text(q, which->type);
+	query_bind_int(q, which->limit);
+}
+
+int store_audit_each(struct store *store, const struct log_query *which,
         int (*each)(const struct audit_row *row, void *userdata), void *userdata, struct ct_error *err)
 {
 	_cleanup_query_ struct query q = query_start(store,
-	        "SELECT id, time, uid, gid, pid, operation, object, status, message FROM audit WHERE id > ? ORDER BY id LIMIT ?");
+	        "SELECT id, time, uid, gid, pid, operation, object, status, message FROM audit" WHERE_KIND(
+	                "operation") "(?4 IS NULL OR object = ?4)" AND_LIMIT);
 	int r;
 
-	query_bind_int(&q, after_id);
-	query_bind_int(&q, limit);
+	bind_query(&q, which);
 	while ((r = query_next(&q, err)) > 0) {
 		struct audit_row row = {
 			.id = query_int(&q, 0),
@@ -89,15 +105,24 @@ int store_event_add(struct store *store, struct event_row *row, struct ct_error 
 	return 0;
 }
 
-int store_event_each(struct store *store, int64_t after_id, uint32_t limit,
+int store_event_newest(struct store *store, int64_t *ret, struct ct_error *err)
+{
+	_cleanup_query_ struct query q = query_start(store, "SELECT coalesce(max(id), 0) FROM event");
+	int r = query_next(&q, err);
+
+	*ret = r > 0 ? query_int(&q, 0) : 0;
+	return r < 0 ? r : query_check(&q, err);
+}
+
+int store_event_each(struct store *store, const struct log_query *which,
         int (*each)(const struct event_row *row, void *userdata), void *userdata, struct ct_error *err)
 {
-	_cleanup_query_ struct query q = query_start(store,
-	        "SELECT id, time, type, ctid, name, detail FROM event WHERE id > ? ORDER BY id LIMIT ?");
+	_cleanup_query_ struct query q =
+	        query_start(store, "SELECT id, time, type, ctid, name, detail FROM event" WHERE_KIND(
+	                                   "type") "(?4 IS NULL OR name = ?4 OR ctid = ?4)" AND_LIMIT);
 	int r;
 
-	query_bind_int(&q, after_id);
-	query_bind_int(&q, limit);
+	bind_query(&q, which);
 	while ((r = query_next(&q, err)) > 0) {
 		struct event_row row = {
 			.id = query_int(&q, 0),

@@ -194,7 +194,15 @@ struct audit_row {
 	unsigned status;
 };
 int store_audit_add(struct store *store, const struct audit_row *row, struct ct_error *err);
-int store_audit_each(struct store *store, int64_t after_id, uint32_t limit,
+/* Which rows of audit and events; but for the limit zeros and NULL are all. */
+struct log_query {
+	int64_t after;               /* ids above */
+	uint64_t from_usec, to_usec; /* not before, before */
+	const char *of;              /* a name, of events also a ctid */
+	const char *type;            /* of event, or operation; "limit." is all that begin so */
+	uint32_t limit;
+};
+int store_audit_each(struct store *store, const struct log_query *which,
         int (*each)(const struct audit_row *row, void *userdata), void *userdata, struct ct_error *err);
 
 struct event_row {
@@ -203,8 +211,10 @@ struct event_row {
 	const char *type, *ctid, *name, *detail; /* ctid may be NULL; detail is JSON */
 };
 int store_event_add(struct store *store, struct event_row *row, struct ct_error *err); /* id returned */
-int store_event_each(struct store *store, int64_t after_id, uint32_t limit,
+int store_event_each(struct store *store, const struct log_query *which,
         int (*each)(const struct event_row *row, void *userdata), void *userdata, struct ct_error *err);
+/* The id of the newest; 0: there never was one. */
+int store_event_newest(struct store *store, int64_t *ret, struct ct_error *err);
 
 /* Integrity of pages and references: 0 sound, 1 not (text says what is first). Reads the whole database. */
 int store_check(struct store *store, char *text, size_t size, struct ct_error *err);

@@ -125,7 +125,8 @@ static void expect_audit(struct front *f, const char *expected)
 {
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 
-	assert_int_equal(store_audit_each(f->store, 0, 1000, add_audit, &b, NULL), 0);
+	assert_int_equal(
+	        store_audit_each(f->store, &(struct log_query){ .limit = 1000 }, add_audit, &b, NULL), 0);
 	assert_string_equal(b.data ? b.data : "", expected);
 }
 
@@ -300,7 +301,8 @@ static void test_audit(void **state)
 	front_run(f, 0);
 
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-	assert_int_equal(store_audit_each(f->store, 0, 1000, add_audit, &b, NULL), 0);
+	assert_int_equal(
+	        store_audit_each(f->store, &(struct log_query){ .limit = 1000 }, add_audit, &b, NULL), 0);
 	const char *expected = "thingSet(x y)=200:\nthingFail(state)=409:it is state\nthingSet(x)=400:";
 	assert_memory_equal(b.data, expected, strlen(expected));
 	assert_non_null(strstr(b.data, "\nthingMake(made-1)=201:\n"));

@@ -587,7 +587,9 @@ static void test_audit_and_events(void **state)
 
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(store_audit_add(f->store, &a, NULL), 0);
-	assert_int_equal(store_audit_each(f->store, 1, 1, see_audit, &b, NULL), 0);
+	assert_int_equal(store_audit_each(f->store, &(struct log_query){ .after = 1, .limit = 1 }, see_audit,
+	                         &b, NULL),
+	        0);
 	assert_string_equal(b.data, "2:65534:containerStart:web:409:no ");
 
 	strbuf_reset(&b);
@@ -595,8 +597,47 @@ static void test_audit_and_events(void **state)
 	e.detail = "{\"code\":1}";
 	assert_int_equal(store_event_add(f->store, &e, NULL), 0);
 	assert_int_equal(e.id, 2);
-	assert_int_equal(store_event_each(f->store, 0, 10, see_event, &b, NULL), 0);
+	assert_int_equal(
+	        store_event_each(f->store, &(struct log_query){ .limit = 10 }, see_event, &b, NULL), 0);
 	assert_string_equal(b.data, "1:container.started:-:web:{} 2:container.started:-:web:{\"code\":1} ");
+}
+
+static void expect_events(struct store *store, struct log_query which, const char *expected)
+{
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+	which.limit = 10;
+	assert_int_equal(store_event_each(store, &which, see_event, &b, NULL), 0);
+	assert_string_equal(b.data ?: "", expected);
+}
+
+static void test_some_events(void **state)
+{
+	struct fixture *f = *state;
+	struct event_row rows[] = {
+		{ .time_usec = 10, .type = "container.started", .ctid = "c1", .name = "web" },
+		{ .time_usec = 20, .type = "limit.hit", .ctid = "c1", .name = "web" },
+		{ .time_usec = 30, .type = "limit.restored", .ctid = "c2", .name = "mail" },
+		{ .time_usec = 40, .type = "limits", .name = "" },
+	};
+	int64_t newest = -1;
+
+	assert_int_equal(store_event_newest(f->store, &newest, NULL), 0);
+	assert_int_equal(newest, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		assert_int_equal(store_event_add(f->store, &rows[i], NULL), 0);
+	assert_int_equal(store_event_newest(f->store, &newest, NULL), 0);
+	assert_int_equal(newest, 4);
+
+	expect_events(f->store, (struct log_query){ .of = "mail" }, "3:limit.restored:c2:mail:{} ");
+	expect_events(f->store, (struct log_query){ .of = "c1", .after = 1 }, "2:limit.hit:c1:web:{} ");
+	expect_events(f->store, (struct log_query){ .type = "limit.hit" }, "2:limit.hit:c1:web:{} ");
+	expect_events(f->store, (struct log_query){ .type = "limit." },
+	        "2:limit.hit:c1:web:{} 3:limit.restored:c2:mail:{} ");
+	expect_events(f->store, (struct log_query){ .type = "limit" }, "");
+	expect_events(
+	        f->store, (struct log_query){ .from_usec = 20, .to_usec = 30 }, "2:limit.hit:c1:web:{} ");
+	expect_events(f->store, (struct log_query){ .type = "limit.", .of = "mail", .from_usec = 31 }, "");
 }
 
 static void test_last_event(void **state)
@@ -646,7 +687,8 @@ static void test_trim(void **state)
 	assert_int_equal(store_request_finish(f->store, "new", 200, "{}", NULL), 0);
 
 	assert_int_equal(store_trim(f->store, NULL), 0);
-	assert_int_equal(store_event_each(f->store, 0, 100, count_events, &n, NULL), 0);
+	assert_int_equal(
+	        store_event_each(f->store, &(struct log_query){ .limit = 100 }, count_events, &n, NULL), 0);
 	assert_int_equal(n, 2);
 	expect_jobs(f->store, false, 10, "new open ");
 	assert_int_equal(store_request_begin(f->store, "old", 0, "d", &status, &answer, NULL), 0);
@@ -735,6 +777,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_jobs, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_requests, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_audit_and_events, store_setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_some_events, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_last_event, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_trim, store_setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_callbacks_may_read, store_setup, store_teardown),

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "ctd/api.h"
+#include "ctd/events.h"
 #include "ctd/job-wait.h"
 #include "ctd/manager.h"
 #include "ctd/ports.h"
@@ -254,17 +255,14 @@ static int print_audit(const struct audit_row *row, void *userdata)
 int api_audit_list(struct manager *m, struct call *call, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-	uint64_t after = 0, limit = 0;
+	struct log_query which;
 	int r;
 
-	r = call_query_u64(call, "after", 0, INT64_MAX, &after, err);
-	if (r >= 0)
-		r = call_query_u64(call, "limit", 1000, 10000, &limit, err);
+	r = call_log_query(call, "object", "operation", &which, err);
 	if (r < 0)
 		return r;
 	(void)strbuf_puts(&b, "{\"audit\":[");
-	r = b.error ? b.error
-	            : store_audit_each(m->store, (int64_t)after, (uint32_t)limit, print_audit, &b, err);
+	r = b.error ? b.error : store_audit_each(m->store, &which, print_audit, &b, err);
 	if (r < 0)
 		return r;
 	(void)strbuf_puts(&b, "]}");
