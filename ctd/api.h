@@ -69,6 +69,7 @@ API_HANDLER(api_plan_set);
 API_HANDLER(api_plan_remove);
 
 API_HANDLER(api_event_list);
+API_HANDLER(api_event_stream);
 API_HANDLER(api_audit_list);
 API_HANDLER(api_doctor_run);
 API_HANDLER(api_fsck_run);

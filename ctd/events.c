@@ -34,20 +34,28 @@ struct printer {
 	int64_t last;
 };
 
+int event_print(const struct event_row *row, struct strbuf *b)
+{
+	char text[32];
+
+	(void)strbuf_printf(b, "{\"id\":%lld,\"time\":\"%s\",\"type\":", (long long)row->id,
+	        format_time_utc(text, sizeof(text), row->time_usec));
+	(void)strbuf_json_string(b, row->type);
+	if (row->ctid)
+		(void)strbuf_printf(b, ",\"ctid\":\"%s\"", row->ctid);
+	(void)strbuf_puts(b, ",\"name\":");
+	(void)strbuf_json_string(b, row->name);
+	return strbuf_printf(b, ",\"detail\":%s}", row->detail);
+}
+
 static int print_event(const struct event_row *row, void *userdata)
 {
 	struct printer *p = userdata;
-	char text[32];
 
 	p->last = row->id;
-	(void)strbuf_printf(p->b, "%s{\"id\":%lld,\"time\":\"%s\",\"type\":", p->n++ ? "," : "",
-	        (long long)row->id, format_time_utc(text, sizeof(text), row->time_usec));
-	(void)strbuf_json_string(p->b, row->type);
-	if (row->ctid)
-		(void)strbuf_printf(p->b, ",\"ctid\":\"%s\"", row->ctid);
-	(void)strbuf_puts(p->b, ",\"name\":");
-	(void)strbuf_json_string(p->b, row->name);
-	return strbuf_printf(p->b, ",\"detail\":%s}", row->detail);
+	if (p->n++ > 0)
+		(void)strbuf_putc(p->b, ',');
+	return event_print(row, p->b);
 }
 
 /* A whole answer; *ret_n how many rows it has, *last how far was looked for them. */
@@ -129,12 +137,14 @@ void manager_event(struct manager *m, const struct container *c, const char *typ
 		next = LIST_NEXT(w, entry);
 		wait_look(w, false);
 	}
+	event_streams_wake(m);
 }
 
 void events_free(struct manager *m)
 {
 	while (!LIST_EMPTY(&m->event_waits))
 		wait_look(LIST_FIRST(&m->event_waits), true);
+	event_streams_end(m);
 }
 
 static int wait_add(struct manager *m, struct call *call, const struct log_query *which, uint64_t seconds,

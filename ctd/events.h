@@ -6,10 +6,17 @@
 #include "base/error.h"
 
 struct call;
+struct event_row;
 struct log_query;
+struct strbuf;
 struct manager;
 
-/* At shutdown: waiting calls are answered. */
+/* As JSON. A failure is kept in the buffer, too. */
+int event_print(const struct event_row *row, struct strbuf *b);
+/* events-stream.c: there is a new one; at shutdown. */
+void event_streams_wake(struct manager *m);
+void event_streams_end(struct manager *m);
+/* At shutdown: waiting calls are answered, streams end. */
 void events_free(struct manager *m);
 /* What a call asks for of events or audit, by its parameters after, limit, from, to and the two named. The
  * texts are the call's. */

@@ -175,6 +175,29 @@ void call_reply_data(struct call *call, unsigned status, const char *content_typ
 	answer(call, status, content_type, data, len, "");
 }
 
+struct stream *call_reply_stream(
+        struct call *call, const char *content_type, const struct stream_ops *ops, void *userdata)
+{
+	struct stream *stream =
+	        call->http && call->connection ? stream_new(call, ops, userdata, &call->response) : NULL;
+
+	if (!stream) {
+		const struct ct_error err = { .code = -ENOMEM, .text = "out of memory" };
+
+		call_reply_error(call, &err);
+		return NULL;
+	}
+	(void)MHD_add_response_header(
+	        call->response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type); /* else without */
+	call->answered = true;
+	call->status = 200;
+	call_unlist(call);
+	if (call->suspended)
+		http_wake(call->http, call);
+	call_unref(call);
+	return stream;
+}
+
 /* NUL-terminated; NULL if there is no memory. */
 static char *json_text(json_t *body, size_t *ret_len)
 {

@@ -134,6 +134,10 @@ unsigned http_status_of(enum ct_error_kind kind);
 /* call_reply_error with a status of its own. */
 void call_reply_error_status(struct call *call, unsigned status, const struct ct_error *err);
 
+/* http-stream.c */
+struct stream *stream_new(
+        struct call *call, const struct stream_ops *ops, void *userdata, struct MHD_Response **ret);
+
 /* http-read.c */
 void call_receive(struct call *call, const char *data, size_t len);
 /* 0: the handler's turn; 1: answered, or waiting for another call's answer; negative: refuse with err. */

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/str.h"
 
 struct manager;
 struct store;
@@ -60,6 +61,25 @@ void call_reply_data(struct call *call, unsigned status, const char *content_typ
 /* By kind: usage 400, permission 403, not-found 404, state 409, refused 422, failed 500. With the code
  * -ESHUTDOWN 503, and the request id is left at work: the same request may come again to the next daemon. */
 void call_reply_error(struct call *call, const struct ct_error *err);
+
+/* An answer without an end (http-stream.c). */
+struct stream;
+struct stream_ops {
+	/* All before has been sent: more of it. Nothing: there is none until stream_wake. Negative: the
+	 * connection is cut. */
+	int (*fill)(struct strbuf *b, void *userdata);
+	/* The client has gone, or has read all of what was ended. Nothing of the stream may be touched any
+	 * more. */
+	void (*gone)(void *userdata);
+};
+/* Answers 200 and begins. NULL: there was no memory, or the client has gone; the call is answered all the
+ * same, and no function of ops is called. */
+struct stream *call_reply_stream(
+        struct call *call, const char *content_type, const struct stream_ops *ops, void *userdata);
+/* There is more. */
+void stream_wake(struct stream *stream);
+/* There will be no more. Before http_free. */
+void stream_end(struct stream *stream);
 
 struct http;
 

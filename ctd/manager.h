@@ -59,7 +59,9 @@ struct manager {
 	struct attach *attach;
 	struct console *consoles; /* exec.c */
 	struct http *http;
-	LIST_HEAD(, event_wait) event_waits; /* events.c */
+	LIST_HEAD(, event_wait) event_waits;     /* events.c */
+	LIST_HEAD(, event_stream) event_streams; /* events-stream.c */
+	sd_event_source *event_beat;
 	struct sweeper *sweeper;
 	struct autostart *autostart;
 	struct idle *idle;

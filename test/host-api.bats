@@ -175,6 +175,16 @@ fits()
 	jq -e '(.events | map(.type) == ["container.renamed"]) and .last >= .events[0].id' "$CTD_DIR/events"
 	request GET "/v1/events?container=other&type=container." | jq -e '.events | map(.type) == ["container.created"]'
 	request GET '/v1/audit?object=other&operation=containerCreate' | jq -e '.audit | length == 1'
+	# As lines, as they come; what is stored first.
+	curl -sN --max-time 120 --unix-socket "$CTD_SOCKET" "http://ctd/v1/events/stream?after=$last&type=container." >"$CTD_DIR/lines" 3>&- &
+	stream=$!
+	types() { [ "$(jq -r .type "$CTD_DIR/lines" | tr '\n' ' ')" = "$*" ]; }
+	wait_for 10 types 'container.created container.renamed '
+	request POST /v1/containers/ev2/rename '{"name":"ev"}' >/dev/null
+	request POST /v1/containers/ev/rename '{"name":"ev2"}' >/dev/null
+	wait_for 10 types 'container.created container.renamed container.renamed container.renamed '
+	kill "$stream"
+	rm "$CTD_DIR/lines"
 	request DELETE /v1/containers/ev2
 	request DELETE /v1/containers/other
 	rm "$CTD_DIR/events"
