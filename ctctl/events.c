@@ -164,6 +164,9 @@ static int print_events(
 		v->after = last;
 	json_array_foreach(json_object_get(answer, "events"), i, event)
 	{
+		const json_int_t id = json_integer_value(json_object_get(event, "id"));
+		if (id > v->after) /* of a daemon that does not tell the last */
+			v->after = id;
 		if (!ctx->json)
 			print_event(event);
 		else if (print_json_line(event) < 0)
@@ -217,6 +220,10 @@ static int run_events(struct context *ctx, struct ct_error *err)
 	int r = options_parse(ctx, &v, NULL, err);
 	if (r < 0)
 		return r;
+
+	if (v.follow && v.to)
+		return ct_error_kind_set(
+		        err, CT_ERROR_USAGE, -EINVAL, "--follow and --to exclude each other");
 
 	r = get_rows(ctx, &events_names, &v, false, &answer, err);
 	if (r < 0)

@@ -74,8 +74,7 @@ const struct api_route api_routes[] = {
 
 	{ "GET", "/v1/events", "eventList", false, api_event_list,
 	        "after container from limit to type wait" },
-	{ "GET", "/v1/events/stream", "eventStream", false, api_event_stream,
-	        "after container from to type" },
+	{ "GET", "/v1/events/stream", "eventStream", false, api_event_stream, "after container from type" },
 	{ "GET", "/v1/audit", "auditList", false, api_audit_list, "after from limit object operation to" },
 	{ "GET", "/v1/doctor", "doctorRun", false, api_doctor_run },
 	{ "POST", "/v1/fsck", "fsckRun", true, api_fsck_run },

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Events as lines of JSON, for as long as the client listens: GET /v1/events/stream.
  *
- * Each stream goes through the table at its client's pace (http-stream.c). One that is so slow that rows are
- * trimmed before it comes to them misses those, and sees it by their ids. An empty line now and then finds
- * out whether a client that hears nothing is still there.
+ * Each stream goes through the table piece by piece, as its client reads (http-stream.c). One who does not
+ * read what is there is cut after a time, as everywhere, and goes on with the last id that it has. An empty
+ * line now and then finds out whether a client that hears nothing is still there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,8 +13,9 @@
 #include "ctd/events.h"
 #include "ctd/manager.h"
 
-#define PIECE     200
-#define BEAT_USEC (30 * USEC_PER_SEC)
+#define PIECE       200
+#define STREAMS_MAX 64 /* of the connections that all share */
+#define BEAT_USEC   (30 * USEC_PER_SEC)
 
 struct event_stream {
 	struct manager *manager;
@@ -43,7 +44,7 @@ static int print_line(const struct event_row *row, void *userdata)
 static int fill(struct strbuf *b, void *userdata)
 {
 	struct event_stream *s = userdata;
-	struct piece p = { .b = b };
+	struct piece p = { .b = b, .last = s->which.after };
 	int64_t newest = 0;
 	int r;
 
@@ -52,7 +53,7 @@ static int fill(struct strbuf *b, void *userdata)
 		r = store_event_each(s->manager->store, &s->which, print_line, &p, NULL);
 	if (r < 0)
 		return r;
-	s->which.after = p.n < s->which.limit ? newest : p.last;
+	s->which.after = p.n >= s->which.limit || newest < p.last ? p.last : newest;
 	if (p.n == 0 && s->beat)
 		(void)strbuf_putc(b, '\n'); /* kept in the buffer, as above */
 	s->beat = false;
@@ -63,8 +64,10 @@ static void gone(void *userdata)
 {
 	struct event_stream *s = userdata;
 
-	if (s->manager)
+	if (s->manager) {
 		LIST_REMOVE(s, entry);
+		s->manager->n_event_streams--;
+	}
 	free(s);
 }
 
@@ -85,12 +88,13 @@ static int on_beat(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-void event_streams_wake(struct manager *m)
+void event_streams_wake(struct manager *m, const struct event_row *row)
 {
 	struct event_stream *s;
 
 	LIST_FOREACH(s, &m->event_streams, entry)
-	stream_wake(s->stream);
+	if (log_query_has(&s->which, row))
+		stream_wake(s->stream);
 }
 
 void event_streams_end(struct manager *m)
@@ -99,6 +103,7 @@ void event_streams_end(struct manager *m)
 		struct event_stream *s = LIST_FIRST(&m->event_streams);
 
 		LIST_REMOVE(s, entry);
+		m->n_event_streams--;
 		s->manager = NULL;
 		stream_end(s->stream);
 	}
@@ -114,12 +119,16 @@ int api_event_stream(struct manager *m, struct call *call, struct ct_error *err)
 	int r;
 
 	r = call_log_query(call, "container", "type", &which, err);
-	if (r >= 0 && !call_query(call, "after")) {
+	if (r >= 0 && !call_query(call, "after") && !call_query(call, "from")) {
 		r = store_event_newest(m->store, &newest, err);
 		which.after = newest;
 	}
 	if (r < 0)
 		return r;
+	if (m->n_event_streams >= STREAMS_MAX)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EAGAIN,
+		        "there are %d streams of events already, more are not served: end one of them",
+		        STREAMS_MAX);
 	which.limit = PIECE;
 	s = calloc(1, sizeof(*s));
 	if (!s)
@@ -131,6 +140,7 @@ int api_event_stream(struct manager *m, struct call *call, struct ct_error *err)
 		return 0;
 	}
 	LIST_INSERT_HEAD(&m->event_streams, s, entry);
+	m->n_event_streams++;
 	if (!m->event_beat)
 		(void)sd_event_add_time_relative(
 		        m->event, &m->event_beat, CLOCK_MONOTONIC, BEAT_USEC, 0, on_beat, m); /* as above */

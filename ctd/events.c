@@ -62,7 +62,7 @@ static int print_event(const struct event_row *row, void *userdata)
 static int print_events(struct manager *m, const struct log_query *which, struct strbuf *b, size_t *ret_n,
         int64_t *ret_last, struct ct_error *err)
 {
-	struct printer p = { .b = b };
+	struct printer p = { .b = b, .last = which->after };
 	int64_t newest;
 	int r;
 
@@ -72,7 +72,8 @@ static int print_events(struct manager *m, const struct log_query *which, struct
 	(void)strbuf_puts(b, "{\"events\":[");
 	r = store_event_each(m->store, which, print_event, &p, err);
 	*ret_n = p.n;
-	*ret_last = p.n >= which->limit ? p.last : newest;
+	/* An id that is not there yet was asked for: it stays what counts. */
+	*ret_last = p.n >= which->limit || newest < p.last ? p.last : newest;
 	(void)strbuf_printf(b, "],\"last\":%lld}", (long long)*ret_last);
 	if (r >= 0 && b->error)
 		r = ct_error_set(err, b->error, "events", "out of memory");
@@ -135,9 +136,10 @@ void manager_event(struct manager *m, const struct container *c, const char *typ
 		log_warning("cannot trim old records: %s", error.text);
 	for (w = LIST_FIRST(&m->event_waits); w; w = next) {
 		next = LIST_NEXT(w, entry);
-		wait_look(w, false);
+		if (log_query_has(&w->which, &row))
+			wait_look(w, false);
 	}
-	event_streams_wake(m);
+	event_streams_wake(m, &row);
 }
 
 void events_free(struct manager *m)
@@ -178,7 +180,8 @@ int call_log_query(
 	if (r >= 0)
 		r = call_query_u64(call, "from", 0, INT64_MAX / USEC_PER_SEC, &from, err);
 	if (r >= 0)
-		r = call_query_u64(call, "to", INT64_MAX / USEC_PER_SEC, INT64_MAX / USEC_PER_SEC, &to, err);
+		r = call_query_u64(call, "to", LOG_QUERY_NO_END / USEC_PER_SEC,
+		        LOG_QUERY_NO_END / USEC_PER_SEC, &to, err);
 	if (r < 0)
 		return r;
 	*ret = (struct log_query){ .after = (int64_t)after,

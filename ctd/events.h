@@ -14,7 +14,7 @@ struct manager;
 /* As JSON. A failure is kept in the buffer, too. */
 int event_print(const struct event_row *row, struct strbuf *b);
 /* events-stream.c: there is a new one; at shutdown. */
-void event_streams_wake(struct manager *m);
+void event_streams_wake(struct manager *m, const struct event_row *row);
 void event_streams_end(struct manager *m);
 /* At shutdown: waiting calls are answered, streams end. */
 void events_free(struct manager *m);

@@ -189,6 +189,7 @@ struct stream *call_reply_stream(
 	}
 	(void)MHD_add_response_header(
 	        call->response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type); /* else without */
+	assert(!call->answered && !call->waiters); /* nothing is recorded of it, so nobody can repeat it */
 	call->answered = true;
 	call->status = 200;
 	call_unlist(call);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Answers without an end.
  *
- * The client sets the pace: whoever has the data is asked for more when all of it has been sent, so that a
- * slow reader costs one piece of memory, and none is put together for nobody. When there is no more the
- * connection is suspended, which is our turn of it, until the stream is woken.
+ * Whoever has the data is asked for more when all of it has been sent, so that a reader costs one piece of
+ * memory, and none is put together for nobody; one that takes nothing for as long as any answer may take is
+ * cut. When there is no more the connection is suspended, which is our turn of it, until the stream is woken.
  */
 #include "ctd/http-private.h"
 

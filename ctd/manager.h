@@ -62,6 +62,7 @@ struct manager {
 	LIST_HEAD(, event_wait) event_waits;     /* events.c */
 	LIST_HEAD(, event_stream) event_streams; /* events-stream.c */
 	sd_event_source *event_beat;
+	unsigned n_event_streams;
 	struct sweeper *sweeper;
 	struct autostart *autostart;
 	struct idle *idle;

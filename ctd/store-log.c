@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 
 #define KEEP_JOBS         10000
 #define KEEP_AUDIT        100000
@@ -47,7 +48,7 @@ static void bind_query(struct query *q, const struct log_query *which)
 {
 	query_bind_int(q, which->after);
 	query_bind_int(q, (int64_t)which->from_usec);
-	query_bind_int(q, which->to_usec ? (int64_t)which->to_usec : INT64_MAX);
+	query_bind_int(q, (int64_t)which->to_usec);
 	query_bind_text(q, which->of);
 	query_bind_text(q, which->type);
 	query_bind_int(q, which->limit);
@@ -103,6 +104,17 @@ int store_event_add(struct store *store, struct event_row *row, struct ct_error 
 
 	row->id = sqlite3_last_insert_rowid(store->db);
 	return 0;
+}
+
+bool log_query_has(const struct log_query *which, const struct event_row *row)
+{
+	const size_t len = which->type ? strlen(which->type) : 0;
+
+	return row->id > which->after && row->time_usec >= which->from_usec &&
+	       row->time_usec < which->to_usec &&
+	       (!which->of || str_eq(which->of, row->name) || str_eq(which->of, row->ctid)) &&
+	       (!which->type || str_eq(which->type, row->type) ||
+	               (len > 0 && which->type[len - 1] == '.' && str_has_prefix(row->type, which->type)));
 }
 
 int store_event_newest(struct store *store, int64_t *ret, struct ct_error *err)

@@ -194,10 +194,11 @@ struct audit_row {
 	unsigned status;
 };
 int store_audit_add(struct store *store, const struct audit_row *row, struct ct_error *err);
-/* Which rows of audit and events; but for the limit zeros and NULL are all. */
+#define LOG_QUERY_NO_END ((uint64_t)INT64_MAX)
+/* Which rows of audit and events; but for limit and to zeros and NULL are all. */
 struct log_query {
 	int64_t after;               /* ids above */
-	uint64_t from_usec, to_usec; /* not before, before */
+	uint64_t from_usec, to_usec; /* not before, before; LOG_QUERY_NO_END */
 	const char *of;              /* a name, of events also a ctid */
 	const char *type;            /* of event, or operation; "limit." is all that begin so */
 	uint32_t limit;
@@ -213,6 +214,8 @@ struct event_row {
 int store_event_add(struct store *store, struct event_row *row, struct ct_error *err); /* id returned */
 int store_event_each(struct store *store, const struct log_query *which,
         int (*each)(const struct event_row *row, void *userdata), void *userdata, struct ct_error *err);
+/* The same of a row that is at hand. */
+bool log_query_has(const struct log_query *which, const struct event_row *row);
 /* The id of the newest; 0: there never was one. */
 int store_event_newest(struct store *store, int64_t *ret, struct ct_error *err);
 

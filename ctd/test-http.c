@@ -19,6 +19,8 @@ static struct {
 	unsigned echo, made;
 	struct call *kept[8];
 	size_t n_kept;
+	struct stream *stream;
+	unsigned left, n_gone;
 } seen;
 
 static int handle_echo(struct manager *m, struct call *call, struct ct_error *err)
@@ -77,7 +79,28 @@ static int handle_bytes(struct manager *m, struct call *call, struct ct_error *e
 	return 0;
 }
 
+static int fill_stream(struct strbuf *b, void *userdata)
+{
+	if (seen.left > 0)
+		(void)strbuf_printf(b, "line %u\n", seen.left--);
+	return 0;
+}
+
+static void stream_is_gone(void *userdata)
+{
+	seen.n_gone++;
+}
+
+static int handle_stream(struct manager *m, struct call *call, struct ct_error *err)
+{
+	static const struct stream_ops ops = { .fill = fill_stream, .gone = stream_is_gone };
+
+	seen.stream = call_reply_stream(call, "text/plain", &ops, NULL);
+	return 0;
+}
+
 static const struct api_route routes[] = {
+	{ "GET", "/v1/stream", "streamShow", false, handle_stream },
 	{ "GET", "/v1/things/{name}", "thingShow", false, handle_echo, "state limit" },
 	{ "PUT", "/v1/things/{name}", "thingSet", true, handle_echo },
 	{ "POST", "/v1/things", "thingMake", true, handle_make },
@@ -126,7 +149,9 @@ static void expect_audit(struct front *f, const char *expected)
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 
 	assert_int_equal(
-	        store_audit_each(f->store, &(struct log_query){ .limit = 1000 }, add_audit, &b, NULL), 0);
+	        store_audit_each(f->store, &(struct log_query){ .to_usec = LOG_QUERY_NO_END, .limit = 1000 },
+	                add_audit, &b, NULL),
+	        0);
 	assert_string_equal(b.data ? b.data : "", expected);
 }
 
@@ -302,7 +327,9 @@ static void test_audit(void **state)
 
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 	assert_int_equal(
-	        store_audit_each(f->store, &(struct log_query){ .limit = 1000 }, add_audit, &b, NULL), 0);
+	        store_audit_each(f->store, &(struct log_query){ .to_usec = LOG_QUERY_NO_END, .limit = 1000 },
+	                add_audit, &b, NULL),
+	        0);
 	const char *expected = "thingSet(x y)=200:\nthingFail(state)=409:it is state\nthingSet(x)=400:";
 	assert_memory_equal(b.data, expected, strlen(expected));
 	assert_non_null(strstr(b.data, "\nthingMake(made-1)=201:\n"));
@@ -604,6 +631,92 @@ static void test_record_fails(void **state)
 	expect_audit(f, "thingMake(made-3)=201:\n");
 }
 
+/* What has come until the text is in it. */
+static void read_until(struct front *f, int fd, struct strbuf *got, const char *text)
+{
+	const uint64_t deadline = now_monotonic_usec() + 60 * USEC_PER_SEC;
+
+	while (!got->data || !strstr(got->data, text)) {
+		char buf[4096];
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+		if (n > 0)
+			assert_int_equal(strbuf_add(got, buf, (size_t)n), 0);
+		assert_true(now_monotonic_usec() < deadline);
+		front_run(f, 1000);
+	}
+}
+
+static int stream_open(struct front *f, struct strbuf *got)
+{
+	int fd = client_connect(f);
+
+	send_text(f, fd, "GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n");
+	read_until(f, fd, got, "\r\n\r\n");
+	assert_non_null(strstr(got->data, "chunked"));
+	return fd;
+}
+
+static void test_stream(void **state)
+{
+	_cleanup_strbuf_ struct strbuf got = STRBUF_INIT;
+	struct front *f = *state;
+
+	seen.left = 3;
+	_cleanup_close_ int fd = stream_open(f, &got);
+	read_until(f, fd, &got, "line 1\n");
+	assert_non_null(strstr(got.data, "line 3\n"));
+	front_run(f, 0);
+	stream_wake(seen.stream); /* for nothing */
+	front_run(f, 0);
+	strbuf_reset(&got);
+	seen.left = 1;
+	stream_wake(seen.stream);
+	read_until(f, fd, &got, "line 1\n");
+	assert_int_equal(seen.n_gone, 0);
+
+	stream_end(seen.stream);
+	read_until(f, fd, &got, "0\r\n\r\n");
+	front_run(f, 0);
+	assert_int_equal(seen.n_gone, 1);
+	expect(f, 200, "GET", "/v1/things/x", NULL, "name");
+}
+
+/* It is found when there is something for it. */
+static void test_stream_of_nobody(void **state)
+{
+	_cleanup_strbuf_ struct strbuf got = STRBUF_INIT;
+	struct front *f = *state;
+	int fd = stream_open(f, &got);
+
+	front_run(f, 0);
+	close(fd);
+	for (unsigned i = 0; i < 5 && seen.n_gone == 0; i++) {
+		seen.left = 1;
+		stream_wake(seen.stream);
+		front_run(f, 0);
+	}
+	assert_int_equal(seen.n_gone, 1);
+}
+
+static void test_stream_at_the_end(void **state)
+{
+	_cleanup_strbuf_ struct strbuf first = STRBUF_INIT, second = STRBUF_INIT;
+	struct front *f = *state;
+	_cleanup_close_ int waits = stream_open(f, &first);
+
+	front_run(f, 0);
+	struct stream *suspended = seen.stream;
+	seen.left = 10000000;
+	_cleanup_close_ int full = stream_open(f, &second); /* nobody reads it */
+	front_run(f, 0);
+	seen.left = 0;
+	stream_end(seen.stream);
+	stream_end(suspended);
+	restart(f, NULL);
+	assert_int_equal(seen.n_gone, 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -629,6 +742,9 @@ int main(void)
 		TEST(test_last_words),
 		TEST(test_stop_listening),
 		TEST(test_record_fails),
+		TEST(test_stream),
+		TEST(test_stream_of_nobody),
+		TEST(test_stream_at_the_end),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN); /* as the daemon does */

@@ -587,8 +587,9 @@ static void test_audit_and_events(void **state)
 
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(store_audit_add(f->store, &a, NULL), 0);
-	assert_int_equal(store_audit_each(f->store, &(struct log_query){ .after = 1, .limit = 1 }, see_audit,
-	                         &b, NULL),
+	assert_int_equal(store_audit_each(f->store,
+	                         &(struct log_query){ .after = 1, .to_usec = LOG_QUERY_NO_END, .limit = 1 },
+	                         see_audit, &b, NULL),
 	        0);
 	assert_string_equal(b.data, "2:65534:containerStart:web:409:no ");
 
@@ -598,34 +599,42 @@ static void test_audit_and_events(void **state)
 	assert_int_equal(store_event_add(f->store, &e, NULL), 0);
 	assert_int_equal(e.id, 2);
 	assert_int_equal(
-	        store_event_each(f->store, &(struct log_query){ .limit = 10 }, see_event, &b, NULL), 0);
+	        store_event_each(f->store, &(struct log_query){ .to_usec = LOG_QUERY_NO_END, .limit = 10 },
+	                see_event, &b, NULL),
+	        0);
 	assert_string_equal(b.data, "1:container.started:-:web:{} 2:container.started:-:web:{\"code\":1} ");
 }
+
+static struct event_row some_events[] = {
+	{ .time_usec = 10, .type = "container.started", .ctid = "c1", .name = "web", .detail = "{}" },
+	{ .time_usec = 20, .type = "limit.hit", .ctid = "c1", .name = "web", .detail = "{}" },
+	{ .time_usec = 30, .type = "limit.restored", .ctid = "c2", .name = "mail", .detail = "{}" },
+	{ .time_usec = 40, .type = "limits", .name = "", .detail = "{}" },
+};
 
 static void expect_events(struct store *store, struct log_query which, const char *expected)
 {
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 
 	which.limit = 10;
+	which.to_usec = which.to_usec ?: LOG_QUERY_NO_END;
 	assert_int_equal(store_event_each(store, &which, see_event, &b, NULL), 0);
 	assert_string_equal(b.data ?: "", expected);
+	for (size_t i = 0; i < ARRAY_SIZE(some_events); i++) {
+		_cleanup_strbuf_ struct strbuf row = STRBUF_INIT;
+
+		(void)see_event(&some_events[i], &row);
+		assert_int_equal(log_query_has(&which, &some_events[i]), strstr(expected, row.data) != NULL);
+	}
 }
 
 static void test_some_events(void **state)
 {
 	struct fixture *f = *state;
-	struct event_row rows[] = {
-		{ .time_usec = 10, .type = "container.started", .ctid = "c1", .name = "web" },
-		{ .time_usec = 20, .type = "limit.hit", .ctid = "c1", .name = "web" },
-		{ .time_usec = 30, .type = "limit.restored", .ctid = "c2", .name = "mail" },
-		{ .time_usec = 40, .type = "limits", .name = "" },
-	};
 	int64_t newest = -1;
 
-	assert_int_equal(store_event_newest(f->store, &newest, NULL), 0);
-	assert_int_equal(newest, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		assert_int_equal(store_event_add(f->store, &rows[i], NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(some_events); i++)
+		assert_int_equal(store_event_add(f->store, &some_events[i], NULL), 0);
 	assert_int_equal(store_event_newest(f->store, &newest, NULL), 0);
 	assert_int_equal(newest, 4);
 
@@ -688,7 +697,9 @@ static void test_trim(void **state)
 
 	assert_int_equal(store_trim(f->store, NULL), 0);
 	assert_int_equal(
-	        store_event_each(f->store, &(struct log_query){ .limit = 100 }, count_events, &n, NULL), 0);
+	        store_event_each(f->store, &(struct log_query){ .to_usec = LOG_QUERY_NO_END, .limit = 100 },
+	                count_events, &n, NULL),
+	        0);
 	assert_int_equal(n, 2);
 	expect_jobs(f->store, false, 10, "new open ");
 	assert_int_equal(store_request_begin(f->store, "old", 0, "d", &status, &answer, NULL), 0);
