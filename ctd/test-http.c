@@ -715,6 +715,7 @@ static void test_stream_at_the_end(void **state)
 	stream_end(suspended);
 	restart(f, NULL);
 	assert_int_equal(seen.n_gone, 2);
+	assert_true(waits >= 0 && full >= 0);
 }
 
 int main(void)
