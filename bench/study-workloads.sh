@@ -41,6 +41,7 @@ compress()
 disk_bench()
 {
 	rm -rf clients
+	sync -f .
 	dbench -D "$dir" -c /usr/share/dbench/client.txt -t "${1:-10}" 4 | awk '/^Throughput/ { print $2 }'
 }
 
@@ -65,6 +66,7 @@ small_files()
 			f = d "/" i; for (k = 0; k < 1 + i % 8; k++) printf "%0512d\n", i > f; close(f) } }'
 	fi
 	rm -rf small.copy
+	sync -f .
 	seconds rsync -a small/ small.copy/
 }
 
