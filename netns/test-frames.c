@@ -8,10 +8,6 @@
 
 struct frame_world frame_world;
 
-static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-static const uint8_t all_nodes_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
-static const uint8_t foreign_mac[6] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
-
 static void ether(struct frame *f, uint16_t type)
 {
 	frame_ether(f, net_gateway_mac, frame_world.attacker.spec.mac, type);
@@ -334,40 +330,34 @@ static void solicits_as_victim(struct frame *f)
 	discovery(f, all_nodes_mac, frame_world.victim6, ip("ff02::1"), 135, ip("2001:db8:ff::1"));
 }
 
-static void arp(struct frame *f, uint16_t op, const uint8_t ether_mac[6], const uint8_t mac[6],
-        struct ip_addr sender, struct ip_addr target)
-{
-	frame_ether(f, broadcast, ether_mac, 0x0806);
-	frame_arp(f, op, mac, sender, broadcast, target);
-	frame_add(f, MARK, strlen(MARK));
-}
-
 static void arp_as_gateway(struct frame *f)
 {
-	arp(f, 2, frame_world.attacker.spec.mac, frame_world.attacker.spec.mac, ip("169.254.1.1"),
-	        frame_world.victim4);
+	frame_arp_marked(f, 2, frame_world.attacker.spec.mac, frame_world.attacker.spec.mac,
+	        ip("169.254.1.1"), frame_world.victim4);
 }
 
 static void arp_as_victim(struct frame *f)
 {
-	arp(f, 1, frame_world.attacker.spec.mac, frame_world.attacker.spec.mac, frame_world.victim4,
-	        ip("169.254.1.1"));
+	frame_arp_marked(f, 1, frame_world.attacker.spec.mac, frame_world.attacker.spec.mac,
+	        frame_world.victim4, ip("169.254.1.1"));
 }
 
 static void arp_gratuitous_victim(struct frame *f)
 {
-	arp(f, 1, frame_world.attacker.spec.mac, frame_world.attacker.spec.mac, frame_world.victim4,
-	        frame_world.victim4);
+	frame_arp_marked(f, 1, frame_world.attacker.spec.mac, frame_world.attacker.spec.mac,
+	        frame_world.victim4, frame_world.victim4);
 }
 
 static void arp_other_mac_inside(struct frame *f)
 {
-	arp(f, 1, frame_world.attacker.spec.mac, foreign_mac, frame_world.own4, ip("169.254.1.1"));
+	frame_arp_marked(
+	        f, 1, frame_world.attacker.spec.mac, foreign_mac, frame_world.own4, ip("169.254.1.1"));
 }
 
 static void arp_other_mac_outside(struct frame *f)
 {
-	arp(f, 1, foreign_mac, frame_world.attacker.spec.mac, frame_world.own4, ip("169.254.1.1"));
+	frame_arp_marked(
+	        f, 1, foreign_mac, frame_world.attacker.spec.mac, frame_world.own4, ip("169.254.1.1"));
 }
 
 static void spanning_tree(struct frame *f)

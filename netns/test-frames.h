@@ -4,8 +4,6 @@
 
 #include "netns/test-support.h"
 
-#define MARK "a mark that nobody else sends"
-
 /* From whom and to whom. */
 struct frame_world {
 	struct container attacker, victim;

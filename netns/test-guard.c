@@ -22,8 +22,6 @@ static struct net_context *net;
 static int outside, raw_attacker, raw_victim, raw_outside;
 
 static struct frame_world *const w = &frame_world;
-static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-static const uint8_t all_nodes_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
 
 static void ether(struct frame *f, uint16_t type)
 {

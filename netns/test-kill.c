@@ -21,8 +21,6 @@
 #include "netns/link.h"
 #include "netns/test-support.h"
 
-#define MARK "a mark that nobody else sends"
-
 static struct net_context *net;
 static struct container victim;
 static int outside, raw_victim;

@@ -285,8 +285,7 @@ static void addresses_change_live(void **state)
  * does neither. */
 static void uplink_is_told_and_answered(void **state)
 {
-	static const uint8_t out_mac[6] = { 0x02, 0xdd, 0, 0, 0, 1 },
-	                     broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	static const uint8_t out_mac[6] = { 0x02, 0xdd, 0, 0, 0, 1 };
 	static const uint8_t solicited_mac[6] = { 0x33, 0x33, 0xff, 0, 0, 0x55 };
 	struct container c = { .netns = world_namespace() };
 	int raw = raw_open(outside, "out0");

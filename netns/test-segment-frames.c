@@ -15,13 +15,8 @@
 #include "netns/context.h"
 #include "netns/test-support.h"
 
-#define MARK "a mark that nobody else sends"
-
 static struct net_context *net;
 static int outside;
-static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-static const uint8_t all_nodes_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
-static const uint8_t foreign_mac[6] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
 static struct container attacker, victim;
 static struct ip_addr own4, own6, local6, victim4, victim6;
 
@@ -37,42 +32,34 @@ static int end(void **state)
 	return 0;
 }
 
-static void arp(struct frame *f, uint16_t op, const uint8_t ether_mac[6], const uint8_t mac[6],
-        struct ip_addr sender, struct ip_addr target)
-{
-	frame_ether(f, broadcast, ether_mac, 0x0806);
-	frame_arp(f, op, mac, sender, broadcast, target);
-	frame_add(f, MARK, strlen(MARK));
-}
-
 static void arp_request(struct frame *f)
 {
-	arp(f, 1, attacker.spec.mac, attacker.spec.mac, own4, victim4);
+	frame_arp_marked(f, 1, attacker.spec.mac, attacker.spec.mac, own4, victim4);
 }
 
 static void arp_gratuitous(struct frame *f)
 {
-	arp(f, 1, attacker.spec.mac, attacker.spec.mac, own4, own4);
+	frame_arp_marked(f, 1, attacker.spec.mac, attacker.spec.mac, own4, own4);
 }
 
 static void arp_probe(struct frame *f)
 {
-	arp(f, 1, attacker.spec.mac, attacker.spec.mac, ip("0.0.0.0"), own4);
+	frame_arp_marked(f, 1, attacker.spec.mac, attacker.spec.mac, ip("0.0.0.0"), own4);
 }
 
 static void arp_probe_of_victim(struct frame *f)
 {
-	arp(f, 1, attacker.spec.mac, attacker.spec.mac, ip("0.0.0.0"), victim4);
+	frame_arp_marked(f, 1, attacker.spec.mac, attacker.spec.mac, ip("0.0.0.0"), victim4);
 }
 
 static void arp_as_another(struct frame *f)
 {
-	arp(f, 2, attacker.spec.mac, attacker.spec.mac, ip("10.5.0.99"), victim4);
+	frame_arp_marked(f, 2, attacker.spec.mac, attacker.spec.mac, ip("10.5.0.99"), victim4);
 }
 
 static void arp_other_mac(struct frame *f)
 {
-	arp(f, 1, attacker.spec.mac, foreign_mac, own4, victim4);
+	frame_arp_marked(f, 1, attacker.spec.mac, foreign_mac, own4, victim4);
 }
 
 static void discovery(struct frame *f, uint8_t type, struct ip_addr from, struct ip_addr target, size_t bare,

@@ -27,6 +27,10 @@
 #include "netns/context.h"
 #include "netns/link.h"
 
+const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+const uint8_t all_nodes_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
+const uint8_t foreign_mac[6] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
+
 static int host_fd = -1;
 
 static void lo_up(void)
@@ -408,6 +412,14 @@ void frame_arp(struct frame *f, uint16_t op, const uint8_t sender_mac[6], struct
 	frame_add(f, sender.bytes, 4);
 	frame_add(f, target_mac, 6);
 	frame_add(f, target.bytes, 4);
+}
+
+void frame_arp_marked(struct frame *f, uint16_t op, const uint8_t ether_mac[6], const uint8_t mac[6],
+        struct ip_addr sender, struct ip_addr target)
+{
+	frame_ether(f, broadcast, ether_mac, 0x0806);
+	frame_arp(f, op, mac, sender, broadcast, target);
+	frame_add(f, MARK, strlen(MARK));
 }
 
 void frame_send(int raw, const struct frame *f)

@@ -54,6 +54,11 @@ void segment_add(struct net_context *net, const struct net_bridge_spec *spec);
 void segment_member_begin(struct net_context *net, struct container *c, uint32_t number, bool isolated,
         const char *a4, const char *a6);
 
+#define MARK "a mark that nobody else sends"
+
+extern const uint8_t broadcast[6], all_nodes_mac[6];
+extern const uint8_t foreign_mac[6]; /* of no container */
+
 /* A frame under construction. */
 struct frame {
 	uint8_t data[2048];
@@ -74,6 +79,9 @@ void frame_udp(
 void frame_sum6(struct frame *f, size_t ip6, size_t offset, uint8_t protocol, size_t sum_offset);
 void frame_arp(struct frame *f, uint16_t op, const uint8_t sender_mac[6], struct ip_addr sender,
         const uint8_t target_mac[6], struct ip_addr target);
+/* A whole one to all, with the mark behind it; ether_mac is that of the frame. */
+void frame_arp_marked(struct frame *f, uint16_t op, const uint8_t ether_mac[6], const uint8_t mac[6],
+        struct ip_addr sender, struct ip_addr target);
 void frame_send(int raw, const struct frame *f);
 
 /* Reads frames that came in (not those sent here) until one holds the text or for that time; the length, or
