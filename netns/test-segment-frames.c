@@ -436,25 +436,29 @@ static const struct tagged {
 	{ "spanning tree", speaks_spanning_tree, { 0x8100 }, { 42 }, false },
 };
 
-/* What somebody on the uplink sees of it, whatever its tag then is. */
+/* Whether somebody on the uplink sees it, whatever its tag then is. */
+static bool is_carried(int raw_attacker, int raw_outside, const struct tagged *t, int timeout_msec)
+{
+	struct frame plain, f = { 0 };
+
+	(void)raw_wait(raw_outside, "\x01never", 6, 0, NULL, 0);
+	t->make(&plain);
+	frame_add(&f, plain.data, 12);
+	for (size_t k = 0; k < 2 && t->types[k]; k++) {
+		frame_u16(&f, t->types[k]);
+		frame_u16(&f, t->tags[k]);
+	}
+	frame_add(&f, plain.data + 12, plain.len - 12);
+	frame_send(raw_attacker, &f);
+	return raw_wait(raw_outside, plain.data + 14, plain.len - 14, timeout_msec, NULL, 0) > 0;
+}
+
 static void judge_tagged(int raw_attacker, int raw_outside)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(tagged_frames); i++) {
 		const struct tagged *t = &tagged_frames[i];
-		struct frame plain, f = { 0 };
-		bool reached;
+		bool reached = is_carried(raw_attacker, raw_outside, t, t->passes ? 10000 : 20);
 
-		(void)raw_wait(raw_outside, "\x01never", 6, 0, NULL, 0);
-		t->make(&plain);
-		frame_add(&f, plain.data, 12);
-		for (size_t k = 0; k < 2 && t->types[k]; k++) {
-			frame_u16(&f, t->types[k]);
-			frame_u16(&f, t->tags[k]);
-		}
-		frame_add(&f, plain.data + 12, plain.len - 12);
-		frame_send(raw_attacker, &f);
-		reached = raw_wait(raw_outside, plain.data + 14, plain.len - 14, t->passes ? 10000 : 20, NULL,
-		                  0) > 0;
 		if (reached != t->passes)
 			fail_msg("tagged, %s: %s", t->name, reached ? "was seen" : "was not seen");
 	}
@@ -490,6 +494,25 @@ static void reconfigure(struct container *c)
 		fail_msg("%s", err.text);
 }
 
+/* The tags change places: what was sent with the one leaves with the other. The first frames after it may be
+ * lost. */
+static void tags_change_places(struct container *c, int raw_inside, int raw_outside)
+{
+	struct net_trunk first = c->spec.trunk[0];
+
+	memcpy(c->spec.trunk[0].bridge, c->spec.trunk[1].bridge, sizeof(first.bridge));
+	memcpy(c->spec.trunk[1].bridge, first.bridge, sizeof(first.bridge));
+	reconfigure(c);
+	for (size_t i = 0; i < 2; i++) {
+		unsigned tries = 0;
+
+		while (!is_carried(raw_inside, raw_outside, &tagged_frames[i], 1000))
+			if (++tries == 10)
+				fail_msg("moved, %s: was not seen", tagged_frames[i].name);
+	}
+	judge_tagged(raw_inside, raw_outside);
+}
+
 /* On the same link: a VLAN that is not its own any more is left, another is joined, and what was a trunk is
  * judged as what it has become. */
 static void a_trunk_becomes_another(struct container *c, int raw_inside, int raw_outside)
@@ -508,6 +531,7 @@ static void a_trunk_becomes_another(struct container *c, int raw_inside, int raw
 	c->spec.n_trunk = 2;
 	reconfigure(c);
 	judge_tagged(raw_inside, raw_outside);
+	tags_change_places(c, raw_inside, raw_outside);
 
 	c->spec.n_trunk = 0;
 	c->spec.mode = NET_MODE_ROUTED;
