@@ -75,19 +75,13 @@ static void put_interface(struct strbuf *b, const struct port *port)
 static int interfaces_text(const struct container *c, char **ret, struct ct_error *err)
 {
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-	bool taken[2] = { false, false };
-	int r = 0;
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	struct port port;
+	int r;
 
 	(void)strbuf_puts(&b, "# interfaces of the container, as they are set up from outside\n");
-	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
-		struct port port;
-
-		if (!config_net_is_there(&c->config.nets[i]))
-			continue;
-		r = port_fill(c, c->run.slot, i, taken, &port, err);
-		if (r >= 0)
-			put_interface(&b, &port);
-	}
+	while ((r = port_next(&at, &port, err)) > 0)
+		put_interface(&b, &port);
 	if (r < 0)
 		return r;
 	if (b.error)

@@ -13,11 +13,16 @@ struct port {
 	struct net_rates rates;
 };
 
-/* What the ith interface of the configuration is to be, as the links of that slot; it must be there
- * (config_net_is_there). taken: default routes that interfaces before it have, false and false for the first.
- */
-int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,
-        struct ct_error *err);
+/* Each interface that is there, in order: of which container and as the links of which slot is set before the
+ * first; i is that of the one found. */
+struct port_iter {
+	const struct container *container;
+	uint32_t slot;
+	unsigned i, next;
+	bool taken[2];
+};
+/* 1: port is filled; 0: there is no more; an error: of the one at i, after which the others can be had. */
+int port_next(struct port_iter *at, struct port *port, struct ct_error *err);
 
 /* The published ports of a container as the kernel is to have them: one for each family of its addresses. */
 struct forwards {

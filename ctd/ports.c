@@ -162,7 +162,8 @@ static void fill_limits(const struct container *c, const struct config_net *net,
 	allowance_limit(c, *attach->scope != '\0', &port->limits, &port->rates);
 }
 
-int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,
+/* taken: default routes that interfaces before it have. */
+static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2], struct port *port,
         struct ct_error *err)
 {
 	const struct manager *m = c->manager;
@@ -189,6 +190,20 @@ int port_fill(const struct container *c, uint32_t slot, unsigned i, bool taken[2
 		port->rates.frame = attach.mtu + 18; /* with its header and a tag */
 	port->limits.cut |= attach.network && attach.network->cut;
 	return fill_mode(m, &attach, port, err);
+}
+
+int port_next(struct port_iter *at, struct port *port, struct ct_error *err)
+{
+	const struct config *config = &at->container->config;
+	int r;
+
+	while (at->next < config->n_nets && !config_net_is_there(&config->nets[at->next]))
+		at->next++;
+	if (at->next >= config->n_nets)
+		return 0;
+	at->i = at->next++;
+	r = port_fill(at->container, at->slot, at->i, at->taken, port, err);
+	return r < 0 ? r : 1;
 }
 
 /* ---- up and down ---- */
@@ -282,10 +297,11 @@ static int port_up(
 /* fresh: the link of the pool has never been in use. */
 int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 {
+	struct port_iter at = { .container = c, .slot = item->slot };
 	struct forwards forwards = { 0 };
-	bool taken[2] = { false, false };
 	char pooled[IFNAMSIZ];
-	int r = 0;
+	struct port port;
+	int r;
 
 	net_port_name(pooled, c->manager->tag, item->slot, 0);
 	r = ports_check_limits(c, err);
@@ -296,20 +312,13 @@ int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 	if (c->manager->conf.uplink_rate) /* it may be there only now; what is wrong with it was said at the
 	                                     start */
 		(void)net_uplink_shape(c->manager->net, c->manager->conf.uplink_rate, NULL);
-	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
-		struct port port;
-		bool from_pool;
+	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
+		bool from_pool = item->has_link && str_eq(port.spec.host_name, pooled);
 
-		if (!config_net_is_there(&c->config.nets[i]))
-			continue;
-		r = port_fill(c, item->slot, i, taken, &port, err);
-		if (r < 0)
-			return r;
-		from_pool = item->has_link && str_eq(port.spec.host_name, pooled);
 		if (from_pool && port.spec.mode != NET_MODE_BRIDGE)
 			r = port_apply(c, &port, item->shell.netns_fd, false, err);
 		else
-			r = port_up(c, i, &port, item->shell.netns_fd, from_pool, err);
+			r = port_up(c, at.i, &port, item->shell.netns_fd, from_pool, err);
 	}
 	if (r >= 0)
 		r = forwards_of(c, &forwards, err);
@@ -321,19 +330,16 @@ int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 
 void ports_down(struct container *c)
 {
-	bool taken[2] = { false, false }, segment = false;
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	struct port port;
+	bool segment = false;
 
 	if (c->run.slot == 0)
 		return;
 	traffic_settle(c);
 	forwards_remove(c);
-	for (unsigned i = 0; i < c->config.n_nets; i++) {
-		struct port port;
-
-		if (!config_net_is_there(&c->config.nets[i]))
-			continue;
-		(void)port_fill(c, c->run.slot, i, taken, &port, NULL); /* name and addresses are there */
-		ports_host_name(c, c->run.slot, i, port.spec.host_name);
+	while (port_next(&at, &port, NULL) != 0) { /* whatever fails: name and addresses are there */
+		ports_host_name(c, c->run.slot, at.i, port.spec.host_name);
 		segment |= port.spec.mode == NET_MODE_BRIDGE;
 		/* What cannot be taken out now is found by fsck: the tag is in its name. */
 		(void)net_port_release(c->manager->net, &port.spec, false, NULL);
@@ -356,18 +362,12 @@ static int open_netns(const struct container *c, struct ct_error *err)
 static int all_up(struct container *c, struct ct_error *err)
 {
 	_cleanup_close_ int netns_fd = open_netns(c, err);
-	bool taken[2] = { false, false };
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	struct port port;
 	int r = netns_fd < 0 ? netns_fd : 0;
 
-	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
-		struct port port;
-
-		if (!config_net_is_there(&c->config.nets[i]))
-			continue;
-		r = port_fill(c, c->run.slot, i, taken, &port, err);
-		if (r >= 0)
-			r = port_up(c, i, &port, netns_fd, if_nametoindex(port.spec.host_name) > 0, err);
-	}
+	while (r >= 0 && (r = port_next(&at, &port, err)) > 0)
+		r = port_up(c, at.i, &port, netns_fd, if_nametoindex(port.spec.host_name) > 0, err);
 	return r;
 }
 
@@ -375,16 +375,12 @@ static int all_up(struct container *c, struct ct_error *err)
 static int change_limits(struct container *c, bool rates, struct ct_error *err)
 {
 	struct net_context *net = c->manager->net;
-	bool taken[2] = { false, false };
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	struct port port;
 	int r = 0;
 
-	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++) {
-		struct port port;
-
-		if (!config_net_is_there(&c->config.nets[i]))
-			continue;
-		r = port_fill(c, c->run.slot, i, taken, &port, err);
-		if (r >= 0 && rates) {
+	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
+		if (rates) {
 			if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
 				continue;
 			r = net_port_shape(net, port.spec.host_name, &port.rates, err);
@@ -417,8 +413,8 @@ void ports_snapshot_free(struct ports_snapshot *snapshot)
 int ports_snapshot(const struct container *c, struct ports_snapshot **ret, struct ct_error *err)
 {
 	struct ports_snapshot *s = calloc(1, sizeof(*s));
-	bool taken[2] = { false, false };
-	int r = 0;
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	int r;
 
 	if (s)
 		s->ports = calloc(c->config.n_nets + 1, sizeof(*s->ports));
@@ -426,9 +422,8 @@ int ports_snapshot(const struct container *c, struct ports_snapshot **ret, struc
 		ports_snapshot_free(s);
 		return ct_error_set(err, -ENOMEM, "network", "out of memory");
 	}
-	for (unsigned i = 0; r >= 0 && i < c->config.n_nets; i++)
-		if (config_net_is_there(&c->config.nets[i]))
-			r = port_fill(c, c->run.slot, i, taken, &s->ports[s->n++], err);
+	while ((r = port_next(&at, &s->ports[s->n], err)) > 0)
+		s->n++;
 	if (r >= 0)
 		r = forwards_of(c, &s->forwards, err);
 	if (r < 0) {
