@@ -29,6 +29,8 @@
 #define GUEST_FILE_MAX (1024 * 1024)
 #define MARK_BEGIN     "# begin: keys set by the host (ctctl set --ssh-key)\n"
 #define MARK_END       "# end: keys set by the host\n"
+#define NAMES_BEGIN    "# begin: names set by the host, see ct-network(7)\n"
+#define NAMES_END      "# end: names set by the host\n"
 #define NETWORK_MARK   "# set by the host (ctctl set --net); a file without this line is left alone\n"
 #define RESOLV_MARK    "# set by the host at start (ctctl set --dns); a file without this line is left alone\n"
 
@@ -185,6 +187,27 @@ static int guest_put(const struct guest *g, const struct target *t, const char *
 	return r < 0 ? guest_error(err, r, path) : 0;
 }
 
+/* The file without our part, from the line begin to the line end; nothing of what does not end. */
+static int strip_part(const char *old, const char *begin, const char *end, struct strbuf *text)
+{
+	const char *from = old ? strstr(old, begin) : NULL, *to;
+
+	if (!old)
+		return 0;
+	if (!from)
+		return strbuf_puts(text, old);
+	to = strstr(from, end);
+	(void)strbuf_add(text, old, (size_t)(from - old));
+	return strbuf_puts(text, to ? to + strlen(end) : "");
+}
+
+/* So that what is added begins a line. */
+static void end_line(struct strbuf *text)
+{
+	if (text->len > 0 && text->data[text->len - 1] != '\n')
+		(void)strbuf_putc(text, '\n');
+}
+
 /* Whether the name stands there by itself, not as a part of another. */
 static bool has_word(const char *text, const char *word)
 {
@@ -202,6 +225,7 @@ static int set_hostname(const struct guest *g, const char *hostname, struct ct_e
 	static const struct target name_file = { "/etc", "hostname", 0644 },
 	                           hosts_file = { "/etc", "hosts", 0644 };
 	_cleanup_free_ char *name = str_printf("%s\n", hostname), *old = NULL, *hosts = NULL;
+	_cleanup_strbuf_ struct strbuf own = STRBUF_INIT;
 	int r;
 
 	if (!name)
@@ -212,10 +236,12 @@ static int set_hostname(const struct guest *g, const char *hostname, struct ct_e
 
 	/* The tenant's own hosts file stays; a line for the new name is put in only where none of it is. */
 	r = guest_read(g, "/etc/hosts", &old, NULL);
-	if (r == 0 && has_word(old, hostname))
-		return 0;
 	if (r < 0 && r != -ENOENT)
 		return guest_error(err, r, "/etc/hosts");
+	if (strip_part(old, NAMES_BEGIN, NAMES_END, &own) < 0)
+		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
+	if (own.data && has_word(own.data, hostname))
+		return 0;
 	hosts = old && *old
 	                ? str_printf("127.0.1.1\t%s\n%s", hostname, old)
 	                : str_printf(
@@ -284,18 +310,59 @@ int guest_set_interfaces(
 	return guest_put(&g, &file, text, err);
 }
 
-/* The file without our part. */
-static int strip_keys(const char *old, struct strbuf *text)
+int guest_set_networkd(
+        int root_fd, uint32_t base_id, const char *network, bool first_start, struct ct_error *err)
 {
-	const char *begin = old ? strstr(old, MARK_BEGIN) : NULL, *end;
+	static const struct target file = { "/etc/systemd/network", "00-ctd.network", 0644 };
+	static const char path[] = "/etc/systemd/network/00-ctd.network";
+	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
+	_cleanup_free_ char *old = NULL, *text = NULL;
+	_cleanup_close_ int dir_fd = -1;
+	int r = -ENOENT;
 
-	if (!old)
+	dir_fd = open_in_mount(root_fd, file.dir, O_PATH | O_DIRECTORY, 0);
+	if (dir_fd >= 0)
+		r = guest_read(&g, path, &old, NULL);
+	if (dir_fd == -EXDEV || r == -EXDEV)
+		return guest_error(err, -EXDEV, path);
+	if (dir_fd < 0 || (!first_start && (r < 0 || is_symlink(&g, path) || !strstr(old, NETWORK_MARK))))
+		return 0; /* it is not there, or the tenant's own arrangement is */
+
+	text = str_printf("%s%s", NETWORK_MARK, network);
+	if (!text)
+		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
+	return guest_put(&g, &file, text, err);
+}
+
+int guest_set_names(int root_fd, uint32_t base_id, const char *lines, struct ct_error *err)
+{
+	static const struct target file = { "/etc", "hosts", 0644 };
+	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
+	_cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+	_cleanup_free_ char *old = NULL;
+	struct stat st;
+	int r;
+
+	r = guest_read(&g, "/etc/hosts", &old, &st);
+	if (r < 0 && r != -ENOENT)
+		return *lines ? guest_error(err, r, "/etc/hosts") : 0;
+	if (!*lines && !(old && strstr(old, NAMES_BEGIN)))
+		return 0; /* nothing of it was ever ours */
+	if (is_symlink(&g, "/etc/hosts"))
+		return 0; /* the tenant's own arrangement */
+
+	(void)strip_part(old, NAMES_BEGIN, NAMES_END, &text);
+	if (*lines) {
+		end_line(&text);
+		(void)strbuf_printf(&text, "%s%s%s", NAMES_BEGIN, lines, NAMES_END);
+	}
+	if (text.error)
+		return ct_error_set(err, text.error, "guest", "out of memory");
+	if (old && str_eq(old, text.data ?: ""))
 		return 0;
-	if (!begin)
-		return strbuf_puts(text, old);
-	end = strstr(begin, MARK_END);
-	(void)strbuf_add(text, old, (size_t)(begin - old));
-	return strbuf_puts(text, end ? end + strlen(MARK_END) : "");
+
+	r = guest_replace(&g, &file, text.data ?: "", old ? &st : NULL);
+	return r < 0 ? guest_error(err, r, "/etc/hosts") : 0;
 }
 
 static int set_keys(const struct guest *g, const struct guest_edit *edit, struct ct_error *err)
@@ -309,9 +376,8 @@ static int set_keys(const struct guest *g, const struct guest_edit *edit, struct
 	if (r < 0 && r != -ENOENT)
 		return guest_error(err, r, "/root/.ssh/authorized_keys");
 
-	(void)strip_keys(old, &text);
-	if (text.len > 0 && text.data[text.len - 1] != '\n')
-		(void)strbuf_putc(&text, '\n');
+	(void)strip_part(old, MARK_BEGIN, MARK_END, &text);
+	end_line(&text);
 	if (edit->n_ssh_keys > 0) {
 		(void)strbuf_puts(&text, MARK_BEGIN);
 		for (unsigned i = 0; i < edit->n_ssh_keys; i++)

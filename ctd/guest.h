@@ -30,6 +30,14 @@ int guest_apply(int root_fd, uint32_t base_id, const struct guest_edit *edit, st
 int guest_set_interfaces(
         int root_fd, uint32_t base_id, const char *text, bool first_start, struct ct_error *err);
 
+/* A file for systemd-networkd that comes before all others, in the same way, where there is its directory.
+ * One that is gone was taken away inside, and stays away. */
+int guest_set_networkd(
+        int root_fd, uint32_t base_id, const char *text, bool first_start, struct ct_error *err);
+
+/* Our part of /etc/hosts: exactly these lines, or none. What else is in the file stays, and who owns it. */
+int guest_set_names(int root_fd, uint32_t base_id, const char *lines, struct ct_error *err);
+
 /* A yescrypt hash with a new salt; the caller's. -EINVAL: the password has a control character, is empty or
  * longer than 512 bytes. */
 int guest_hash_password(const char *password, char **ret, struct ct_error *err);

@@ -188,6 +188,107 @@ static void test_interfaces(void **state)
 	holds("etc/network/interfaces", NETWORK_MARK "auto eth0\n");
 }
 
+#define NETWORKD "etc/systemd/network/00-ctd.network"
+
+static void set_networkd(const char *text, bool first_start)
+{
+	struct ct_error error = { 0 };
+
+	if (guest_set_networkd(root_fd, geteuid(), text, first_start, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_int_equal(setfsuid((uid_t)-1), geteuid());
+}
+
+static void test_networkd(void **state)
+{
+	/* Without its directory, nothing. */
+	set_networkd("[Match]\n", true);
+	assert_int_equal(faccessat(root_fd, "etc/systemd", F_OK, 0), -1);
+
+	/* Of a guest from before, nothing either: its own files go on. */
+	assert_int_equal(mkdirat(root_fd, "etc/systemd", 0755), 0);
+	assert_int_equal(mkdirat(root_fd, "etc/systemd/network", 0755), 0);
+	set_networkd("[Match]\n", false);
+	assert_int_equal(faccessat(root_fd, NETWORKD, F_OK, 0), -1);
+
+	set_networkd("[Match]\n", true);
+	holds(NETWORKD, NETWORK_MARK "[Match]\n");
+	set_networkd("[Match]\nName=eth0\n", false);
+	holds(NETWORKD, NETWORK_MARK "[Match]\nName=eth0\n");
+
+	/* What the tenant has put in its place stays, and so does its absence. */
+	put(NETWORKD, "[Match]\nName=mine\n");
+	set_networkd("[Match]\n", false);
+	holds(NETWORKD, "[Match]\nName=mine\n");
+	assert_int_equal(unlinkat(root_fd, NETWORKD, 0), 0);
+	set_networkd("[Match]\n", false);
+	assert_int_equal(faccessat(root_fd, NETWORKD, F_OK, 0), -1);
+	put("etc/other", NETWORK_MARK);
+	assert_int_equal(symlinkat("../../other", root_fd, NETWORKD), 0);
+	set_networkd("[Match]\n", false);
+	holds("etc/other", NETWORK_MARK);
+}
+
+#define NAMES_BEGIN "# begin: names set by the host, see ct-network(7)\n"
+#define NAMES_END   "# end: names set by the host\n"
+
+static void set_names(const char *lines)
+{
+	struct ct_error error = { 0 };
+
+	if (guest_set_names(root_fd, geteuid(), lines, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_int_equal(setfsuid((uid_t)-1), geteuid());
+}
+
+static void test_names(void **state)
+{
+	struct stat before, after;
+
+	set_names("");
+	assert_int_equal(faccessat(root_fd, "etc/hosts", F_OK, 0), -1);
+	put("etc/hosts", "127.0.0.1 localhost");
+	assert_int_equal(fchmodat(root_fd, "etc/hosts", 0600, 0), 0);
+	set_names("");
+	holds("etc/hosts", "127.0.0.1 localhost");
+
+	set_names("10.1.0.2 db\n");
+	holds("etc/hosts", "127.0.0.1 localhost\n" NAMES_BEGIN "10.1.0.2 db\n" NAMES_END);
+	assert_int_equal(fstatat(root_fd, "etc/hosts", &before, 0), 0);
+	assert_int_equal(before.st_mode & 07777, 0600);
+	set_names("10.1.0.2 db\n");
+	assert_int_equal(fstatat(root_fd, "etc/hosts", &after, 0), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+
+	/* What stands around it stays. */
+	put("etc/hosts", "127.0.0.1 localhost\n" NAMES_BEGIN "10.1.0.9 old\n" NAMES_END "192.0.2.1 mine\n");
+	set_names("10.1.0.3 db\n");
+	holds("etc/hosts", "127.0.0.1 localhost\n192.0.2.1 mine\n" NAMES_BEGIN "10.1.0.3 db\n" NAMES_END);
+
+	/* A name of another is not this one's own. */
+	set_name("db");
+	holds("etc/hosts",
+	        "127.0.1.1\tdb\n127.0.0.1 localhost\n192.0.2.1 mine\n" NAMES_BEGIN "10.1.0.3 db\n" NAMES_END);
+	set_names("");
+	holds("etc/hosts", "127.0.1.1\tdb\n127.0.0.1 localhost\n192.0.2.1 mine\n");
+}
+
+static void test_names_of_hostile_files(void **state)
+{
+	struct ct_error error = { 0 };
+
+	put("etc/other", "keep");
+	assert_int_equal(symlinkat("other", root_fd, "etc/hosts"), 0);
+	set_names("10.1.0.2 db\n");
+	holds("etc/other", "keep");
+	assert_int_equal(unlinkat(root_fd, "etc/hosts", 0), 0);
+
+	assert_int_equal(mkfifoat(root_fd, "etc/hosts", 0644), 0);
+	set_names("");
+	assert_int_equal(guest_set_names(root_fd, geteuid(), "10.1.0.2 db\n", &error), -EINVAL);
+	assert_non_null(strstr(error.text, "/etc/hosts"));
+}
+
 static void set_keys(char *const *keys, unsigned n)
 {
 	struct ct_error error = { 0 };
@@ -371,6 +472,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unchanged_is_not_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_resolver, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_interfaces, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_networkd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names_of_hostile_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_password, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_files, setup, teardown),
