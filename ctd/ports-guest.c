@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What ifupdown inside is told of interfaces.
+/* What services inside that look after networks are told of interfaces.
  *
  * They are set up from outside, and stay so while nobody inside takes them down. Distributions with ifupdown
  * do when their network service is restarted, and what they set up then is what /etc/network/interfaces says:
@@ -9,6 +9,12 @@
  *
  * busybox has ifupdown, too. Its ip(8) does not know nodad, nor routing tables as high as those of a second
  * interface. lo is not mentioned, since busybox would fail to give it the address that it has.
+ *
+ * systemd-networkd takes away addresses and routes that are not its own when it is told to look after a link,
+ * and netplan tells it so, by files that are made at each boot. Of all files that match a link the first
+ * counts, by name and from all directories; so ours is named to be that one, and says that all stays as it
+ * is. It does not say "Unmanaged": services that wait for the network would wait for a link that networkd
+ * never calls configured. A trunk is left to root inside, who makes VLANs on it, perhaps by networkd.
  */
 #include "ctd/ports.h"
 
@@ -90,17 +96,55 @@ static int interfaces_text(const struct container *c, char **ret, struct ct_erro
 	return 0;
 }
 
+/* Without names the file matches nothing. */
+static char *networkd_text(const struct container *c)
+{
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+	bool begun = false;
+
+	(void)strbuf_puts(&b, "# interfaces of the container, as they are set up from outside\n");
+	for (unsigned i = 0; i < c->config.n_nets; i++) {
+		const struct config_net *net = &c->config.nets[i];
+
+		if (!config_net_is_there(net) || net->n_trunk)
+			continue;
+		(void)strbuf_printf(&b, "%s%s", begun ? " " : "[Match]\nName=", net->name);
+		begun = true;
+	}
+	if (begun)
+		(void)strbuf_puts(&b, "\n\n[Network]\nKeepConfiguration=yes\nDHCP=no\nIPv6AcceptRA=no\n");
+	return strbuf_take(&b);
+}
+
+static int tell_ifupdown(const struct container *c, int root_fd, bool first_start, struct ct_error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	r = interfaces_text(c, &text, err);
+	if (r < 0)
+		return r;
+	return guest_set_interfaces(
+	        root_fd, manager_base_id(c->manager, c->run.slot), text, first_start, err);
+}
+
+static int tell_networkd(const struct container *c, int root_fd, bool first_start, struct ct_error *err)
+{
+	_cleanup_free_ char *text = networkd_text(c);
+
+	if (!text)
+		return ct_error_set(err, -ENOMEM, "network", "out of memory");
+	return guest_set_networkd(root_fd, manager_base_id(c->manager, c->run.slot), text, first_start, err);
+}
+
 /* On a disk that is full nothing can be written, and it starts nevertheless. */
 void ports_tell_guest(const struct container *c, int root_fd, bool first_start)
 {
-	_cleanup_free_ char *text = NULL;
 	struct ct_error error = { 0 };
-	int r;
 
-	r = interfaces_text(c, &text, &error);
-	if (r >= 0)
-		r = guest_set_interfaces(
-		        root_fd, manager_base_id(c->manager, c->run.slot), text, first_start, &error);
-	if (r < 0)
+	if (tell_ifupdown(c, root_fd, first_start, &error) < 0)
 		log_notice("ifupdown in \"%s\" is not told of its interfaces: %s", c->row.name, error.text);
+	if (tell_networkd(c, root_fd, first_start, &error) < 0)
+		log_notice("systemd-networkd in \"%s\" is not told of its interfaces: %s", c->row.name,
+		        error.text);
 }

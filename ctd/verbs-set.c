@@ -116,7 +116,7 @@ static void tell_guest(const struct container *c)
 	if (root_fd >= 0)
 		ports_tell_guest(c, root_fd, false);
 	else
-		log_notice("ifupdown in \"%s\" is not told of its interfaces: %s", c->row.name, error.text);
+		log_notice("\"%s\" is not told inside of its interfaces: %s", c->row.name, error.text);
 }
 
 static bool changes_network(const json_t *patch)
