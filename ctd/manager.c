@@ -248,6 +248,8 @@ static int manager_open(struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = network_watch(m, err);
 	if (r >= 0)
+		r = network_uplink_watch(m, err);
+	if (r >= 0)
 		r = autostart_new(m, &m->autostart, err);
 	if (r >= 0)
 		r = idle_new(m, &m->idle, err);
@@ -318,6 +320,7 @@ void manager_free(struct manager *m)
 	free_containers(m);
 	network_hosts_free(m);
 	network_watch_free(m);
+	network_uplink_free(m);
 	segments_free(m);
 	networks_free(m);
 	cgroup_root_done(&m->cgroup);

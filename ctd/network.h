@@ -97,6 +97,12 @@ void segments_free(struct manager *m);
 int network_watch(struct manager *m, struct ct_error *err);
 void network_watch_free(struct manager *m);
 
+/* ---- network-uplink.c: what lies on the uplink follows it ---- */
+
+/* From now on. */
+int network_uplink_watch(struct manager *m, struct ct_error *err);
+void network_uplink_free(struct manager *m);
+
 /* ---- network-hosts.c: RUNTIME/hosts ---- */
 
 /* Soon the file is written anew. */

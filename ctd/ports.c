@@ -146,6 +146,21 @@ void ports_rates(const struct container *c, const struct config_net *net, struct
 	allowance_limit(c, false, &limits, ret);
 }
 
+bool ports_have_rate_out(const struct container *c)
+{
+	for (unsigned i = 0; i < c->config.n_nets; i++) {
+		struct net_rates rates;
+
+		if (!config_net_is_there(&c->config.nets[i]))
+			continue;
+		ports_rates(c, &c->config.nets[i], &rates);
+		for (unsigned k = 0; k < NET_CLASSES_MAX; k++)
+			if (rates.out || rates.classes[k].out)
+				return true;
+	}
+	return false;
+}
+
 static void fill_limits(const struct container *c, const struct config_net *net,
         const struct net_attach *attach, struct port *port)
 {

@@ -80,11 +80,13 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 int ports_recover(struct manager *m, struct ct_error *err);
 /* What its speed is to be now, without what is guaranteed of it. */
 void ports_rates(const struct container *c, const struct config_net *net, struct net_rates *ret);
+/* Whether what one of its interfaces sends is slowed, by the uplink or a segment. */
+bool ports_have_rate_out(const struct container *c);
 /* The name of the host side of an interface. */
 void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
 
-/* Tells ifupdown inside, if it is there, what was set up from outside. root_fd: as of guest_apply. A failure
- * is logged, and changes nothing of what is set up. */
+/* Tells ifupdown and systemd-networkd inside, where they are, what was set up from outside. root_fd: as of
+ * guest_apply. A failure is logged, and changes nothing of what is set up. */
 void ports_tell_guest(const struct container *c, int root_fd, bool first_start);
 
 /* The addresses of the resolvers that a container is to use: its own, its network's, the node's, the host's.

@@ -220,6 +220,34 @@ has_ifupdown() # NAME
 	ctctl destroy i --force
 }
 
+# rate_on LINK: a class of the uplink's keeps the container's rate there
+rate_on()
+{
+	tc class show dev "$1" | grep -q 'ceil 3Mbit'
+}
+
+@test "rates follow the default route to another link, also if no ctd saw it change" {
+	ip link add up9 type veth peer name out9 netns "$CTD_OUTSIDE"
+	ip link set up9 up
+	outside ip link set out9 up
+	ctctl set a --net nat,rate-out=3M
+	rate_on up0
+	! rate_on up9 || return 1
+	ip route replace default dev up9
+	wait_for 60 rate_on up9
+	ip route replace default via 192.0.2.1
+	tc qdisc del dev up9 root
+	ctd_kill
+	ip route replace default dev up9
+	ctd_start
+	restarted=yes
+	wait_for 60 rate_on up9
+	ip route replace default via 192.0.2.1
+	ip link del up9
+	wait_for 60 pings a 198.51.100.1
+	ctctl set a net=
+}
+
 @test "an interface keeps its address and MAC when one before it goes" {
 	net a '[{"mode":"nat"},{"mode":"routed","name":"lan","ip":["203.0.113.9"]},{"mode":"routed","name":"eth3","ip":["203.0.113.10"]}]'
 	mac=$(ctctl exec a -- cat /sys/class/net/eth3/address)
