@@ -205,6 +205,7 @@ static const struct key keys[] = {
 	{ "dns", 0, read_dns, 0, 0, "at most 3 addresses" },
 	{ "nat-peers", AT(nat_peers), read_flag, 0, 0, "yes or no" },
 	{ "routed-peers", AT(routed_peers), read_flag, 0, 0, "yes or no" },
+	{ "names", AT(names), read_flag, 0, 0, "yes or no" },
 	{ "services", 0, read_services, 0, 0, "up to 16 of tcp/PORT and udp/PORT, or none" },
 	{ "uplink-rate", AT(uplink_rate), read_bitrate, 8000, 1000000000000ULL,
 	        "a rate such as 1G, or 0 for no limit" },
@@ -241,6 +242,7 @@ void conf_init(struct conf *conf)
 {
 	*conf = (struct conf){
 		.routed_peers = true,
+		.names = true,
 		.storage = DISK_DRIVER_DIR,
 		.autostart_parallel = 4,
 		.pool_size = 8,

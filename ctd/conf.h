@@ -42,6 +42,7 @@ struct conf {
 	uint32_t connections;         /* tracked at a time, default of interfaces; 0: no limit */
 	bool block_mail;              /* default of interfaces */
 	bool nat_peers, routed_peers; /* may containers reach each other */
+	bool names;                   /* and are they told each other's names */
 	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */
 	enum disk_driver storage;     /* default driver */
 	uint32_t autostart_parallel;  /* how many start at once after a boot */

@@ -319,6 +319,7 @@ void manager_free(struct manager *m)
 	view_close(m);
 	free_containers(m);
 	network_hosts_free(m);
+	network_names_free(m);
 	network_watch_free(m);
 	network_uplink_free(m);
 	segments_free(m);

@@ -46,9 +46,11 @@ struct manager {
 	struct cgroup_root cgroup;
 	struct node node;
 	struct network *networks; /* by name: network.h */
-	sd_event_source *segment_sweep, *hosts_timer, *filter_watch, *uplink_timer, *traffic_timer;
-	int uplinks[2];       /* as they were last seen: network-uplink.c */
-	bool classes_changed; /* of traffic, since the last ctd */
+	sd_event_source *segment_sweep, *hosts_timer, *names_timer, *filter_watch, *uplink_timer,
+	        *traffic_timer;
+	int uplinks[2];            /* as they were last seen: network-uplink.c */
+	uint64_t names_generation; /* of what containers know of each other: network-names.c */
+	bool classes_changed;      /* of traffic, since the last ctd */
 	unsigned segment_tries, traffic_tick;
 	struct traffic_dump *traffic_dump; /* while many are sampled */
 	uint64_t guarantees;               /* as written above the containers: node_guarantees_apply */

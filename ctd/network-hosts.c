@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* RUNTIME/hosts: the addresses and names of all containers, as hosts(5) has them.
  *
- * For whoever answers names on this host: dnsmasq by addn-hosts= (it looks at the file again on SIGHUP, and
- * hostsdir does so by itself), or nss by a copy in /etc/hosts. Both directions follow from it. It is written
- * whole beside its place and renamed, some time after the last change, so that a hundred creates write it a
- * few times and nobody reads half of it.
+ * For whoever answers names on this host: nss-ctd(8), which reads it at each question, or dnsmasq by
+ * addn-hosts= (it looks at the file again on SIGHUP, and hostsdir does so by itself). Both directions follow
+ * from it. It is written whole beside its place and renamed, some time after the last change, so that a
+ * hundred creates write it a few times and nobody reads half of it.
  */
 #include "ctd/network.h"
 
@@ -22,13 +22,18 @@
 
 #define QUIET_USEC (100 * 1000)
 
+bool network_has_name(const struct ip_addr *a)
+{
+	return a->prefix == ip_full_prefix(a) || a->family == AF_INET || a->bytes[15] != 0;
+}
+
 static void print_one(struct strbuf *b, const struct container *c, const struct ip_addr *a)
 {
 	char text[IP_ADDR_STRLEN];
 	const char *hostname = *c->config.hostname ? c->config.hostname : c->row.name;
 
-	if (a->prefix != ip_full_prefix(a) && a->family == AF_INET6 && a->bytes[15] == 0)
-		return; /* a block has no name */
+	if (!network_has_name(a))
+		return;
 	(void)strbuf_printf(b, "%s %s", ip_format_addr(a, text, sizeof(text)), hostname);
 	if (!str_eq(hostname, c->row.name))
 		(void)strbuf_printf(b, " %s", c->row.name);
@@ -80,6 +85,7 @@ static int on_quiet(sd_event_source *source, uint64_t usec, void *userdata)
 
 	if (r < 0)
 		log_warning("cannot write \"%s/hosts\": %s", m->conf.runtime_dir, strerror(-r));
+	network_names_tell(m);
 	return 0;
 }
 

@@ -108,3 +108,13 @@ void network_uplink_free(struct manager *m);
 /* Soon the file is written anew. */
 void network_hosts_later(struct manager *m);
 void network_hosts_free(struct manager *m);
+/* Whether it is an address that has a name, and not a block. */
+bool network_has_name(const struct ip_addr *a);
+
+/* ---- network-names.c: what containers know of each other ---- */
+
+/* The names and addresses may be others: all that run are told, some at once and some soon. */
+void network_names_tell(struct manager *m);
+/* One that is being started. root_fd: as of guest_apply. A failure is logged. */
+void network_names_begin(struct container *c, int root_fd);
+void network_names_free(struct manager *m);

@@ -156,10 +156,14 @@ static int edit_guest(struct start *s, struct ct_error *err)
 		.set_keys = pending_has_keys(pending),
 		.password_hash = pending_password(pending),
 	};
+	int r;
 
 	edit.n_dns = ports_dns(c, dns, CONFIG_DNS_MAX);
 	ports_tell_guest(c, s->root_fd, first_start);
-	return guest_apply(s->root_fd, s->item.shell.base_id, &edit, err);
+	r = guest_apply(s->root_fd, s->item.shell.base_id, &edit, err);
+	if (r >= 0)
+		network_names_begin(c, s->root_fd);
+	return r;
 }
 
 static int make_cgroup(struct start *s, struct ct_error *err)

@@ -67,6 +67,7 @@ static void test_values(void **state)
 	                           "storage = image\n"
 	                           "stop-timeout = 86400\n"
 	                           "meter-sample = 1\n"
+	                           "names = no\n"
 	                           "meter-interval = 60\n"
 	                           "ledger-interval-days = 1\n"
 	                           "ledger-hour-days = 3660\n"
@@ -94,6 +95,7 @@ static void test_values(void **state)
 	assert_int_equal(conf.n_dns, 2);
 	assert_true(conf.nat_peers);
 	assert_false(conf.routed_peers);
+	assert_false(conf.names);
 	assert_int_equal(conf.connections, 0);
 	assert_int_equal(conf.n_services, 2);
 	assert_int_equal(conf.services[1].port, 53);
