@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Finishing from outside what CRIU has restored, and looking at it, before any of it runs. Not installed. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "libct/ct.h"
+
+/* To be called when CRIU has restored all tasks and holds them still (post-restore): gives /proc and /sys the
+ * masks and the binds (those with a target below /proc/ or /sys/; detached mounts, used up) that a start
+ * gives them, locked as there. The caller's mount namespace has the host's device nodes. */
+int restore_mounts(pid_t pid, const struct ct_bind *binds, size_t n_binds, struct ct_error *err);
+
+/* What the tasks must be that are restored, or are to be. */
+struct restore_want {
+	uint32_t base_id;
+	uint64_t capabilities; /* at most these */
+	const struct ct_rlimit *rlimits;
+	size_t n_rlimits;        /* none wider */
+	const char *cgroup_name; /* the last part of its path; on this host no other has it */
+	dev_t root_dev;          /* of the root filesystem */
+};
+/* Looks at every thread of the cgroup and all below it, of which pid is init: ids, capabilities, limits,
+ * seccomp, namespaces; at who owns the user namespace, at the mounts, and that nobody of the pid namespace is
+ * elsewhere. -EPERM with the first that is otherwise. Nothing of it may run meanwhile. */
+int restore_audit(int cgroup_fd, pid_t pid, const struct restore_want *want, struct ct_error *err);
