@@ -107,6 +107,19 @@ int keeper_client_adopt(struct keeper_client *client, const struct keeper_proces
 	return call_key(client, &args, process->key, fn, userdata);
 }
 
+int keeper_client_run(struct keeper_client *client, const char *key, const struct keeper_program *program,
+        keeper_reply_fn fn, void *userdata)
+{
+	const struct keeper_fds fds = { .fds = { program->program_fd, program->mntns_fd, program->third_fd },
+		.n = 3 };
+	_cleanup_strbuf_ struct strbuf packed = STRBUF_INIT;
+	struct keeper_call_args args = { .type = KEEPER_RUN, .spec = &packed, .fds = &fds };
+
+	for (const char *const *arg = program->argv; *arg; arg++)
+		(void)strbuf_add(&packed, *arg, strlen(*arg) + 1); /* an error stays in the buffer */
+	return packed.error ? packed.error : call_key(client, &args, key, fn, userdata);
+}
+
 int keeper_client_console_attach(struct keeper_client *client, const char *key, int sock, unsigned flags,
         keeper_reply_fn fn, void *userdata)
 {

@@ -146,9 +146,19 @@ int keeper_client_pidfd(struct keeper_client *client, const char *key, keeper_re
 int keeper_client_forget(struct keeper_client *client, const char *key, keeper_reply_fn fn, void *userdata);
 /* Takes a living process over whose keeper died. pidfd and console_fd (-1: lost) are duplicated. The keeper
  * checks that pidfd is pid and that pid's start time is start_time: -ESRCH if not. When it ends, exit_code is
- * -1 on kernels before 6.15. -EEXIST if the key is taken. */
+ * -1 on kernels before 6.15, unless it is the keeper's child (RUN). -EEXIST if the key is taken. */
 int keeper_client_adopt(struct keeper_client *client, const struct keeper_process *process, int pidfd,
         int console_fd, keeper_reply_fn fn, void *userdata);
+/* Runs a program as the keeper's child, in a mount namespace, under a key "r/CTID"; it outlives client and
+ * keeper. What it forks off beside itself (CLONE_PARENT) is the keeper's too. Everything is borrowed.
+ * -EEXIST while one of that key lives; -EOPNOTSUPP: the keeper is of an older build. */
+struct keeper_program {
+	const char *const *argv; /* at most 8 */
+	int program_fd, mntns_fd;
+	int third_fd; /* becomes its fd 3; 0 to 2 are /dev/null */
+};
+int keeper_client_run(struct keeper_client *client, const char *key, const struct keeper_program *program,
+        keeper_reply_fn fn, void *userdata);
 
 /* The keeper's end of a stream socket pair: scrollback (unless flags has KEEPER_ATTACH_NO_SCROLLBACK), then
  * live output comes out of the other end; what is written into it is typed at the console. Close the other

@@ -149,6 +149,12 @@ static void send_process(struct keeper_connection *c, uint32_t type, uint32_t se
 	keeper_send(c, &answer);
 }
 
+void keeper_child_send(
+        struct keeper_connection *c, uint32_t type, uint32_t serial, const struct keeper_child *child)
+{
+	send_process(c, type, serial, child, -1);
+}
+
 /* Whoever asked for the child gets to know how it ended before it began; then it is forgotten. */
 static void answer_failure(struct keeper *k, struct keeper_child *child)
 {
@@ -255,6 +261,7 @@ static void finish_child(struct keeper *k, struct keeper_child *child)
 
 	if (child->console)
 		keeper_console_end(k, child->console);
+	keeper_reap_strangers(k, child->info.key);
 	keeper_broadcast_exit(k, &child->info);
 }
 
@@ -472,6 +479,7 @@ int keeper_handle_forget(
 	struct keeper_child *child;
 	int r;
 
+	keeper_reap_strangers(k, m->request.key);
 	child = find_any(k, m, &r, err);
 	if (!child)
 		return r;

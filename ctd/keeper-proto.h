@@ -20,11 +20,13 @@
 #include "libct/ct.h"
 
 #define KEEPER_VERSION_MAJOR 1
-#define KEEPER_VERSION_MINOR 0
+#define KEEPER_VERSION_MINOR 1
 #define KEEPER_MESSAGE_MAX   (128u * 1024u)
 #define KEEPER_FDS_MAX       72
-/* A key names a process: "c/CTID" for init of a container, "x/EXECID" for a command. */
-#define KEEPER_KEY_MAX 64
+/* A key names a process: "c/CTID" for init of a container, "x/EXECID" for a command, "r/CTID" for CRIU at
+ * work on a container. */
+#define KEEPER_KEY_MAX    64
+#define KEEPER_RUN_PREFIX "r/"
 /* From START or EXEC to the exec; then the process is killed and the request answered with -ETIMEDOUT. */
 #define KEEPER_EXEC_DEADLINE_USEC (10 * 1000000ULL)
 
@@ -66,6 +68,10 @@ enum keeper_type {
 	KEEPER_REEXEC,
 	/* -EBUSY while any process lives. */
 	KEEPER_QUIT,
+	/* Key, behind the request the arguments, each with its NUL; fds: a program, the mount namespace it
+	 * runs in, what becomes its fd 3. It runs as root and outlives both of us.
+	 * <- struct keeper_process, pidfd */
+	KEEPER_RUN,
 	/* Event: struct keeper_process with exit status. */
 	KEEPER_EXITED = 100,
 };

@@ -90,6 +90,7 @@ int keeper_reply_take_body(
 	case KEEPER_START:
 	case KEEPER_EXEC:
 	case KEEPER_PIDFD:
+	case KEEPER_RUN:
 		if (body->n_fds > 0)
 			reply->pidfd = TAKE_FD(body->fds[0]);
 		if (body->n_fds > 1)

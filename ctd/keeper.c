@@ -283,6 +283,7 @@ static const struct request_kind {
 	{ KEEPER_ADOPT, true, keeper_handle_adopt },
 	{ KEEPER_REEXEC, false, keeper_handle_reexec },
 	{ KEEPER_QUIT, false, handle_quit },
+	{ KEEPER_RUN, true, keeper_handle_run },
 };
 
 static bool key_is_sound(const char *key)

@@ -6,6 +6,7 @@
  *   keeper.c          the event loop, connections, the table of requests
  *   keeper-process.c  starting, executing, reaping, adopting
  *   keeper-reap.c     how a process has ended
+ *   keeper-run.c      programs of ctd's
  *   keeper-console.c  masters, their rings (keeper-ring.c), and those who look at them
  *   keeper-state.c    everything above as bytes
  *   keeper-reexec.c   a new binary in its place
@@ -160,6 +161,17 @@ int keeper_handle_adopt(
 void keeper_child_on_status(struct keeper *k, struct keeper_child *child);
 void keeper_child_on_exit(struct keeper *k, struct keeper_child *child);
 void keeper_child_on_deadline(struct keeper *k, struct keeper_child *child);
+
+/* The process with its pidfd to the connection that asked. */
+void keeper_child_send(
+        struct keeper_connection *c, uint32_t type, uint32_t serial, const struct keeper_child *child);
+
+/* ---- keeper-run.c */
+
+int keeper_handle_run(
+        struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err);
+/* Dead children that have no record, if the key is of a program that may have left such. */
+void keeper_reap_strangers(const struct keeper *k, const char *key);
 
 /* ---- keeper-reap.c */
 

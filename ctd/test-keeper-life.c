@@ -411,6 +411,46 @@ static void test_quit_is_refused(void **state)
 	rig_box_done(&rig, &box, "c/quit");
 }
 
+/* Of ctd's own programs: fd 3 is what was given, there is no other, and the end is told. */
+static void test_program(void **state)
+{
+	static const char *const argv[] = { "sh", "-c", "echo hello >&3; ls /proc/self/fd >&3; exit 5",
+		NULL };
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT, again = KEEPER_REPLY_INIT;
+	_cleanup_close_ int program = open("/bin/sh", O_PATH | O_CLOEXEC);
+	_cleanup_close_ int mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	struct keeper_program p = { .argv = argv, .program_fd = program, .mntns_fd = mntns };
+	struct keeper_process process;
+	char text[256];
+	int fds[2];
+	ssize_t n;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	p.third_fd = fds[1];
+	assert_int_equal(
+	        rig_wait(&rig, keeper_client_run(rig.client, "r/test", &p, keeper_reply_store, &reply),
+	                &reply),
+	        0);
+	assert_true(reply.pidfd >= 0);
+	fds[1] = fd_close(fds[1]);
+	n = read_all(fds[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, "hello\n0\n1\n2\n3\n4\n"); /* 4 is the directory */
+	fds[0] = fd_close(fds[0]);
+
+	process = rig_await_exit(&rig, "r/test");
+	assert_int_equal(process.exit_code, 5);
+	assert_int_equal(process.pid, reply.process.pid);
+	assert_int_equal(rig_forget(&rig, "r/test"), 0);
+	assert_int_equal(rig_forget(&rig, "r/test"), -ESRCH);
+
+	p.third_fd = -1; /* cannot be sent */
+	assert_true(rig_wait(&rig, keeper_client_run(rig.client, "r/test", &p, keeper_reply_store, &again),
+	                    &again) < 0);
+	assert_int_equal(rig_count(&rig), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +467,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_what_a_container_inherits),
 		cmocka_unit_test(test_the_keeper_itself),
+		cmocka_unit_test(test_program),
 		cmocka_unit_test(test_start_is_quick),
 		cmocka_unit_test(test_quit_is_refused),
 	};
