@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "ctd/manager.h"
@@ -72,6 +73,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 int container_freeze(
         struct container *c, bool freeze, operation_fn done, void *userdata, struct ct_error *err)
 {
+	struct ct_error late = { 0 }; /* what is not confirmed at once is no error */
 	struct freeze *f;
 	int r;
 
@@ -87,14 +89,20 @@ int container_freeze(
 	*f = (struct freeze){ .container = c, .freeze = freeze, .done = done, .userdata = userdata };
 	f->deadline_usec = now_monotonic_usec() + FREEZE_PATIENCE_USEC;
 
-	r = ct_cgroup_freeze(c->cgroup_fd, freeze, 0, err);
-	if (r >= 0 || r == -ETIMEDOUT)
+	r = ct_cgroup_freeze(c->cgroup_fd, freeze, 0, &late);
+	if (r >= 0 || r == -ETIMEDOUT) {
 		r = freeze_arm(f);
+		if (r < 0)
+			(void)ct_error_set(&late, r, "freeze", "cannot wait for it: %s", strerror(-r));
+	}
 	if (r < 0) {
 		if (freeze)
 			(void)ct_cgroup_freeze(c->cgroup_fd, false, 0, NULL); /* as it was */
 		free(f);
-		return ct_error_prefix(err, "cannot %s \"%s\"", freeze ? "freeze" : "thaw", c->row.name) ?: r;
+		(void)ct_error_prefix(&late, "cannot %s \"%s\"", freeze ? "freeze" : "thaw", c->row.name);
+		if (err)
+			*err = late;
+		return r;
 	}
 	return 0;
 }
