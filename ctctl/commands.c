@@ -17,6 +17,8 @@ const struct command *const commands[] = {
 	&command_kill,
 	&command_freeze,
 	&command_thaw,
+	&command_suspend,
+	&command_resume,
 	&command_destroy,
 	&command_rename,
 	&command_migrate,

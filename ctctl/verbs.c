@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The verbs that are one POST (or DELETE) for each container that is named: stop, restart, kill, freeze,
- * thaw, destroy, rename.
+ * thaw, suspend, resume, destroy, rename.
  *
  * Several names are done one after the other on one connection. One that fails is told at once and the others
  * are still tried; the exit status is that of the first failure.
@@ -82,6 +82,47 @@ static int run_plain(struct context *ctx, struct ct_error *err)
 const struct command command_freeze =
         PLAIN_COMMAND("freeze", "Stop all processes of a container where they are");
 const struct command command_thaw = PLAIN_COMMAND("thaw", "Let a frozen container run on");
+
+const struct command command_suspend =
+        PLAIN_COMMAND("suspend", "Put a container's processes and memory to disk");
+
+struct resume_values {
+	bool discard;
+};
+
+static const struct option_row resume_options[] = {
+	{ "discard", 0, OPTION_FLAG, NULL, "give up what was suspended: the container is stopped then",
+	        offsetof(struct resume_values, discard) },
+	{ 0 },
+};
+
+static int run_resume(struct context *ctx, struct ct_error *err)
+{
+	struct resume_values v = { 0 };
+	_cleanup_json_ json_t *body = NULL;
+
+	int r = options_parse(ctx, &v, NULL, err);
+	if (r < 0)
+		return r;
+	if (v.discard) {
+		body = json_pack("{s:b}", "discard", 1);
+		if (!body)
+			return -ENOMEM;
+	}
+
+	return command_each_container(ctx, "POST", "resume", body, NULL, err);
+}
+
+const struct command command_resume = {
+	.name = "resume",
+	.operands = "NAME...",
+	.summary = "Let a suspended container go on where it was",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.options = resume_options,
+	.run = run_resume,
+};
 
 struct stop_values {
 	int64_t timeout;

@@ -27,6 +27,8 @@ const struct api_route api_routes[] = {
 	{ "POST", "/v1/containers/{name}/kill", "containerKill", true, api_container_kill },
 	{ "POST", "/v1/containers/{name}/freeze", "containerFreeze", true, api_container_freeze },
 	{ "POST", "/v1/containers/{name}/thaw", "containerThaw", true, api_container_thaw },
+	{ "POST", "/v1/containers/{name}/suspend", "containerSuspend", true, api_container_suspend },
+	{ "POST", "/v1/containers/{name}/resume", "containerResume", true, api_container_resume },
 	{ "POST", "/v1/containers/{name}/rename", "containerRename", true, api_container_rename },
 	{ "POST", "/v1/containers/{name}/migrate", "containerMigrate", true, api_container_migrate },
 	{ "POST", "/v1/containers/{name}/keep", "containerKeep", true, api_container_keep },

@@ -26,6 +26,8 @@ API_HANDLER(api_container_stop);
 API_HANDLER(api_container_restart);
 API_HANDLER(api_container_kill);
 API_HANDLER(api_container_freeze);
+API_HANDLER(api_container_resume);
+API_HANDLER(api_container_suspend);
 API_HANDLER(api_container_thaw);
 API_HANDLER(api_container_rename);
 API_HANDLER(api_container_migrate);

@@ -33,8 +33,8 @@ static int by_order(const void *a, const void *b)
 
 static bool is_due(const struct container *c, bool new_boot)
 {
-	if (c->state != CONTAINER_STOPPED || c->config.disabled || c->row.broken || !c->row.complete ||
-	        c->active)
+	if (c->state != CONTAINER_STOPPED || c->config.disabled || c->config.suspended_slot ||
+	        c->row.broken || !c->row.complete || c->active)
 		return false;
 	return new_boot ? c->config.autostart
 	                : c->run.wanted && !c->teardown && str_eq(c->run.boot_id, c->manager->boot_id);

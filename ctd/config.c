@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ctd/conf.h"
 #include "base/json.h"
 #include "base/unit.h"
 #include "ctd/config-key.h"
@@ -268,6 +269,20 @@ static int read_handover(
 	return 0;
 }
 
+/* Ours (ctd/suspend.h). */
+static int read_suspended(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	json_int_t slot = json_integer_value(json_object_get(value, "slot"));
+	const char *digest = json_string_value(json_object_get(value, "digest"));
+
+	if (slot < 1 || slot > CONF_NUMBERS_MAX || !digest || strlen(digest) != 64)
+		return ct_error_field(err, key->name, "%s must have a slot and a digest", key->name);
+	config->suspended_slot = (uint32_t)slot;
+	memcpy(config->suspended_digest, digest, sizeof(config->suspended_digest));
+	return 0;
+}
+
 /* Ours (ctd/allowance.h). */
 static int read_allowance(
         const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
@@ -295,6 +310,7 @@ static const struct config_key keys[] = {
 	{ "plan", AT(plan), 0, read_plan, 0, 0, true },
 	{ CONFIG_PENDING, 0, 0, read_pending, 0, 0, false },
 	{ CONFIG_HANDOVER, 0, 0, read_handover, 0, 0, false },
+	{ CONFIG_SUSPENDED, 0, 0, read_suspended, 0, 0, false },
 	{ CONFIG_ALLOWANCE, 0, 0, read_allowance, 0, 0, false },
 };
 

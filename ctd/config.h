@@ -27,6 +27,7 @@
 #define CONFIG_PENDING   "_pending"   /* not for people: see ctd/pending.h */
 #define CONFIG_HANDOVER  "_handover"  /* nor this: see ctd/handover.h */
 #define CONFIG_ALLOWANCE "_allowance" /* nor this: see ctd/allowance.h */
+#define CONFIG_SUSPENDED "_suspended" /* nor this: see ctd/suspend.h */
 
 enum handover {
 	HANDOVER_NONE,
@@ -59,6 +60,8 @@ struct config {
 	char plan[CONFIG_NAME_MAX + 1]; /* "": none; its values are among the keys already (plan.h) */
 	struct limits limits;
 	enum handover handover;     /* while it moves between nodes */
+	uint32_t suspended_slot;    /* whose images are on disk; 0: it is not suspended */
+	char suspended_digest[65];  /* of the images */
 	struct allowance allowance; /* what has become of limits.traffic_allowance; zero: nothing yet */
 };
 

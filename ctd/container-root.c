@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
 #include "base/fd.h"
@@ -34,17 +35,30 @@ static int device_of(int fd, char ret[24])
 	return 0;
 }
 
+static int note(const struct container *c, const char *device, struct ct_error *err)
+{
+	if (fsetxattr(c->cgroup_fd, NOTE, device, strlen(device), 0) < 0)
+		return ct_error_set(err, -errno, "root", "cannot note the disk of \"%s\" at its cgroup: %s",
+		        c->row.name, strerror(errno));
+	return 0;
+}
+
 int container_note_root(const struct container *c, int root_fd, struct ct_error *err)
 {
 	char device[24];
 	int r = device_of(root_fd, device);
 
-	if (r >= 0 && fsetxattr(c->cgroup_fd, NOTE, device, strlen(device), 0) < 0)
-		r = -errno;
-	if (r < 0)
-		return ct_error_set(err, r, "root", "cannot note the disk of \"%s\" at its cgroup: %s",
-		        c->row.name, strerror(-r));
-	return 0;
+	return r < 0 ? ct_error_set(err, r, "root", "cannot look at the disk of \"%s\": %s", c->row.name,
+	                       strerror(-r))
+	             : note(c, device, err);
+}
+
+int container_note_device(const struct container *c, dev_t root_dev, struct ct_error *err)
+{
+	char device[24];
+
+	(void)snprintf(device, sizeof(device), "%u:%u", major(root_dev), minor(root_dev)); /* fits */
+	return note(c, device, err);
 }
 
 bool container_is_alive(const struct container *c)

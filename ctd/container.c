@@ -370,20 +370,27 @@ static void print_config(struct strbuf *b, const struct container *c)
 		return;
 	}
 	if ((strstr(c->row.config, "\"" CONFIG_PENDING "\"") || c->config.handover != HANDOVER_NONE ||
-	            c->config.allowance.period) &&
+	            c->config.allowance.period || c->config.suspended_slot) &&
 	        json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
 		(void)json_object_del(object, CONFIG_PENDING); /* these need not be there */
 		(void)json_object_del(object, CONFIG_HANDOVER);
 		(void)json_object_del(object, CONFIG_ALLOWANCE);
+		(void)json_object_del(object, CONFIG_SUSPENDED);
 		text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
 	}
 	(void)strbuf_printf(b, ",\"config\":%s", text ?: object ? "{}" : c->row.config);
 }
 
+const char *container_shown_state(const struct container *c)
+{
+	return c->state == CONTAINER_STOPPED && c->config.suspended_slot ? "suspended"
+	                                                                 : state_names[c->state];
+}
+
 void container_print(const struct container *c, struct strbuf *b)
 {
 	(void)strbuf_printf(b, "{\"ctid\":\"%s\",\"number\":%u,\"state\":\"%s\"", c->row.ctid, c->row.number,
-	        state_names[c->state]);
+	        container_shown_state(c));
 	print_string(b, "name", c->row.name);
 	(void)strbuf_puts(b, ",\"template\":{\"name\":");
 	(void)strbuf_json_string(b, c->row.template_name);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 #include <uthash.h>
 
@@ -39,6 +40,8 @@ enum container_state {
 };
 /* The words of the schema and the API. */
 const char *container_state_name(enum container_state state);
+/* The same of a container, or "suspended". */
+const char *container_shown_state(const struct container *c);
 int container_state_from_name(const char *name, enum container_state *ret);
 
 TAILQ_HEAD(job_queue, job);
@@ -66,6 +69,7 @@ struct container {
 	void *on_exit_data;
 	struct teardown *teardown;      /* at work, else NULL */
 	bool reboot;                    /* its init asked for a reboot */
+	bool network_held;              /* nothing passes its ports (verbs-suspend.c) */
 	bool unreadable;                /* its configuration does not read: broken for good, never started */
 	struct start_trace start_trace; /* of its last start by this ctd */
 	uint64_t names_generation, names_told; /* network-names.c */
@@ -117,6 +121,8 @@ void container_set_broken(struct container *c, const char *text);
 
 /* Notes, for as long as it runs, which disk it was started with. root_fd: of its mount. */
 int container_note_root(const struct container *c, int root_fd, struct ct_error *err);
+/* The same of a disk that somebody else has mounted. */
+int container_note_device(const struct container *c, dev_t root_dev, struct ct_error *err);
 /* What was opened through /proc/PID before this was its init's: the pid cannot have been used again while
  * init lives. */
 bool container_is_alive(const struct container *c);

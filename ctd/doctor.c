@@ -20,6 +20,7 @@
 #include "ctd/api.h"
 #include "ctd/gate.h"
 #include "ctd/manager.h"
+#include "ctd/suspend.h"
 #include "ctd/view.h"
 
 enum outcome {
@@ -240,6 +241,19 @@ static enum outcome check_mmdebstrap(const struct host *h, struct finding *f)
 	return check_program("mmdebstrap", "only the tiny template can be built", f);
 }
 
+static enum outcome check_suspend(const struct host *h, struct finding *f)
+{
+	struct ct_error error = { 0 };
+
+	if (suspend_host_check(&error) >= 0) {
+		SAY(f, "criu is there; containers can be suspended");
+		return OUTCOME_OK;
+	}
+	SAY(f, "containers cannot be suspended");
+	REMEDY(f, "%s", error.text);
+	return OUTCOME_WARNING;
+}
+
 static enum outcome check_weights(const struct host *h, struct finding *f)
 {
 	char disk[64];
@@ -333,6 +347,7 @@ static const struct {
 	{ "quota", check_quota },
 	{ "image", check_image },
 	{ "view", check_view },
+	{ "suspend", check_suspend },
 	{ "weights", check_weights },
 	{ "pressure", check_pressure },
 	{ "filter", check_filter },

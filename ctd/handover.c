@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "ctd/container.h"
+#include "ctd/suspend.h"
 
 static const char *const names[] = {
 	[HANDOVER_NONE] = "none",
@@ -84,7 +85,7 @@ int handover_check(const struct container *c, const char *what, struct ct_error 
 	const char *node = json_string_value(peer) ?: "another node", *name = c->row.name;
 
 	switch (c->config.handover) {
-	case HANDOVER_NONE: return 0;
+	case HANDOVER_NONE: return suspend_check(c, what, err);
 	case HANDOVER_INCOMING:
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
 		        "cannot %s \"%s\": it came from \"%s\", which has not let go of it yet (repeat the migration there, or, if that node is lost: ctctl migrate %s --keep)",

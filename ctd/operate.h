@@ -22,6 +22,9 @@ typedef void (*operation_fn)(struct container *c, int result, const struct ct_er
  * of it. -EALREADY is not an error: 1. */
 int container_start(struct container *c, operation_fn done, void *userdata, struct ct_error *err);
 
+/* Whether it may run now at all: marks, keeper, limits, admission. */
+int container_may_run(struct container *c, struct ct_error *err);
+
 enum stop_kind {
 	STOP_CLEAN, /* the template's stop signal, after the timeout cgroup.kill */
 	STOP_KILL,  /* cgroup.kill at once */

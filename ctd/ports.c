@@ -170,7 +170,7 @@ static void fill_limits(const struct container *c, const struct config_net *net,
 	if (c->manager->conf.uplink_rate && !*attach->scope && net->rates.out && !net->rates.out_guaranteed)
 		port->rates.out_guaranteed = net->rates.out / 100 > 8000 ? net->rates.out / 100 : 8000;
 	port->limits = net->limits;
-	port->limits.cut = c->config.network_cut;
+	port->limits.cut = c->config.network_cut || c->network_held;
 	port->limits.connections = ports_connections(c->manager, net, attach);
 	if (!net->has_block_mail)
 		port->limits.block_mail = c->manager->conf.block_mail;
@@ -351,13 +351,15 @@ void ports_down(struct container *c)
 
 	if (c->run.slot == 0)
 		return;
+	/* Of one that is held the link is deleted: sockets that could not say goodbye keep its namespace for
+	 * minutes, and a resume makes links of the same names. */
 	traffic_settle(c);
 	forwards_remove(c);
 	while (port_next(&at, &port, NULL) != 0) { /* whatever fails: name and addresses are there */
 		ports_host_name(c, c->run.slot, at.i, port.spec.host_name);
 		segment |= port.spec.mode == NET_MODE_BRIDGE;
 		/* What cannot be taken out now is found by fsck: the tag is in its name. */
-		(void)net_port_release(c->manager->net, &port.spec, false, NULL);
+		(void)net_port_release(c->manager->net, &port.spec, c->network_held, NULL);
 	}
 	if (segment)
 		segments_sweep_later(c->manager);

@@ -33,6 +33,7 @@
 #include "ctd/operate.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
+#include "ctd/suspend.h"
 #include "ctd/traffic.h"
 #include "ctd/verbs.h"
 #include "ctd/view.h"
@@ -106,6 +107,11 @@ static int load(struct manager *m, struct ct_error *err)
 	return r;
 }
 
+static bool is_criu(const struct keeper_process *process)
+{
+	return str_has_prefix(process->key, KEEPER_RUN_PREFIX);
+}
+
 static void on_exited(const struct keeper_process *process, void *userdata)
 {
 	struct manager *m = userdata;
@@ -115,6 +121,8 @@ static void on_exited(const struct keeper_process *process, void *userdata)
 		exec_exited(m, process);
 		return;
 	}
+	if (is_criu(process)) /* a worker waits for it */
+		return;
 	c = container_by_ctid(m, process->key + 2);
 	/* LIST may have told of it before: then it is being taken down. */
 	if (c && c->run.pid == process->pid && container_has_init(c) && !c->teardown)
@@ -147,7 +155,8 @@ static int open_keeper(struct manager *m, struct ct_error *err)
 	        m->host.cgroup_mount, m->tag, keeper_client_hello(m->keeper)->pid, &m->cgroup, err);
 }
 
-/* The processes that the keeper has, once none of them is in the middle of a start. */
+/* The processes that the keeper has, once none of them is in the middle of a start, and no CRIU at work whose
+ * worker died with the last ctd: it notices soon, lets go of the container and ends. */
 static int list_processes(struct manager *m, struct keeper_reply *reply, struct ct_error *err)
 {
 	uint64_t deadline = now_monotonic_usec() + STARTING_PATIENCE_USEC;
@@ -166,7 +175,9 @@ static int list_processes(struct manager *m, struct keeper_reply *reply, struct 
 		if (r < 0)
 			return r;
 		for (size_t i = 0; i < reply->n_processes; i++)
-			starting |= reply->processes[i].state == KEEPER_PROCESS_STARTING;
+			starting |= reply->processes[i].state == KEEPER_PROCESS_STARTING ||
+			            (is_criu(&reply->processes[i]) &&
+			                    reply->processes[i].state == KEEPER_PROCESS_RUNNING);
 		if (!starting || now_monotonic_usec() > deadline)
 			return 0;
 		(void)usleep(10000); /* the loop does not run yet */
@@ -278,6 +289,29 @@ static void found_gone(struct container *c)
 		container_teardown(c, NULL, NULL);
 }
 
+static void on_ended(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	c->network_held = false;
+	suspend_forget_restored(c);
+}
+
+/* What there is of it is frozen: a suspend or a resume that was not finished. It is ended. */
+static int settle_suspended(struct container *c)
+{
+	(void)pool_claim_slot(
+	        &c->manager->pool, c->config.suspended_slot); /* claimed already, if it was asked before */
+	c->state = CONTAINER_STOPPED;
+	if (c->run.slot && str_eq(c->run.boot_id, c->manager->boot_id)) {
+		c->network_held = true;
+		container_teardown(c, on_ended, NULL);
+	} else if (c->run.slot) {
+		c->run.slot = 0;
+		c->run.pid = -1;
+		container_set_state(c, CONTAINER_STOPPED);
+	}
+	return 0;
+}
+
 static int settle(struct container *c, const struct keeper_reply *list)
 {
 	struct manager *m = c->manager;
@@ -287,6 +321,8 @@ static int settle(struct container *c, const struct keeper_reply *list)
 
 	if (c->teardown)
 		return 0;
+	if (c->config.suspended_slot)
+		return settle_suspended(c);
 	if (c->run.slot == 0) {
 		c->state = CONTAINER_STOPPED;
 		return 0;
@@ -325,6 +361,11 @@ static void drop_strangers(struct manager *m, const struct keeper_reply *list)
 
 		if (str_has_prefix(process->key, "x/")) {
 			exec_found(m, process);
+			continue;
+		}
+		if (is_criu(process)) {
+			(void)keeper_client_forget(
+			        m->keeper, process->key, NULL, NULL); /* -EBUSY: the next */
 			continue;
 		}
 		c = container_by_ctid(m, process->key + 2);

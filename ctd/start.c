@@ -59,7 +59,7 @@ static void start_free(struct start *s)
 }
 DEFINE_CLEANUP(struct start *, start_free);
 
-static int check(struct container *c, struct ct_error *err)
+int container_may_run(struct container *c, struct ct_error *err)
 {
 	int r;
 
@@ -70,9 +70,6 @@ static int check(struct container *c, struct ct_error *err)
 	if (c->row.broken)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
 		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);
-	r = handover_check(c, "start", err);
-	if (r < 0)
-		return r;
 	if (!c->manager->keeper)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ENOTCONN,
 		        "cannot start \"%s\": there is no ct-keeper (see ctd's log)", c->row.name);
@@ -85,6 +82,13 @@ static int check(struct container *c, struct ct_error *err)
 	if (r < 0)
 		(void)ct_error_prefix(err, "cannot start \"%s\"", c->row.name);
 	return r;
+}
+
+static int check(struct container *c, struct ct_error *err)
+{
+	int r = handover_check(c, "start", err);
+
+	return r < 0 ? r : container_may_run(c, err);
 }
 
 static int load_template(struct start *s, struct ct_error *err)

@@ -61,7 +61,8 @@ static void release(struct container *c)
 	c->pidfd = fd_close(c->pidfd);
 	c->console_fd = fd_close(c->console_fd);
 	ports_down(c);
-	pool_release_slot(&c->manager->pool, c->run.slot);
+	if (!c->config.suspended_slot) /* then it stays leased */
+		pool_release_slot(&c->manager->pool, c->run.slot);
 	c->run.slot = 0;
 	meter_settle(c); /* what went through its links to the end; and that there is no run */
 	c->run.pid = -1;

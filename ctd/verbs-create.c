@@ -207,6 +207,8 @@ int verb_forget(struct container *c, struct ct_error *err)
 		return r;
 
 	meter_forget(c);
+	if (c->config.suspended_slot)
+		pool_release_slot(&m->pool, c->config.suspended_slot);
 	if (disk_discard(m->disks, &spec, &error) < 0)
 		log_warning("the disk of \"%s\" stays until ctd starts again, or ctctl fsck --repair: %s",
 		        c->row.name, error.text);

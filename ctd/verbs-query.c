@@ -34,19 +34,19 @@ int api_container_list(struct manager *m, struct call *call, struct ct_error *er
 {
 	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 	const char *wanted = call_query(call, "state");
-	enum container_state state = CONTAINER_STOPPED;
+	enum container_state state;
 	struct container *c, *next;
 	bool first = true;
 
-	if (wanted && container_state_from_name(wanted, &state) < 0)
-		return ct_error_field(
-		        err, "state", "state must be stopped, starting, running, stopping or frozen");
+	if (wanted && !str_eq(wanted, "suspended") && container_state_from_name(wanted, &state) < 0)
+		return ct_error_field(err, "state",
+		        "state must be stopped, starting, running, stopping, frozen or suspended");
 
 	HASH_SRT(hh_name, m->containers.by_name, by_name); /* a merge sort of what is nearly sorted */
 	(void)strbuf_puts(&b, "{\"containers\":[");
 	HASH_ITER(hh_name, m->containers.by_name, c, next)
 	{
-		if (wanted && c->state != state)
+		if (wanted && !str_eq(wanted, container_shown_state(c)))
 			continue;
 		(void)strbuf_puts(&b, first ? "" : ",");
 		container_print(c, &b);

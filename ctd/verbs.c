@@ -21,6 +21,8 @@ const struct job_type *const job_types[] = {
 	&verb_migrate_receive,
 	&verb_migrate_withdraw,
 	&verb_resolve,
+	&verb_suspend,
+	&verb_resume,
 	&verb_autostart,
 	&verb_template_build,
 	&verb_template_export,

@@ -28,6 +28,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "ctd/criu.h"
 
 #define PARAMS_MAX (4 * 1024 * 1024)
 
@@ -39,7 +40,9 @@ static const struct worker_verb verbs[] = {
 	{ "disk-resize", worker_disk_resize },
 	{ "migrate-apply", worker_migrate_apply },
 	{ "migrate-send", worker_migrate_send },
+	{ "resume", worker_resume },
 	{ "store-sweep", worker_store_sweep },
+	{ "suspend", worker_suspend },
 	{ "template-build", worker_template_build },
 	{ "template-export", worker_template_export },
 	{ "template-import", worker_template_import },
@@ -96,6 +99,18 @@ void worker_progress(int percent, const char *format, ...)
 		put_line(json_pack("{s:{s:s}}", "progress", "text", shown));
 }
 
+int worker_ask(json_t *question, struct ct_error *err)
+{
+	struct pollfd p = { .fd = stop_fd, .events = POLLIN };
+	struct signalfd_siginfo info = { 0 };
+
+	put_line(json_pack("{s:o}", "ask", question));
+	while (read(stop_fd, &info, sizeof(info)) != sizeof(info))
+		(void)poll(&p, 1, -1);
+	return info.ssi_signo == SIGUSR1 ? 0
+	                                 : ct_error_kind_set(err, CT_ERROR_STATE, -ECANCELED, "interrupted");
+}
+
 static int prepare(struct ct_error *err)
 {
 	sigset_t set;
@@ -112,6 +127,7 @@ static int prepare(struct ct_error *err)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGUSR1); /* an answer */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
 	        (stop_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
 		return ct_error_set(err, -errno, "signal", "cannot watch signals: %s", strerror(errno));
@@ -149,7 +165,7 @@ static int run(const char *name, json_t **ret, struct ct_error *err)
 		return r;
 	}
 	return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
-	        "ct-worker knows disk-create, disk-resize, migrate-apply, migrate-send, store-sweep, template-build, template-export and template-import, not \"%.40s\"",
+	        "ct-worker knows disk-create, disk-resize, migrate-apply, migrate-send, resume, store-sweep, suspend, template-build, template-export and template-import, not \"%.40s\"",
 	        name);
 }
 
@@ -159,9 +175,11 @@ int main(int argc, char **argv)
 	struct ct_error error = { 0 };
 	int r;
 
+	if (argc == 3 && str_eq(argv[1], "criu"))
+		criu_execute(argv[2]);
 	if (argc != 2 || str_eq(argv[1], "--help")) {
 		(void)fputs(
-		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, migrate-apply,\nmigrate-send, store-sweep, template-build, template-export, template-import.\n",
+		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, migrate-apply,\nmigrate-send, resume, store-sweep, suspend, template-build, template-export, template-import.\n",
 		        argc == 2 ? stdout : stderr);
 		return argc == 2 ? EXIT_SUCCESS : 2;
 	}

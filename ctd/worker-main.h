@@ -22,10 +22,16 @@ int worker_stop_fd(void);
 /* 0, or -ECANCELED with *err once the worker shall end. */
 int worker_check(struct ct_error *err);
 
+/* Asks ctd, and waits until it has done what is asked for: -ECANCELED if it does not. question is consumed.
+ */
+int worker_ask(json_t *question, struct ct_error *err);
+
 int worker_disk_create(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_disk_resize(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_resume(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_store_sweep(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_template_export(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_template_import(const json_t *params, json_t **ret, struct ct_error *err);

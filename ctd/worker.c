@@ -103,6 +103,9 @@ static void take_line(struct worker *worker, const char *line, size_t len)
 		        "ct-worker %s wrote a line that is not a JSON object", worker->verb);
 	} else if ((value = json_object_get(object, "progress"))) {
 		take_progress(worker, value);
+	} else if ((value = json_object_get(object, "ask"))) {
+		if (worker->ops.asked && !worker->cancelled)
+			worker->ops.asked(value, worker->userdata);
 	} else if ((value = json_object_get(object, "error"))) {
 		take_error(worker, value);
 	} else if ((value = json_object_get(object, "result")) && !worker->result) {
@@ -213,6 +216,11 @@ void worker_cancel(struct worker *worker)
 	if (sd_event_add_time_relative(sd_event_source_get_event(worker->exit_source), &worker->kill_timer,
 	            CLOCK_MONOTONIC, CANCEL_WAIT_USEC, 0, on_kill_time, worker) < 0)
 		worker_signal(worker, SIGKILL); /* without a timer: at once */
+}
+
+void worker_answer(struct worker *worker)
+{
+	(void)syscall(SYS_pidfd_send_signal, worker->pidfd, SIGUSR1, NULL, 0); /* ESRCH: it will be seen */
 }
 
 static int params_fd(const json_t *params)

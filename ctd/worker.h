@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Long or dangerous work in a process of its own: ct-worker VERB, parameters as JSON on its stdin, lines of
  * JSON on its stdout
- * ({"progress": {"text", "percent"?}} ..., at last {"result": ...} or {"error": {...}}). It dies with ctd
- * (PR_SET_PDEATHSIG); what it leaves in the store's tmp/ is swept at the next start.
+ * ({"progress": {"text", "percent"?}} and {"ask": {...}} ..., at last {"result": ...} or {"error": {...}}).
+ * It dies with ctd (PR_SET_PDEATHSIG); what it leaves in the store's tmp/ is swept at the next start.
  */
 #pragma once
 
@@ -17,6 +17,8 @@ struct worker;
 struct worker_ops {
 	void (*progress)(int percent, const char *text,
 	        void *userdata); /* percent -1: not known; text is printable. May be NULL */
+	/* It waits for worker_answer, or worker_cancel. May be NULL: no verb that asks. */
+	void (*asked)(const json_t *question, void *userdata);
 	/* Once, from the event loop; the worker is gone (reaped) and freed afterwards. result is borrowed,
 	 * NULL on failure. */
 	void (*done)(const json_t *result, const struct ct_error *error, void *userdata);
@@ -26,6 +28,8 @@ struct worker_ops {
  * before it returns. */
 int worker_start(sd_event *event, const char *program, const char *verb, json_t *params,
         const struct worker_ops *ops, void *userdata, struct worker **ret, struct ct_error *err);
+/* Lets it go on that has asked. */
+void worker_answer(struct worker *worker);
 /* SIGTERM to its process group, SIGKILL after 5 s; done comes with -ECANCELED. */
 void worker_cancel(struct worker *worker);
 /* Kills it at once, no callback: for shutdown. NULL is accepted. */

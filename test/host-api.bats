@@ -118,6 +118,8 @@ fits()
 	fits containerKill 200 POST /v1/containers/dok/kill
 	fits containerStop 200 POST /v1/containers/dok/stop
 	fits containerShow 200 GET /v1/containers/dok | jq -e '.state == "stopped" and .exit'
+	fits containerSuspend 409 POST /v1/containers/dok/suspend | jq -e '.error.message | contains("it is stopped")'
+	fits containerResume 409 POST /v1/containers/dok/resume '{"discard":true}' | jq -e '.error.message | contains("not suspended")'
 	fits eventList 200 GET /v1/events | jq -e '.events | map(.type) | index("container.started")'
 	request GET /v1/containers/dok/log >/dev/null
 	[ "$(<"$CTD_DIR/status")" = 200 ]

@@ -166,6 +166,24 @@ state_of()
 	wait "$relay" || true
 }
 
+@test "what cannot be suspended is refused with the reason and the remedy, and runs on" {
+	ctctl create nested --template tiny --nesting --start
+	run -5 ctctl suspend nested
+	[[ $output == *'cannot suspend "nested": it may have containers inside (nesting)'* ]]
+	ctctl destroy nested --force
+	ctctl create web --template tiny --start
+	mapfile -t hidden < <(type -aP criu | xargs -r realpath | sort -u)
+	for program in "${hidden[@]}"; do mount --bind /dev/null "$program"; done
+	run -5 ctctl suspend web
+	doctor=$(ctctl doctor) || true
+	for program in "${hidden[@]}"; do umount "$program"; done
+	[[ $output == *'cannot suspend "web": there is no criu: install the package criu'* ]]
+	[[ $doctor == *"containers cannot be suspended"*"install the package criu"* ]]
+	[ "$(state_of web)" = running ]
+	ctctl exec web -- true
+	ctctl destroy web --force
+}
+
 @test "restart gives a new init and keeps the files" {
 	ctctl create again --template tiny --start
 	ctctl exec again -- sh -c 'echo kept >/root/file'

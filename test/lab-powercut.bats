@@ -30,6 +30,12 @@ state_is() # NAME STATE
 	ctctl create plain --template tiny --start
 	ctctl set plain hostname=changed
 	ctctl destroy gone
+	ctctl create asleep --template tiny --start
+	# shellcheck disable=SC2016 # for that shell
+	ctctl exec asleep -- sh -c 'echo kept >/dev/shm/x; (i=0; while :; do i=$((i + 1)); echo $i >/dev/shm/count; sleep 0.2; done) >/dev/null 2>&1 </dev/null &'
+	ctctl exec asleep -- cat /dev/shm/count >/var/lib/ctd-test-count
+	ctctl suspend asleep
+	sync /var/lib/ctd-test-count
 	sleep $((sampled + 45 > SECONDS ? sampled + 45 - SECONDS : 0)) # a power cut takes one sample at most
 	# one that will be in the middle of things
 	# shellcheck disable=SC2016 # for that shell
@@ -58,6 +64,21 @@ state_is() # NAME STATE
 	ctctl start acknowledged
 	ctctl start plain
 	[ "$(ctctl exec plain -- hostname)" = changed ]
+}
+
+counts_on() # FROM
+{
+	[ "$(ctctl exec asleep -- cat /dev/shm/count)" -gt "$1" ]
+}
+
+# bats test_tags=boot:2
+@test "after the cut: what was suspended goes on where it was" {
+	state_is asleep suspended
+	ctctl resume asleep
+	[ "$(ctctl exec asleep -- cat /dev/shm/x)" = kept ]
+	before=$(ctctl exec asleep -- cat /dev/shm/count)
+	[ "$before" -ge "$(cat /var/lib/ctd-test-count)" ]
+	wait_for 30 counts_on "$before"
 }
 
 # bats test_tags=boot:2

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Speaking to CRIU.
+ *
+ * `criu swrk FD` serves one request on a socket that it inherits: messages of criu's rpc.proto, one a packet.
+ * Only so can a terminal be handed out whose master is outside (orphan-pts-master), and the namespaces be
+ * finished from outside before anything is restored in them (setup-namespaces). Debian 12 has no package of
+ * libcriu, and of the protocol we need a dozen fields: varints and byte strings, written and read here. What
+ * criu answers is read with every length checked; unknown fields are passed over.
+ *
+ * criu opens fds of the request by their number in the process that made the socket pair: that is us. Started
+ * it is by ct-keeper, so that the keeper is the parent of what is restored, and knows whether criu is still
+ * at work when we and ctd have died. It runs in our mount namespace.
+ */
+#include "ctd/criu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "ctd/keeper-client.h"
+
+#define PACKET_MAX  65536
+#define TYPE_NOTIFY 6
+#define CGROUP_SOFT 3 /* criu_cg_mode */
+#define LOG_LEVEL   2 /* errors and warnings */
+#define SOCKET_FD   3 /* KEEPER_RUN */
+#define PROGRAM     "/usr/sbin/criu"
+
+#define FORGET_TRIES      500
+#define FORGET_PAUSE_USEC 10000
+
+/* Numbers of the fields. */
+enum {
+	REQ_TYPE = 1,
+	REQ_OPTS = 2,
+	REQ_NOTIFY_SUCCESS = 3,
+	RESP_TYPE = 1,
+	RESP_SUCCESS = 2,
+	RESP_RESTORE = 4,
+	RESP_NOTIFY = 5,
+	RESP_ERRNO = 7,
+	RESP_MESSAGE = 9,
+	OPT_IMAGES = 1,
+	OPT_PID = 2,
+	OPT_LEAVE_RUNNING = 3,
+	OPT_EXT_UNIX = 4,
+	OPT_TCP = 5,
+	OPT_LOCKS = 8,
+	OPT_LOG_LEVEL = 9,
+	OPT_LOG_FILE = 10,
+	OPT_NOTIFY = 12,
+	OPT_ROOT = 13,
+	OPT_WORK = 17,
+	OPT_LINK_REMAP = 18,
+	OPT_FORCE_IRMAP = 21,
+	OPT_SIBLING = 26,
+	OPT_SKIP = 31,
+	OPT_CGROUPS = 34,
+	OPT_EXTERNAL = 37,
+	OPT_EMPTY_NS = 38,
+	OPT_FREEZER = 44,
+	OPT_ORPHAN_PTS = 50,
+};
+
+/* ---- writing; an allocation failure stays in the buffer */
+
+static void put_varint(struct strbuf *b, uint64_t value)
+{
+	for (; value >= 0x80; value >>= 7)
+		(void)strbuf_putc(b, (char)(value | 0x80));
+	(void)strbuf_putc(b, (char)value);
+}
+
+void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value)
+{
+	put_varint(b, (uint64_t)field << 3);
+	put_varint(b, value);
+}
+
+static void put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len)
+{
+	put_varint(b, (uint64_t)field << 3 | 2);
+	put_varint(b, len);
+	(void)strbuf_add(b, data, len);
+}
+
+static void put_string(struct strbuf *b, unsigned int field, const char *s)
+{
+	if (s)
+		put_bytes(b, field, s, strlen(s));
+}
+
+static void put_message(struct strbuf *b, unsigned int field, struct strbuf *message)
+{
+	put_bytes(b, field, message->data ?: "", message->len);
+	if (message->error)
+		b->error = message->error;
+	strbuf_done(message);
+}
+
+static void put_options(struct strbuf *b, const struct criu_request *r)
+{
+	criu_put_number(b, OPT_IMAGES, (uint64_t)r->images_fd);
+	criu_put_number(b, OPT_WORK, (uint64_t)r->work_fd);
+	if (r->verb == CRIU_DUMP) {
+		criu_put_number(b, OPT_PID, (uint64_t)r->pid);
+		criu_put_number(b, OPT_LEAVE_RUNNING, r->leave_running);
+		put_string(b, OPT_FREEZER, r->freezer);
+	} else {
+		criu_put_number(b, OPT_SIBLING, 1);
+		put_string(b, OPT_ROOT, r->root);
+	}
+	criu_put_number(b, OPT_EXT_UNIX, 1);
+	criu_put_number(b, OPT_TCP, 1);
+	criu_put_number(b, OPT_LOCKS, 1);
+	criu_put_number(b, OPT_LINK_REMAP, 1);
+	criu_put_number(b, OPT_FORCE_IRMAP, 1);
+	criu_put_number(b, OPT_LOG_LEVEL, LOG_LEVEL);
+	put_string(b, OPT_LOG_FILE, r->log_file);
+	criu_put_number(b, OPT_NOTIFY, 1);
+	criu_put_number(b, OPT_CGROUPS, CGROUP_SOFT);
+	criu_put_number(b, OPT_ORPHAN_PTS, 1);
+	criu_put_number(b, OPT_EMPTY_NS, CLONE_NEWNET);
+	for (size_t i = 0; i < r->n_skip; i++)
+		put_string(b, OPT_SKIP, r->skip[i]);
+	for (size_t i = 0; i < r->n_external; i++)
+		put_string(b, OPT_EXTERNAL, r->external[i]);
+}
+
+/* ---- reading */
+
+static int get_varint(struct criu_reader *r, uint64_t *ret)
+{
+	uint64_t value = 0;
+
+	for (unsigned int shift = 0; shift < 64 && r->at < r->end; shift += 7) {
+		unsigned char byte = *r->at++;
+
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80)) {
+			*ret = value;
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
+
+int criu_get_field(struct criu_reader *r, struct criu_field *ret)
+{
+	const unsigned char *start = r->at;
+	uint64_t key, len;
+
+	if (r->at == r->end)
+		return 0;
+	if (get_varint(r, &key) < 0 || key >> 3 > 0xffff)
+		return -EBADMSG;
+
+	*ret = (struct criu_field){ .number = (unsigned int)(key >> 3), .start = start };
+	switch (key & 7) {
+	case 0: return get_varint(r, &ret->value) < 0 ? -EBADMSG : 1;
+	case 1: len = 8; break;
+	case 5: len = 4; break;
+	case 2:
+		if (get_varint(r, &len) < 0)
+			return -EBADMSG;
+		break;
+	default: return -EBADMSG;
+	}
+	if (len > (size_t)(r->end - r->at))
+		return -EBADMSG;
+	ret->bytes = (struct criu_reader){ r->at, r->at + len };
+	r->at += len;
+	return 1;
+}
+
+struct answer {
+	uint64_t type, success, pid, code;
+	char script[32], message[256];
+};
+
+static void copy_text(char *to, size_t size, const struct criu_reader *bytes)
+{
+	(void)str_escape_to(
+	        to, size, (const char *)bytes->at, (size_t)(bytes->end - bytes->at)); /* returns to */
+}
+
+/* The part of a restore is { pid = 1 }, of a notification { script = 1, pid = 2 }. */
+static int read_part(struct criu_reader bytes, unsigned int pid_field, struct answer *ret)
+{
+	struct criu_field f;
+	int r;
+
+	while ((r = criu_get_field(&bytes, &f)) > 0)
+		if (f.number == pid_field)
+			ret->pid = f.value;
+		else if (f.number == 1)
+			copy_text(ret->script, sizeof(ret->script), &f.bytes);
+	return r;
+}
+
+static int read_answer(const void *data, size_t len, struct answer *ret)
+{
+	struct criu_reader all = { data, (const unsigned char *)data + len };
+	struct criu_field f;
+	int r;
+
+	*ret = (struct answer){ 0 };
+	while ((r = criu_get_field(&all, &f)) > 0) {
+		switch (f.number) {
+		case RESP_TYPE: ret->type = f.value; break;
+		case RESP_SUCCESS: ret->success = f.value; break;
+		case RESP_ERRNO: ret->code = f.value; break;
+		case RESP_MESSAGE: copy_text(ret->message, sizeof(ret->message), &f.bytes); break;
+		case RESP_RESTORE: r = read_part(f.bytes, 1, ret); break;
+		case RESP_NOTIFY: r = read_part(f.bytes, 2, ret); break;
+		default: break; /* of a newer criu */
+		}
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+/* ---- the conversation */
+
+static int send_request(int sock, const struct criu_request *request)
+{
+	_cleanup_strbuf_ struct strbuf packet = STRBUF_INIT;
+	struct strbuf options = STRBUF_INIT;
+
+	put_options(&options, request);
+	criu_put_number(&packet, REQ_TYPE, (uint64_t)request->verb);
+	put_message(&packet, REQ_OPTS, &options);
+	return packet.error ? packet.error : send_fds(sock, packet.data, packet.len, NULL, 0);
+}
+
+static int acknowledge(int sock, bool success)
+{
+	_cleanup_strbuf_ struct strbuf packet = STRBUF_INIT;
+
+	criu_put_number(&packet, REQ_TYPE, TYPE_NOTIFY);
+	criu_put_number(&packet, REQ_NOTIFY_SUCCESS, success);
+	return packet.error ? packet.error : send_fds(sock, packet.data, packet.len, NULL, 0);
+}
+
+static int explain(const struct criu_request *request, const struct answer *a, struct ct_error *err)
+{
+	return ct_error_kind_set(err, CT_ERROR_FAILED, -EIO, "criu could not %s it%s%s",
+	        request->verb == CRIU_DUMP ? "dump" : "restore", *a->message ? ": " : "", a->message);
+}
+
+static int converse(int sock, const struct criu_request *request, criu_notify_fn notify, void *userdata,
+        pid_t *ret_pid, struct ct_error *err)
+{
+	static char packet[PACKET_MAX];
+	int refused = 0;
+
+	for (;;) {
+		struct answer a;
+		int fds[1] = { -1 };
+		size_t n_fds = 1;
+		ssize_t n = recv_fds(sock, packet, sizeof(packet), fds, &n_fds);
+		_cleanup_close_ int fd = n > 0 && n_fds ? fds[0] : -1;
+		int r = n > 0 ? read_answer(packet, (size_t)n, &a) : 0;
+
+		if (n <= 0 || r < 0)
+			return refused < 0 ? refused
+			                   : ct_error_kind_set(err, CT_ERROR_FAILED, -EIO,
+			                             "criu ended in the middle of its work");
+		if (a.type != TYPE_NOTIFY) {
+			if (refused < 0)
+				return refused;
+			if (!a.success)
+				return explain(request, &a, err);
+			if (ret_pid)
+				*ret_pid = (pid_t)a.pid;
+			return 0;
+		}
+		if (refused == 0)
+			refused = notify ? notify(a.script, (pid_t)a.pid, &fd, userdata, err) : 0;
+		r = acknowledge(sock, refused >= 0);
+		if (r < 0)
+			return ct_error_set(err, r, "criu", "cannot answer criu: %s", strerror(-r));
+	}
+}
+
+/* The user namespace that criu makes shall belong to this id of the tenant's, not to root: the kernel charges
+ * what is counted for each user to the effective uid of who makes it. So we take the id for good, and keep
+ * all capabilities, also over the exec of criu (ambient). */
+static int take_owner(uid_t uid)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	for (int i = 0; i < 2; i++)
+		data[i].inheritable = data[i].permitted;
+	if (syscall(SYS_capset, &header, data) < 0)
+		return -errno;
+	for (unsigned long cap = 0; cap < 64; cap++)
+		if (data[cap / 32].permitted & 1u << (cap % 32) &&
+		        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			return -errno;
+	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0 || setresuid(uid, uid, uid) < 0)
+		return -errno;
+	return 0;
+}
+
+_Noreturn void criu_execute(const char *uid)
+{
+	static const char *const argv[] = { "criu", "swrk", "3", NULL };
+	static const char *const env[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL
+	};
+	const unsigned long owner = strtoul(uid, NULL, 10); /* of criu_run */
+
+	/* What is restored starts with these, and images tell nothing of what is as usual. */
+	(void)setpriority(PRIO_PROCESS, 0, 0);
+	if (fcntl(SOCKET_FD, F_SETFD, 0) < 0 || (owner && take_owner((uid_t)owner) < 0))
+		_exit(127);
+	(void)execve(PROGRAM, (char *const *)argv, (char *const *)env);
+	_exit(127);
+}
+
+int criu_talk(int sock, const struct criu_request *request, criu_notify_fn notify, void *userdata,
+        pid_t *ret_pid, struct ct_error *err)
+{
+	int r = send_request(sock, request);
+
+	if (r < 0)
+		return ct_error_set(err, r, "criu", "cannot ask criu: %s", strerror(-r));
+	return converse(sock, request, notify, userdata, ret_pid, err);
+}
+
+static int start(struct keeper_client *keeper, const struct criu_request *request, int theirs,
+        struct keeper_reply *reply, struct ct_error *err)
+{
+	_cleanup_close_ int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	_cleanup_close_ int mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	char uid[16];
+	const char *const argv[] = { "ct-worker", "criu", uid, NULL };
+	const struct keeper_program program = {
+		.argv = argv, .program_fd = self, .mntns_fd = mntns, .third_fd = theirs
+	};
+	int r;
+
+	if (self < 0 || mntns < 0)
+		return ct_error_set(
+		        err, -errno, "criu", "cannot open what criu starts with: %s", strerror(errno));
+	(void)snprintf(uid, sizeof(uid), "%u", request->owner_uid); /* fits */
+	r = keeper_client_run(keeper, request->key, &program, keeper_reply_store, reply);
+	return r < 0 ? ct_error_set(err, r, "criu", "cannot ask ct-keeper: %s", strerror(-r))
+	             : keeper_client_wait(keeper, reply, err);
+}
+
+/* The keeper takes notice of its end a moment after the pidfd does. */
+static void forget(struct keeper_client *keeper, const char *key)
+{
+	for (int i = 0; i < FORGET_TRIES; i++) {
+		_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
+		int r = keeper_client_forget(keeper, key, keeper_reply_store, &reply);
+
+		if (r < 0 || keeper_client_wait(keeper, &reply, NULL) != -EBUSY)
+			return;
+		(void)usleep(FORGET_PAUSE_USEC);
+	}
+}
+
+int criu_run(struct keeper_client *keeper, const struct criu_request *request, criu_notify_fn notify,
+        void *userdata, pid_t *ret_pid, struct ct_error *err)
+{
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
+	_cleanup_close_ int ours = -1, theirs = -1;
+	struct pollfd end = { .events = POLLIN };
+	int pair[2], r;
+
+	/* criu asks the socket who made it, and obeys root alone. */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return ct_error_set(
+		        err, -errno, "criu", "cannot make a pair of sockets: %s", strerror(errno));
+	ours = pair[0];
+	theirs = pair[1];
+
+	r = start(keeper, request, theirs, &reply, err);
+	if (r < 0)
+		return r;
+	theirs = fd_close(theirs);
+	r = criu_talk(ours, request, notify, userdata, ret_pid, err);
+	ours = fd_close(ours);
+
+	end.fd = reply.pidfd;
+	while (poll(&end, 1, -1) < 0 && errno == EINTR)
+		; /* how it ended says no more than its answer */
+	forget(keeper, request->key);
+	return r;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Speaking to CRIU: one request to `criu swrk`, which is started for it, and what it asks meanwhile. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define CRIU_LIST_MAX 64
+
+enum criu_verb {
+	CRIU_DUMP = 1,
+	CRIU_RESTORE = 2,
+};
+
+/* A request, as fields of criu's rpc.proto. Strings and fds are borrowed. */
+struct criu_request {
+	enum criu_verb verb;
+	const char *key;        /* under which ct-keeper has criu, "r/CTID" */
+	int images_fd, work_fd; /* directories; in the second there is the log */
+	pid_t pid;              /* dump: the root task */
+	bool leave_running;     /* dump: the tasks stay as they were, that is, frozen */
+	const char *log_file;   /* a name in the work directory */
+	const char *root;       /* restore */
+	const char *freezer;    /* dump: absolute path of the cgroup */
+	const char *skip[CRIU_LIST_MAX], *external[CRIU_LIST_MAX];
+	size_t n_skip, n_external;
+	uid_t owner_uid; /* restore: owner of the new user namespace, as which criu runs; else 0 */
+};
+
+/* What happened while criu is at work. script: pre-dump, post-dump, setup-namespaces, orphan-pts-master, ...;
+ * pid: of the root task, or 0; fd: that came with it (-1: none), the callee may take it (*fd = -1). A
+ * negative errno makes criu give up. */
+typedef int (*criu_notify_fn)(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err);
+
+/* Has ct-keeper start criu, asks, serves its notifications, waits for its end. criu is never killed: in the
+ * middle of its work it may hold the tasks. ret_pid (may be NULL): of the restored root task, which is a
+ * child of ct-keeper. */
+struct keeper_client;
+int criu_run(struct keeper_client *keeper, const struct criu_request *request, criu_notify_fn notify,
+        void *userdata, pid_t *ret_pid, struct ct_error *err);
+/* The conversation alone, over a socket that leads to criu. */
+int criu_talk(int sock, const struct criu_request *request, criu_notify_fn notify, void *userdata,
+        pid_t *ret_pid, struct ct_error *err);
+/* ct-worker criu UID, as ct-keeper executes it: becomes criu, which speaks through fd 3. */
+_Noreturn void criu_execute(const char *uid);
+
+/* The session (its number inside) that has the console, pts/0, as its terminal, or at least as its input;
+ * -ENOTTY with the reason. */
+int criu_console_session(int cgroup_fd, struct ct_error *err);
+/* Writes it into the images of a dump, which do not know. */
+int criu_console_patch(int images_fd, int sid, struct ct_error *err);
+struct strbuf;
+/* The same of what is in memory: data is such an image. -EBADMSG: it is none. */
+int criu_console_rewrite(const char *data, size_t len, int sid, struct strbuf *out);
+
+/* Messages of protocol buffers, for these files. */
+struct criu_reader {
+	const unsigned char *at, *end;
+};
+struct criu_field {
+	unsigned int number;
+	uint64_t value; /* of a varint */
+	struct criu_reader bytes;
+	const unsigned char *start; /* it ends where the reader is */
+};
+/* 1: a field, 0: the end, -EBADMSG. */
+int criu_get_field(struct criu_reader *r, struct criu_field *ret);
+void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value);

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The mark "_suspended", the images, and whether this host's CRIU and kernel fit together; see the header. */
+#include "ctd/suspend.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/str.h"
+#include "ctd/container.h"
+#include "ctd/manager.h"
+#include "ctd/sweeper.h"
+#include "quota/disk.h"
+
+#define VERSION_USEC (5 * USEC_PER_SEC)
+
+/* From 6.13 the kernel's vDSO has more parts than older CRIU knows of. */
+#define KERNEL_OF_4_1 (6 * 1000 + 13)
+
+int suspend_check(const struct container *c, const char *what, struct ct_error *err)
+{
+	const char *name = c->row.name;
+
+	if (!c->config.suspended_slot)
+		return 0;
+	return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
+	        "cannot %s \"%s\": it is suspended (ctctl resume %s, or give its memory up: ctctl resume --discard %s)",
+	        what, name, name, name);
+}
+
+void suspend_forget_restored(struct container *c)
+{
+	char key[KEEPER_KEY_MAX];
+
+	(void)snprintf(key, sizeof(key), KEEPER_RUN_PREFIX "%s", c->row.ctid); /* fits */
+	if (c->manager->keeper)
+		(void)keeper_client_forget(c->manager->keeper, key, NULL, NULL); /* -ESRCH, as a rule */
+}
+
+void suspend_discard(struct container *c)
+{
+	char from[96], to[96];
+	int store = disk_store_fd(c->manager->disks);
+
+	(void)snprintf(from, sizeof(from), "containers/%s/suspended", c->row.ctid); /* both fit */
+	(void)snprintf(to, sizeof(to), "trash/%s-suspended-%llu", c->row.ctid,
+	        (unsigned long long)now_realtime_usec());
+	if (renameat(store, from, store, to) == 0)
+		sweeper_kick(c->manager->sweeper);
+	else if (errno != ENOENT)
+		log_warning("the images of \"%s\" cannot be removed: %s", c->row.name, strerror(errno));
+}
+
+int suspend_host_check(struct ct_error *err)
+{
+	static const char *const argv[] = { "criu", "--version", NULL };
+	_cleanup_free_ char *text = NULL;
+	unsigned int major = 0, minor = 0, kernel_major = 0, kernel_minor = 0;
+	struct utsname uts;
+	const char *version;
+
+	if (process_find("criu") < 0)
+		return ct_error_kind_set(
+		        err, CT_ERROR_REFUSED, -ENOENT, "there is no criu: install the package criu");
+	if (process_find("iptables-restore") < 0)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOENT,
+		        "there is no iptables-restore, which criu calls: install the package iptables");
+	if (uname(&uts) < 0 || sscanf(uts.release, "%u.%u", &kernel_major, &kernel_minor) != 2)
+		return ct_error_set(err, -EIO, "suspend", "cannot tell the version of this kernel");
+	if (kernel_major * 1000 + kernel_minor < KERNEL_OF_4_1)
+		return 0;
+
+	(void)process_run(argv, VERSION_USEC, 4096, &text); /* what it says counts */
+	version = text ? strstr(text, "Version: ") : NULL;
+	if (!version || sscanf(version, "Version: %u.%u", &major, &minor) != 2)
+		return ct_error_kind_set(
+		        err, CT_ERROR_REFUSED, -EOPNOTSUPP, "criu does not say which version it is");
+	if (major * 1000 + minor >= 4 * 1000 + 1)
+		return 0;
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+	        "criu %u.%u cannot restore on Linux %u.%u (its vDSO is unknown to it): install criu 4.1 or newer, or boot a kernel before 6.13",
+	        major, minor, kernel_major, kernel_minor);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A container whose processes are on disk: a mark in its configuration, under the key "_suspended" that
+ * people neither see nor set, so that it is as durable as the record itself.
+ *
+ * With the mark it does not run: whatever is found of it in a cgroup is a suspend that was not finished or a
+ * resume that was not, frozen in either case, and is ended. Its slot stays its own: the images hold the ids.
+ */
+#pragma once
+
+#include "base/error.h"
+
+struct config;
+struct container;
+struct manager;
+
+/* -EBUSY with the way out while it is suspended. what: "start", "change", ... */
+int suspend_check(const struct container *c, const char *what, struct ct_error *err);
+/* Its images go to the trash; harmless when there are none. */
+void suspend_discard(struct container *c);
+/* After what a resume restored was killed: ct-keeper reaps it. */
+void suspend_forget_restored(struct container *c);
+/* Why this host cannot, and what to do; 0: it can. */
+int suspend_host_check(struct ct_error *err);

@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* suspend and resume: a container's processes to disk, and back.
+ *
+ * suspend: freeze → a worker has CRIU write images beside the disk, while all stays as it is → the mark with
+ * the images' digest, synced: from here on it is suspended → what is frozen is killed. Up to the mark every
+ * failure leads back: it is thawed.
+ *
+ * resume: the run row, the cgroup with its limits → a worker checks the digest and has CRIU restore into the
+ * cgroup, which is frozen before anything runs; looks at every task; gives init to ct-keeper → the mark goes,
+ * synced: from here on it runs → it is thawed, the images are removed. Up to there every failure leads back:
+ * what was restored is killed, and the images are as they were.
+ *
+ * So at no time there is both, a mark and a process that may run; after a death of ctd the mark alone decides
+ * (recover.c). CRIU is never killed: a worker that dies leaves it to notice, and to give up; ct-keeper has
+ * it, and until it has ended nothing is thawed or taken down, here and in recovery.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "ctd/api.h"
+#include "ctd/disks.h"
+#include "ctd/manager.h"
+#include "ctd/operate.h"
+#include "ctd/ports.h"
+#include "ctd/resources.h"
+#include "ctd/suspend.h"
+#include "ctd/verbs.h"
+#include "ctd/view.h"
+#include "ctd/worker.h"
+
+struct transfer {
+	struct worker *worker; /* at work, else NULL */
+	void (*answered)(struct job *job, const json_t *result);
+	/* A failure: CRIU may still be at work, if the worker was killed. */
+	void (*next)(struct job *job);
+	sd_event_source *criu_source;
+	int criu_pidfd;
+};
+
+static void free_transfer(struct job *job)
+{
+	struct transfer *x = job->data;
+
+	if (!x)
+		return;
+	worker_free(x->worker);
+	(void)sd_event_source_disable_unref(x->criu_source); /* always NULL */
+	(void)fd_close(x->criu_pidfd);
+	free(x);
+}
+
+static void on_progress(int percent, const char *text, void *userdata)
+{
+	job_progress(userdata, percent, "%s", text);
+}
+
+/* Of a resume: the namespaces are there, and want their interfaces, through which nothing passes yet. */
+static void on_question(const json_t *question, void *userdata)
+{
+	struct job *job = userdata;
+	struct transfer *x = job->data;
+	struct container *c = job->container;
+	const pid_t pid = (pid_t)json_integer_value(json_object_get(question, "network"));
+	_cleanup_close_ int netns = ct_process_namespace(pid, CLONE_NEWNET);
+	struct pool_item item = POOL_ITEM_INIT;
+	int r;
+
+	item.slot = c->run.slot;
+	item.shell.netns_fd = netns;
+	r = netns < 0 ? ct_error_set(&job->error, -ESRCH, "resume", "what is restored ended meanwhile")
+	              : ports_up(c, &item, &job->error);
+	if (r < 0)
+		worker_cancel(x->worker);
+	else
+		worker_answer(x->worker);
+}
+
+static void on_answer(const json_t *result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+	struct transfer *x = job->data;
+
+	x->worker = NULL; /* it frees itself */
+	if (!result && job->error.code == 0)
+		job->error = *error;
+	x->answered(job, result);
+}
+
+/* params is consumed. */
+static int ask(struct job *job, const char *verb, json_t *params,
+        void (*answered)(struct job *job, const json_t *result))
+{
+	static const struct worker_ops ops = {
+		.progress = on_progress, .asked = on_question, .done = on_answer
+	};
+	struct manager *m = job->manager;
+	struct transfer *x = job->data;
+
+	if (!params)
+		return ct_error_set(&job->error, -ENOMEM, verb, "out of memory");
+	x->answered = answered;
+	return worker_start(m->event, m->conf.worker, verb, params, &ops, job, &x->worker, &job->error);
+}
+
+static int begin(struct job *job)
+{
+	struct transfer *x = job->data = calloc(1, sizeof(*x));
+
+	if (!x)
+		return ct_error_set(&job->error, -ENOMEM, job->row.verb, "out of memory");
+	x->criu_pidfd = -1;
+	return 0;
+}
+
+static int on_criu_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct job *job = userdata;
+	struct transfer *x = job->data;
+
+	x->criu_source = sd_event_source_disable_unref(x->criu_source);
+	x->next(job);
+	return 0;
+}
+
+/* userdata is the container: at shutdown the job is gone before. */
+static void on_criu(struct keeper_reply *reply, void *userdata)
+{
+	const struct container *c = userdata;
+	struct job *job = c->active;
+	struct transfer *x;
+
+	if (c->manager->closing)
+		return;
+	x = job->data;
+	x->criu_pidfd = reply->result < 0 ? -1 : TAKE_FD(reply->pidfd);
+	if (x->criu_pidfd < 0 || sd_event_add_io(c->manager->event, &x->criu_source, x->criu_pidfd, EPOLLIN,
+	                                 on_criu_ended, job) < 0)
+		x->next(job);
+}
+
+/* Calls next, at once or when CRIU, which ct-keeper may have, has ended: it would freeze again what it found
+ * frozen, and lets go of what it restores. */
+static void after_criu(struct job *job, void (*next)(struct job *job))
+{
+	struct container *c = job->container;
+	struct transfer *x = job->data;
+	char key[KEEPER_KEY_MAX];
+
+	x->next = next;
+	(void)snprintf(key, sizeof(key), KEEPER_RUN_PREFIX "%s", c->row.ctid); /* fits */
+	if (!c->manager->keeper || keeper_client_pidfd(c->manager->keeper, key, on_criu, c) < 0)
+		next(job);
+}
+
+static json_t *images_path(const struct container *c)
+{
+	return json_sprintf("%s/fs/containers/%s/suspended", c->manager->conf.state_dir, c->row.ctid);
+}
+
+static json_t *cgroup_path(const struct container *c)
+{
+	char name[40];
+
+	container_cgroup_name(c, name);
+	return json_sprintf("%s%s/%s", c->manager->host.cgroup_mount, c->manager->cgroup.path, name);
+}
+
+/* What the workers of both verbs are told. */
+static json_t *common_params(const struct container *c, uint32_t slot)
+{
+	struct ct_rlimit limits[LIMITS_OF_PROCESS];
+	json_t *list = json_array();
+	char key[40];
+
+	container_key(c, key);
+	limits_of_process(&c->config.limits, limits);
+	for (size_t i = 0; i < LIMITS_OF_PROCESS; i++)
+		(void)json_array_append_new(list,
+		        json_pack("[i, I]", limits[i].resource, (json_int_t)limits[i].hard)); /* seen below */
+	if (json_array_size(list) != LIMITS_OF_PROCESS) {
+		json_decref(list);
+		return NULL;
+	}
+	return json_pack("{s:o, s:I, s:o, s:o, s:s, s:s}", "rlimits", list, "base_id",
+	        (json_int_t)manager_base_id(c->manager, slot), "cgroup", cgroup_path(c), "images",
+	        images_path(c), "runtime", c->manager->conf.runtime_dir, "key", key);
+}
+
+/* params and more are consumed. */
+static json_t *merge(json_t *params, json_t *more)
+{
+	if (params && (!more || json_object_update(params, more) < 0)) {
+		json_decref(params);
+		params = NULL;
+	}
+	json_decref(more);
+	return params;
+}
+
+/* The mark: set with digest, taken away with NULL. */
+static int set_mark(struct container *c, const char *digest, struct ct_error *err)
+{
+	_cleanup_json_ json_t *config = NULL;
+	int r;
+
+	r = json_parse(c->row.config, strlen(c->row.config), &config, err);
+	if (r < 0)
+		return r;
+	if (!digest)
+		(void)json_object_del(config, CONFIG_SUSPENDED);
+	else if (json_object_set_new(config, CONFIG_SUSPENDED,
+	                 json_pack("{s:I, s:s}", "slot", (json_int_t)c->run.slot, "digest", digest)) < 0)
+		return ct_error_set(err, -ENOMEM, "suspend", "out of memory");
+	return container_update(c, NULL, config, true, err);
+}
+
+/* While it is held nothing passes its ports: what came in for sockets that are saved already would be lost,
+ * and those that are ended with their processes would tell their peers so. */
+static int hold_network(struct container *c, bool hold, struct ct_error *err)
+{
+	c->network_held = hold;
+	return ports_limit(c, err);
+}
+
+static void release_network(struct container *c)
+{
+	struct ct_error error = { 0 };
+
+	if (hold_network(c, false, &error) < 0)
+		log_error("the network of \"%s\" cannot be opened again: %s (ctctl fsck --repair)",
+		        c->row.name, error.text);
+}
+
+/* It never stopped being one that runs. */
+static void thaw(struct container *c)
+{
+	int r = write_file_at(c->cgroup_fd, "cgroup.freeze", "0");
+
+	if (r < 0)
+		log_error("\"%s\" cannot be thawed: %s (ctctl thaw %s)", c->row.name, strerror(-r),
+		        c->row.name);
+	container_set_state(c, r < 0 ? CONTAINER_FROZEN : CONTAINER_RUNNING);
+}
+
+/* ---- suspend */
+
+static int refuse(const struct container *c, const char *why, struct ct_error *err)
+{
+	return ct_error_kind_set(
+	        err, CT_ERROR_REFUSED, -EOPNOTSUPP, "cannot suspend \"%s\": %s", c->row.name, why);
+}
+
+static int may_suspend(const struct container *c, struct ct_error *err)
+{
+	_cleanup_close_ int root = -1;
+	int r;
+
+	if (c->state != CONTAINER_RUNNING)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -ESRCH, "cannot suspend \"%s\": it is %s",
+		        c->row.name, container_state_name(c->state));
+	if (c->config.nesting)
+		return refuse(c, "it may have containers inside (nesting), which CRIU cannot save", err);
+	r = suspend_host_check(err);
+	if (r >= 0)
+		r = root = container_open_root(c, err); /* one that does not answer is looked at nowhere */
+	return r < 0 ? ct_error_prefix(err, "cannot suspend \"%s\"", c->row.name) : 0;
+}
+
+static void thaw_again(struct job *job)
+{
+	struct container *c = job->container;
+
+	(void)ct_error_prefix(&job->error, "cannot suspend \"%s\"", c->row.name);
+	if (c->state == CONTAINER_FROZEN) {
+		release_network(c);
+		thaw(c);
+	}
+	c->network_held = false;
+	suspend_discard(c);
+	job_finish(job, job->error.code);
+}
+
+/* job->error says why. */
+static void stay(struct job *job)
+{
+	after_criu(job, thaw_again);
+}
+
+static void on_down(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	c->network_held = false;
+	if (result < 0) {
+		verb_done(c, result, error, job);
+		return;
+	}
+	manager_event(job->manager, c, "container.suspended", NULL);
+	job_finish(job, 0);
+}
+
+static void on_dumped(struct job *job, const json_t *result)
+{
+	struct container *c = job->container;
+	const char *digest = json_string_value(json_object_get(result, "digest"));
+	int r;
+
+	if (!result) {
+		stay(job);
+		return;
+	}
+	r = c->state == CONTAINER_FROZEN && digest
+	            ? set_mark(c, digest, &job->error)
+	            : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH, "it ended meanwhile");
+	if (r < 0) {
+		stay(job);
+		return;
+	}
+	container_teardown(c, on_down, job);
+}
+
+static json_t *interface_names(const struct container *c)
+{
+	json_t *names = json_array();
+
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		if (config_net_is_there(&c->config.nets[i]))
+			(void)json_array_append_new(
+			        names, json_string(c->config.nets[i].name)); /* one too few is refused */
+	return names;
+}
+
+static void on_frozen(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0) {
+		verb_done(c, result, error, job);
+		return;
+	}
+	suspend_discard(c); /* of one that failed */
+	result = hold_network(c, true, &job->error);
+	if (result >= 0)
+		result = ask(job, "suspend",
+		        merge(common_params(c, c->run.slot),
+		                json_pack("{s:i, s:o}", "pid", c->run.pid, "interfaces", interface_names(c))),
+		        on_dumped);
+	if (result < 0)
+		stay(job);
+}
+
+static int run_suspend(struct job *job)
+{
+	struct container *c = job->container;
+	int r;
+
+	if (c->config.suspended_slot)
+		return 1;
+	r = may_suspend(c, &job->error);
+	if (r >= 0)
+		r = begin(job);
+	if (r >= 0)
+		r = container_freeze(c, true, on_frozen, job, &job->error);
+	return r;
+}
+
+static int replay_suspend(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	if (!c || c->config.suspended_slot)
+		return 0;
+	if (c->state == CONTAINER_FROZEN) {
+		release_network(c);
+		thaw(c);
+	}
+	suspend_discard(c);
+	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+	        "ctd ended while \"%s\" was being suspended; it runs on", row->object);
+}
+
+const struct job_type verb_suspend = {
+	.verb = "suspend", .run = run_suspend, .free = free_transfer, .replay = replay_suspend
+};
+
+/* ---- resume */
+
+static void on_undone(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	c->network_held = false;
+	suspend_forget_restored(c);
+	job_finish(job, job->error.code);
+}
+
+static void end_restored(struct job *job)
+{
+	const char *name = job->container->row.name;
+
+	(void)ct_error_prefix(&job->error,
+	        "cannot resume \"%s\", which stays suspended (to give its memory up: ctctl resume --discard %s)",
+	        name, name);
+	container_teardown(job->container, on_undone, job);
+}
+
+/* job->error says why. */
+static void undo(struct job *job)
+{
+	after_criu(job, end_restored);
+}
+
+static int limit_user(struct container *c, struct ct_error *err)
+{
+	_cleanup_close_ int userns = ct_process_namespace(c->run.pid, CLONE_NEWUSER);
+	int r;
+
+	if (userns < 0)
+		return ct_error_set(err, -ESRCH, "resume", "it ended meanwhile");
+	r = limits_user_defaults(userns, err);
+	if (r >= 0 && limits_want_user(&c->config.limits))
+		r = limits_apply_user(c, userns, err);
+	return r;
+}
+
+static int take_over(struct job *job, struct keeper_reply *reply)
+{
+	struct container *c = job->container;
+	int r;
+
+	c->run.pid = reply->process.pid;
+	c->run.start_time = reply->process.start_time;
+	c->run.wanted = true;
+	c->up_since_usec = now_monotonic_usec();
+	c->pidfd = TAKE_FD(reply->pidfd);
+	c->console_fd = TAKE_FD(reply->console_fd);
+	container_set_state(c, CONTAINER_FROZEN);
+	r = limit_user(c, &job->error);
+	return r < 0 ? r : set_mark(c, NULL, &job->error);
+}
+
+static void on_pidfd(struct keeper_reply *reply, void *userdata)
+{
+	struct container *c = userdata; /* as in on_criu */
+	struct job *job = c->active;
+
+	if (c->manager->closing)
+		return;
+	if (reply->result < 0) {
+		job->error = reply->error;
+		job->error.code = reply->result;
+		undo(job);
+		return;
+	}
+	if (take_over(job, reply) < 0) {
+		undo(job);
+		return;
+	}
+	release_network(c);
+	thaw(c);
+	suspend_discard(c);
+	manager_event(job->manager, c, "container.resumed", NULL);
+	job_finish(job, 0);
+}
+
+static void on_restored(struct job *job, const json_t *result)
+{
+	char key[40];
+	int r = result ? 0 : job->error.code;
+
+	container_key(job->container, key);
+	if (r >= 0)
+		r = container_note_device(job->container,
+		        (dev_t)json_integer_value(json_object_get(result, "device")), &job->error);
+	if (r >= 0) {
+		r = keeper_client_pidfd(job->manager->keeper, key, on_pidfd, job->container);
+		if (r < 0)
+			(void)ct_error_set(
+			        &job->error, r, "keeper", "cannot ask ct-keeper: %s", strerror(-r));
+	}
+	if (r < 0)
+		undo(job);
+}
+
+static int make_run(struct container *c, struct ct_error *err)
+{
+	c->network_held = true;
+	c->run.slot = c->config.suspended_slot;
+	c->run.pid = -1;
+	c->run.start_time = 0;
+	c->run.exit_code = -1;
+	c->run.exit_usec = 0;
+	memcpy(c->run.boot_id, c->manager->boot_id, sizeof(c->run.boot_id));
+	c->run.state = container_state_name(CONTAINER_STARTING);
+	c->state = CONTAINER_STARTING;
+	return container_save_run(c, err);
+}
+
+static int make_cgroup(struct container *c, struct ct_error *err)
+{
+	const uint32_t base_id = manager_base_id(c->manager, c->run.slot);
+	char name[40];
+	int r;
+
+	container_cgroup_name(c, name);
+	r = c->cgroup_fd = ct_cgroup_new(c->manager->cgroup.fd, name, err);
+	if (r >= 0)
+		r = limits_apply_new(c, err);
+	if (r >= 0)
+		r = ct_cgroup_set_devices(c->cgroup_fd, NULL, 0, err);
+	if (r >= 0)
+		r = ct_cgroup_delegate(c->cgroup_fd, base_id, base_id, err);
+	return r < 0 ? r : 0;
+}
+
+static json_t *disk_params(const struct container *c)
+{
+	struct disk_spec spec;
+
+	container_disk_spec(c, &spec);
+	return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I}", "store",
+	        json_sprintf("%s/fs", c->manager->conf.state_dir), "ctid", spec.ctid, "driver",
+	        disk_driver_name(spec.driver), "template", spec.template_digest, "bytes",
+	        (json_int_t)spec.bytes, "inodes", (json_int_t)spec.inodes, "project",
+	        (json_int_t)spec.project_id);
+}
+
+static int restore(struct job *job)
+{
+	struct container *c = job->container;
+	struct manager *m = c->manager;
+	json_t *view = view_missing(m) ? NULL : json_sprintf("%s/view", m->conf.runtime_dir);
+	char key[40];
+
+	container_key(c, key);
+	(void)keeper_client_forget(m->keeper, key, NULL, NULL); /* how it ended, when it was suspended */
+	return ask(job, "resume",
+	        merge(common_params(c, c->run.slot),
+	                json_pack("{s:o, s:s, s:o*}", "disk", disk_params(c), "digest",
+	                        c->config.suspended_digest, "view", view)),
+	        on_restored);
+}
+
+static int discard(struct container *c, struct ct_error *err)
+{
+	const uint32_t slot = c->config.suspended_slot;
+	int r = set_mark(c, NULL, err);
+
+	if (r < 0)
+		return r;
+	pool_release_slot(&c->manager->pool, slot);
+	suspend_discard(c);
+	manager_event(c->manager, c, "container.stopped", NULL);
+	return 1;
+}
+
+static int run_resume(struct job *job)
+{
+	struct container *c = job->container;
+	int r;
+
+	if (!c->config.suspended_slot)
+		return c->state == CONTAINER_RUNNING
+		               ? 1
+		               : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH,
+		                         "cannot resume \"%s\": it is not suspended but %s", c->row.name,
+		                         container_state_name(c->state));
+	if (c->teardown || c->state != CONTAINER_STOPPED)
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		        "cannot resume \"%s\": its last run has not ended (try again)", c->row.name);
+	if (json_is_true(json_object_get(job->params, "discard")))
+		return discard(c, &job->error);
+
+	r = container_may_run(c, &job->error);
+	if (r >= 0)
+		r = suspend_host_check(&job->error);
+	if (r >= 0)
+		r = begin(job);
+	if (r >= 0)
+		r = make_run(c, &job->error);
+	if (r < 0)
+		return ct_error_prefix(&job->error, "cannot resume \"%s\"", c->row.name);
+	r = make_cgroup(c, &job->error);
+	if (r >= 0)
+		r = restore(job);
+	if (r < 0)
+		undo(job);
+	return 0;
+}
+
+/* Recovery has ended what there was, if the mark is there. */
+static int replay_resume(
+        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
+{
+	if (!c)
+		return 0;
+	if (c->config.suspended_slot)
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
+		        "ctd ended while \"%s\" was being resumed; it is still suspended", row->object);
+	if (c->state == CONTAINER_FROZEN) {
+		release_network(c);
+		thaw(c);
+	}
+	suspend_discard(c);
+	return 0;
+}
+
+const struct job_type verb_resume = {
+	.verb = "resume", .run = run_resume, .free = free_transfer, .replay = replay_resume
+};
+
+/* ---- in the API */
+
+static int submit(struct manager *m, struct call *call, const struct job_type *type, json_t *params,
+        struct ct_error *err)
+{
+	struct container *c = NULL;
+	int r = verb_target(m, call, &c, err);
+
+	if (r < 0) {
+		json_decref(params);
+		return r;
+	}
+	return job_submit(m,
+	        &(struct job_request){
+	                .type = type,
+	                .container = c,
+	                .object = c->row.name,
+	                .params = params,
+	                .call = call,
+	                .durable = true,
+	        },
+	        err);
+}
+
+int api_container_suspend(struct manager *m, struct call *call, struct ct_error *err)
+{
+	static const struct json_field none[] = { { NULL } };
+	int r = json_read(call_body(call), none, NULL, err);
+
+	return r < 0 ? r : submit(m, call, &verb_suspend, NULL, err);
+}
+
+int api_container_resume(struct manager *m, struct call *call, struct ct_error *err)
+{
+	static const struct json_field fields[] = { { "discard", JSON_KIND_BOOL, 0, JSON_NO_HAS, false },
+		{ NULL } };
+	bool discard_it = false;
+	int r = json_read(call_body(call), fields, &discard_it, err);
+
+	return r < 0 ? r : submit(m, call, &verb_resume, json_pack("{s:b}", "discard", discard_it), err);
+}

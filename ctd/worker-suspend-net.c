@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The network namespace of a suspended container.
+ *
+ * CRIU does not save it: the interfaces are ours, made again at a resume from the configuration, with the
+ * same names, hardware addresses and addresses, before any socket is restored. What a tenant has added
+ * himself would be lost, so where there is an interface more, or a rule of nf_tables, it is not suspended.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "ctd/worker-suspend-net.h"
+#include "libct/ct.h"
+
+#define FILE_MAX (1024 * 1024)
+
+/* In a child, so that we stay where we are: fn's result, at least 0, as its exit status. */
+static int inside(pid_t pid, int (*fn)(void))
+{
+	pid_t child = fork();
+	int status = -1;
+
+	if (child == 0) {
+		int netns = ct_process_namespace(pid, CLONE_NEWNET);
+		int r = netns < 0 || setns(netns, CLONE_NEWNET) < 0 ? -1 : fn();
+
+		_exit(r < 0 ? 255 : r);
+	}
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return child > 0 && WIFEXITED(status) && WEXITSTATUS(status) != 255 ? WEXITSTATUS(status) : -EIO;
+}
+
+/* 1 if the kernel has one to tell of, else 0. */
+static int has_rules(void)
+{
+	struct {
+		struct nlmsghdr header;
+		struct nfgenmsg family;
+	} request = {
+		.header = { .nlmsg_len = sizeof(request),
+		        .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE,
+		        .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		.family = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0 },
+	};
+	char answer[16384] __attribute__((aligned(8)));
+	_cleanup_close_ int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	ssize_t n;
+
+	if (sock < 0 || send(sock, &request, sizeof(request), 0) < 0)
+		return -errno;
+	n = recv(sock, answer, sizeof(answer), 0);
+	if (n < (ssize_t)sizeof(struct nlmsghdr))
+		return -EIO;
+	switch (((const struct nlmsghdr *)answer)->nlmsg_type) {
+	case NLMSG_DONE: return 0;
+	case NLMSG_ERROR: return -EIO;
+	default: return 1;
+	}
+}
+
+static bool is_ours(const json_t *names, const char *name, size_t len)
+{
+	size_t i;
+	const json_t *value;
+
+	if (len == 2 && memcmp(name, "lo", 2) == 0)
+		return true;
+	json_array_foreach(names, i, value)
+	{
+		const char *ours = json_string_value(value);
+
+		if (ours && strlen(ours) == len && memcmp(ours, name, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* /proc/PID/net/dev: two lines of headings, then one for each, "  eth0: numbers". */
+static int check_names(pid_t pid, const json_t *names, struct ct_error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[40], *rest, *line;
+	int r, n = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/net/dev", pid); /* fits */
+	r = read_file_at(AT_FDCWD, path, FILE_MAX, &text, NULL);
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot list its interfaces: %s", strerror(-r));
+	for (rest = text; (line = strsep(&rest, "\n")) && *line; n++) {
+		const char *name = line + strspn(line, " "), *end = strchr(name, ':');
+
+		if (n >= 2 && end && !is_ours(names, name, (size_t)(end - name)))
+			return ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
+			        "there is an interface \"%.*s\" inside that is not of its configuration and would be lost (remove it)",
+			        (int)(end - name), name);
+	}
+	return 0;
+}
+
+int suspend_net_check(pid_t pid, const json_t *names, struct ct_error *err)
+{
+	int r = check_names(pid, names, err);
+
+	if (r < 0)
+		return r;
+	r = inside(pid, has_rules);
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot look for rules of nf_tables inside");
+	return r == 0 ? 0
+	              : ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
+	                        "there are rules of nf_tables inside, which would be lost (nft flush ruleset, and load them again later)");
+}
+
+static int raise_loopback(void)
+{
+	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+
+	return sock < 0 || ioctl(sock, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
+}
+
+int suspend_net_raise(pid_t pid, struct ct_error *err)
+{
+	int r = inside(pid, raise_loopback);
+
+	return r < 0 ? ct_error_set(err, r, "resume", "cannot bring up its loopback interface") : 0;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The network namespace of a container, for suspend and resume. */
+#pragma once
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* That nothing is in it that a resume would not make: names is an array of those of its interfaces. -EBUSY
+ * with what there is. */
+int suspend_net_check(pid_t pid, const json_t *names, struct ct_error *err);
+/* A new one: brings lo up. */
+int suspend_net_raise(pid_t pid, struct ct_error *err);

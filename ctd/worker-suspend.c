@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* suspend and resume: a frozen container's processes into images, and out of them, by CRIU.
+ *
+ * suspend: {"pid", "interfaces", "base_id", "cgroup", "images", "runtime", "key", "rlimits"} to {"digest",
+ * "bytes"}. The container stays there, frozen: what ends it is ctd, once the digest is in its record. A
+ * failure leaves nothing but files.
+ *
+ * resume: {"disk", "base_id", "cgroup", "images", "digest", "view"?, "runtime", "key", "rlimits"} to
+ * {"device"}, of its disk: a container in the cgroup, frozen, audited, and ct-keeper has it. A failure leaves
+ * processes in the cgroup, which ctd kills. The images are as they were.
+ *
+ * When the namespaces are there it asks for {"network": PID}: the interfaces, before any socket is restored.
+ *
+ * rlimits: [[RESOURCE, HARD], ...], HARD -1: none. CRIU may outlive us; ct-keeper has it then, under the key
+ * with "r/" in place of "c/".
+ *
+ * CRIU makes the user namespace as the user whose effective id it has, and it must be the container's base
+ * id. As that user it may do all but write sysctls, which asks for root's id and no capability: so in a mount
+ * namespace of ours lie plain files where CRIU writes hostname and IPC limits, and we write them where they
+ * belong.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "base/str.h"
+#include "ctd/criu.h"
+#include "ctd/keeper-client.h"
+#include "ctd/view-files.h"
+#include "ctd/worker-main.h"
+#include "ctd/worker-suspend-net.h"
+#include "libct/restore.h"
+#include "quota/disk.h"
+#include "quota/extract.h"
+
+#define MOUNTS_MAX  (1024 * 1024)
+#define LIMITS_MAX  8
+#define FREEZE_USEC (10 * 1000000ULL)
+#define PLACE       "/tmp" /* covered in a mount namespace of ours */
+#define ROOT        PLACE "/root"
+#define BARE_PROC   PLACE "/proc"
+#define SHADOW      PLACE "/shadow"
+#define WORK        PLACE "/work"
+
+static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
+
+DEFINE_CLEANUP(struct disk_store *, disk_store_close);
+
+/* ---- suspend */
+
+struct lists {
+	struct criu_request *request;
+	char *text; /* what the strings in the request point into */
+	char devices[6][48];
+};
+
+static void add_devices(struct lists *l)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+		(void)snprintf(l->devices[i], sizeof(l->devices[i]), "mnt[/dev/%s]:/dev/%s", devices[i],
+		        devices[i]); /* fits */
+		l->request->external[l->request->n_external++] = l->devices[i];
+	}
+}
+
+/* What a start puts on /proc and /sys, and a resume puts there again. */
+static bool is_ours(const char *root, const char *type, const char *source, const char *options)
+{
+	return (str_eq(type, "devtmpfs") && str_eq(root, "/null")) || str_eq(root, "/.ct-boot-id") ||
+	       (str_has_prefix(type, "fuse") && str_eq(source, "ct-view")) ||
+	       (str_eq(type, "tmpfs") && strstr(options, "nr_inodes=1,"));
+}
+
+static int take_mount(struct lists *l, char *line, struct ct_error *err)
+{
+	char *field[5] = { NULL }, *rest = line, *type, *source;
+
+	for (size_t i = 0; i < ARRAY_SIZE(field); i++)
+		field[i] = strsep(&rest, " ");
+	rest = rest ? strstr(rest, " - ") : NULL;
+	if (!rest)
+		return ct_error_set(err, -EIO, "suspend", "cannot read its mounts");
+	rest += 3;
+	type = strsep(&rest, " ");
+	source = strsep(&rest, " ");
+	if (!(str_has_prefix(field[4], "/proc/") || str_has_prefix(field[4], "/sys/")) ||
+	        str_eq(field[4], "/sys/fs/cgroup"))
+		return 0;
+	if (!is_ours(field[3], type, source, rest ?: ""))
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
+		        "\"%.200s\" is mounted inside, which would be lost (unmount it)", field[4]);
+	if (l->request->n_skip == CRIU_LIST_MAX)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -E2BIG, "it has too many mounts");
+	l->request->skip[l->request->n_skip++] = field[4];
+	return 0;
+}
+
+static int add_mounts(struct lists *l, struct ct_error *err)
+{
+	char path[40], *rest, *line;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", l->request->pid);
+	r = read_file_at(AT_FDCWD, path, MOUNTS_MAX, &l->text, NULL);
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot read its mounts: %s", strerror(-r));
+	rest = l->text;
+	while (r >= 0 && (line = strsep(&rest, "\n")) && *line)
+		r = take_mount(l, line, err);
+	return r;
+}
+
+static uint64_t size_of(int images_fd)
+{
+	uint64_t bytes = 0;
+	_cleanup_closedir_ DIR *dir = fdopendir(openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+	struct stat st;
+
+	while (dir && (e = readdir(dir)))
+		if (fstatat(images_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_size;
+	return bytes;
+}
+
+/* What both verbs are told. */
+struct common {
+	uint64_t base_id;
+	const char *cgroup, *images, *runtime, *key;
+	json_t *rlimits;
+	/* Made of it. */
+	char run_key[KEEPER_KEY_MAX];
+	struct ct_rlimit limits[LIMITS_MAX];
+	struct restore_want want;
+};
+
+#define COMMON_FIELDS(type, member)                                                                          \
+	{ "base_id", JSON_KIND_U64, offsetof(type, member.base_id), JSON_NO_HAS, true },                     \
+	        { "cgroup", JSON_KIND_STRING, offsetof(type, member.cgroup), JSON_NO_HAS, true },            \
+	        { "images", JSON_KIND_STRING, offsetof(type, member.images), JSON_NO_HAS, true },            \
+	        { "runtime", JSON_KIND_STRING, offsetof(type, member.runtime), JSON_NO_HAS, true },          \
+	        { "key", JSON_KIND_STRING, offsetof(type, member.key), JSON_NO_HAS, true },                  \
+	{                                                                                                    \
+		"rlimits", JSON_KIND_ARRAY, offsetof(type, member.rlimits), JSON_NO_HAS, true                \
+	}
+
+static int complete(struct common *in, struct ct_error *err)
+{
+	const char *name = strrchr(in->cgroup, '/'), *id = strchr(in->key, '/');
+	const size_t n = json_array_size(in->rlimits);
+
+	if (!name || !id || n > LIMITS_MAX)
+		return ct_error_set(
+		        err, -EINVAL, "parameters", "cgroup, key or rlimits are not what they must be");
+	(void)snprintf(in->run_key, sizeof(in->run_key), KEEPER_RUN_PREFIX "%s", id + 1); /* as in key */
+	for (size_t i = 0; i < n; i++) {
+		const json_t *pair = json_array_get(in->rlimits, i);
+
+		in->limits[i].resource = (int)json_integer_value(json_array_get(pair, 0));
+		in->limits[i].hard = (uint64_t)json_integer_value(json_array_get(pair, 1));
+	}
+	in->want = (struct restore_want){
+		.base_id = (uint32_t)in->base_id,
+		.capabilities = ct_capabilities_default(),
+		.rlimits = in->limits,
+		.n_rlimits = n,
+		.cgroup_name = name + 1,
+	};
+	return 0;
+}
+
+static void nothing_exited(const struct keeper_process *process, void *userdata)
+{
+}
+
+static void nothing_disconnected(int reason, void *userdata)
+{
+}
+
+static int reach_keeper(const struct common *in, struct keeper_client **ret, struct ct_error *err)
+{
+	static const struct keeper_client_ops ops = { nothing_exited, nothing_disconnected };
+	struct keeper_client_config config = { .ops = &ops, .runtime_dir = in->runtime };
+	sd_event *event = NULL;
+	int r;
+
+	r = sd_event_new(&event);
+	if (r < 0)
+		return ct_error_set(err, r, "keeper", "cannot make an event loop: %s", strerror(-r));
+	config.event = event;
+	r = keeper_client_connect(&config, ret, err);
+	sd_event_unref(event);
+	return r;
+}
+
+struct suspend_params {
+	int64_t pid;
+	json_t *interfaces;
+	struct common common;
+};
+
+static const struct json_field suspend_fields[] = {
+	{ "pid", JSON_KIND_I64, offsetof(struct suspend_params, pid), JSON_NO_HAS, true },
+	{ "interfaces", JSON_KIND_ARRAY, offsetof(struct suspend_params, interfaces), JSON_NO_HAS, true },
+	COMMON_FIELDS(struct suspend_params, common),
+	{ NULL },
+};
+
+/* What a resume would refuse is refused now. */
+static int audit_before(struct suspend_params *in, int cgroup, struct ct_error *err)
+{
+	char path[32];
+	struct stat root;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)in->pid); /* fits */
+	if (stat(path, &root) < 0)
+		return ct_error_set(err, -errno, "suspend", "cannot look at its root: %s", strerror(errno));
+	in->common.want.root_dev = root.st_dev;
+	return restore_audit(cgroup, (pid_t)in->pid, &in->common.want, err);
+}
+
+static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
+{
+	_cleanup_keeper_client_ struct keeper_client *keeper = NULL;
+	_cleanup_close_ int cgroup = open(in->common.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct criu_request request = {
+		.verb = CRIU_DUMP,
+		.key = in->common.run_key,
+		.images_fd = images_fd,
+		.work_fd = images_fd,
+		.pid = (pid_t)in->pid,
+		.leave_running = true,
+		.log_file = "dump.log",
+		.freezer = in->common.cgroup,
+	};
+	struct lists lists = { .request = &request };
+	int sid = 0, r;
+
+	if (cgroup < 0)
+		return ct_error_set(err, -errno, "suspend", "cannot open its cgroup: %s", strerror(errno));
+	r = audit_before(in, cgroup, err);
+	if (r >= 0)
+		r = suspend_net_check((pid_t)in->pid, in->interfaces, err);
+	if (r >= 0)
+		r = sid = criu_console_session(cgroup, err);
+	if (r >= 0)
+		r = add_mounts(&lists, err);
+	if (r >= 0)
+		r = reach_keeper(&in->common, &keeper, err);
+	add_devices(&lists);
+	if (r >= 0) {
+		worker_progress(-1, "writing memory and state");
+		r = criu_run(keeper, &request, NULL, NULL, NULL, err);
+	}
+	if (r >= 0)
+		r = criu_console_patch(images_fd, sid, err);
+	free(lists.text);
+	return r;
+}
+
+int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
+{
+	_cleanup_close_ int images = -1;
+	struct suspend_params in = { 0 };
+	char digest[65];
+	int r;
+
+	r = json_read(params, suspend_fields, &in, err);
+	if (r >= 0)
+		r = complete(&in.common, err);
+	if (r < 0)
+		return r;
+	/* To be searched by the base id, as which CRIU opens them; the store above is root's alone. */
+	if (mkdir(in.common.images, 0711) < 0 ||
+	        (images = open(in.common.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+		return ct_error_set(
+		        err, -errno, "suspend", "cannot make \"%s\": %s", in.common.images, strerror(errno));
+	r = dump(&in, images, err);
+	if (r < 0)
+		return r;
+	worker_progress(-1, "syncing");
+	if (syncfs(images) < 0)
+		return ct_error_set(err, -errno, "suspend", "cannot sync the images: %s", strerror(errno));
+	r = tree_digest(images, digest, err);
+	if (r < 0)
+		return r;
+	*ret = json_pack("{s:s, s:I}", "digest", digest, "bytes", (json_int_t)size_of(images));
+	return 0;
+}
+
+/* ---- resume */
+
+struct resume_params {
+	json_t *disk;
+	const char *digest, *view;
+	struct common common;
+};
+
+static const struct json_field resume_fields[] = {
+	{ "disk", JSON_KIND_OBJECT, offsetof(struct resume_params, disk), JSON_NO_HAS, true },
+	{ "digest", JSON_KIND_STRING, offsetof(struct resume_params, digest), JSON_NO_HAS, true },
+	{ "view", JSON_KIND_STRING, offsetof(struct resume_params, view), JSON_NO_HAS, false },
+	COMMON_FIELDS(struct resume_params, common),
+	{ NULL },
+};
+
+struct resume {
+	struct resume_params in;
+	int images, cgroup, root, console;
+	struct ct_bind binds[VIEW_FILES];
+	size_t n_binds;
+	pid_t pid; /* of init, once CRIU has told it */
+};
+
+static void resume_done(struct resume *x)
+{
+	(void)fd_close(x->images);
+	(void)fd_close(x->cgroup);
+	(void)fd_close(x->root);
+	(void)fd_close(x->console);
+	for (size_t i = 0; i < x->n_binds; i++)
+		(void)fd_close(x->binds[i].source_fd);
+}
+
+/* Where CRIU writes what only root's id may: relative to /proc/sys. */
+static const char *const sysctls[] = { "kernel/hostname", "kernel/domainname", "kernel/sem", "kernel/shmall",
+	"kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced", "kernel/msgmax", "kernel/msgmnb",
+	"kernel/msgmni", "kernel/auto_msgmni", "kernel/msg_next_id", "kernel/sem_next_id",
+	"kernel/shm_next_id", "fs/mqueue/queues_max", "fs/mqueue/msg_max", "fs/mqueue/msgsize_max",
+	"fs/mqueue/msg_default", "fs/mqueue/msgsize_default" };
+
+static void shadow_path(size_t i, char ret[32])
+{
+	(void)snprintf(ret, 32, SHADOW "/%zu", i); /* fits */
+}
+
+static int make_shadows(struct ct_error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sysctls); i++) {
+		_cleanup_close_ int fd = -1;
+		char shadow[32], target[64];
+
+		shadow_path(i, shadow);
+		(void)snprintf(target, sizeof(target), "/proc/sys/%s", sysctls[i]); /* fits */
+		if (access(target, F_OK) < 0)
+			continue;
+		fd = open(shadow, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd < 0 || mount(shadow, target, NULL, MS_BIND, NULL) < 0)
+			return ct_error_set(
+			        err, -errno, "resume", "cannot cover \"%s\": %s", target, strerror(errno));
+	}
+	return 0;
+}
+
+/* CRIU's mounts are made in the copy of this namespace that its child gets. The second procfs is one that
+ * nothing covers: without one the kernel refuses new ones to the child. */
+static int make_place(struct resume *x, struct ct_error *err)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	        mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0 ||
+	        mkdir(ROOT, 0755) < 0 || mkdir(BARE_PROC, 0755) < 0 || mkdir(SHADOW, 0755) < 0 ||
+	        mkdir(WORK, 0755) < 0 ||
+	        mount("proc", BARE_PROC, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
+	        move_mount(x->root, "", AT_FDCWD, ROOT, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return ct_error_set(err, -errno, "resume", "cannot prepare the mounts: %s", strerror(errno));
+	return make_shadows(err);
+}
+
+static int mount_disk(struct resume *x, struct ct_error *err)
+{
+	CLEANUP(disk_store_closep) struct disk_store *store = NULL;
+	_cleanup_close_ int idmap = -1;
+	const char *path = json_string_value(json_object_get(x->in.disk, "store"));
+	const char *driver = json_string_value(json_object_get(x->in.disk, "driver"));
+	struct disk_spec spec = {
+		.ctid = json_string_value(json_object_get(x->in.disk, "ctid")),
+		.template_digest = json_string_value(json_object_get(x->in.disk, "template")),
+		.bytes = (uint64_t)json_integer_value(json_object_get(x->in.disk, "bytes")),
+		.inodes = (uint64_t)json_integer_value(json_object_get(x->in.disk, "inodes")),
+		.project_id = (uint32_t)json_integer_value(json_object_get(x->in.disk, "project")),
+	};
+	int r;
+
+	if (!path || !driver || !spec.ctid || !spec.template_digest ||
+	        disk_driver_from_name(driver, &spec.driver) < 0)
+		return ct_error_set(err, -EINVAL, "resume", "the disk is not described");
+	r = idmap = ct_idmap_userns_new((uint32_t)x->in.common.base_id, err);
+	if (r >= 0)
+		r = disk_store_open(path, &store, err);
+	if (r >= 0)
+		r = x->root = disk_mount(store, &spec, idmap, err);
+	return r < 0 ? r : 0;
+}
+
+/* Before /tmp is covered: a daemon's directories may be there. */
+static int take_view(struct resume *x)
+{
+	for (size_t i = 0; x->in.view && i < VIEW_FILES; i++) {
+		_cleanup_free_ char *path = str_printf("%s/%s", x->in.view, view_files[i].name);
+		int fd = path ? open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) : -1;
+
+		if (fd < 0)
+			return -errno;
+		x->binds[x->n_binds++] =
+		        (struct ct_bind){ .source_fd = fd, .target = view_files[i].target, .readonly = true };
+	}
+	return 0;
+}
+
+/* In a child: hostname and IPC limits, as CRIU wrote them into the shadows. */
+static int write_sysctls(pid_t pid)
+{
+	_cleanup_close_ int uts = ct_process_namespace(pid, CLONE_NEWUTS);
+	_cleanup_close_ int ipc = ct_process_namespace(pid, CLONE_NEWIPC);
+
+	if (uts < 0 || ipc < 0 || setns(uts, CLONE_NEWUTS) < 0 || setns(ipc, CLONE_NEWIPC) < 0)
+		return -ESRCH;
+	for (size_t i = 0; i < ARRAY_SIZE(sysctls); i++) {
+		_cleanup_free_ char *value = NULL;
+		char shadow[32], target[80];
+		int r;
+
+		shadow_path(i, shadow);
+		if (read_file_at(AT_FDCWD, shadow, 4096, &value, NULL) < 0 || str_empty(value))
+			continue;
+		(void)snprintf(target, sizeof(target), BARE_PROC "/sys/%s", sysctls[i]); /* fits */
+		r = write_file_at(AT_FDCWD, target, value);
+		if (r < 0 && i < 2)
+			return r;
+	}
+	return 0;
+}
+
+static int restore_sysctls(pid_t pid, struct ct_error *err)
+{
+	pid_t child = fork();
+	int status = -1;
+
+	if (child == 0)
+		_exit(write_sysctls(pid) < 0);
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return status == 0 ? 0 : ct_error_set(err, -EIO, "resume", "cannot restore hostname and IPC limits");
+}
+
+/* Not awaited: CRIU holds them still, and they are frozen when it lets go of them, which it does whatever we
+ * answer. */
+static int hold(struct resume *x, struct ct_error *err)
+{
+	int r = write_file_at(x->cgroup, "cgroup.freeze", "1");
+
+	if (r >= 0)
+		return 0;
+	(void)ct_cgroup_kill(x->cgroup, NULL); /* rather dead than not looked at */
+	return ct_error_set(err, r, "resume", "cannot freeze it: %s", strerror(-r));
+}
+
+static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err)
+{
+	struct resume *x = userdata;
+	int r = 0;
+
+	if (str_eq(script, "setup-namespaces")) {
+		x->pid = pid;
+		r = suspend_net_raise(pid, err);
+		if (r >= 0)
+			r = worker_ask(json_pack("{s:i}", "network", (int)pid), err);
+	} else if (str_eq(script, "post-setup-namespaces")) {
+		r = restore_sysctls(x->pid, err);
+	} else if (str_eq(script, "orphan-pts-master") && x->console < 0) {
+		x->console = TAKE_FD(*fd);
+	} else if (str_eq(script, "post-restore")) {
+		/* Not before: until then init is in a mount namespace that CRIU only builds in. */
+		r = restore_mounts(x->pid, x->binds, x->n_binds, err);
+	} else if (str_eq(script, "pre-resume")) {
+		r = hold(x, err);
+	}
+	return r;
+}
+
+static int audit_after(struct resume *x, struct ct_error *err)
+{
+	struct stat root;
+
+	if (stat(ROOT, &root) < 0)
+		return ct_error_set(err, -errno, "resume", "cannot look at its root: %s", strerror(errno));
+	x->in.common.want.root_dev = root.st_dev;
+	return restore_audit(x->cgroup, x->pid, &x->in.common.want, err);
+}
+
+static int restore(struct resume *x, struct keeper_client *keeper, struct ct_error *err)
+{
+	_cleanup_close_ int work = open(WORK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct criu_request request = {
+		.verb = CRIU_RESTORE,
+		.key = x->in.common.run_key,
+		.images_fd = x->images,
+		.work_fd = work,
+		.log_file = "restore.log",
+		.root = ROOT,
+		.owner_uid = (uid_t)x->in.common.base_id,
+	};
+	struct lists lists = { .request = &request };
+	pid_t pid = -1;
+	int r;
+
+	add_devices(&lists);
+	worker_progress(-1, "reading memory and state");
+	r = criu_run(keeper, &request, on_notify, x, &pid, err);
+	if (r >= 0 && (pid <= 0 || pid != x->pid))
+		r = ct_error_set(err, -EIO, "resume", "criu names another init than before");
+	if (r >= 0)
+		r = ct_cgroup_freeze(x->cgroup, true, FREEZE_USEC, err);
+	/* Not before: the tasks get their capabilities from the images last of all. */
+	return r < 0 ? r : audit_after(x, err);
+}
+
+static int hand_over(struct resume *x, struct keeper_client *keeper, json_t **ret, struct ct_error *err)
+{
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, x->pid, 0);
+	struct keeper_process process = { .state = KEEPER_PROCESS_RUNNING, .pid = x->pid };
+	int r;
+
+	if (pidfd < 0 || process_start_time(x->pid, &process.start_time) < 0)
+		return ct_error_set(err, -ESRCH, "resume", "the restored init has ended");
+	(void)snprintf(process.key, sizeof(process.key), "%s", x->in.common.key); /* ctd's, it fits */
+	r = keeper_client_adopt(keeper, &process, pidfd, x->console, keeper_reply_store, &reply);
+	r = r < 0 ? ct_error_set(err, r, "resume", "cannot ask ct-keeper: %s", strerror(-r))
+	          : keeper_client_wait(keeper, &reply, err);
+	if (r < 0)
+		return r;
+	*ret = json_pack("{s:I}", "device", (json_int_t)x->in.common.want.root_dev);
+	return 0;
+}
+
+static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, struct ct_error *err)
+{
+	char digest[65];
+	int r;
+
+	x->images = open(x->in.common.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	x->cgroup = open(x->in.common.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (x->images < 0 || x->cgroup < 0)
+		return ct_error_set(err, -errno, "resume", "cannot open \"%s\": %s",
+		        x->images < 0 ? x->in.common.images : x->in.common.cgroup, strerror(errno));
+	worker_progress(-1, "checking the images");
+	r = tree_digest(x->images, digest, err);
+	if (r < 0)
+		return r;
+	if (!str_eq(digest, x->in.digest))
+		return ct_error_kind_set(
+		        err, CT_ERROR_REFUSED, -EBADMSG, "its images were changed since it was suspended");
+	r = take_view(x);
+	if (r < 0)
+		return ct_error_set(err, r, "resume", "cannot bind the view of /proc: %s", strerror(-r));
+	r = mount_disk(x, err);
+	if (r >= 0)
+		r = make_place(x, err);
+	if (r >= 0)
+		r = restore(x, keeper, err);
+	return r < 0 ? r : hand_over(x, keeper, ret, err);
+}
+
+int worker_resume(const json_t *params, json_t **ret, struct ct_error *err)
+{
+	_cleanup_keeper_client_ struct keeper_client *keeper = NULL;
+	CLEANUP(resume_done) struct resume x = { .images = -1, .cgroup = -1, .root = -1, .console = -1 };
+	int r;
+
+	r = json_read(params, resume_fields, &x.in, err);
+	if (r >= 0)
+		r = complete(&x.in.common, err);
+	if (r >= 0)
+		r = reach_keeper(&x.in.common, &keeper, err);
+	return r < 0 ? r : resume(&x, keeper, ret, err);
+}

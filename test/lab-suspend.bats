@@ -1,0 +1,184 @@
+#!/usr/bin/env bats
+# lab: script deadline=600
+# A container's processes go to disk and come back: counting where they stopped, confined as they were, under kills of the daemon too. All tests share
+# one container: it is restored again and again, which is a test of its own.
+load lib
+
+setup_file()
+{
+	uplink_up
+	outside ip route add 10.7.0.1 via 192.0.2.2
+	ctd_setup
+	tiny_template
+	world_save
+	ctctl create one --template tiny --net routed,ip=10.7.0.1 --net nat --memory 100M --processes 50 --hostname onehost --start
+	# shellcheck disable=SC2016 # for that shell
+	ctctl exec one -- sh -c 'echo kept >/dev/shm/x
+		printf "#!/bin/sh\ni=0; while :; do i=\$((i + 1)); echo \$i; sleep 0.1; done\n" >/bin/counter; chmod 755 /bin/counter
+		(nc -l -p 7000 -e /bin/counter) >/dev/null 2>&1 </dev/null &
+		(nc -ll -p 7001 -e /bin/hostname) >/dev/null 2>&1 </dev/null &'
+}
+
+teardown_file()
+{
+	ctd_teardown
+	uplink_down
+}
+
+is() # STATE
+{
+	[ "$(ctctl show one --json | jq -r .state)" = "$1" ]
+}
+
+images() # where they are while it is suspended
+{
+	echo "$CTD_STATE/fs/containers/$(ctctl show one --json | jq -r .ctid)/suspended"
+}
+
+cgroup_of_one()
+{
+	echo "$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show one --json | jq -r .ctid)"
+}
+
+# All that confines: what the kernel says of init, and where its mounts are; and its interfaces.
+confinement()
+{
+	local pid
+	pid=$(ctctl show one --json | jq -r .pid)
+	grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp|Cap[A-Z][a-z]+):' "/proc/$pid/status"
+	cat "/proc/$pid/uid_map" "/proc/$pid/gid_map" "/proc/$pid/cgroup"
+	awk '{ print $5, $6 }' "/proc/$pid/mountinfo" | sort
+	(cd "$(cgroup_of_one)" && head memory.max pids.max && getfattr -d -m trusted.ctd . | sed 's/=.*//')
+	ctctl exec one -- sh -c 'ip addr; ip route' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid.*//; s/valid_lft.*//; s/ tentative//'
+}
+
+received_beyond() # NUMBER
+{
+	[ "$(tail -n 1 "$CTD_DIR/stream")" -gt "$1" ]
+}
+
+greets()
+{
+	[ "$(outside timeout 5 bash -c "cat </dev/tcp/10.7.0.1/7001")" = onehost ]
+}
+
+@test "what would be lost is refused with the way out, and it runs on" {
+	ctctl exec one -- mount -t tmpfs none /proc/sys
+	run ! ctctl suspend one
+	[[ $output == *'cannot suspend "one": "/proc/sys"'*"unmount it"* ]]
+	is running
+	ctctl exec one -- umount /proc/sys
+	ctctl exec one -- sleep 1000 </dev/null >/dev/null 2>&1 3>&- 4>&- &
+	wait_for 30 ctctl exec one -- pidof sleep
+	run ! ctctl suspend one
+	[[ $output == *"a command of ctctl exec"* ]]
+	ctctl exec one -- killall sleep
+	wait $! || true
+	is running
+}
+
+refused_images() # that were changed
+{
+	run ! ctctl resume one
+	[[ $output == *'cannot resume "one", which stays suspended (to give its memory up: ctctl resume --discard one)'*"images were changed"* ]]
+	is suspended
+}
+
+@test "it goes on where it was: memory, connections, addresses, confinement; and only from its own images" {
+	wait_for 30 greets
+	nsenter --target "$CTD_OUTSIDE" --net -- bash -c 'exec cat </dev/tcp/10.7.0.1/7000' >"$CTD_DIR/stream" </dev/null 3>&- 4>&- &
+	stream=$!
+	wait_for 30 received_beyond 5
+	confinement >"$CTD_DIR/before"
+
+	ctctl suspend one
+	is suspended
+	[ ! -e "$(cgroup_of_one)" ]
+	stopped=$(tail -n 1 "$CTD_DIR/stream")
+	kill -0 "$stream"
+	ctctl suspend one # it is already
+	run ! ctctl start one
+	[[ $output == *'"one": it is suspended (ctctl resume one'* ]]
+	run ! ctctl rename one two
+	run ! ctctl set one cpus=1
+	ctctl fsck
+
+	images=$(images)
+	[ "$(stat -c %u "$images")" = 0 ]
+	cp "$images/core-1.img" "$CTD_DIR/core"
+	printf x | dd of="$images/core-1.img" bs=1 seek=40 conv=notrunc status=none
+	refused_images
+	cp "$images/mm-1.img" "$images/core-1.img"
+	refused_images
+	cat "$CTD_DIR/core" >"$images/core-1.img"
+
+	ctctl resume one
+	is running
+	wait_for 120 received_beyond "$((stopped + 5))"
+	[ "$(ctctl exec one -- cat /dev/shm/x)" = kept ]
+	[ "$(ctctl exec one -- hostname)" = onehost ]
+	confinement >"$CTD_DIR/after"
+	diff "$CTD_DIR/before" "$CTD_DIR/after"
+	wait_for 30 greets
+	kill "$stream"
+	wait "$stream" || true
+	sed '$d' "$CTD_DIR/stream" >"$CTD_DIR/got" # the last line may be half of one
+	diff <(seq "$(tail -n 1 "$CTD_DIR/got")") "$CTD_DIR/got" # none lost, none twice
+	[ ! -e "$images" ]
+}
+
+# The daemon is killed when there is a directory or something in a file of the verb's, early or late in its work.
+killed_in() # VERB PATH
+{
+	local daemon end=$((SECONDS + 120))
+	daemon=$(ctd_pid)
+	ctctl "$1" one >/dev/null 2>&1 3>&- 4>&- &
+	until [ -d "$2" ] || grep -qs '' "$2"; do
+		[ "$SECONDS" -lt "$end" ]
+		sleep 0.01
+	done
+	kill -9 "$daemon"
+	wait "$!" || true
+	wait_for 20 lib_is_gone "$daemon"
+	ctd_start
+	wait_for 60 is_at_rest
+}
+
+is_at_rest()
+{
+	is running || is suspended
+}
+
+goes_on()
+{
+	[ "$(ctctl exec one -- cat /dev/shm/x)" = kept ]
+	wait_for 30 greets
+}
+
+@test "a daemon that is killed leaves it running or suspended" {
+	images=$(images)
+	cgroup=$(cgroup_of_one)
+	for path in "$images" "$images/inventory.img"; do
+		killed_in suspend "$path"
+		! is suspended || wait_for 60 ctctl resume one
+		goes_on
+	done
+	for path in "$cgroup" "$cgroup/cgroup.procs"; do
+		wait_for 60 ctctl suspend one
+		killed_in resume "$path"
+		! is suspended || wait_for 60 ctctl resume one
+		goes_on
+	done
+}
+
+@test "what was suspended can be given up, or destroyed" {
+	ctctl suspend one
+	ctctl resume --discard one
+	is stopped
+	ctctl start one
+	run ! ctctl exec one -- test -e /dev/shm/x
+	ctctl suspend one
+	ctctl destroy one
+	run ! ctctl show one
+	world_check
+}
