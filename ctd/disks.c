@@ -11,12 +11,17 @@
  */
 #include "ctd/disks.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "ctd/manager.h"
+#include "ctd/sweeper.h"
 
-#define PROJECT_FIRST 1048576 /* above what people give to their own projects */
+#define PROJECT_FIRST  1048576 /* above what people give to their own projects */
+#define RETRY_MIN_USEC (2 * USEC_PER_SEC)
+#define RETRY_MAX_USEC (60 * USEC_PER_SEC)
 
 enum disk_driver container_disk_driver(const struct container *c)
 {
@@ -85,6 +90,68 @@ void disk_recover_migrated(struct manager *m, const char *ctid)
 {
 	if (ctid && !container_by_ctid(m, ctid))
 		remove_left_over(m, ctid);
+}
+
+/* What could not be removed at once: a disk full to the last block, a hand of somebody's in the store. */
+struct again {
+	struct manager *manager;
+	char ctid[sizeof(((struct container_row *)0)->ctid)];
+	enum disk_driver driver;
+	uint64_t delay_usec;
+};
+
+static void try_later(struct again *a);
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct again *a = userdata, *next;
+	struct manager *m = a->manager;
+	struct disk_spec spec = { .ctid = a->ctid, .driver = a->driver };
+
+	if (container_by_ctid(m, a->ctid)) /* it has come back from another node */
+		return 0;
+	if (disk_discard(m->disks, &spec, NULL) >= 0) {
+		sweeper_kick(m->sweeper);
+		return 0;
+	}
+	next = malloc(sizeof(*next)); /* this one goes with the source */
+	if (!next)
+		return 0; /* the next ctd */
+	*next = *a;
+	next->delay_usec = a->delay_usec * 2 < RETRY_MAX_USEC ? a->delay_usec * 2 : RETRY_MAX_USEC;
+	try_later(next);
+	return 0;
+}
+
+/* a is consumed. */
+static void try_later(struct again *a)
+{
+	sd_event_source *source = NULL;
+
+	if (sd_event_add_time_relative(
+	            a->manager->event, &source, CLOCK_MONOTONIC, a->delay_usec, 0, on_again, a) < 0) {
+		free(a);
+		return;
+	}
+	(void)sd_event_source_set_destroy_callback(source, free);
+	if (sd_event_source_set_floating(source, true) >= 0)
+		(void)sd_event_source_unref(source); /* always NULL */
+}
+
+void disks_discard(struct manager *m, const struct disk_spec *spec, const char *name)
+{
+	struct ct_error error = { 0 };
+	struct again *a;
+
+	if (disk_discard(m->disks, spec, &error) >= 0)
+		return;
+	log_warning("the disk of \"%s\" cannot be removed now, and will be later: %s", name, error.text);
+	a = malloc(sizeof(*a));
+	if (!a)
+		return; /* the next ctd */
+	*a = (struct again){ .manager = m, .driver = spec->driver, .delay_usec = RETRY_MIN_USEC };
+	(void)snprintf(a->ctid, sizeof(a->ctid), "%s", spec->ctid); /* fits */
+	try_later(a);
 }
 
 static int recover_one(const char *name, void *userdata)

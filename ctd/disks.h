@@ -16,6 +16,9 @@ int disks_lease(struct container *c, struct ct_error *err);
 int disks_recover(struct manager *m, struct ct_error *err);
 /* The same for one that is another node's, and whose migration had not come to its end. */
 void disk_recover_migrated(struct manager *m, const char *ctid);
+/* The disk of a container whose record is gone. What cannot be removed now is tried again until it can, or
+ * until ctd ends: then the next one finds it. */
+void disks_discard(struct manager *m, const struct disk_spec *spec, const char *name);
 /* From the record; strings are borrowed from it. */
 void container_disk_spec(const struct container *c, struct disk_spec *ret);
 /* The same of one whose project id is known: it never gets another one. */

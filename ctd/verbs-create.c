@@ -188,7 +188,6 @@ int verb_record(struct manager *m, struct container_row *row, bool trial, struct
 int verb_forget(struct container *c, struct ct_error *err)
 {
 	struct manager *m = c->manager;
-	struct ct_error error = { 0 };
 	struct disk_spec spec;
 	int r;
 
@@ -209,9 +208,7 @@ int verb_forget(struct container *c, struct ct_error *err)
 	meter_forget(c);
 	if (c->config.suspended_slot)
 		pool_release_slot(&m->pool, c->config.suspended_slot);
-	if (disk_discard(m->disks, &spec, &error) < 0)
-		log_warning("the disk of \"%s\" stays until ctd starts again, or ctctl fsck --repair: %s",
-		        c->row.name, error.text);
+	disks_discard(m, &spec, c->row.name);
 	container_unlink(c);
 	sweeper_kick(m->sweeper);
 	return 0;

@@ -133,6 +133,17 @@ state_of()
 	ctctl destroy busy --force
 }
 
+@test "a disk that cannot be removed at once is removed later" {
+	ctctl create busy --template tiny
+	disk=$CTD_STATE/fs/containers/$(ctctl show busy --json | jq -r .ctid)
+	mount --bind "$disk" "$disk"
+	ctctl destroy busy
+	run -3 ctctl show busy
+	[ -e "$disk" ]
+	umount "$disk"
+	wait_for 60 test ! -e "$disk"
+}
+
 @test "rename keeps everything but the name" {
 	ctctl create old --template tiny --start
 	ctid=$(ctctl show old --json | jq -r .ctid)
