@@ -8,6 +8,12 @@
 
 #define NET_TABLE_LEN (sizeof("ctd-") + NET_TAG_LEN)
 
+#define SHAPE_LINKS 8
+struct shape_links {
+	int indexes[SHAPE_LINKS];
+	size_t n;
+};
+
 struct net_context {
 	char tag[NET_TAG_LEN + 1];
 	char prefix[NET_TAG_LEN + 2]; /* v<tag>: of every link that is ours */
@@ -20,6 +26,8 @@ struct net_context {
 	 */
 	char (*lingering)[IFNAMSIZ];
 	size_t n_lingering, max_lingering;
+	struct shape_links shaped; /* shape-links.c; known: those of before this context are in it */
+	bool shaped_known;
 };
 
 static inline size_t net_prefix_len(const struct net_context *net)

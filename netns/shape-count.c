@@ -83,9 +83,9 @@ static int ask_places(
 	bool any = false;
 	int r = shape_find(net, host_name, &places, err);
 
-	for (size_t i = 0; r >= 0 && i < places.n_indexes; i++)
+	for (size_t i = 0; r >= 0 && i < places.links.n; i++)
 		for (size_t k = 0; r >= 0 && k < places.n_handles; k++) {
-			r = ask_place(net, places.indexes[i], places.handles[k], drops);
+			r = ask_place(net, places.links.indexes[i], places.handles[k], drops);
 			any |= drops->any;
 		}
 	return r < 0 || any ? r : -ENODEV;

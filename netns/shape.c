@@ -129,6 +129,8 @@ static int find_uplinks(struct net_context *net, struct uplinks *ret, struct ct_
 			return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
 		if (index && (ret->n == 0 || ret->indexes[0] != index))
 			ret->indexes[ret->n++] = index;
+		if (index)
+			shape_link_seen(net, index);
 	}
 
 	return 0;
@@ -370,15 +372,15 @@ int shape_find(struct net_context *net, const char *host_name, struct shape_plac
 		return r;
 	ret->handles[ret->n_handles++] = classes.own;
 	if (TC_H_MAJ(classes.own) == SEGMENT_HANDLE) {
-		r = segment_index(net, &ret->indexes[0], err);
-		ret->n_indexes = r >= 0 && ret->indexes[0] ? 1 : 0;
+		r = segment_index(net, &ret->links.indexes[0], err);
+		ret->links.n = r >= 0 && ret->links.indexes[0] ? 1 : 0;
 		return r;
 	}
 	r = find_uplinks(net, &uplinks, err);
+	if (r >= 0)
+		r = shape_links(net, &ret->links, err);
 	if (r < 0)
 		return r;
-	memcpy(ret->indexes, uplinks.indexes, sizeof(ret->indexes));
-	ret->n_indexes = uplinks.n;
 	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
 		ret->handles[ret->n_handles++] = place_of(classes.own, i);
 	return 0;
@@ -389,20 +391,22 @@ static int remove_uplink_classes(
 {
 	static const uint32_t none[NET_CLASSES_MAX];
 	struct uplinks uplinks;
+	struct shape_links links;
 	int r;
 
 	r = classes_rate(net, host_name, none, err);
-	if (r < 0)
-		return r;
-	r = find_uplinks(net, &uplinks, err);
+	if (r >= 0)
+		r = find_uplinks(net, &uplinks, err);
+	if (r >= 0)
+		r = shape_links(net, &links, err);
 	if (r < 0)
 		return r;
 
 	nl_batch_reset(&net->batch);
-	for (size_t i = 0; i < uplinks.n; i++) {
-		queue_remove_class(&net->batch, uplinks.indexes[i], class);
+	for (size_t i = 0; i < links.n; i++) {
+		queue_remove_class(&net->batch, links.indexes[i], class);
 		for (unsigned k = 0; k < NET_CLASSES_MAX; k++)
-			queue_remove_class(&net->batch, uplinks.indexes[i], place_of(class, k));
+			queue_remove_class(&net->batch, links.indexes[i], place_of(class, k));
 	}
 	return nl_transact(&net->route, &net->batch, host_name, err);
 }

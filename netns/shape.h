@@ -17,13 +17,17 @@ int shape_release(struct net_context *net, const char *host_name, struct ct_erro
 /* Where a port's rates out of the host are kept: the links, and on each of them the port's place and those of
  * its classes of traffic, which need not be there. None if it has no such rate. */
 struct shape_places {
-	int indexes[2];
-	size_t n_indexes;
+	struct shape_links links;
 	uint32_t handles[1 + NET_CLASSES_MAX];
 	size_t n_handles;
 };
 int shape_find(
         struct net_context *net, const char *host_name, struct shape_places *ret, struct ct_error *err);
+
+/* shape-links.c: all links on which there are such places; those that a route leads to are among them once
+ * they were seen. */
+int shape_links(struct net_context *net, struct shape_links *ret, struct ct_error *err);
+void shape_link_seen(struct net_context *net, int index);
 
 /* One way: a rate of any class of traffic. */
 bool shape_any_class(const struct net_rates *rates, bool out);

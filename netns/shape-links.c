@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The links on which rates out of the host are kept.
+ *
+ * They are those that the default routes lead to. But a route may be lost, or lead elsewhere from now on: the
+ * places of ports stay on the link, and so does what they have counted. To forget them would be to take them
+ * for new when the route is back, and to leave a port's place to the next that gets its number. So links are
+ * remembered as long as they are there, and those of before this context are found by their root, once.
+ */
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <string.h>
+
+#include "netns/shape.h"
+
+void shape_link_seen(struct net_context *net, int index)
+{
+	struct shape_links *links = &net->shaped;
+
+	for (size_t i = 0; i < links->n; i++)
+		if (links->indexes[i] == index)
+			return;
+	if (links->n == SHAPE_LINKS)
+		memmove(links->indexes, links->indexes + 1, --links->n * sizeof(*links->indexes));
+	links->indexes[links->n++] = index;
+}
+
+static int read_root(const struct nlmsghdr *nlh, void *userdata)
+{
+	const struct tcmsg *header = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_type == RTM_NEWQDISC && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*header) &&
+	        header->tcm_parent == TC_H_ROOT && header->tcm_handle == UPLINK_HANDLE)
+		shape_link_seen(userdata, header->tcm_ifindex);
+	return 0;
+}
+
+static int find_roots(struct net_context *net, struct ct_error *err)
+{
+	const struct tcmsg all = { .tcm_family = AF_UNSPEC };
+
+	nl_batch_reset(&net->batch);
+	nl_message(&net->batch, "find rates", RTM_GETQDISC, NLM_F_DUMP, &all, sizeof(all));
+	return nl_query(&net->route, &net->batch, read_root, net, err);
+}
+
+int shape_links(struct net_context *net, struct shape_links *ret, struct ct_error *err)
+{
+	struct shape_links *links = &net->shaped;
+	char name[IFNAMSIZ];
+	size_t n = 0;
+	int r;
+
+	if (!net->shaped_known) {
+		r = find_roots(net, err);
+		if (r < 0)
+			return r;
+		net->shaped_known = true;
+	}
+	for (size_t i = 0; i < links->n; i++)
+		if (if_indextoname((unsigned)links->indexes[i], name))
+			links->indexes[n++] = links->indexes[i];
+	links->n = n;
+	*ret = *links;
+	return 0;
+}
