@@ -232,6 +232,8 @@ static int manager_open(struct manager *m, struct ct_error *err)
 	if (r >= 0)
 		r = open_state(m, err);
 	if (r >= 0)
+		r = meter_classes_check(m, err);
+	if (r >= 0)
 		r = open_host(m, err);
 	if (r >= 0)
 		r = pool_init(&m->pool, m, err);

@@ -3,15 +3,17 @@
  *
  * ctd.conf may name others tomorrow, but what is posted stays. So a name has a slot in the ledger from the
  * day on which it is first seen, and no other name ever gets that slot: what a record has in it is that
- * class's for ever. Slots are written before any counter that is in them. A name for which none is left is
- * counted in the sums only, and the log says so at each start.
+ * class's for ever. Slots are written before any counter that is in them. With a name for which none is left
+ * ctd does not start, before the host's tables count anything by it.
  *
  * Another node may have other slots, so it is told names, of those classes only in which something was
  * counted. Names that come so do not take the last slots: there is one for each class that ctd.conf may yet
  * get.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -107,6 +109,35 @@ static int claim(struct metering *metering, const char *name)
 	return slot;
 }
 
+static int refuse(const struct metering *metering, const char *name, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf names = STRBUF_INIT;
+
+	for (unsigned i = 0; i < CLASS_SLOTS; i++)
+		(void)strbuf_printf(&names, "%s%s", i ? ", " : "", metering->classes[i]);
+	return ct_error_field(err, "traffic-class",
+	        "the ledger has no place for the class of traffic \"%s\": it keeps the %d names that there have been (%s); take one of them in ctd.conf, or leave the class out",
+	        name, CLASS_SLOTS, names.data && !names.error ? names.data : "out of memory");
+}
+
+int meter_classes_check(const struct manager *m, struct ct_error *err)
+{
+	_cleanup_free_ char *path = meter_ledger_path(m);
+	struct metering metering = { 0 };
+	int r = 0;
+
+	if (!path)
+		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
+	if (m->conf.n_classes == 0 || access(path, F_OK) < 0 || ledger_open(path, &metering.ledger, NULL) < 0)
+		return 0;
+	if (meter_classes_load(&metering, NULL) >= 0)
+		for (unsigned i = 0; r >= 0 && i < m->conf.n_classes; i++)
+			if (claim(&metering, m->conf.classes[i].name) < 0)
+				r = refuse(&metering, m->conf.classes[i].name, err);
+	store_close(metering.ledger);
+	return r;
+}
+
 /* What was counted before there was a slot for it is in no row. */
 static void begin_slot(struct manager *m, unsigned class, unsigned slot)
 {
@@ -134,7 +165,7 @@ void meter_classes_begin(struct manager *m)
 		const bool is_new = find(metering, name) < 0;
 
 		metering->slots[i] = claim(metering, name);
-		if (metering->slots[i] < 0)
+		if (metering->slots[i] < 0) /* the ledger could not be read when it was checked */
 			log_error(
 			        "the class of traffic \"%s\" is not in the ledger, which has had %d others and has no place for more",
 			        name, CLASS_SLOTS);

@@ -20,7 +20,7 @@
 #include "ctd/manager.h"
 #include "ctd/meter.h"
 
-static char *path_of(const struct manager *m)
+char *meter_ledger_path(const struct manager *m)
 {
 	return str_printf("%s/ledger.db", m->conf.state_dir);
 }
@@ -53,7 +53,7 @@ static void tell(struct manager *m, const char *aside, const char *reason)
 
 int meter_ledger_replace(struct manager *m, const char *reason, struct ct_error *err)
 {
-	_cleanup_free_ char *path = path_of(m), *aside = NULL;
+	_cleanup_free_ char *path = meter_ledger_path(m), *aside = NULL;
 	struct metering *metering = m->metering;
 	int r;
 
@@ -99,7 +99,7 @@ static int go_without(struct manager *m, const struct ct_error *error)
 int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct ct_error *err),
         void (*unload)(struct manager *m), struct ct_error *err)
 {
-	_cleanup_free_ char *path = path_of(m);
+	_cleanup_free_ char *path = meter_ledger_path(m);
 	struct ct_error error = { 0 };
 	uint64_t written, now = now_realtime_usec();
 	int r;

@@ -106,6 +106,8 @@ void meter_done(struct manager *m);
 
 /* ---- meter-ledger.c ---- */
 
+/* To be freed. NULL: out of memory. */
+char *meter_ledger_path(const struct manager *m);
 /* Opens and loads it; one that is damaged is put aside, what was loaded is unloaded, and a new one begun. If
  * there is no room for that, there is none until there is. */
 int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct ct_error *err),
@@ -124,6 +126,9 @@ void meter_hits_tell(struct container *c);
 
 /* ---- meter-classes.c ---- */
 
+/* Before anything of ctd.conf's classes is in the host's tables: whether each name has a slot or can get one.
+ * A ledger that cannot be read is not judged here. */
+int meter_classes_check(const struct manager *m, struct ct_error *err);
 /* From the ledger; and forgetting them. */
 int meter_classes_load(struct metering *metering, struct ct_error *err);
 void meter_classes_unload(struct metering *metering);

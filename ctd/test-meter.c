@@ -8,7 +8,9 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -168,6 +170,50 @@ static void test_classes_taken(void **state)
 	assert_false(metering.classes_written);
 }
 
+/* What the ledger of a directory says of four classes in ctd.conf, the last of them not known to it. */
+static int check_classes(const char *dir, unsigned n_known, struct ct_error *err)
+{
+	struct manager m = { .conf.state_dir = (char *)dir, .conf.n_classes = NET_CLASSES_MAX };
+	_cleanup_free_ char *path = meter_ledger_path(&m);
+	struct store *ledger = NULL;
+	char name[CONF_CLASS_NAME];
+
+	assert_int_equal(ledger_open(path, &ledger, NULL), 0);
+	for (unsigned i = 0; i < n_known; i++) {
+		(void)snprintf(name, sizeof(name), "own%u", i);
+		assert_int_equal(ledger_class_put(ledger, i, name, NULL), 0);
+	}
+	store_close(ledger);
+	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
+		(void)snprintf(m.conf.classes[i].name, sizeof(name), "%s%u",
+		        i < NET_CLASSES_MAX - 1 ? "own" : "new", i);
+	return meter_classes_check(&m, err);
+}
+
+static void test_class_without_room(void **state)
+{
+	char dir[] = "/tmp/test-meter.XXXXXX";
+	struct manager m = { .conf.state_dir = dir, .conf.n_classes = 1 };
+	struct ct_error error = { 0 };
+
+	assert_non_null(mkdtemp(dir));
+	_cleanup_free_ char *path = meter_ledger_path(&m);
+	assert_int_equal(meter_classes_check(&m, NULL), 0); /* there is no ledger yet, and none is made */
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_equal(check_classes(dir, 0, &error), 0);
+	assert_int_equal(check_classes(dir, CLASS_SLOTS - 1, &error), 0);
+	assert_int_equal(check_classes(dir, CLASS_SLOTS, &error), -EINVAL);
+	assert_string_equal(error.field, "traffic-class");
+	assert_non_null(strstr(error.text, "\"new3\""));
+	assert_non_null(strstr(error.text, "own0, own1, own2, own3, own4, own5, own6, own7"));
+
+	/* One that does not read is put aside later. */
+	assert_int_equal(truncate(path, 1000), 0);
+	assert_int_equal(meter_classes_check(&m, NULL), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_classes_told),
 		cmocka_unit_test(test_classes_too_many),
 		cmocka_unit_test(test_classes_taken),
+		cmocka_unit_test(test_class_without_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
