@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What it takes at least to read what the kernel counts of all containers of an instance.
  *
- *	usage: kernel-floor DIRECTORY TAG ROUNDS
+ *	usage: kernel-floor DIRECTORY TAG ROUNDS [PAUSE]
  *
  * DIRECTORY has their cgroups (c-*), TAG is the instance's. The files that the meter reads are opened once
  * and read by pread; the counters of all links come in the dumps of net_counters_dump. Nothing is parsed,
  * kept or written. Prints the CPU time of one round in microseconds, the least of all rounds' fifths, and how
  * many files it read; all is read once before the clock runs.
+ *
+ * Rounds without a pause find all in the processor's caches, which nobody who looks once in a while does.
+ *With PAUSE, in milliseconds, between them it prints the mean of all rounds.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -105,17 +108,51 @@ static double cpu_usec(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
+/* Of one round, the best of some parts. */
+static double without_pause(const struct files *f, struct net_context *net, long rounds)
+{
+	double least = 0;
+
+	for (int part = 0; part < PARTS; part++) {
+		double before = cpu_usec(), took;
+
+		for (long i = 0; i < rounds / PARTS; i++)
+			read_all(f, net);
+		took = (cpu_usec() - before) / (double)(rounds / PARTS);
+		if (part == 0 || took < least)
+			least = took;
+	}
+	return least;
+}
+
+/* Of one round, the mean. */
+static double with_pause(const struct files *f, struct net_context *net, long rounds, long msec)
+{
+	const struct timespec pause = { .tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000 };
+	double took = 0;
+
+	for (long i = 0; i < rounds; i++) {
+		double before;
+
+		(void)nanosleep(&pause, NULL); /* a shorter one is one */
+		before = cpu_usec();
+		read_all(f, net);
+		took += cpu_usec() - before;
+	}
+	return took / (double)rounds;
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit limit = { 0 };
 	struct ct_error error = { 0 };
 	struct net_context *net = NULL;
 	struct files files = { 0 };
-	long rounds = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
-	double least = 0;
+	long rounds = argc == 4 || argc == 5 ? strtol(argv[3], NULL, 10) : 0,
+	     pause = argc == 5 ? strtol(argv[4], NULL, 10) : 0;
 
 	if (rounds < PARTS || strlen(argv[2]) != NET_TAG_LEN)
-		die("usage", "kernel-floor DIRECTORY TAG ROUNDS, of which five at least");
+		die("usage", "kernel-floor DIRECTORY TAG ROUNDS [PAUSE], of which five rounds at least");
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit); /* opening says if it was not enough */
@@ -125,16 +162,9 @@ int main(int argc, char **argv)
 	open_all(&files, argv[1]);
 
 	read_all(&files, net);
-	for (int part = 0; part < PARTS; part++) {
-		double before = cpu_usec(), took;
-
-		for (long i = 0; i < rounds / PARTS; i++)
-			read_all(&files, net);
-		took = (cpu_usec() - before) / (double)(rounds / PARTS);
-		if (part == 0 || took < least)
-			least = took;
-	}
-	(void)printf("%.1f %zu\n", least, files.n);
+	(void)printf("%.1f %zu\n",
+	        pause > 0 ? with_pause(&files, net, rounds, pause) : without_pause(&files, net, rounds),
+	        files.n);
 	net_context_free(net);
 	free(files.fds);
 	return EXIT_SUCCESS;

@@ -54,6 +54,9 @@ int ledger_class_put(struct store *ledger, unsigned slot, const char *name, stru
 
 /* Inserts (and sets id) or writes the whole account. */
 int ledger_account_put(struct store *ledger, struct account *a, struct ct_error *err);
+/* The same of one that is there and has the name that it was written with: without a change of the indices,
+ * which take longer than the row. */
+int ledger_account_update(struct store *ledger, const struct account *a, struct ct_error *err);
 int ledger_account_each(struct store *ledger, int (*each)(const struct account *a, void *userdata),
         void *userdata, struct ct_error *err);
 /* By ctid, or by name: one that exists before destroyed ones, of those the last. -ENOENT. */

@@ -96,9 +96,8 @@ size_t counts_pack(const struct counts *c, uint8_t *buf)
 	for (unsigned i = 0; i < _COUNT_MAX; i++)
 		mask |= (uint64_t)(c->of[i] != 0) << bit_of(i);
 	len = put(buf, mask);
-	for (unsigned i = 0; i < _COUNT_MAX; i++)
-		if (c->of[i])
-			len += put(buf + len, c->of[i]);
+	for (uint64_t left = mask; left; left &= left - 1)
+		len += put(buf + len, c->of[count_of_bit((unsigned)__builtin_ctzll(left))]);
 	return len;
 }
 
@@ -132,11 +131,16 @@ int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret)
 	return 0;
 }
 
+void counts_add_one(struct counts *a, unsigned i, uint64_t n)
+{
+	if (__builtin_add_overflow(a->of[i], n, &a->of[i]) || a->of[i] > INT64_MAX)
+		a->of[i] = INT64_MAX;
+}
+
 void counts_add(struct counts *a, const struct counts *b)
 {
 	for (unsigned i = 0; i < _COUNT_MAX; i++)
-		if (__builtin_add_overflow(a->of[i], b->of[i], &a->of[i]) || a->of[i] > INT64_MAX)
-			a->of[i] = INT64_MAX;
+		counts_add_one(a, i, b->of[i]);
 }
 
 struct counts counts_minus(const struct counts *a, const struct counts *b)

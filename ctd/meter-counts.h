@@ -107,8 +107,9 @@ int counts_unpack(const uint8_t *buf, size_t len, struct counts *ret);
  * cannot be a counter. Classes of traffic: meter-classes.c. */
 json_t *counts_to_json(const struct counts *c);
 int counts_from_json(const json_t *object, struct counts *ret);
-/* a += b, staying at the largest 63-bit number at most. */
+/* a += b, staying at the largest 63-bit number at most; or one of it. */
 void counts_add(struct counts *a, const struct counts *b);
 /* a - b; what would be below zero is zero. */
 struct counts counts_minus(const struct counts *a, const struct counts *b);
+void counts_add_one(struct counts *a, unsigned i, uint64_t n);
 bool counts_is_zero(const struct counts *c);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "ctd/disks.h"
 #include "ctd/manager.h"
@@ -156,12 +157,25 @@ static void read_traffic(struct container *c, struct reading *r)
 	}
 }
 
+/* One system call for all containers of a second. */
+static bool has_project_quota(struct manager *m)
+{
+	struct metering *metering = m->metering;
+	const uint64_t now = now_monotonic_usec();
+
+	if (!metering->quota_usec || now - metering->quota_usec >= USEC_PER_SEC) {
+		metering->quota = disk_store_has_project_quota(m->disks);
+		metering->quota_usec = now;
+	}
+	return metering->quota;
+}
+
 static void read_disk(struct container *c, struct reading *r)
 {
 	struct disk_usage usage = { 0 };
 	struct disk_spec spec;
 
-	if (container_disk_driver(c) == DISK_DRIVER_DIR && !disk_store_has_project_quota(c->manager->disks))
+	if (container_disk_driver(c) == DISK_DRIVER_DIR && !has_project_quota(c->manager))
 		return; /* nobody counts it */
 	if (c->meter && c->meter->project_id)
 		container_disk_spec_known(c, c->meter->project_id, &spec);

@@ -38,6 +38,9 @@
 
 void meter_free(struct meter *meter)
 {
+	if (!meter)
+		return;
+	free(meter->posted);
 	free(meter);
 }
 
@@ -46,14 +49,17 @@ static void conclude(struct meter *meter, bool written)
 {
 	if (!meter)
 		return;
+	if (meter->posted && !written)
+		meter->account.posted = *meter->posted;
+	free(meter->posted);
+	meter->posted = NULL;
 	if (written) {
 		meter->id = meter->account.id;
 		meter->open = meter->account.open;
-		meter->posted = meter->account.posted;
+		memcpy(meter->name, meter->account.name, sizeof(meter->name));
 		return;
 	}
 	meter->account.id = meter->id;
-	meter->account.posted = meter->posted;
 	/* 0: it never was. What is open stays so until it can be posted. */
 	if (meter->open)
 		meter->account.open = meter->open;
@@ -116,11 +122,18 @@ static int post_if_over(struct container *c, struct ct_error *err)
 {
 	int64_t now = (int64_t)(now_realtime_usec() / USEC_PER_SEC),
 	        open = now - now % c->manager->conf.meter_interval;
-	struct account *a = &c->meter->account;
+	struct meter *meter = c->meter;
+	struct account *a = &meter->account;
 	int r = 0;
 
 	if (a->open == open)
 		return 0;
+	if (!meter->posted) {
+		meter->posted = malloc(sizeof(*meter->posted));
+		if (!meter->posted)
+			return ct_error_set(err, -ENOMEM, "meter", "out of memory");
+		*meter->posted = a->posted;
+	}
 	if (a->id == 0)
 		r = ledger_account_put(c->manager->metering->ledger, a, err);
 	if (r >= 0)
@@ -158,13 +171,19 @@ struct meter *meter_sample(struct container *c)
 /* Posts what is over, samples, writes. */
 static int write_one(struct container *c, struct ct_error *err)
 {
+	struct store *ledger = c->manager->metering->ledger;
+	struct meter *meter = meter_of(c);
 	int r;
 
-	if (!meter_of(c))
+	if (!meter)
 		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
 	r = post_if_over(c, err);
 	(void)meter_sample(c); /* in memory at least */
-	return r < 0 ? r : ledger_account_put(c->manager->metering->ledger, &c->meter->account, err);
+	if (r < 0)
+		return r;
+	return meter->account.id && str_eq(meter->name, meter->account.name)
+	               ? ledger_account_update(ledger, &meter->account, err)
+	               : ledger_account_put(ledger, &meter->account, err);
 }
 
 static int begin(struct manager *m, bool sync, struct ct_error *err)
@@ -237,7 +256,6 @@ void meter_carry(struct container *c, const struct counts *totals)
 	more = counts_minus(totals, &meter->account.total);
 	counts_add(&meter->account.total, &more);
 	counts_add(&meter->account.posted, &more);
-	counts_add(&meter->posted, &more);
 	meter_hits_begin(meter);
 	if (!c->manager->metering->ledger)
 		return; /* it is written when there is one again */
@@ -300,12 +318,14 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 		store_rollback(metering->ledger);
 	else if (begun)
 		r = commit_part(metering, sync, any, &error);
-	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	if (is_of(c, part, parts))
-		conclude(c->meter, r >= 0);
 	tell(metering, r, &error);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	if (is_of(c, part, parts) && !m->closing) {
+	{
+		if (!is_of(c, part, parts))
+			continue;
+		conclude(c->meter, r >= 0);
+		if (m->closing)
+			continue;
 		allowance_evaluate(c);
 		meter_hits_tell(c);
 	}

@@ -49,7 +49,8 @@ struct meter {
 	bool hits_known;
 	/* Of account, as written last: what is in a transaction that fails is taken back. */
 	int64_t id, open;
-	struct counts posted;
+	struct counts *posted; /* NULL: nothing is posted in this transaction */
+	char name[65];
 };
 
 /* What was read of A at now is added to its totals; gap_usec is how long a sample may take to come. Pure: the
@@ -89,8 +90,10 @@ struct metering {
 	bool damaged;                     /* the ledger: it is to be put aside ... */
 	bool moved;                       /* ... and was: what is missing is a new one */
 	uint64_t replace_usec;            /* not tried again before (monotonic) */
-	uint64_t lost_usec; /* it was damaged at the start of this ctd: how long nobody knows of */
-	int64_t cursor;     /* of ledger_trim */
+	uint64_t lost_usec;  /* it was damaged at the start of this ctd: how long nobody knows of */
+	int64_t cursor;      /* of ledger_trim */
+	uint64_t quota_usec; /* monotonic: when it was asked for; 0: never */
+	bool quota;          /* the store has project quota */
 	/* meter-classes.c: names by their slots, "" of one that is free; the slots of ctd.conf's classes, -1:
 	 * none. */
 	char classes[CLASS_SLOTS][CONF_CLASS_NAME];

@@ -102,11 +102,15 @@ static int read_counts(struct query *q, int column, struct counts *ret, struct c
 	return r < 0 ? store_error(q->store, SQLITE_CORRUPT, err) : 0;
 }
 
-static void bind_account(struct query *q, const struct account *a, struct packed packed[3])
+static void bind_whose(struct query *q, const struct account *a)
 {
 	query_bind_text(q, a->ctid);
 	query_bind_text(q, a->name);
 	query_bind_int(q, a->created);
+}
+
+static void bind_account(struct query *q, const struct account *a, struct packed packed[3])
+{
 	if (a->destroyed)
 		query_bind_int(q, a->destroyed);
 	else
@@ -135,12 +139,27 @@ int ledger_account_put(struct store *ledger, struct account *a, struct ct_error 
 	_cleanup_query_ struct query q = query_start(ledger, a->id ? update : insert);
 	int r;
 
+	bind_whose(&q, a);
 	bind_account(&q, a, packed);
 	if (a->id)
 		query_bind_int(&q, a->id);
 	r = query_run(&q, err);
 	if (r >= 0 && a->id == 0)
 		a->id = sqlite3_last_insert_rowid(ledger->db);
+	return r < 0 ? r : 0;
+}
+
+int ledger_account_update(struct store *ledger, const struct account *a, struct ct_error *err)
+{
+	struct packed packed[3];
+	_cleanup_query_ struct query q = query_start(ledger,
+	        "UPDATE account SET destroyed = ?, day = ?, open = ?, total = ?, posted = ?, seen = ?, boot_id = ?, cgroup = ?,"
+	        " final = ?, clock_usec = ?, time_usec = ? WHERE id = ?");
+	int r;
+
+	bind_account(&q, a, packed);
+	query_bind_int(&q, a->id);
+	r = query_run(&q, err);
 	return r < 0 ? r : 0;
 }
 

@@ -589,6 +589,16 @@ static void test_account(void **state)
 	assert_string_equal(back.boot_id, "boot");
 	assert_true(back.cgroup == a.cgroup && back.clock_usec == 5 && back.time_usec == 6 && !back.final);
 
+	/* As a sample does it: all but whose it is. */
+	a.total.of[COUNT_CPU_USER] = 78;
+	a.time_usec = 7;
+	assert_int_equal(ledger_account_update(f->ledger, &a, NULL), 0);
+	assert_int_equal(ledger_account_find(f->ledger, CTID, &back, NULL), 0);
+	assert_memory_equal(&a.total, &back.total, sizeof(a.total));
+	assert_memory_equal(&a.seen, &back.seen, sizeof(a.seen));
+	assert_true(back.cgroup == a.cgroup && back.time_usec == 7 && back.created == T0 && back.day == 14);
+	assert_string_equal(back.name, "web");
+
 	/* Destroyed, and its name is another's: both are there. */
 	a.destroyed = T0 + 5;
 	assert_int_equal(ledger_account_put(f->ledger, &a, NULL), 0);
