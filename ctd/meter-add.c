@@ -12,6 +12,12 @@
  * a gap. A run that ended without a last look at its counters leaves a gap as well, from the last look that
  * there was. What was sold, and the disk of a container that does not run, are known without looking as long
  * as the host is up; while it is off nothing is counted.
+ *
+ * When a boot ended is written nowhere: a gap over one ends where the next boot begins, which is the latest
+ * that it can have been.
+ *
+ * A file that cannot be read now leaves its counters out of one reading, and the next has all of it; what is
+ * held is taken to be what it was.
  */
 #include "ctd/meter.h"
 
@@ -33,19 +39,11 @@ static bool is_traffic(unsigned i)
 	return (i >= COUNT_NET_IN_BYTES && i <= COUNT_NET_DROPPED) || i >= COUNT_CLASSES;
 }
 
-static void add(struct counts *total, unsigned i, uint64_t n)
-{
-	struct counts more = { 0 };
-
-	more.of[i] = n;
-	counts_add(total, &more);
-}
-
 static void hold(struct meter *meter, enum counter i, enum rest rest, uint64_t bytes, uint64_t usec)
 {
 	unsigned __int128 held = (unsigned __int128)bytes * usec + meter->rests[rest];
 
-	add(&meter->account.total, i, (uint64_t)(held / KIB_SECOND));
+	counts_add_one(&meter->account.total, i, (uint64_t)(held / KIB_SECOND));
 	meter->rests[rest] = (uint64_t)(held % KIB_SECOND);
 }
 
@@ -64,7 +62,7 @@ static void add_counters(struct account *a, const struct reading *now, bool same
 			continue; /* without a cgroup nobody knows of which run it is, and what of it was seen
 			           */
 		if (now->raw.of[i] > seen)
-			add(&a->total, i, now->raw.of[i] - seen);
+			counts_add_one(&a->total, i, now->raw.of[i] - seen);
 		a->seen.of[i] = now->raw.of[i];
 	}
 }
@@ -90,19 +88,29 @@ static uint64_t running_since(
 	return same_boot && since < a->clock_usec ? a->clock_usec : since;
 }
 
+/* Since it was looked at; over boots, up to the present one. A wall clock that was set back says nothing, and
+ * a second is a mark at least. */
 static uint64_t pause_of(const struct account *a, const struct meter_moment *at, bool same_boot)
 {
+	const uint64_t booted = at->time_usec > at->clock_usec ? at->time_usec - at->clock_usec : 0;
+
 	if (same_boot)
 		return at->clock_usec - a->clock_usec;
-	return a->time_usec && at->time_usec > a->time_usec ? at->time_usec - a->time_usec : 0;
+	return booted > a->time_usec + USEC_PER_SEC ? booted - a->time_usec : USEC_PER_SEC;
+}
+
+/* What cannot be read now is taken to be what it was. */
+static uint64_t held_now(const struct reading *now, enum gauge gauge, bool torn, uint64_t before)
+{
+	if (now->gauges.has >> gauge & 1)
+		return now->gauges.of[gauge];
+	return torn ? before : 0;
 }
 
 /* What a run has held and how long it went on. */
-static void add_run(struct meter *meter, const struct reading *now, uint64_t ran, bool same_run, bool gap)
+static void add_run(struct meter *meter, uint64_t memory, uint64_t ran, bool same_run, bool gap)
 {
-	uint64_t memory = now->gauges.of[GAUGE_MEMORY];
-
-	add(&meter->account.total, COUNT_RUNNING, ran);
+	counts_add_one(&meter->account.total, COUNT_RUNNING, ran);
 	if (!gap)
 		hold(meter, COUNT_MEMORY, REST_MEMORY,
 		        same_run && meter->sampled ? mean(meter->memory_before, memory) : memory, ran);
@@ -115,26 +123,26 @@ void meter_add(struct meter *meter, const struct reading *now, const struct mete
 	const bool same_run = same_boot && a->cgroup != 0 && a->cgroup == now->cgroup;
 	const bool lost_run = a->cgroup != 0 && !same_run && !a->final;
 	const uint64_t pause = pause_of(a, at, same_boot);
+	const uint64_t memory = held_now(now, GAUGE_MEMORY, now->torn && same_run, meter->memory_before),
+	               disk = held_now(now, GAUGE_DISK, now->disk_torn, meter->disk_before);
 	bool gap;
 
 	gap = a->cgroup && !a->final && (!same_boot || pause > at->late_usec || lost_run);
 
 	if (gap)
-		add(&a->total, COUNT_GAP, pause);
+		counts_add_one(&a->total, COUNT_GAP, pause);
 	if (same_boot)
 		hold(meter, COUNT_DISK_SOLD, REST_DISK_SOLD, at->disk_sold, pause);
-	if (!gap && same_boot && now->gauges.has >> GAUGE_DISK & 1)
+	if (!gap && same_boot && (now->disk_torn || now->gauges.has >> GAUGE_DISK & 1))
 		hold(meter, COUNT_DISK_USED, REST_DISK_USED,
-		        meter->sampled ? mean(meter->disk_before, now->gauges.of[GAUGE_DISK])
-		                       : now->gauges.of[GAUGE_DISK],
-		        pause);
+		        meter->sampled ? mean(meter->disk_before, disk) : disk, pause);
 
 	if (a->cgroup && !same_run)
 		forget_run(a);
 	if (now->cgroup && !a->final) {
 		uint64_t since = running_since(a, at, same_run, same_boot);
 
-		add_run(meter, now, at->clock_usec > since ? at->clock_usec - since : 0, same_run, gap);
+		add_run(meter, memory, at->clock_usec > since ? at->clock_usec - since : 0, same_run, gap);
 	}
 	add_counters(a, now, same_run);
 	if (now->cgroup) {
@@ -143,8 +151,8 @@ void meter_add(struct meter *meter, const struct reading *now, const struct mete
 	}
 
 	meter->gauges = now->gauges;
-	meter->memory_before = now->gauges.of[GAUGE_MEMORY];
-	meter->disk_before = now->gauges.of[GAUGE_DISK];
+	meter->memory_before = memory;
+	meter->disk_before = disk;
 	meter->sampled = true;
 	(void)snprintf(a->boot_id, sizeof(a->boot_id), "%s", at->boot_id); /* as long at most */
 	a->clock_usec = at->clock_usec;

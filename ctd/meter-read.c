@@ -8,6 +8,9 @@
  * io.stat has a line for each device. What a container writes to a loop device is written by it to the device
  * below as well, and is counted there; lines of loop devices (major 7) are left out, or it would pay twice.
  *
+ * A file that is there and cannot be read this time (no descriptor, no memory) is not one that is gone: the
+ * run goes on, and its counters are in the next reading.
+ *
  * Limits that were met are those of the container's own cgroup (.local): below it they are set inside, and
  * are nothing that was sold.
  */
@@ -25,15 +28,34 @@
 
 #define LOOP_LINE "7:"
 
-static const char *text_of(struct container *c, enum resource_file file, char *buf)
+static int read_by_name(const struct container *c, enum resource_file file, char *buf)
 {
 	_cleanup_free_ char *text = NULL;
+	int r = read_file_at(c->cgroup_fd, resources_file_name(file), RESOURCE_TEXT - 1, &text, NULL);
 
-	if (c->resources)
-		return resources_text(c, file, buf);
-	buf[0] = '\0';
-	if (read_file_at(c->cgroup_fd, resources_file_name(file), RESOURCE_TEXT - 1, &text, NULL) == 0)
-		(void)snprintf(buf, RESOURCE_TEXT, "%s", text); /* as long at most */
+	(void)snprintf(buf, RESOURCE_TEXT, "%s", r == 0 ? text : ""); /* as long at most */
+	return r;
+}
+
+/* The cgroup has gone, or this kernel has no such file. */
+static bool is_absent(int r)
+{
+	return r == -ENOENT || r == -ENODEV;
+}
+
+/* Negative: there is no text. */
+static int look(struct container *c, struct reading *reading, enum resource_file file, char *buf)
+{
+	int r = c->resources ? resources_read(c, file, buf) : read_by_name(c, file, buf);
+
+	if (r < 0 && !is_absent(r) && r != -EOPNOTSUPP) /* PSI is switched off */
+		reading->torn = true;
+	return r;
+}
+
+static const char *text_of(struct container *c, struct reading *r, enum resource_file file, char *buf)
+{
+	(void)look(c, r, file, buf); /* then it is empty */
 	return buf;
 }
 
@@ -86,39 +108,42 @@ static void read_memory(struct container *c, struct reading *r, char *text)
 {
 	uint64_t inactive = 0;
 
-	if (*text_of(c, FILE_MEMORY_CURRENT, text))
+	if (*text_of(c, r, FILE_MEMORY_CURRENT, text))
 		gauge(r, GAUGE_MEMORY, strtoull(text, NULL, 10));
-	if (*text_of(c, FILE_MEMORY_PEAK, text))
+	if (*text_of(c, r, FILE_MEMORY_PEAK, text))
 		gauge(r, GAUGE_MEMORY_PEAK, strtoull(text, NULL, 10));
-	if (*text_of(c, FILE_SWAP_CURRENT, text))
+	if (*text_of(c, r, FILE_SWAP_CURRENT, text))
 		gauge(r, GAUGE_SWAP, strtoull(text, NULL, 10));
-	if (resources_number(text_of(c, FILE_MEMORY_STAT, text), "inactive_file", &inactive))
+	if (resources_number(text_of(c, r, FILE_MEMORY_STAT, text), "inactive_file", &inactive))
 		gauge(r, GAUGE_MEMORY_WORKING_SET,
 		        r->gauges.of[GAUGE_MEMORY] > inactive ? r->gauges.of[GAUGE_MEMORY] - inactive : 0);
-	take_found(r, COUNT_OOM_KILLS, text_of(c, FILE_MEMORY_EVENTS, text), "oom_kill");
-	take_found(r, COUNT_MEMORY_HITS, text_of(c, FILE_MEMORY_EVENTS_LOCAL, text), "max");
+	take_found(r, COUNT_OOM_KILLS, text_of(c, r, FILE_MEMORY_EVENTS, text), "oom_kill");
+	take_found(r, COUNT_MEMORY_HITS, text_of(c, r, FILE_MEMORY_EVENTS_LOCAL, text), "max");
 }
 
-static void read_cgroup(struct container *c, struct reading *r)
+/* Whether there is one. */
+static bool read_cgroup(struct container *c, struct reading *r)
 {
 	char text[RESOURCE_TEXT];
 
-	(void)text_of(c, FILE_CPU_STAT, text);
+	if (is_absent(look(c, r, FILE_CPU_STAT, text)))
+		return false;
 	take_found(r, COUNT_CPU_USER, text, "user_usec");
 	take_found(r, COUNT_CPU_SYSTEM, text, "system_usec");
 	take_found(r, COUNT_THROTTLED, text, "throttled_usec");
 	read_memory(c, r, text);
-	if (*text_of(c, FILE_IO_STAT, text))
+	if (*text_of(c, r, FILE_IO_STAT, text))
 		read_io(r, text);
-	if (*text_of(c, FILE_PIDS_CURRENT, text))
+	if (*text_of(c, r, FILE_PIDS_CURRENT, text))
 		gauge(r, GAUGE_PROCESSES, strtoull(text, NULL, 10));
-	if (!*text_of(c, FILE_PIDS_EVENTS_LOCAL, text)) /* before Linux 6.11 */
-		(void)text_of(c, FILE_PIDS_EVENTS, text);
+	if (is_absent(look(c, r, FILE_PIDS_EVENTS_LOCAL, text))) /* before Linux 6.11 */
+		(void)text_of(c, r, FILE_PIDS_EVENTS, text);
 	take_found(r, COUNT_PROCESSES_HITS, text, "max");
 	/* The first "total" is that of "some". */
-	take_found(r, COUNT_WAIT_CPU, text_of(c, FILE_CPU_PRESSURE, text), "total");
-	take_found(r, COUNT_WAIT_MEMORY, text_of(c, FILE_MEMORY_PRESSURE, text), "total");
-	take_found(r, COUNT_WAIT_IO, text_of(c, FILE_IO_PRESSURE, text), "total");
+	take_found(r, COUNT_WAIT_CPU, text_of(c, r, FILE_CPU_PRESSURE, text), "total");
+	take_found(r, COUNT_WAIT_MEMORY, text_of(c, r, FILE_MEMORY_PRESSURE, text), "total");
+	take_found(r, COUNT_WAIT_IO, text_of(c, r, FILE_IO_PRESSURE, text), "total");
+	return true;
 }
 
 static bool is_empty(const struct container *c)
@@ -183,7 +208,8 @@ static void read_disk(struct container *c, struct reading *r)
 		container_disk_spec(c, &spec);
 	if (c->meter)
 		c->meter->project_id = spec.project_id;
-	if (disk_usage(c->manager->disks, &spec, &usage, NULL) < 0 || !usage.exact)
+	r->disk_torn = disk_usage(c->manager->disks, &spec, &usage, NULL) < 0;
+	if (r->disk_torn || !usage.exact)
 		return;
 	gauge(r, GAUGE_DISK, usage.bytes_used);
 	gauge(r, GAUGE_INODES, usage.inodes_used);
@@ -209,19 +235,36 @@ static void read_limits(const struct container *c, struct reading *r)
 			gauge(r, limits[i].gauge, limits[i].amount->value);
 }
 
-void meter_read(struct container *c, struct reading *ret)
+/* That of a descriptor never changes. 0: there is none. */
+static uint64_t cgroup_id(struct container *c)
 {
 	struct stat st;
+
+	if (c->cgroup_fd < 0)
+		return 0;
+	if (c->resources && c->resources->cgroup_id)
+		return c->resources->cgroup_id;
+	if (fstat(c->cgroup_fd, &st) < 0)
+		return 0;
+	if (c->resources)
+		c->resources->cgroup_id = (uint64_t)st.st_ino;
+	return (uint64_t)st.st_ino;
+}
+
+void meter_read(struct container *c, struct reading *ret)
+{
+	const uint64_t id = cgroup_id(c);
 
 	*ret = (struct reading){ 0 };
 	read_traffic(c, ret);
 	read_disk(c, ret);
 	read_limits(c, ret);
-	/* An unlinked directory still has its inode, but no files. */
-	if (c->cgroup_fd < 0 || fstat(c->cgroup_fd, &st) < 0)
+	if (!id)
 		return;
-	ret->empty = c->teardown && is_empty(c);
-	read_cgroup(c, ret);
-	if (ret->has & 1ULL << COUNT_CPU_USER)
-		ret->cgroup = (uint64_t)st.st_ino;
+	ret->empty = c->teardown && is_empty(c); /* before what is counted of it */
+	/* An unlinked directory still has its inode, but no files. */
+	if (!read_cgroup(c, ret))
+		return;
+	ret->cgroup = id;
+	ret->empty &= !ret->torn;
 }

@@ -21,6 +21,8 @@ struct reading {
 	struct gauges gauges;
 	uint64_t cgroup; /* its id; 0: there is none, and nothing of a run is in raw */
 	bool empty;      /* being taken down, and the last process in it has gone: this is final */
+	bool torn;       /* something of the run is there but could not be read this time ... */
+	bool disk_torn;  /* ... or of its disk */
 };
 void meter_read(struct container *c, struct reading *ret);
 

@@ -39,8 +39,7 @@ static const char *const file_names[] = {
 	[FILE_MEMORY_PEAK] = "memory.peak",
 };
 
-/* The file's text in buf; "" if there is none. */
-static const char *read_file(struct container *c, enum resource_file file, char *buf)
+int resources_read(struct container *c, enum resource_file file, char *buf)
 {
 	int *fd = &c->resources->files[file];
 	ssize_t n;
@@ -48,13 +47,26 @@ static const char *read_file(struct container *c, enum resource_file file, char 
 	buf[0] = '\0';
 	if (*fd == -1) {
 		*fd = openat(c->cgroup_fd, file_names[file], O_RDONLY | O_CLOEXEC);
+		if (*fd < 0 && errno != ENOENT) {
+			*fd = -1;
+			return -errno;
+		}
 		if (*fd < 0)
-			*fd = errno == ENOENT ? -2 : -1;
+			*fd = -2;
 	}
 	if (*fd < 0)
-		return buf;
+		return -ENOENT;
 	n = pread(*fd, buf, TEXT_SIZE - 1, 0);
-	buf[n > 0 ? n : 0] = '\0'; /* PSI that is switched off: EOPNOTSUPP */
+	if (n < 0)
+		return -errno; /* PSI that is switched off: EOPNOTSUPP */
+	buf[n] = '\0';
+	return (int)n;
+}
+
+/* The file's text in buf; "" if there is none. */
+static const char *read_file(struct container *c, enum resource_file file, char *buf)
+{
+	(void)resources_read(c, file, buf); /* then it is empty */
 	return buf;
 }
 
@@ -271,11 +283,6 @@ void resources_print(struct container *c, struct strbuf *b, bool full)
 	print_processes(c, b, full);
 	if (full)
 		print_disk(c, b);
-}
-
-const char *resources_text(struct container *c, enum resource_file file, char *buf)
-{
-	return read_file(c, file, buf);
 }
 
 const char *resources_file_name(enum resource_file file)

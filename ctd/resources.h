@@ -45,6 +45,7 @@ struct resources {
 	int files[_FILE_MAX]; /* -1: not open, -2: this kernel has none */
 	sd_event_source *oom;
 	uint64_t oom_kills; /* as last told */
+	uint64_t cgroup_id; /* 0: not asked for yet */
 	/* ctd/idle.c: what was given back, pressure when it was seen last, when to look again. */
 	uint64_t idle_bytes, idle_pressure, idle_seen_usec, idle_next_usec, idle_pause_usec;
 };
@@ -96,9 +97,10 @@ void resources_free(struct resources *r);
 
 /* ---- seeing ---- */
 
-/* A file of its cgroup, "" if there is none; buf of RESOURCE_TEXT bytes. c->resources is there. */
+/* A file of its cgroup, into buf of RESOURCE_TEXT bytes; how long it is, or why there is none, buf is ""
+ * then: -ENOENT: this kernel has no such file, -ENODEV: the cgroup has gone. c->resources is there. */
 #define RESOURCE_TEXT 8192
-const char *resources_text(struct container *c, enum resource_file file, char *buf);
+int resources_read(struct container *c, enum resource_file file, char *buf);
 const char *resources_file_name(enum resource_file file);
 /* The number behind KEY at the start of a line or after a space. */
 bool resources_number(const char *text, const char *key, uint64_t *ret);

@@ -223,7 +223,7 @@ static void test_kill(void **state)
 
 	(void)state;
 	w.at.started_usec = w.at.clock_usec;
-	w.now.gauges.of[GAUGE_MEMORY] = 10 * MIB;
+	w.now.gauges = (struct gauges){ .of = { [GAUGE_MEMORY] = 10 * MIB }, .has = 1u << GAUGE_MEMORY };
 	kernel_says(&w, 7, 500);
 	later(&w, 10);
 	assert_int_equal(total(&w, COUNT_MEMORY), 10 * 10 * 1024);
@@ -296,6 +296,80 @@ static void test_reboot(void **state)
 	later(&w, 1000);
 	assert_int_equal(total(&w, COUNT_DISK_USED), used + 1000 * 100 * 1024);
 	assert_int_equal(total(&w, COUNT_GAP), gap);
+}
+
+/* The time without the host is no gap: one that the power took ends where the next boot begins. */
+static void test_power_cut(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.at.started_usec = w.at.clock_usec;
+	kernel_says(&w, 7, 500);
+	later(&w, 10);
+	restart(&w);
+	w.at.boot_id = "two";
+	w.at.clock_usec = 0;
+	w.at.time_usec += 300 * USEC_PER_SEC; /* when it is switched on */
+	w.at.started_usec = 15 * USEC_PER_SEC;
+	kernel_says(&w, 3, 40);
+	later(&w, 600);
+	assert_int_equal(total(&w, COUNT_GAP), 300 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_RUNNING), (10 + 585) * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 540);
+
+	/* A clock that lost the time cannot say how long: it is marked all the same. */
+	restart(&w);
+	w.at.boot_id = "three";
+	w.at.clock_usec = 20 * USEC_PER_SEC;
+	w.at.started_usec = 0;
+	w.at.time_usec = 1000 * USEC_PER_SEC;
+	kernel_says(&w, 0, 0);
+	later(&w, 0);
+	assert_int_equal(total(&w, COUNT_GAP), 301 * USEC_PER_SEC);
+}
+
+/* What cannot be read once is neither lost nor charged twice. */
+static void test_torn(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.at.started_usec = w.at.clock_usec;
+	kernel_says(&w, 7, 500);
+	w.now.gauges = (struct gauges){ .of = { [GAUGE_MEMORY] = 10 * MIB, [GAUGE_DISK] = 3 * MIB },
+		.has = 1u << GAUGE_MEMORY | 1u << GAUGE_DISK };
+	later(&w, 10);
+	w.now.torn = w.now.disk_torn = true;
+	w.now.has = 0;
+	w.now.gauges = (struct gauges){ 0 };
+	w.now.raw.of[COUNT_CPU_USER] = 0;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 500);
+	w.now.torn = w.now.disk_torn = false;
+	kernel_says(&w, 7, 700);
+	w.now.gauges = (struct gauges){ .of = { [GAUGE_MEMORY] = 10 * MIB, [GAUGE_DISK] = 3 * MIB },
+		.has = 1u << GAUGE_MEMORY | 1u << GAUGE_DISK };
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 700);
+	assert_int_equal(total(&w, COUNT_MEMORY), 30 * 10 * 1024);
+	assert_int_equal(total(&w, COUNT_DISK_USED), 25 * 3 * 1024); /* the first mean is with nothing */
+	assert_int_equal(total(&w, COUNT_RUNNING), 30 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_GAP), 0);
+
+	/* Nor the first time that a run is looked at. */
+	w.now.empty = true;
+	later(&w, 1);
+	w.at.started_usec = w.at.clock_usec;
+	kernel_says(&w, 8, 0);
+	w.now.torn = true;
+	w.now.has = 0;
+	later(&w, 10);
+	w.now.torn = false;
+	kernel_says(&w, 8, 50);
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_CPU_USER), 750);
+	assert_int_equal(total(&w, COUNT_GAP), 0);
 }
 
 static void test_traffic(void **state)
@@ -739,6 +813,8 @@ int main(void)
 		cmocka_unit_test(test_runs),
 		cmocka_unit_test(test_kill),
 		cmocka_unit_test(test_reboot),
+		cmocka_unit_test(test_power_cut),
+		cmocka_unit_test(test_torn),
 		cmocka_unit_test(test_traffic),
 		cmocka_unit_test(test_drops),
 		cmocka_unit_test(test_rests),

@@ -186,8 +186,16 @@ as_shown() # NAME FIELD
 	# A scrape that fails hides everything until the next one.
 	named() { [ "$(query "ct_cpu_user_seconds_total{ctid=\"$ctid\"} * on (ctid) group_left (name) ct_info{name=\"burns\"} > bool 0")" = 1 ]; }
 	wait_for 60 named
-	often() { [ "$(query 'sum(sum_over_time(up[10m]))')" -ge 3 ]; }
-	wait_for 120 often
+	# For a minute, over another run and another ctd: nothing that it saw went down.
+	ctctl start burns
+	ctd_kill
+	ctd_start
+	ctctl exec burns -- sh -c 'i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done'
+	ctctl stop burns --timeout 5
+	often() { [ "$(query 'sum(sum_over_time(up[10m]))')" -ge 30 ]; }
+	wait_for 300 often
+	wait_for 60 burnt
+	[ "$(query 'sum(resets({__name__=~"ct_.*_total"}[10m]))')" = 0 ]
 	kill "$prometheus"
 	wait "$prometheus" || true
 	ctctl destroy burns

@@ -118,6 +118,30 @@ adds_up() # NAME
 	ctctl destroy cpu
 }
 
+@test "a counter that cannot be read for a while is neither lost nor charged again" {
+	ctctl create torn --template tiny --start
+	burn torn
+	used=$(cpu_of torn)
+	cgroup=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show torn --json | jq -r .ctid)
+	ctd_kill
+	mount --bind "$CTD_SOCKET" "$cgroup/cpu.stat" # what opens it is told no
+	ctd_start
+	ran=$(total torn running_usec)
+	looked_at() { [ "$(total torn running_usec)" -gt $((ran + 2000000)) ]; }
+	wait_for 30 looked_at
+	read_all() { cat "$cgroup/cpu.stat" >/dev/null; }
+	run ! read_all
+	hidden=$(cpu_of torn)
+	[ "$hidden" -ge "$used" ]
+	umount "$cgroup/cpu.stat"
+	burn torn
+	more() { [ "$(cpu_of torn)" -gt "$hidden" ]; }
+	wait_for 30 more
+	near "$(cpu_of torn)" "$(kernel_cpu torn)"
+	adds_up torn
+	ctctl destroy torn --force
+}
+
 @test "a name may change, and a destroyed container keeps its rows" {
 	ctctl create before --template tiny --start
 	burn before
@@ -154,9 +178,18 @@ adds_up() # NAME
 	[ "$(total net net_in_bytes)" -ge $((in + 10280)) ]
 	out=$(total net net_out_bytes) packets=$(total net net_out_packets)
 	[ "$packets" -ge 11 ]
+	# What it sends by another's address is dropped, told, and nothing that it has used.
+	dropped=$(total net net_dropped_packets)
+	ctctl exec net -- sh -c 'ip addr add 198.51.100.99/32 dev eth0; ping -I 198.51.100.99 -c 50 -i 0.01 -s 1000 -W 1 192.0.2.1' >/dev/null || true
+	[ "$(total net net_dropped_packets)" -ge $((dropped + 50)) ]
+	[ "$(total net net_out_bytes)" -le $((out + 10000)) ]
 	ctctl exec net -- ip link set eth0 down
 	ctctl exec net -- ip link set eth0 name moved
 	[ "$(total net net_out_bytes)" -ge "$out" ]
+	ctctl exec net -- ip link del moved
+	sleep 1.5 # over a sample without it
+	[ "$(total net net_out_bytes)" -ge "$out" ]
+	[ "$(total net net_dropped_packets)" -ge $((dropped + 50)) ]
 	ctctl restart net --timeout 5
 	outside ping -c 1 -w 30 203.0.113.20 >/dev/null
 	ctd_kill

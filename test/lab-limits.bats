@@ -100,6 +100,9 @@ told()
 	[ "$(seen bomb memory.hits)" -ge 1 ]
 	[ "$(seen bomb memory.peak)" -le $((64 << 20)) ]
 	[ "$(seen other memory.oom_kills)" = 0 ]
+	wait_for 60 told bomb memory 'last | .hits >= 1 and .total >= .hits'
+	[ "$(ctctl usage bomb --json | jq '.containers[0].total.memory_limit_hits')" = "$(seen bomb memory.hits)" ]
+	run ! told other memory true
 	told() { [ -n "$(ctctl events --json | jq -r '.events[] | select(.type == "container.oom" and .name == "bomb") | .detail.killed')" ]; }
 	wait_for 20 told
 	# those of a time without ctd are told by the next, and only those

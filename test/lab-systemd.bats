@@ -96,6 +96,12 @@ another_keeper() # PID
 	ctctl exec deb -- systemd-cgls --no-pager | grep -q ssh.service
 	ctctl exec deb -- systemctl set-property --runtime cron.service MemoryMax=32M
 	[ "$(ctctl exec deb -- cat /sys/fs/cgroup/system.slice/cron.service/memory.max)" = $((32 << 20)) ]
+	# A unit that meets a limit of its own has not met the one that was sold.
+	ctctl set deb memory=1G
+	run ! ctctl exec deb -- systemd-run --quiet --wait -p MemoryMax=16M -p MemorySwapMax=0 dd if=/dev/zero of=/dev/null bs=64M count=1
+	ctctl usage deb --json | jq -e '.containers[0].total | .oom_kills >= 1 and .memory_limit_hits == 0'
+	ctctl events --limit 10000 --json | jq -e '[.events[] | select(.type == "limit.hit" and .name == "deb")] == []'
+	ctctl set deb memory=
 }
 
 deb_is() # STATE of its systemd
