@@ -183,7 +183,8 @@ static int check_task(struct audit *a, pid_t pid)
 
 	for (size_t i = 0; i < N_KINDS; i++)
 		if (namespace_of(pid, kinds[i]) != a->own[i])
-			return refuse(a, pid, "it is in a namespace that is not the container's");
+			return refuse(a, pid,
+			        "it is in a namespace of its own, as services of systemd with PrivateTmp= or ProtectSystem= are (stop it)");
 	r = check_status(a, pid);
 	return r < 0 ? r : check_limits(a, pid);
 }
