@@ -48,7 +48,9 @@ struct manager {
 	struct network *networks; /* by name: network.h */
 	sd_event_source *segment_sweep, *hosts_timer, *names_timer, *filter_watch, *uplink_timer,
 	        *traffic_timer;
-	int uplinks[2];            /* as they were last seen: network-uplink.c */
+	int uplinks[2];      /* as they were last seen: network-uplink.c */
+	bool uplink_pending; /* somebody has not followed them yet */
+	uint64_t uplink_generation, uplink_looked_usec;
 	uint64_t names_generation; /* of what containers know of each other: network-names.c */
 	bool classes_changed;      /* of traffic, since the last ctd */
 	unsigned segment_tries, traffic_tick;

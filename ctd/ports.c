@@ -146,21 +146,6 @@ void ports_rates(const struct container *c, const struct config_net *net, struct
 	allowance_limit(c, false, &limits, ret);
 }
 
-bool ports_have_rate_out(const struct container *c)
-{
-	for (unsigned i = 0; i < c->config.n_nets; i++) {
-		struct net_rates rates;
-
-		if (!config_net_is_there(&c->config.nets[i]))
-			continue;
-		ports_rates(c, &c->config.nets[i], &rates);
-		for (unsigned k = 0; k < NET_CLASSES_MAX; k++)
-			if (rates.out || rates.classes[k].out)
-				return true;
-	}
-	return false;
-}
-
 static void fill_limits(const struct container *c, const struct config_net *net,
         const struct net_attach *attach, struct port *port)
 {
@@ -404,6 +389,34 @@ static int change_limits(struct container *c, bool rates, struct ct_error *err)
 		}
 		if (r >= 0)
 			r = net_port_limit(net, port.spec.host_name, &port.limits, err);
+	}
+	return r;
+}
+
+static bool has_rate_out(const struct net_rates *rates)
+{
+	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
+		if (rates->classes[i].out)
+			return true;
+	return rates->out > 0;
+}
+
+int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err)
+{
+	struct net_context *net = c->manager->net;
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	struct port port;
+	int r = 0;
+
+	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
+		if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
+			continue;
+		if (has_rate_out(&port.rates))
+			r = net_port_shape(net, port.spec.host_name, &port.rates, err);
+		if (r >= 0)
+			r = net_port_answer(net, &port.spec, err);
+		if (r >= 0 && announce && port.spec.proxy_neighbours)
+			r = net_port_announce(net, &port.spec, err);
 	}
 	return r;
 }

@@ -80,8 +80,9 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 int ports_recover(struct manager *m, struct ct_error *err);
 /* What its speed is to be now, without what is guaranteed of it. */
 void ports_rates(const struct container *c, const struct config_net *net, struct net_rates *ret);
-/* Whether what one of its interfaces sends is slowed, by the uplink or a segment. */
-bool ports_have_rate_out(const struct container *c);
+/* The uplink has become another: rates and answers for addresses are brought there, and announced if it was
+ * not there before. Nothing inside is touched. */
+int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err);
 /* The name of the host side of an interface. */
 void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
 

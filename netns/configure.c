@@ -22,6 +22,7 @@
 #include "netns/guard.h"
 #include "netns/link.h"
 #include "netns/scan.h"
+#include "netns/shape.h"
 #include "netns/spec.h"
 
 struct configuration {
@@ -31,6 +32,7 @@ struct configuration {
 	uint32_t mtu;
 	int bridge;                       /* of NET_MODE_BRIDGE */
 	int uplink4, uplink6;             /* where to answer for the addresses; 0: nowhere */
+	struct shape_links uplinks;       /* and where that was, too */
 	bool again;                       /* the port has been configured before */
 	struct scan_keys wanted, stale;   /* elements */
 	struct scan_objects stale_routes; /* addresses that are no longer ours */
@@ -109,6 +111,12 @@ static int find_uplinks(struct configuration *c, struct ct_error *err)
 		r = route_uplink(&c->net->route, &c->net->batch, AF_INET6, &c->uplink6);
 	if (r < 0)
 		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
+	for (unsigned i = 0; i < 2; i++)
+		if (i ? c->uplink6 : c->uplink4)
+			shape_link_seen(c->net, i ? c->uplink6 : c->uplink4);
+	r = shape_links(c->net, &c->uplinks, err);
+	if (r < 0)
+		return r;
 	if (c->uplink6 && has_family(c->spec, AF_INET6)) {
 		r = answer_solicitations(c->uplink6);
 		if (r < 0)
@@ -348,17 +356,33 @@ static void put_proxy(struct configuration *c, const struct ip_addr *a, bool add
 	int uplink = a->family == AF_INET ? c->uplink4 : c->uplink6;
 	size_t n = a->family == AF_INET ? (size_t)1 << (32 - a->prefix) : 1;
 
-	for (size_t i = 0; i < n && uplink; i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct ip_addr one = network_of(a);
 
 		one.prefix = ip_full_prefix(a);
 		if (n > 1)
 			one.bytes[3] |= (uint8_t)i;
-		if (add)
+		if (add && uplink)
 			proxy_add(&c->net->batch, uplink, &one, NET_ROUTE_PROTOCOL);
-		else
-			proxy_remove(&c->net->batch, uplink, &one);
+		for (size_t k = 0; !add && k < c->uplinks.n; k++)
+			proxy_remove(&c->net->batch, c->uplinks.indexes[k], &one);
 	}
+}
+
+int net_port_answer(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
+{
+	struct configuration c = { .net = net, .spec = spec };
+	int r;
+
+	if (!spec->proxy_neighbours || spec->mode == NET_MODE_BRIDGE)
+		return 0;
+	r = find_uplinks(&c, err);
+	if (r < 0)
+		return r;
+	nl_batch_reset(&net->batch);
+	for (size_t i = 0; i < spec->n_addresses; i++)
+		put_proxy(&c, &spec->addresses[i], true);
+	return nl_transact(&net->route, &net->batch, spec->host_name, err);
 }
 
 static void put_routes(struct configuration *c)

@@ -167,6 +167,9 @@ int net_port_limit(struct net_context *net, const char *host_name, const struct 
  * gratuitous ARP, unsolicited neighbour advertisements. net_port_configure does it by itself; again after a
  * move. */
 int net_port_announce(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
+/* Has the host answer for the port's addresses on the uplink that is there now (proxy_neighbours), without a
+ * look at the rest of the port. On one that was the uplink before, it goes on until they are taken away. */
+int net_port_answer(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
 
 /* A bridge of ours, for NET_MODE_BRIDGE; one that is there already by other means can be named in a port as
  * well. The host has no address on it. It lives until it is removed. */
@@ -212,9 +215,8 @@ int net_port_shape(
  * there. */
 int net_port_rate_drops(struct net_context *net, const char *host_name, const struct net_rates *rates,
         uint64_t *ret, struct ct_error *err);
-/* The links by which the default routes of IPv4 and IPv6 lead: those that there are, each once, then 0; and
- * whether rates are kept on all of them. */
-int net_uplinks(struct net_context *net, int ret[2], bool *ret_shaped, struct ct_error *err);
+/* The links by which the default routes of IPv4 and IPv6 lead; 0: there is none. */
+int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err);
 /* What all containers together may send by the uplink, those without a rate among them; 0: no limit. It holds
  * while no more than that is guaranteed in all. Nothing is done as long as there is no uplink. */
 int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err);

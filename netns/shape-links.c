@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The links on which rates out of the host are kept.
+/* The links on which rates out of the host are kept, and the host answers for addresses.
  *
  * They are those that the default routes lead to. But a route may be lost, or lead elsewhere from now on: the
  * places of ports stay on the link, and so does what they have counted. To forget them would be to take them

@@ -136,22 +136,17 @@ static int find_uplinks(struct net_context *net, struct uplinks *ret, struct ct_
 	return 0;
 }
 
-int net_uplinks(struct net_context *net, int ret[2], bool *ret_shaped, struct ct_error *err)
+int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
 {
-	struct uplinks uplinks = { 0 };
-	int r = find_uplinks(net, &uplinks, err);
+	static const int families[] = { AF_INET, AF_INET6 };
 
-	*ret_shaped = true;
-	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(uplinks.indexes); i++) {
-		struct link_info link;
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		int r = route_uplink(&net->route, &net->batch, families[i], &ret[i]);
 
-		ret[i] = i < uplinks.n ? uplinks.indexes[i] : 0;
-		if (ret[i] == 0)
-			continue;
-		r = link_get(&net->route, &net->batch, NULL, ret[i], &link, err);
-		*ret_shaped &= r >= 0 && link.shaped;
+		if (r < 0)
+			return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
 	}
-	return r;
+	return 0;
 }
 
 /* The root and the class of all. If it is there already, that one stays as it is; if it is another's, no

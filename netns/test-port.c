@@ -30,6 +30,11 @@ static struct net_host_spec host_spec(void)
 		.enable_forwarding = true };
 }
 
+static int shell(const char *words)
+{
+	return run((const char *const[]){ "sh", "-c", words, NULL }, NULL);
+}
+
 static void apply(const struct net_host_spec *spec)
 {
 	struct ct_error err = { 0 };
@@ -339,8 +344,22 @@ static void uplink_is_told_and_answered(void **state)
 	assert_true(raw_wait(raw, c.addresses[1].bytes, 16, 10000, seen, sizeof(seen)) >= 78);
 	assert_int_equal(seen[54], 136);
 
-	/* released, it is nobody's */
+	/* the default route leads by another link: answered there as well, and nowhere when it is released */
+	assert_int_equal(
+	        shell("ip link add other0 type veth peer name other1 && ip link set other1 up && ip link set other0 up && "
+	              "ip route replace default dev other0 && "
+	              "ip -6 route replace default dev other0"),
+	        0);
+	if (net_port_answer(net, &c.spec, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(shell("ip neigh show proxy dev other0 | grep -q 192.0.2.55 && "
+	                       "ip -6 neigh show proxy dev other0 | grep -q 2001:db8:ff::55"),
+	        0);
 	container_end(net, &c);
+	assert_int_equal(shell("! { ip neigh show proxy; ip -6 neigh show proxy; } | grep ."), 0);
+	assert_int_equal(shell("ip link del other0 && ip route replace default via 192.0.2.2 && "
+	                       "ip -6 route replace default via 2001:db8:ff::2"),
+	        0);
 	frame_ether(&f, broadcast, out_mac, 0x0806);
 	frame_arp(&f, 1, out_mac, ip("192.0.2.200"), broadcast, c.addresses[0]);
 	frame_send(raw, &f);

@@ -220,10 +220,10 @@ has_ifupdown() # NAME
 	ctctl destroy i --force
 }
 
-# rate_on LINK: a class of the uplink's keeps the container's rate there
+# rate_on LINK MBIT: a class of the uplink's keeps the container's rate there
 rate_on()
 {
-	tc class show dev "$1" | grep -q 'ceil 3Mbit'
+	tc class show dev "$1" | grep -q "ceil ${2}Mbit"
 }
 
 @test "rates follow the default route to another link, also if no ctd saw it change" {
@@ -231,21 +231,31 @@ rate_on()
 	ip link set up9 up
 	outside ip link set out9 up
 	ctctl set a --net nat,rate-out=3M
-	rate_on up0
-	! rate_on up9 || return 1
+	rate_on up0 3
+	! rate_on up9 3 || return 1
 	ip route replace default dev up9
-	wait_for 60 rate_on up9
+	wait_for 60 rate_on up9 3
+	# what lies on a link that was the uplink once is not what is wanted now
 	ip route replace default via 192.0.2.1
-	tc qdisc del dev up9 root
+	ctctl set a --net nat,rate-out=4M
 	ctd_kill
 	ip route replace default dev up9
 	ctd_start
 	restarted=yes
-	wait_for 60 rate_on up9
+	wait_for 60 rate_on up9 4
+	tc qdisc del dev up0 root
+	ip route replace default via 192.0.2.1
+	wait_for 60 rate_on up0 4
+	ctctl set a --net nat,rate-out=5M
+	# what the guest does to its network is its own
+	ctctl exec a -- ip route replace default dev lo
+	ip route replace default dev up9
+	wait_for 60 rate_on up9 5
+	ctctl exec a -- ip route show default | grep -q 'dev lo'
 	ip route replace default via 192.0.2.1
 	ip link del up9
-	wait_for 60 pings a 198.51.100.1
 	ctctl set a net=
+	wait_for 60 pings a 198.51.100.1
 }
 
 @test "an interface keeps its address and MAC when one before it goes" {
