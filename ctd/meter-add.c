@@ -5,9 +5,10 @@
  * what they said when they were last added (seen) and of which cgroup of which boot; what they say beyond
  * that is new, however much later it is. A counter of the same cgroup that went down (a disk was detached and
  * took its line of io.stat along) adds nothing and is followed from there. Traffic has totals of its own over
- * all runs (traffic.c). Where those are less than what was seen in the same boot, a ctd that was killed had
- * not saved them, and a port could not be read since: the kernel still has it all, and what was seen stays.
- * After a power cut what was not saved is gone, and they are followed from where they are.
+ * all runs (traffic.c). Where those are less than what was seen, they were not saved. If a port could not be
+ * read this time the kernel may still have it all (a ctd was killed), and what was seen stays. Else it is
+ * gone (a power cut, a database from a backup, filters that were flushed), and they are followed from where
+ * they are.
  *
  * Memory and disk are held over time, which nobody counts while nobody looks. Between two samples that follow
  * each other the mean of both counts; after a pause in a run nothing is made up, but the pause is counted as
@@ -55,7 +56,7 @@ static uint64_t mean(uint64_t a, uint64_t b)
 	return a / 2 + b / 2 + (a % 2 + b % 2) / 2;
 }
 
-static void add_counters(struct account *a, const struct reading *now, bool same_run, bool same_boot)
+static void add_counters(struct account *a, const struct reading *now, bool same_run)
 {
 	for (unsigned i = 0; i < _COUNT_MAX; i++) {
 		uint64_t seen = is_traffic(i) || same_run ? a->seen.of[i] : 0;
@@ -63,7 +64,7 @@ static void add_counters(struct account *a, const struct reading *now, bool same
 		if (!(now->has >> i & 1) || (!now->cgroup && !is_traffic(i)))
 			continue; /* without a cgroup nobody knows of which run it is, and what of it was seen
 			           */
-		if (is_traffic(i) && same_boot && now->raw.of[i] < seen)
+		if (is_traffic(i) && now->traffic_torn && now->raw.of[i] < seen)
 			continue;
 		if (now->raw.of[i] > seen)
 			counts_add_one(&a->total, i, now->raw.of[i] - seen);
@@ -148,7 +149,7 @@ void meter_add(struct meter *meter, const struct reading *now, const struct mete
 
 		add_run(meter, memory, at->clock_usec > since ? at->clock_usec - since : 0, same_run, gap);
 	}
-	add_counters(a, now, same_run, same_boot);
+	add_counters(a, now, same_run);
 	if (now->cgroup) {
 		a->cgroup = now->cgroup;
 		a->final = now->empty;

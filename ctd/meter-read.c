@@ -160,7 +160,7 @@ static void read_traffic(struct container *c, struct reading *r)
 	struct traffic_counts t;
 	uint64_t drops;
 
-	traffic_sample(c);
+	r->traffic_torn = !traffic_sample(c);
 	t = traffic_totals(c);
 	take(r, COUNT_NET_IN_BYTES, t.in_bytes);
 	take(r, COUNT_NET_IN_PACKETS, t.in_packets);

@@ -159,7 +159,7 @@ struct meter *meter_sample(struct container *c)
 		return meter; /* half made: its cgroup counts from the first sample */
 	at.started_usec = started_of(c, at.clock_usec, at.time_usec);
 	meter_read(c, &now);
-	if (meter->anew && now.torn)
+	if (meter->anew && (now.torn || now.traffic_torn))
 		return meter; /* what cannot be read now would be charged at the next look */
 	if (meter->anew)
 		meter_add_anew(meter, &now, &at, c->manager->metering->lost_usec);

@@ -19,10 +19,11 @@ struct reading {
 	struct counts raw;
 	uint64_t has; /* a bit for each counter that the kernel has */
 	struct gauges gauges;
-	uint64_t cgroup; /* its id; 0: there is none, and nothing of a run is in raw */
-	bool empty;      /* being taken down, and the last process in it has gone: this is final */
-	bool torn;       /* something of the run is there but could not be read this time ... */
-	bool disk_torn;  /* ... or of its disk */
+	uint64_t cgroup;   /* its id; 0: there is none, and nothing of a run is in raw */
+	bool empty;        /* being taken down, and the last process in it has gone: this is final */
+	bool torn;         /* something of the run is there but could not be read this time ... */
+	bool disk_torn;    /* ... or of its disk ... */
+	bool traffic_torn; /* ... or of its ports: totals of traffic may be less than they are */
 };
 void meter_read(struct container *c, struct reading *ret);
 

@@ -272,20 +272,36 @@ static void test_traffic(void **state)
 	/* A killed ctd had saved less, and the next one cannot read the port at once. */
 	restart(&w);
 	w.now.raw.of[COUNT_NET_IN_BYTES] = 1100;
+	w.now.traffic_torn = true;
 	later(&w, 10);
 	w.now.raw.of[COUNT_NET_IN_BYTES] = 1500;
+	w.now.traffic_torn = false;
 	later(&w, 10);
 	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1500);
+	/* What could be read of it is counted at once. */
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1550;
+	w.now.traffic_torn = true;
+	later(&w, 10);
+	w.now.traffic_torn = false;
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1550);
+	/* One that was given an older database, in the same boot: what the kernel had is gone. */
+	restart(&w);
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1200;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1550);
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1250;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1600);
 	/* A power cut that took more from the one database than from the other. */
 	restart(&w);
 	w.at.boot_id = "two";
 	w.at.clock_usec = 50 * USEC_PER_SEC;
-	w.now.raw.of[COUNT_NET_IN_BYTES] = 1200;
-	later(&w, 10);
-	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1500);
-	w.now.raw.of[COUNT_NET_IN_BYTES] = 1300;
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1100;
 	later(&w, 10);
 	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1600);
+	w.now.raw.of[COUNT_NET_IN_BYTES] = 1200;
+	later(&w, 10);
+	assert_int_equal(total(&w, COUNT_NET_IN_BYTES), 1700);
 }
 
 /* What rates dropped begins anew with each run; classes of traffic go on, as all traffic does. */

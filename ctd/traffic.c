@@ -93,15 +93,19 @@ static struct traffic_entry *entry_of_run(struct container *c, const char *devic
 	return e; /* NULL: out of memory, next time */
 }
 
-static void count(struct traffic_entry *e, const struct net_counters *now)
+/* False: it is in the next sample. */
+static bool count(struct traffic_entry *e, const struct net_counters *now)
 {
-	if (!e || memcmp(&e->seen,
-	                  &(struct traffic_counts){ now->in_bytes, now->in_packets, now->out_bytes,
-	                          now->out_packets, now->out_dropped },
-	                  sizeof(e->seen)) == 0)
-		return;
-	add_all(e, now);
-	e->changed = true;
+	if (!e)
+		return false;
+	if (memcmp(&e->seen,
+	            &(struct traffic_counts){ now->in_bytes, now->in_packets, now->out_bytes,
+	                    now->out_packets, now->out_dropped },
+	            sizeof(e->seen)) != 0) {
+		add_all(e, now);
+		e->changed = true;
+	}
+	return true;
 }
 
 /* The counters of all ports, sorted by name. */
@@ -171,23 +175,28 @@ static void class_device(const struct container *c, const char *device, unsigned
 	(void)snprintf(ret, DEVICE_LEN, "%s/%s", device, c->manager->conf.classes[class].name); /* it fits */
 }
 
-static void sample(struct container *c, const char *device, const char *host_name)
+/* False: something that is there could not be read or kept this time. */
+static bool sample(struct container *c, const char *device, const char *host_name)
 {
 	struct manager *m = c->manager;
 	struct net_counters now;
 	char of_class[DEVICE_LEN];
+	bool whole;
+	int r;
 
-	if (read_counters(m, host_name, &now) < 0)
-		return; /* half made, or gone already */
+	r = read_counters(m, host_name, &now);
+	if (r < 0)
+		return r == -ENOENT; /* half made, or gone already */
 	/* Towards the container the hook sees frames, out of it packets: both are counted as packets. */
 	now.in_bytes -= now.in_packets * ETH_HLEN < now.in_bytes ? now.in_packets * ETH_HLEN : now.in_bytes;
-	count(entry_of_run(c, device), &now);
+	whole = count(entry_of_run(c, device), &now);
 
 	for (unsigned i = 0; i < m->conf.n_classes; i++) {
 		class_device(c, device, i, of_class);
-		if (net_class_counters(m->net, host_name, i, &now, NULL) >= 0)
-			count(entry_of_run(c, of_class), &now);
+		whole &= net_class_counters(m->net, host_name, i, &now, NULL) >= 0 &&
+		         count(entry_of_run(c, of_class), &now);
 	}
+	return whole;
 }
 
 void traffic_begin(struct container *c)
@@ -214,16 +223,18 @@ void traffic_begin(struct container *c)
 		}
 }
 
-void traffic_sample(struct container *c)
+bool traffic_sample(struct container *c)
 {
 	char host_name[IFNAMSIZ];
+	bool whole = true;
 
 	for (unsigned i = 0; c->run.slot && i < c->config.n_nets; i++) {
 		if (!config_net_is_there(&c->config.nets[i]))
 			continue;
 		ports_host_name(c, c->run.slot, i, host_name);
-		sample(c, c->config.nets[i].name, host_name);
+		whole &= sample(c, c->config.nets[i].name, host_name);
 	}
+	return whole;
 }
 
 bool traffic_rate_drops(struct container *c, uint64_t *ret)
@@ -279,7 +290,7 @@ void traffic_settle(struct container *c)
 {
 	struct ct_error error = { 0 };
 
-	traffic_sample(c);
+	(void)traffic_sample(c); /* the rest is in the next */
 	if (save(c, &error) < 0)
 		log_error("the traffic of \"%s\" cannot be recorded: %s", c->row.name, error.text);
 }

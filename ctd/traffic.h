@@ -13,8 +13,9 @@ struct container;
 struct manager;
 struct traffic;
 
-/* Reads the host's counters and adds what is new. Memory only. */
-void traffic_sample(struct container *c);
+/* Reads the host's counters and adds what is new. Memory only. False: something that is there could not be
+ * read or kept this time. */
+bool traffic_sample(struct container *c);
 /* For samples of many containers at once: between the two the counters of all are read once. */
 void traffic_dump_begin(struct manager *m);
 void traffic_dump_end(struct manager *m);

@@ -89,7 +89,7 @@ int api_container_show(struct manager *m, struct call *call, struct ct_error *er
 	r = verb_target(m, call, &c, err);
 	if (r < 0)
 		return r;
-	traffic_sample(c);
+	(void)traffic_sample(c); /* as last sampled, then */
 	container_print(c, &b);
 	b.len--; /* the last brace */
 	print_connections(c, &b);
