@@ -160,10 +160,48 @@ static void test_torn(void **state)
 	world_kill(&w);
 }
 
+/* A restart or a resume in the slot that it had: what the first run's ports had seen is not the second's. */
+static void test_same_slot(void **state)
+{
+	struct world w;
+
+	world_begin(&w, *state, 3);
+	traffic_begin(&w.container);
+	kernel_says(10);
+	traffic_settle(&w.container);
+	kernel_says(0);
+	traffic_begin(&w.container);
+	kernel_says(25);
+	assert_true(traffic_sample(&w.container));
+	expect_packets(&w, 35);
+
+	/* A ctd that is killed before it has saved a word of the second run. */
+	world_kill(&w);
+	world_begin(&w, *state, 3);
+	expect_packets(&w, 10);
+	assert_true(traffic_sample(&w.container));
+	expect_packets(&w, 35);
+
+	/* One that lives on, and the next run in another slot. */
+	traffic_settle(&w.container);
+	world_kill(&w);
+	world_begin(&w, *state, 3);
+	assert_true(traffic_sample(&w.container));
+	expect_packets(&w, 35);
+	w.container.run.slot = 4;
+	kernel_says(0);
+	traffic_begin(&w.container);
+	kernel_says(40);
+	assert_true(traffic_sample(&w.container));
+	expect_packets(&w, 75);
+	world_kill(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_torn, setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_same_slot, setup, store_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

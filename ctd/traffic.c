@@ -5,7 +5,8 @@
  * has the sum, and what the counter said when it was last added ("seen", of the run that slot and boot id
  * name); what a counter says beyond that is new. Both are written in one statement, so that a kill at any
  * moment loses nothing and adds nothing twice: the next ctd sees the same counter, or the run is over, and
- * then its end had been written before the counters were taken out.
+ * then its end had been written before the counters were taken out. Ports that are made anew in the same slot
+ * (a restart, a resume) count from zero, which is written before they are made.
  *
  * Classes of traffic have rows of their own beside their device's.
  *
@@ -199,10 +200,52 @@ static bool sample(struct container *c, const char *device, const char *host_nam
 	return whole;
 }
 
+static void count_from_zero(struct traffic_entry *e)
+{
+	e->seen = (struct traffic_counts){ 0 };
+	e->changed = true;
+}
+
+/* A slot may be that of a run before, in this boot. */
+static void forget_run_before(struct container *c)
+{
+	for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
+		struct traffic_entry *e = &c->traffic->entries[i];
+
+		if (e->slot == c->run.slot && str_eq(e->boot_id, c->manager->boot_id))
+			count_from_zero(e);
+	}
+}
+
+static int save(struct container *c, struct ct_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && c->traffic && i < c->traffic->n; i++) {
+		struct traffic_entry *e = &c->traffic->entries[i];
+		const struct traffic_row row = {
+			.ctid = c->row.ctid,
+			.device = e->device,
+			.boot_id = e->boot_id,
+			.slot = e->slot,
+			.total = e->total,
+			.seen = e->seen,
+		};
+
+		if (!e->changed)
+			continue;
+		r = store_traffic_put(c->manager->store, &row, err);
+		if (r >= 0)
+			e->changed = false;
+	}
+	return r;
+}
+
 void traffic_begin(struct container *c)
 {
 	struct manager *m = c->manager;
 
+	forget_run_before(c);
 	for (unsigned i = 0; i < c->config.n_nets; i++)
 		for (unsigned k = 0; k < m->conf.n_classes; k++) {
 			const struct config_net *net = &c->config.nets[i];
@@ -217,10 +260,13 @@ void traffic_begin(struct container *c)
 				continue;
 			class_device(c, net->name, k, device);
 			e = entry_of_run(c, device);
-			if (e)
-				e->seen = (struct traffic_counts){ now.in_bytes, now.in_packets,
-					now.out_bytes, now.out_packets, 0 };
+			if (!e)
+				continue;
+			e->seen = (struct traffic_counts){ now.in_bytes, now.in_packets, now.out_bytes,
+				now.out_packets, 0 };
+			e->changed = true;
 		}
+	(void)save(c, NULL); /* with the next sample else */
 }
 
 bool traffic_sample(struct container *c)
@@ -262,30 +308,6 @@ bool traffic_rate_drops(struct container *c, uint64_t *ret)
 	return any;
 }
 
-static int save(struct container *c, struct ct_error *err)
-{
-	int r = 0;
-
-	for (size_t i = 0; r >= 0 && c->traffic && i < c->traffic->n; i++) {
-		struct traffic_entry *e = &c->traffic->entries[i];
-		const struct traffic_row row = {
-			.ctid = c->row.ctid,
-			.device = e->device,
-			.boot_id = e->boot_id,
-			.slot = e->slot,
-			.total = e->total,
-			.seen = e->seen,
-		};
-
-		if (!e->changed)
-			continue;
-		r = store_traffic_put(c->manager->store, &row, err);
-		if (r >= 0)
-			e->changed = false;
-	}
-	return r;
-}
-
 void traffic_settle(struct container *c)
 {
 	struct ct_error error = { 0 };
@@ -308,10 +330,8 @@ void traffic_port_gone(struct container *c, const char *device)
 	for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
 		struct traffic_entry *e = &c->traffic->entries[i];
 
-		if (!is_of(e, device))
-			continue;
-		e->seen = (struct traffic_counts){ 0 };
-		e->changed = true;
+		if (is_of(e, device))
+			count_from_zero(e);
 	}
 	(void)save(c, NULL); /* with the next sample else */
 }
@@ -328,10 +348,8 @@ int traffic_forget_classes(struct manager *m, struct ct_error *err)
 		for (size_t i = 0; c->traffic && i < c->traffic->n; i++) {
 			struct traffic_entry *e = &c->traffic->entries[i];
 
-			if (!strchr(e->device, '/'))
-				continue;
-			e->seen = (struct traffic_counts){ 0 };
-			e->changed = true;
+			if (strchr(e->device, '/'))
+				count_from_zero(e);
 		}
 		if (r >= 0)
 			r = save(c, err);

@@ -35,7 +35,8 @@ void traffic_free(struct traffic *traffic);
 /* What went through in the class of traffic with the number of ctd.conf, over all interfaces, as last
  * sampled. */
 struct traffic_counts traffic_class_totals(const struct container *c, unsigned class);
-/* Before a run's first packet: what a counter of its slot still has from before does not count. */
+/* Before a run's first packet: its ports count from zero, and what a counter of its slot still has from
+ * before does not count. */
 void traffic_begin(struct container *c);
 /* The counters of all classes begin at zero. */
 int traffic_forget_classes(struct manager *m, struct ct_error *err);
