@@ -78,6 +78,11 @@ struct world {
 	struct container container;
 };
 
+static int on_nothing(sd_event_source *source, void *userdata)
+{
+	return 0;
+}
+
 /* What a ctd knows at its start: what is in the database. */
 static void world_begin(struct world *w, struct fixture *f, uint32_t slot)
 {
@@ -97,6 +102,15 @@ static void world_begin(struct world *w, struct fixture *f, uint32_t slot)
 	HASH_ADD(hh_ctid, m->containers.by_ctid, row.ctid, 32, c);
 	assert_int_equal(sd_event_new(&m->event), 0);
 	assert_int_equal(traffic_init(m, NULL), 0);
+}
+
+/* As at a clean end of ctd, and as every minute. */
+static void world_settle(struct world *w)
+{
+	struct manager *m = &w->manager;
+
+	traffic_done(m);
+	assert_int_equal(sd_event_add_defer(m->event, &m->traffic_timer, on_nothing, NULL), 0);
 }
 
 /* Without a word. */
@@ -197,11 +211,38 @@ static void test_same_slot(void **state)
 	world_kill(&w);
 }
 
+/* SQLite makes a rollback of the commit. */
+static int on_commit(void *userdata)
+{
+	return 1;
+}
+
+static void test_not_saved(void **state)
+{
+	struct fixture *f = *state;
+	struct world w;
+
+	world_begin(&w, f, 3);
+	kernel_says(10);
+	sqlite3_commit_hook(f->store->db, on_commit, NULL);
+	world_settle(&w);
+	w.container.run.slot = 0; /* it ends, and has nothing new any more */
+	world_settle(&w);
+	sqlite3_commit_hook(f->store->db, NULL, NULL);
+	world_settle(&w);
+	world_kill(&w);
+
+	world_begin(&w, f, 0);
+	expect_packets(&w, 10);
+	world_kill(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_torn, setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_same_slot, setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_not_saved, setup, store_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

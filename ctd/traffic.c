@@ -336,6 +336,21 @@ void traffic_port_gone(struct container *c, const char *device)
 	(void)save(c, NULL); /* with the next sample else */
 }
 
+static bool is_of_part(const struct container *c, unsigned part, unsigned parts)
+{
+	return c->row.number % parts == part;
+}
+
+/* What was saved in a transaction that failed was not. */
+static void save_again(struct manager *m, unsigned part, unsigned parts)
+{
+	struct container *c, *next;
+
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	for (size_t i = 0; is_of_part(c, part, parts) && c->traffic && i < c->traffic->n; i++)
+		c->traffic->entries[i].changed = true;
+}
+
 int traffic_forget_classes(struct manager *m, struct ct_error *err)
 {
 	struct container *c, *next;
@@ -354,11 +369,13 @@ int traffic_forget_classes(struct manager *m, struct ct_error *err)
 		if (r >= 0)
 			r = save(c, err);
 	}
-	if (r < 0) {
+	if (r < 0)
 		store_rollback(m->store);
-		return r;
-	}
-	return store_commit(m->store, err);
+	else
+		r = store_commit(m->store, err);
+	if (r < 0)
+		save_again(m, 0, 1);
+	return r;
 }
 
 static void add_counts(struct traffic_counts *sum, const struct traffic_counts *t)
@@ -432,7 +449,7 @@ static int load_one(const struct traffic_row *row, void *userdata)
 	return 0;
 }
 
-/* Those of one part, or of all, in one transaction. */
+/* Those of one part, or of all, in one transaction; of those that do not run what could not be saved. */
 static void settle_part(struct manager *m, unsigned part, unsigned parts)
 {
 	struct container *c, *next;
@@ -445,10 +462,12 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 		return;
 	}
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
-	if (c->run.slot && c->row.number % parts == part)
+	if (is_of_part(c, part, parts))
 		traffic_settle(c);
-	if (store_commit(m->store, &error) < 0)
+	if (store_commit(m->store, &error) < 0) {
 		log_error("traffic cannot be recorded: %s", error.text);
+		save_again(m, part, parts);
+	}
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
