@@ -522,8 +522,11 @@ static int drop_old_ports(struct container *c, const struct ports_snapshot *befo
 		if (keeps_port(now, port))
 			continue;
 		port_settle(port);
+		/* All else goes by the configuration, which has it no more, or under another name. */
+		(void)traffic_sample_port(c, port->guest_name, port->spec.host_name); /* it goes anyway */
 		r = net_port_release(c->manager->net, &port->spec, true, err);
-		traffic_port_gone(c, port->guest_name);
+		if (r >= 0) /* else its counters may be there still */
+			traffic_port_gone(c, port->guest_name);
 		if (port->spec.mode == NET_MODE_BRIDGE)
 			segments_sweep_later(c->manager);
 	}
@@ -543,7 +546,6 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 		ports_snapshot_free(now);
 		return r;
 	}
-	traffic_settle(c); /* of what is about to go, too: the configuration has it no more */
 	r = drop_old_ports(c, before, now, err);
 	if (r >= 0)
 		r = all_up(c, err);

@@ -237,12 +237,38 @@ static void test_not_saved(void **state)
 	world_kill(&w);
 }
 
+/* Interfaces that the configuration has no more, or has under another name. */
+static void test_port_gone(void **state)
+{
+	struct world w;
+
+	world_begin(&w, *state, 3);
+	kernel_says(10);
+	assert_true(traffic_sample(&w.container));
+	kernel_says(15);
+	w.container.config.n_nets = 0;
+	assert_true(traffic_sample(&w.container));
+	expect_packets(&w, 10);
+	assert_true(traffic_sample_port(&w.container, "eth0", "v0"));
+	assert_true(traffic_sample_port(&w.container, "eth0", "v0"));
+	expect_packets(&w, 15);
+	traffic_port_gone(&w.container, "eth0");
+
+	(void)snprintf(w.net.name, sizeof(w.net.name), "net0");
+	w.container.config.n_nets = 1;
+	kernel_says(20);
+	assert_true(traffic_sample(&w.container));
+	expect_packets(&w, 35);
+	world_kill(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_torn, setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_same_slot, setup, store_teardown),
 		cmocka_unit_test_setup_teardown(test_not_saved, setup, store_teardown),
+		cmocka_unit_test_setup_teardown(test_port_gone, setup, store_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,8 +176,7 @@ static void class_device(const struct container *c, const char *device, unsigned
 	(void)snprintf(ret, DEVICE_LEN, "%s/%s", device, c->manager->conf.classes[class].name); /* it fits */
 }
 
-/* False: something that is there could not be read or kept this time. */
-static bool sample(struct container *c, const char *device, const char *host_name)
+bool traffic_sample_port(struct container *c, const char *device, const char *host_name)
 {
 	struct manager *m = c->manager;
 	struct net_counters now;
@@ -278,7 +277,7 @@ bool traffic_sample(struct container *c)
 		if (!config_net_is_there(&c->config.nets[i]))
 			continue;
 		ports_host_name(c, c->run.slot, i, host_name);
-		whole &= sample(c, c->config.nets[i].name, host_name);
+		whole &= traffic_sample_port(c, c->config.nets[i].name, host_name);
 	}
 	return whole;
 }

@@ -16,6 +16,8 @@ struct traffic;
 /* Reads the host's counters and adds what is new. Memory only. False: something that is there could not be
  * read or kept this time. */
 bool traffic_sample(struct container *c);
+/* The same of one port, before it is taken away: the configuration may have it no more. */
+bool traffic_sample_port(struct container *c, const char *device, const char *host_name);
 /* For samples of many containers at once: between the two the counters of all are read once. */
 void traffic_dump_begin(struct manager *m);
 void traffic_dump_end(struct manager *m);
