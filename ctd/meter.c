@@ -179,6 +179,10 @@ static int write_one(struct container *c, struct ct_error *err)
 
 	if (!meter)
 		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
+	if (meter->anew)
+		(void)meter_sample(c);
+	if (meter->anew) /* once it is in the ledger the next ctd would charge all that the kernel has */
+		return 0;
 	r = post_if_over(c, err);
 	(void)meter_sample(c); /* in memory at least */
 	if (r < 0)
