@@ -52,6 +52,7 @@ static ssize_t on_read(void *userdata, uint64_t position, char *buf, size_t max)
 	if (s->ended)
 		return MHD_CONTENT_READER_END_OF_STREAM;
 
+	strbuf_done(&s->data); /* it may wait for long, and the last piece may have been large */
 	s->suspended = s->call->connection->busy = true;
 	MHD_suspend_connection(s->call->connection->mhd);
 	return 0;

@@ -20,6 +20,7 @@ static struct {
 	struct call *kept[8];
 	size_t n_kept;
 	struct stream *stream;
+	size_t kept_bytes; /* that it had kept when it was asked for more */
 	unsigned left, n_gone;
 } seen;
 
@@ -81,6 +82,7 @@ static int handle_bytes(struct manager *m, struct call *call, struct ct_error *e
 
 static int fill_stream(struct strbuf *b, void *userdata)
 {
+	seen.kept_bytes = b->size;
 	if (seen.left > 0)
 		(void)strbuf_printf(b, "line %u\n", seen.left--);
 	return 0;
@@ -674,6 +676,14 @@ static void test_stream(void **state)
 	stream_wake(seen.stream);
 	read_until(f, fd, &got, "line 1\n");
 	assert_int_equal(seen.n_gone, 0);
+
+	/* It waits without what it had, however long that is. */
+	seen.left = 0;
+	seen.kept_bytes = 1;
+	front_run(f, 0);
+	stream_wake(seen.stream);
+	front_run(f, 0);
+	assert_int_equal(seen.kept_bytes, 0);
 
 	stream_end(seen.stream);
 	read_until(f, fd, &got, "0\r\n\r\n");
