@@ -206,6 +206,8 @@ static int print_one(struct usage *u, const char *name, struct ct_error *err)
 	if (container_find(u->manager, name, &c, NULL) >= 0)
 		meter_settle(c);
 	r = ledger_account_find(u->manager->metering->ledger, c ? c->row.ctid : name, &a, err);
+	if (r == -ENOENT && c && c->meter) /* not written yet: it could not be, or was not looked at */
+		return print_account(&c->meter->account, u);
 	if (r == -ENOENT)
 		return ct_error_kind_set(err, CT_ERROR_NOT_FOUND, r,
 		        "there is no container \"%s\", and the ledger knows of none", name);
