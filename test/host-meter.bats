@@ -30,7 +30,21 @@ setup()
 
 teardown()
 {
+	[ -z "${hidden_file-}" ] || umount "$hidden_file"
 	world_check
+}
+
+# hide FILE: what opens it is told no.
+hide()
+{
+	mount --bind "$CTD_SOCKET" "$1"
+	hidden_file=$1
+}
+
+show()
+{
+	umount "$hidden_file"
+	hidden_file=
 }
 
 total() # NAME COUNTER: since it was created
@@ -124,7 +138,7 @@ adds_up() # NAME
 	used=$(cpu_of torn)
 	cgroup=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$(ctctl show torn --json | jq -r .ctid)
 	ctd_kill
-	mount --bind "$CTD_SOCKET" "$cgroup/cpu.stat" # what opens it is told no
+	hide "$cgroup/cpu.stat"
 	ctd_start
 	ran=$(total torn running_usec)
 	looked_at() { [ "$(total torn running_usec)" -gt $((ran + 2000000)) ]; }
@@ -133,11 +147,12 @@ adds_up() # NAME
 	run ! read_all
 	hidden=$(cpu_of torn)
 	[ "$hidden" -ge "$used" ]
-	umount "$cgroup/cpu.stat"
+	show
 	burn torn
 	more() { [ "$(cpu_of torn)" -gt "$hidden" ]; }
 	wait_for 30 more
-	near "$(cpu_of torn)" "$(kernel_cpu torn)"
+	sum=$(kernel_cpu torn)
+	near "$(cpu_of torn)" "$sum"
 	adds_up torn
 	ctctl destroy torn --force
 }
@@ -191,6 +206,14 @@ adds_up() # NAME
 	[ "$(total net net_out_bytes)" -ge "$out" ]
 	[ "$(total net net_dropped_packets)" -ge $((dropped + 50)) ]
 	ctctl restart net --timeout 5
+	outside ping -c 1 -w 30 203.0.113.20 >/dev/null
+	# What is taken away is counted to its end, and once.
+	out=$(total net net_out_bytes)
+	outside ping -c 10 -i 0.01 -s 1000 -w 60 203.0.113.20 >/dev/null
+	curl -sS --unix-socket "$CTD_SOCKET" -X PATCH -H 'Content-Type: application/json' http://ctd/v1/containers/net \
+		-d '{"config":{"net":[{"mode":"routed","name":"wan","ip":["203.0.113.20"]}]}}' | jq -e '.error | not' >/dev/null
+	[ "$(total net net_out_bytes)" -ge $((out + 10280)) ]
+	[ "$(total net net_out_bytes)" -le $((out + 10280 + 8000)) ]
 	outside ping -c 1 -w 30 203.0.113.20 >/dev/null
 	ctd_kill
 	outside ping -c 1 -w 30 203.0.113.20 >/dev/null
@@ -367,6 +390,19 @@ put_asides_away()
 	# Removed: as one that was damaged.
 	ctd_kill
 	rm "$CTD_STATE"/ledger.db*
+	ctd_start
+	[ "$(cpu_of ledger)" -lt "$(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat")" ]
+	[ "$(total ledger gap_usec)" -gt 0 ]
+
+	# The same, and it cannot be looked at while that ctd lives.
+	ctd_kill
+	rm "$CTD_STATE"/ledger.db*
+	hide "$cgroup/cpu.stat"
+	ctd_start
+	sleep 2.5 # two samples
+	[ "$(cpu_of ledger)" = 0 ]
+	ctd_kill
+	show
 	ctd_start
 	[ "$(cpu_of ledger)" -lt "$(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat")" ]
 	[ "$(total ledger gap_usec)" -gt 0 ]
