@@ -186,7 +186,7 @@ as_shown() # NAME FIELD
 	# A scrape that fails hides everything until the next one.
 	named() { [ "$(query "ct_cpu_user_seconds_total{ctid=\"$ctid\"} * on (ctid) group_left (name) ct_info{name=\"burns\"} > bool 0")" = 1 ]; }
 	wait_for 60 named
-	# For a minute, over another run and another ctd.
+	# For a minute, over another run and another ctd: nothing that it saw went down.
 	ctctl start burns
 	ctd_kill
 	ctd_start
@@ -195,6 +195,9 @@ as_shown() # NAME FIELD
 	often() { [ "$(query 'sum(sum_over_time(up[10m]))')" -ge 30 ]; }
 	wait_for 300 often
 	wait_for 60 burnt
+	for counter in ct_cpu_user_seconds_total ct_running_seconds_total ct_network_in_bytes_total; do
+		[ "$(query "sum(resets(${counter}[10m]))")" = 0 ]
+	done
 	kill "$prometheus"
 	wait "$prometheus" || true
 	ctctl destroy burns
