@@ -27,6 +27,7 @@
 #include "base/str.h"
 
 #define GUEST_FILE_MAX (1024 * 1024)
+#define HOSTS_ROOM     (64 * 1024) /* of /etc/hosts, for the tenant: our names leave as much free */
 #define MARK_BEGIN     "# begin: keys set by the host (ctctl set --ssh-key)\n"
 #define MARK_END       "# end: keys set by the host\n"
 #define NAMES_BEGIN    "# begin: names set by the host, see ct-network(7)\n"
@@ -100,6 +101,7 @@ static int guest_read(const struct guest *g, const char *path, char **ret, struc
 struct target {
 	const char *dir, *name;
 	mode_t mode;
+	bool guarded; /* replaced only while it is what was read, else -ESTALE: others write it as well */
 };
 
 /* Writes the file aside in its directory, as the guest, with O_EXCL; returns its fd. */
@@ -123,6 +125,18 @@ static int guest_write_aside(int dir_fd, const char *aside, const char *data, si
 		return r;
 	}
 	return TAKE_FD(fd);
+}
+
+/* old: as it was read; NULL: it was not there. */
+static bool is_as_read(int dir_fd, const char *name, const struct stat *old)
+{
+	struct stat now;
+
+	if (fstatat(dir_fd, name, &now, AT_SYMLINK_NOFOLLOW) < 0)
+		return !old && errno == ENOENT;
+	/* Whatever changes the contents changes ctime too, and nobody can set that. */
+	return old && now.st_ino == old->st_ino && now.st_size == old->st_size &&
+	       now.st_ctim.tv_sec == old->st_ctim.tv_sec && now.st_ctim.tv_nsec == old->st_ctim.tv_nsec;
 }
 
 /* old: whose owner and mode are kept; NULL: a new file with the target's mode and root's. */
@@ -150,6 +164,8 @@ static int guest_replace(
 		r = -errno;
 
 	AS_GUEST(g);
+	if (r >= 0 && t->guarded && !is_as_read(dir_fd, t->name, old))
+		r = -ESTALE;
 	if (r >= 0 && renameat(dir_fd, aside, dir_fd, t->name) < 0)
 		r = -errno;
 	if (r < 0)
@@ -166,6 +182,9 @@ static int guest_error(struct ct_error *err, int r, const char *path)
 	if (r == -EINVAL)
 		return ct_error_set(err, r, "guest",
 		        "cannot change %s in the container: it is not a regular file of at most 1M", path);
+	if (r == -ESTALE)
+		return ct_error_set(err, r, "guest",
+		        "cannot change %s in the container: it is being changed inside; try again", path);
 	return ct_error_set(err, r, "guest", "cannot change %s in the container: %s", path, strerror(-r));
 }
 
@@ -220,12 +239,93 @@ static bool has_word(const char *text, const char *word)
 	return false;
 }
 
+static bool is_symlink(const struct guest *g, const char *path)
+{
+	_cleanup_close_ int fd = open_in_mount(g->root_fd, path, O_PATH | O_NOFOLLOW, 0);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+/* ---- /etc/hosts: the tenant's file, with lines of ours ---- */
+
+static const struct target hosts_file = { "/etc", "hosts", 0644, .guarded = true };
+
+struct hosts {
+	char *text; /* NULL: there is none */
+	struct stat st;
+};
+
+static void hosts_done(struct hosts *hosts)
+{
+	free(hosts->text);
+}
+
+/* -EINVAL: it is no text file of a size that can be read; -ELOOP: a link, the tenant's own arrangement. */
+static int hosts_read(const struct guest *g, struct hosts *ret)
+{
+	int r = is_symlink(g, "/etc/hosts") ? -ELOOP : guest_read(g, "/etc/hosts", &ret->text, &ret->st);
+
+	if (r == -ENOENT)
+		return 0;
+	/* What stands behind a NUL byte would be lost. */
+	return r >= 0 && strlen(ret->text) != (size_t)ret->st.st_size ? -EINVAL : r;
+}
+
+static int hosts_replace(const struct guest *g, const struct hosts *old, const char *text)
+{
+	if (str_eq(old->text ?: "", text))
+		return 0;
+	return guest_replace(g, &hosts_file, text, old->text ? &old->st : NULL);
+}
+
+/* The tenant's lines: all but those from a mark to its end. A mark without end, as somebody left it who
+ * edited the file, goes by itself: what follows may be the tenant's. Each byte is looked at a few times,
+ * however many marks he put there. */
+static int strip_names(const char *old, struct strbuf *own)
+{
+	const char *at = old ?: "", *from = strstr(at, NAMES_BEGIN);
+
+	while (from) {
+		const char *body = from + strlen(NAMES_BEGIN), *next = strstr(body, NAMES_BEGIN);
+		const char *end = memmem(
+		        body, next ? (size_t)(next - body) : strlen(body), NAMES_END, strlen(NAMES_END));
+
+		(void)strbuf_add(own, at, (size_t)(from - at));
+		at = end ? end + strlen(NAMES_END) : body;
+		from = next;
+	}
+	return strbuf_puts(own, at);
+}
+
+/* A line for the name is put in only where none of the tenant's has it. */
+static int put_hostname(const struct guest *g, const char *hostname)
+{
+	CLEANUP(hosts_done) struct hosts old = { 0 };
+	_cleanup_strbuf_ struct strbuf own = STRBUF_INIT;
+	_cleanup_free_ char *text = NULL;
+	int r = hosts_read(g, &old);
+
+	if (r < 0)
+		return r;
+	if (strip_names(old.text, &own) < 0)
+		return -ENOMEM;
+	if (has_word(own.data, hostname))
+		return 0;
+	text = str_empty(old.text)
+	               ? str_printf(
+	                         "127.0.0.1\tlocalhost\n127.0.1.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+	                         hostname)
+	               : str_printf("127.0.1.1\t%s\n%s", hostname, old.text);
+	if (!text)
+		return -ENOMEM;
+	return strlen(text) > GUEST_FILE_MAX ? -EFBIG : hosts_replace(g, &old, text);
+}
+
 static int set_hostname(const struct guest *g, const char *hostname, struct ct_error *err)
 {
-	static const struct target name_file = { "/etc", "hostname", 0644 },
-	                           hosts_file = { "/etc", "hosts", 0644 };
-	_cleanup_free_ char *name = str_printf("%s\n", hostname), *old = NULL, *hosts = NULL;
-	_cleanup_strbuf_ struct strbuf own = STRBUF_INIT;
+	static const struct target name_file = { "/etc", "hostname", 0644 };
+	_cleanup_free_ char *name = str_printf("%s\n", hostname);
 	int r;
 
 	if (!name)
@@ -234,30 +334,54 @@ static int set_hostname(const struct guest *g, const char *hostname, struct ct_e
 	if (r < 0)
 		return r;
 
-	/* The tenant's own hosts file stays; a line for the new name is put in only where none of it is. */
-	r = guest_read(g, "/etc/hosts", &old, NULL);
-	if (r < 0 && r != -ENOENT)
-		return guest_error(err, r, "/etc/hosts");
-	if (strip_part(old, NAMES_BEGIN, NAMES_END, &own) < 0)
-		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
-	if (own.data && has_word(own.data, hostname))
-		return 0;
-	hosts = old && *old
-	                ? str_printf("127.0.1.1\t%s\n%s", hostname, old)
-	                : str_printf(
-	                          "127.0.0.1\tlocalhost\n127.0.1.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-	                          hostname);
-	if (!hosts)
-		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
-	return guest_put(g, &hosts_file, hosts, err);
+	r = put_hostname(g, hostname);
+	if (r == -ESTALE)
+		r = put_hostname(g, hostname);
+	/* Whatever else the tenant made of the file, or of the disk, must not keep the container from
+	 * starting: this line is a convenience. */
+	return r == -EXDEV || r == -ENOMEM ? guest_error(err, r, "/etc/hosts") : 0;
 }
 
-static bool is_symlink(const struct guest *g, const char *path)
+/* -EFBIG: the file has been left, or made, without our part. */
+static int put_names(const struct guest *g, const char *lines)
 {
-	_cleanup_close_ int fd = open_in_mount(g->root_fd, path, O_PATH | O_NOFOLLOW, 0);
-	struct stat st;
+	CLEANUP(hosts_done) struct hosts old = { 0 };
+	_cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+	bool fits;
+	int r = hosts_read(g, &old);
 
-	return fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
+	if (r == -ELOOP)
+		return 0;
+	if (r < 0)
+		return *lines ? r : 0;
+	if (!*lines && !(old.text && strstr(old.text, NAMES_BEGIN)))
+		return 0; /* nothing of it was ever ours */
+
+	(void)strip_names(old.text, &text);
+	fits = text.len + strlen(NAMES_BEGIN) + strlen(lines) + strlen(NAMES_END) <=
+	       GUEST_FILE_MAX - HOSTS_ROOM;
+	if (*lines && fits) {
+		end_line(&text);
+		(void)strbuf_printf(&text, "%s%s%s", NAMES_BEGIN, lines, NAMES_END);
+	}
+	if (text.error)
+		return text.error;
+	r = hosts_replace(g, &old, text.data);
+	return r >= 0 && *lines && !fits ? -EFBIG : r;
+}
+
+int guest_set_names(int root_fd, uint32_t base_id, const char *lines, struct ct_error *err)
+{
+	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
+	int r = put_names(&g, lines);
+
+	if (r == -ESTALE)
+		r = put_names(&g, lines);
+	if (r == -EFBIG)
+		return ct_error_set(err, r, "guest",
+		        "cannot put names into /etc/hosts in the container: with them it would be larger than %dK; make it shorter inside",
+		        (GUEST_FILE_MAX - HOSTS_ROOM) / 1024);
+	return r < 0 ? guest_error(err, r, "/etc/hosts") : 0;
 }
 
 static int set_resolver(const struct guest *g, const struct guest_edit *edit, struct ct_error *err)
@@ -332,37 +456,6 @@ int guest_set_networkd(
 	if (!text)
 		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
 	return guest_put(&g, &file, text, err);
-}
-
-int guest_set_names(int root_fd, uint32_t base_id, const char *lines, struct ct_error *err)
-{
-	static const struct target file = { "/etc", "hosts", 0644 };
-	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
-	_cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
-	_cleanup_free_ char *old = NULL;
-	struct stat st;
-	int r;
-
-	r = guest_read(&g, "/etc/hosts", &old, &st);
-	if (r < 0 && r != -ENOENT)
-		return *lines ? guest_error(err, r, "/etc/hosts") : 0;
-	if (!*lines && !(old && strstr(old, NAMES_BEGIN)))
-		return 0; /* nothing of it was ever ours */
-	if (is_symlink(&g, "/etc/hosts"))
-		return 0; /* the tenant's own arrangement */
-
-	(void)strip_part(old, NAMES_BEGIN, NAMES_END, &text);
-	if (*lines) {
-		end_line(&text);
-		(void)strbuf_printf(&text, "%s%s%s", NAMES_BEGIN, lines, NAMES_END);
-	}
-	if (text.error)
-		return ct_error_set(err, text.error, "guest", "out of memory");
-	if (old && str_eq(old, text.data ?: ""))
-		return 0;
-
-	r = guest_replace(&g, &file, text.data ?: "", old ? &st : NULL);
-	return r < 0 ? guest_error(err, r, "/etc/hosts") : 0;
 }
 
 static int set_keys(const struct guest *g, const struct guest_edit *edit, struct ct_error *err)

@@ -10,7 +10,7 @@
 #include "base/error.h"
 
 struct guest_edit {
-	const char *hostname;      /* NULL: leave */
+	const char *hostname;      /* NULL: leave. /etc/hosts gets a line for it only if it can be edited */
 	const struct ip_addr *dns; /* of resolv.conf; n_dns 0: leave it */
 	unsigned n_dns;
 	bool first_start;      /* resolv.conf of the template is replaced even if it is not ours */
@@ -35,7 +35,9 @@ int guest_set_interfaces(
 int guest_set_networkd(
         int root_fd, uint32_t base_id, const char *text, bool first_start, struct ct_error *err);
 
-/* Our part of /etc/hosts: exactly these lines, or none. What else is in the file stays, and who owns it. */
+/* Our part of /etc/hosts: exactly these lines, or none. What else is in the file stays, and who owns it; a
+ * link is left alone. -EFBIG: it would be too large, and is without our part; -ESTALE: it is being changed
+ * inside. */
 int guest_set_names(int root_fd, uint32_t base_id, const char *lines, struct ct_error *err);
 
 /* A yescrypt hash with a new salt; the caller's. -EINVAL: the password has a control character, is empty or

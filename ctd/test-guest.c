@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -289,6 +290,130 @@ static void test_names_of_hostile_files(void **state)
 	assert_non_null(strstr(error.text, "/etc/hosts"));
 }
 
+static void test_names_marks(void **state)
+{
+	/* A mark without end takes nothing of the tenant's with it. */
+	put("etc/hosts", "127.0.0.1 localhost\n" NAMES_BEGIN "192.0.2.1 mine\n");
+	set_names("10.1.0.2 db\n");
+	holds("etc/hosts", "127.0.0.1 localhost\n192.0.2.1 mine\n" NAMES_BEGIN "10.1.0.2 db\n" NAMES_END);
+	put("etc/hosts",
+	        NAMES_BEGIN "192.0.2.1 mine\n" NAMES_BEGIN "10.1.0.2 db\n" NAMES_END "192.0.2.2 too\n");
+	set_name("too");
+	set_names("");
+	holds("etc/hosts", "192.0.2.1 mine\n192.0.2.2 too\n");
+
+	/* Two parts, as after a copy: both are ours. */
+	put("etc/hosts",
+	        "one\n" NAMES_BEGIN "old\n" NAMES_END "two\n" NAMES_BEGIN NAMES_END "three\n" NAMES_END);
+	set_names("");
+	holds("etc/hosts", "one\ntwo\nthree\n" NAMES_END);
+}
+
+static void fill(const char *path, size_t size, const char *end)
+{
+	_cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+
+	while (text.len + strlen("192.0.2.1 mine\n") + strlen(end) <= size)
+		assert_int_equal(strbuf_puts(&text, "192.0.2.1 mine\n"), 0);
+	assert_int_equal(strbuf_puts(&text, end), 0);
+	put(path, text.data);
+}
+
+static off_t size_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW), 0);
+	return st.st_size;
+}
+
+static void test_names_of_a_large_file(void **state)
+{
+	_cleanup_strbuf_ struct strbuf lines = STRBUF_INIT;
+	struct ct_error error = { 0 };
+	off_t size;
+
+	for (unsigned i = 0; i < 1024; i++)
+		assert_int_equal(
+		        strbuf_printf(&lines, "fd00:1111:2222:3333:4444:5555:6666:%x container-%u\n", i, i),
+		        0);
+	fill("etc/hosts", 950 << 10, "192.0.2.9 web\n");
+	size = size_of("etc/hosts");
+	assert_int_equal(guest_set_names(root_fd, geteuid(), lines.data, &error), -EFBIG);
+	assert_non_null(strstr(error.text, "larger than"));
+	assert_int_equal(size_of("etc/hosts"), size);
+	set_name("web");
+	set_name("web2");
+	assert_true(size_of("etc/hosts") > size);
+
+	/* What was ours goes, rather than keep old names. */
+	fill("etc/hosts", 950 << 10, NAMES_BEGIN "10.1.0.2 old\n" NAMES_END);
+	size = size_of("etc/hosts");
+	assert_int_equal(guest_set_names(root_fd, geteuid(), lines.data, &error), -EFBIG);
+	assert_int_equal(size_of("etc/hosts"), size - (off_t)strlen(NAMES_BEGIN "10.1.0.2 old\n" NAMES_END));
+	set_names("10.1.0.2 db\n");
+	assert_int_equal(size_of("etc/hosts"), size - 1);
+
+	/* A line for the own name does not make it so large that it cannot be read. */
+	fill("etc/hosts", 1 << 20, "");
+	size = size_of("etc/hosts");
+	set_name("a-name-that-is-longer-than-what-is-left");
+	assert_int_equal(size_of("etc/hosts"), size);
+}
+
+static void test_names_with_nul(void **state)
+{
+	struct ct_error error = { 0 };
+	_cleanup_close_ int fd = openat(root_fd, "etc/hosts", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write_all(fd, "one\0two\n", 8), 0);
+	assert_int_equal(guest_set_names(root_fd, geteuid(), "10.1.0.2 db\n", &error), -EINVAL);
+	set_names("");
+	set_name("web");
+	assert_int_equal(size_of("etc/hosts"), 8);
+}
+
+/* Called as a file has been written aside, before it is put in place: in the place of the C library's. */
+static int writes_in_between;
+
+int fchown(int fd, uid_t owner, gid_t group)
+{
+	if (writes_in_between > 0) {
+		_cleanup_close_ int hosts = openat(root_fd, "etc/hosts", O_WRONLY | O_APPEND | O_CLOEXEC);
+
+		writes_in_between--;
+		assert_true(hosts >= 0);
+		assert_int_equal(write_all(hosts, "192.0.2.1 mine\n", 15), 0);
+	}
+	return (int)syscall(SYS_fchown, fd, owner, group);
+}
+
+static void test_names_beside_others(void **state)
+{
+	struct ct_error error = { 0 };
+
+	put("etc/hosts", "127.0.0.1 localhost\n");
+	writes_in_between = 1;
+	set_names("10.1.0.2 db\n");
+	assert_int_equal(writes_in_between, 0);
+	holds("etc/hosts", "127.0.0.1 localhost\n192.0.2.1 mine\n" NAMES_BEGIN "10.1.0.2 db\n" NAMES_END);
+
+	/* Who writes all the time is not waited for. */
+	put("etc/hosts", "127.0.0.1 localhost\n");
+	writes_in_between = 2;
+	assert_int_equal(guest_set_names(root_fd, geteuid(), "10.1.0.2 db\n", &error), -ESTALE);
+	holds("etc/hosts", "127.0.0.1 localhost\n192.0.2.1 mine\n192.0.2.1 mine\n");
+	assert_int_equal(faccessat(root_fd, "etc/.ctd-new", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+
+	put("etc/hosts", "127.0.0.1 localhost\n");
+	put("etc/hostname", "web\n");
+	writes_in_between = 1;
+	set_name("web");
+	assert_int_equal(writes_in_between, 0);
+	holds("etc/hosts", "127.0.1.1\tweb\n127.0.0.1 localhost\n192.0.2.1 mine\n");
+}
+
 static void set_keys(char *const *keys, unsigned n)
 {
 	struct ct_error error = { 0 };
@@ -358,16 +483,26 @@ static void test_hostile_files(void **state)
 	struct stat st;
 	char path[96];
 
+	/* None of it keeps a container from starting. */
 	assert_int_equal(mkfifoat(root_fd, "etc/hosts", 0644), 0);
-	assert_int_equal(apply(&edit, &error), -EINVAL);
-	assert_non_null(strstr(error.text, "/etc/hosts"));
+	set_name("web");
 	assert_int_equal(unlinkat(root_fd, "etc/hosts", 0), 0);
 
 	put("etc/hosts", "");
 	(void)snprintf(path, sizeof(path), "%s/etc/hosts", dir);
 	assert_int_equal(truncate(path, 1LL << 40), 0);
-	assert_int_equal(apply(&edit, &error), -EINVAL);
+	set_name("web");
 	assert_int_equal(unlinkat(root_fd, "etc/hosts", 0), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(symlinkat(i == 0 ? "hosts" : "other", root_fd, "etc/hosts"), 0);
+		put("etc/other", "keep");
+		set_name("web");
+		holds("etc/other", "keep");
+		assert_int_equal(unlinkat(root_fd, "etc/hosts", 0), 0);
+	}
+	assert_int_equal(mkdirat(root_fd, "etc/hosts", 0), 0);
+	set_name("web");
+	assert_int_equal(unlinkat(root_fd, "etc/hosts", AT_REMOVEDIR), 0);
 
 	/* A link to the outside ends inside, and is replaced, not followed. */
 	assert_int_equal(unlinkat(root_fd, "etc/hostname", 0), 0);
@@ -475,6 +610,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_networkd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names_of_hostile_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names_marks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names_of_a_large_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names_with_nul, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names_beside_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_password, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_files, setup, teardown),
