@@ -4,8 +4,10 @@
  * No service of the host's answers tenants for it, so there is none to be reached, flooded or taken over, and
  * nobody can ask for a name that he is not told: what stands in a container's file is what its tenant may
  * know. That are containers of the same tenant, by addresses at which it reaches them; of containers that are
- * nobody's in particular only those on the same private network, because all others may be strangers. The
- * host knows all: network-hosts.c.
+ * nobody's in particular only those on the same private network, because all others may be strangers. So may
+ * these: one that is called deb.debian.org inside would be that for its neighbours, and they are told the
+ * names that ctd has for containers, each of which it has once, and no host names. The host knows all:
+ * network-hosts.c.
  *
  * Whenever something has changed that a name or an address may follow from (network_hosts_later), a new
  * generation begins, and each running container that has not got it yet is looked at: some at a time, since
@@ -101,7 +103,7 @@ struct names {
 static void put_address(struct names *names, const struct container *peer, const struct ip_addr *a)
 {
 	char text[IP_ADDR_STRLEN];
-	const char *hostname = hostname_of(peer);
+	const char *hostname = *peer->config.tenant ? hostname_of(peer) : peer->row.name;
 	bool has_hostname = is_free(names->container, hostname),
 	     has_name = !str_eq(hostname, peer->row.name) && is_free(names->container, peer->row.name);
 

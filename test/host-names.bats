@@ -17,7 +17,7 @@ setup_file()
 	ctctl create far --template tiny --tenant c7 --net routed,ip=203.0.113.7,ip=2001:db8:7::7 --start
 	ctctl create spy --template tiny --tenant c8 --net nat --net network=open --start
 	ctctl create one --template tiny --net network=open --start
-	ctctl create two --template tiny --net network=open --start
+	ctctl create two --template tiny --hostname deb.debian.org --net network=open --start
 	ctctl create lone --template tiny --start
 }
 
