@@ -52,6 +52,8 @@ struct manager {
 	bool uplink_pending; /* somebody has not followed them yet */
 	uint64_t uplink_generation, uplink_looked_usec;
 	uint64_t names_generation; /* of what containers know of each other: network-names.c */
+	bool names_round;          /* some have not been looked at in it */
+	bool names_again;          /* and something has changed since it began */
 	bool classes_changed;      /* of traffic, since the last ctd */
 	unsigned segment_tries, traffic_tick;
 	struct traffic_dump *traffic_dump; /* while many are sampled */

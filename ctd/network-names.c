@@ -9,11 +9,13 @@
  * names that ctd has for containers, each of which it has once, and no host names. The host knows all:
  * network-hosts.c.
  *
- * Whenever something has changed that a name or an address may follow from (network_hosts_later), a new
- * generation begins, and each running container that has not got it yet is looked at: some at a time, since
- * one of a tenant with a thousand changes a thousand files. A file is touched only if its lines are others
- * than the last ones; those of before this ctd are not known, so it is read once. One that is being started
- * was told before, at some point of its start, and is looked at when it runs.
+ * Whenever something has changed that a name or an address may follow from (network_hosts_later), each
+ * running container is looked at: some at a time, since one of a tenant with a thousand changes a thousand
+ * files. A change in such a round begins none of its own, or who is made last would never be reached where
+ * changes come all the time: when the round is over there is another. A file is touched only if its lines are
+ * others than the last ones; those of before this ctd are not known, so it is read once. What could not be
+ * written is tried again in each round. One that is being started was told before, at some point of its
+ * start, and is looked at when it runs.
  */
 #include "ctd/network.h"
 
@@ -131,19 +133,20 @@ static void put_peer(struct names *names, const struct container *peer)
 	}
 }
 
-/* "" if there is nothing to tell; NULL: out of memory. The caller's. */
-static char *names_text(const struct container *c)
+/* "" if there is nothing to tell; NULL: out of memory. The caller's. ret_n: names that there are, also those
+ * that are too many. */
+static char *names_text(const struct container *c, unsigned *ret_n)
 {
 	struct names names = { .container = c, .text = STRBUF_INIT };
 	struct container *peer, *next;
 
+	*ret_n = 0;
 	if (!c->manager->conf.names || !may_know_any(c))
 		return strbuf_take(&names.text);
 	HASH_ITER(hh_ctid, c->manager->containers.by_ctid, peer, next)
 	if (peer != c && str_eq(peer->config.tenant, c->config.tenant))
 		put_peer(&names, peer);
-	if (names.n > LINES_MAX)
-		log_notice("\"%s\" is told the first %d of %u names", c->row.name, LINES_MAX, names.n);
+	*ret_n = names.n;
 	return strbuf_take(&names.text);
 }
 
@@ -159,36 +162,42 @@ static uint64_t digest(const char *text)
 	return hash | 1;
 }
 
-static int tell(struct container *c, int root_fd, const char *text)
+/* n: of names_text. Since each change tries again, not each failure is logged. */
+static void tell(struct container *c, int root_fd, const char *text, unsigned n, bool log_failure)
 {
 	struct ct_error error = { 0 };
 	int r = guest_set_names(root_fd, manager_base_id(c->manager, c->run.slot), text, &error);
 
-	if (r < 0)
+	if (r < 0 && log_failure)
 		log_notice("\"%s\" is not told the names of its peers: %s", c->row.name, error.text);
-	return r;
+	if (r >= 0 && n > LINES_MAX)
+		log_notice("\"%s\" is told the first %d of %u names", c->row.name, LINES_MAX, n);
+	c->names_told = r < 0 ? 0 : digest(text);
 }
 
 void network_names_begin(struct container *c, int root_fd)
 {
-	_cleanup_free_ char *text = names_text(c);
+	unsigned n;
+	_cleanup_free_ char *text = names_text(c, &n);
 
 	c->names_generation = c->manager->names_generation;
-	c->names_told = text && tell(c, root_fd, text) >= 0 ? digest(text) : 0;
+	c->names_told = 0;
+	if (text)
+		tell(c, root_fd, text, n, true);
 }
 
 static void tell_running(struct container *c)
 {
-	_cleanup_free_ char *text = names_text(c);
+	unsigned n;
+	_cleanup_free_ char *text = names_text(c, &n);
 	_cleanup_close_ int root_fd = -1;
 
 	if (!text || digest(text) == c->names_told)
 		return;
 	root_fd = container_open_root(c, NULL);
 	if (root_fd < 0)
-		return;               /* it is about to end */
-	(void)tell(c, root_fd, text); /* with the next change, or start, it is tried again */
-	c->names_told = digest(text);
+		return; /* it is about to end */
+	tell(c, root_fd, text, n, c->names_told != 0);
 }
 
 static int tell_some(struct manager *m);
@@ -213,27 +222,43 @@ static int tell_some(struct manager *m)
 {
 	uint64_t end = now_monotonic_usec() + SLICE_USEC;
 	struct container *c, *next;
-	bool more = false;
+	bool starting = false;
 
+	m->names_round = false;
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
 		if (c->names_generation == m->names_generation)
 			continue;
-		if (c->state == CONTAINER_STARTING || now_monotonic_usec() > end) {
-			more = true;
+		if (c->state == CONTAINER_STARTING) {
+			starting = true; /* it does not hold the round up */
 			continue;
+		}
+		if (now_monotonic_usec() > end) {
+			m->names_round = true;
+			break;
 		}
 		c->names_generation = m->names_generation;
 		if (c->state == CONTAINER_RUNNING || c->state == CONTAINER_FROZEN)
 			tell_running(c);
 	}
-	if (more && tell_later(m) < 0)
+	if (!m->names_round && m->names_again) {
+		m->names_generation++;
+		m->names_round = true;
+		m->names_again = false;
+	}
+	if ((m->names_round || starting) && tell_later(m) < 0) {
+		m->names_round = false; /* the next change begins another */
 		log_warning("names in containers are not kept up to date: out of memory");
+	}
 	return 0;
 }
 
 void network_names_tell(struct manager *m)
 {
+	if (m->names_round) {
+		m->names_again = true;
+		return;
+	}
 	m->names_generation++;
 	(void)tell_some(m); /* always 0 */
 }
