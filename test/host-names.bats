@@ -187,21 +187,30 @@ seven() # NAME [NAMES]: its lines on the network of c7
 	wait_for 20 is_told far ''
 }
 
-@test "nothing is written through a link or a mount of the tenant's, and a start writes it again" {
+@test "nothing is written through a link or a mount of the tenant's, and the next change or start writes it again" {
 	ctctl create odd --template tiny --tenant c7 --net network=seven --start
-	is_told odd "$({ seven db && seven web 'www.example.org web'; } | sort)"
+	# Who was made after it is told after it.
+	ctctl create last --template tiny --tenant c7 --net network=seven --start
+	wait_for 20 is_told odd "$({ seven db && seven last && seven web 'www.example.org web'; } | sort)"
 	ctctl exec odd -- sh -c 'mv /etc/hosts /etc/kept && ln -s kept /etc/hosts && cat /etc/kept >/root/before'
 	ctctl rename db base
-	wait_for 20 tells web ' base'
+	wait_for 20 tells last ' base'
 	ctctl exec odd -- cmp /etc/kept /root/before
 	ctctl exec odd -- sh -c 'rm /etc/hosts && mv /etc/kept /etc/hosts && cp /root/before /root/mounted && mount -o bind /root/mounted /etc/hosts'
-	ctctl rename base db
-	wait_for 20 tells web ' db'
+	ctctl rename base basis
+	wait_for 20 tells last ' basis'
 	ctctl exec odd -- cmp /etc/hosts /root/before
 	ctctl exec odd -- umount /etc/hosts
+	# a change of others' is one
+	ctctl rename lone alone
+	wait_for 20 tells odd ' basis'
+	ctctl rename alone lone
+	ctctl exec odd -- mount -o bind /root/mounted /etc/hosts
+	ctctl rename basis db
+	wait_for 20 tells last ' db'
 	ctctl restart odd --timeout 5
-	is_told odd "$({ seven db && seven web 'www.example.org web'; } | sort)"
-	ctctl destroy odd --force
+	is_told odd "$({ seven db && seven last && seven web 'www.example.org web'; } | sort)"
+	ctctl destroy odd last --force
 }
 
 @test "a node that does not want it takes all of it away, and brings it back" {
