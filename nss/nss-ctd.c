@@ -30,9 +30,13 @@ NSS_DECLARE_MODULE_FUNCTIONS(ctd)
 
 /* ---- the file ---- */
 
-struct line {
+struct address {
 	int family;
-	uint8_t address[16];
+	uint8_t bytes[16];
+};
+
+struct line {
+	struct address address;
 	char names[2][NAME_SIZE]; /* the second may be "" */
 };
 
@@ -44,8 +48,8 @@ static bool line_read(const char *text, struct line *ret)
 	*ret = (struct line){ 0 };
 	if (sscanf(text, "%45s %255s %255s", address, ret->names[0], ret->names[1]) < 2)
 		return false;
-	ret->family = strchr(address, ':') ? AF_INET6 : AF_INET;
-	return inet_pton(ret->family, address, ret->address) == 1;
+	ret->address.family = strchr(address, ':') ? AF_INET6 : AF_INET;
+	return inet_pton(ret->address.family, address, ret->address.bytes) == 1;
 }
 
 static bool name_equal(const char *name, const char *wanted, size_t len)
@@ -72,23 +76,30 @@ struct query {
 	int family;          /* AF_UNSPEC: any */
 };
 
+/* On the stack of whoever asks, in a thread that may have little. */
 struct found {
-	struct line lines[ADDRESSES_MAX];
+	struct line first;
+	struct address addresses[ADDRESSES_MAX];
 	size_t n;
 	bool other_family; /* the name is there, but not with addresses of the family */
 };
 
 static void match(const struct line *line, const struct query *query, struct found *found)
 {
-	const bool family = query->family == AF_UNSPEC || query->family == line->family;
+	const struct address *a = &line->address;
+	const bool family = query->family == AF_UNSPEC || query->family == a->family;
 
 	if (query->name ? !line_has_name(line, query->name)
-	                : !family || memcmp(line->address, query->address, address_size(line->family)) != 0)
+	                : !family || memcmp(a->bytes, query->address, address_size(a->family)) != 0)
 		return;
-	if (!family)
+	if (!family) {
 		found->other_family = true;
-	else if (found->n < ADDRESSES_MAX)
-		found->lines[found->n++] = *line;
+		return;
+	}
+	if (found->n == 0)
+		found->first = *line;
+	if (found->n < ADDRESSES_MAX)
+		found->addresses[found->n++] = *a;
 }
 
 /* ---- answers ---- */
@@ -153,8 +164,8 @@ static char *take_string(struct answer *a, const char *s)
 /* All lines are of one family: that of the first. */
 static enum nss_status fill_hostent(struct answer *a, const struct found *found, struct hostent *ret)
 {
-	const struct line *first = &found->lines[0];
-	const size_t size = address_size(first->family);
+	const struct line *first = &found->first;
+	const size_t size = address_size(first->address.family);
 	char **aliases = take(a, 2 * sizeof(*aliases));
 	char **list = take(a, (found->n + 1) * sizeof(*list));
 	char *name = take_string(a, first->names[0]), *alias = take_string(a, first->names[1]);
@@ -165,14 +176,14 @@ static enum nss_status fill_hostent(struct answer *a, const struct found *found,
 		list[i] = take(a, size);
 		if (!list[i])
 			return too_small(a);
-		memcpy(list[i], found->lines[i].address, size);
+		memcpy(list[i], found->addresses[i].bytes, size);
 	}
 	list[found->n] = NULL;
 	aliases[0] = *alias ? alias : NULL;
 	aliases[1] = NULL;
 	*ret = (struct hostent){ .h_name = name,
 		.h_aliases = aliases,
-		.h_addrtype = first->family,
+		.h_addrtype = first->address.family,
 		.h_length = (int)size,
 		.h_addr_list = list };
 	*a->h_errnop = NETDB_SUCCESS;
@@ -181,17 +192,17 @@ static enum nss_status fill_hostent(struct answer *a, const struct found *found,
 
 static enum nss_status fill_tuples(struct answer *a, const struct found *found, struct gaih_addrtuple **place)
 {
-	char *name = take_string(a, found->lines[0].names[0]);
+	char *name = take_string(a, found->first.names[0]);
 
 	for (size_t i = 0; i < found->n; i++) {
-		const struct line *line = &found->lines[i];
+		const struct address *address = &found->addresses[i];
 		struct gaih_addrtuple *tuple = name ? *place ?: take(a, sizeof(*tuple)) : NULL;
 
 		if (!tuple)
 			return too_small(a);
 		/* The first may be the caller's own. */
-		*tuple = (struct gaih_addrtuple){ .name = i == 0 ? name : NULL, .family = line->family };
-		memcpy(tuple->addr, line->address, address_size(line->family));
+		*tuple = (struct gaih_addrtuple){ .name = i == 0 ? name : NULL, .family = address->family };
+		memcpy(tuple->addr, address->bytes, address_size(address->family));
 		*place = tuple;
 		place = &tuple->next;
 	}
