@@ -107,6 +107,14 @@ seven() # NAME [NAMES]: its lines on the network of c7
 		sh "$BATS_TEST_TMPDIR/nsswitch.conf"
 }
 
+@test "with the line of the manual, a name server that does not answer makes no name one that does not exist" {
+	grep -x '[.]Dl hosts: .*' "$CTD_TREE/man/nss-ctd.8" | cut -c 5- >"$BATS_TEST_TMPDIR/nsswitch.conf"
+	echo 'nameserver 127.0.0.1' >"$BATS_TEST_TMPDIR/resolv.conf" # where nobody listens
+	run -2 env LD_LIBRARY_PATH="$CTD_BUILD/nss" unshare --mount sh -ec 'mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf; mount --bind "$1/resolv.conf" /etc/resolv.conf; ping -c 1 nobody.example' \
+		sh "$BATS_TEST_TMPDIR"
+	[[ $output == *'Temporary failure'* ]]
+}
+
 @test "the host's names need no daemon, and follow a rename, new addresses and a destroy" {
 	ctctl create gone --template tiny --net routed,ip=203.0.113.70
 	wait_for 20 is_found 203.0.113.70 '203.0.113.70 gone'
