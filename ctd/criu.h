@@ -57,6 +57,12 @@ struct strbuf;
 /* The same of what is in memory: data is such an image. -EBADMSG: it is none. */
 int criu_console_rewrite(const char *data, size_t len, int sid, struct strbuf *out);
 
+/* No directory of /proc or /sys is open in a dump: -EPERM with its name; else restored it would be one that
+ * nothing covers. */
+int criu_files_check(int images_fd, struct ct_error *err);
+/* The same of what is in memory. 1: there is one, its name is in ret; -EBADMSG: it is no such image. */
+int criu_files_find_bare(const char *data, size_t len, char *ret, size_t size);
+
 /* Messages of protocol buffers, for these files. */
 struct criu_reader {
 	const unsigned char *at, *end;

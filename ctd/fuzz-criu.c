@@ -4,8 +4,8 @@
  *   fuzz-criu [--mutate N] DIRECTORY
  *
  * replays every file of the directory, then N inputs that a generator with a fixed seed makes from them. The
- * first byte of an input chooses the reader: a an answer, t an image. What comes of it must keep what criu.h
- * promises; LLVMFuzzerTestOneInput is what libFuzzer wants.
+ * first byte of an input chooses the reader: a an answer, f the open files, t an image. What comes of it must
+ * keep what criu.h promises; LLVMFuzzerTestOneInput is what libFuzzer wants.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -74,12 +74,24 @@ static void try_image(const uint8_t *data, size_t size)
 	must(criu_console_rewrite(once.data, once.len, 78, &twice) == 0, "what was written does not read");
 }
 
+static void try_files(const uint8_t *data, size_t size)
+{
+	char name[64];
+	int r = criu_files_find_bare((const char *)data, size, name, sizeof(name));
+
+	must(r == 0 || r == 1 || r == -EBADMSG, "an error of another kind");
+	must(r != 1 || str_is_printable(name), "a name that cannot be shown");
+	accepted += r >= 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 2)
 		return 0;
 	if (data[0] == 'a')
 		try_answer(data + 1, size - 1);
+	else if (data[0] == 'f')
+		try_files(data + 1, size - 1);
 	else
 		try_image(data + 1, size - 1);
 	return 0;

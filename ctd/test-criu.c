@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The conversation with criu, whose part is played here, and the console in its images. */
+/* The conversation with criu, whose part is played here; the console and the open files in its images. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -240,6 +241,61 @@ static void test_what_is_no_image_is_refused(void **state)
 	}
 }
 
+/* ---- open files */
+
+static void put_file(struct strbuf *image, const char *name, uint64_t mode)
+{
+	_cleanup_strbuf_ struct strbuf regular = STRBUF_INIT, record = STRBUF_INIT;
+	uint32_t size;
+
+	criu_put_number(&regular, 1, 3);
+	put_text(&regular, 6, name);
+	if (mode)
+		criu_put_number(&regular, 10, mode);
+	criu_put_number(&record, 1, 1);
+	(void)strbuf_putc(&record, 3 << 3 | 2);
+	(void)strbuf_putc(&record, (char)regular.len);
+	(void)strbuf_add(&record, regular.data, regular.len);
+	size = (uint32_t)record.len;
+	(void)strbuf_add(image, &size, sizeof(size));
+	(void)strbuf_add(image, record.data, record.len);
+}
+
+static void test_directories_of_proc_are_found(void **state)
+{
+	static const struct {
+		const char *name;
+		uint64_t mode;
+		int found;
+	} cases[] = {
+		{ "/proc", S_IFDIR | 0555, 1 },
+		{ "/proc/sys/kernel", S_IFDIR | 0555, 1 },
+		{ "/proc/7/task/7/net", 0, 1 }, /* that says nothing is one */
+		{ "/sys/devices/virtual", S_IFDIR | 0555, 1 },
+		{ "/sys/fs/cgroup", S_IFDIR | 0555, 1 },
+		{ "/sys/fs/cgroup/init.scope", S_IFDIR | 0555, 0 },
+		{ "/proc/meminfo", S_IFREG | 0444, 0 },
+		{ "/procession/of/directories/that/is/long", S_IFDIR | 0755, 0 },
+		{ "/srv/proc", S_IFDIR | 0755, 0 },
+		{ "/", S_IFDIR | 0755, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_strbuf_ struct strbuf image = STRBUF_INIT;
+		char name[64] = { 0 };
+
+		(void)strbuf_add(&image, magic, sizeof(magic));
+		put_file(&image, "/bin/busybox", S_IFREG | 0755);
+		put_file(&image, cases[i].name, cases[i].mode);
+		assert_int_equal(image.error, 0);
+		assert_int_equal(
+		        criu_files_find_bare(image.data, image.len, name, sizeof(name)), cases[i].found);
+		assert_string_equal(name, cases[i].found ? cases[i].name : "");
+		assert_int_equal(
+		        criu_files_find_bare(image.data, image.len - 1, name, sizeof(name)), -EBADMSG);
+	}
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, make_pair, close_pair)
@@ -251,6 +307,7 @@ int main(void)
 		TEST(test_garbage_is_no_answer),
 		cmocka_unit_test(test_session_is_written),
 		cmocka_unit_test(test_what_is_no_image_is_refused),
+		cmocka_unit_test(test_directories_of_proc_are_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

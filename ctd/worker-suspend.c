@@ -265,6 +265,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		r = criu_run(keeper, &request, NULL, NULL, NULL, err);
 	}
 	if (r >= 0)
+		r = criu_files_check(images_fd, err);
+	if (r >= 0)
 		r = criu_console_patch(images_fd, sid, err);
 	free(lists.text);
 	return r;
@@ -563,6 +565,9 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 	if (!str_eq(digest, x->in.digest))
 		return ct_error_kind_set(
 		        err, CT_ERROR_REFUSED, -EBADMSG, "its images were changed since it was suspended");
+	r = criu_files_check(x->images, err); /* of an older build, which did not */
+	if (r < 0)
+		return r;
 	r = take_view(x);
 	if (r < 0)
 		return ct_error_set(err, r, "resume", "cannot bind the view of /proc: %s", strerror(-r));

@@ -6,9 +6,10 @@
  * Images say who a task is; whoever could write them could say that it is root of the host. So nothing is
  * thawed that is not, by what the kernel says of it, what a start by us would have made. Of each thread: its
  * ids are the container's, its capabilities and limits are within those that a container may have, it has a
- * seccomp filter, and its namespaces are those of the container's init. Of init: the user namespace belongs
- * to the base id and maps its range and no other, and the mounts are of the kinds that a start makes or a
- * tenant can make. And no process of the container's pid namespace is outside of its cgroup.
+ * seccomp filter, and its namespaces are those of the container's init; it has no directory of /proc or /sys,
+ * which CRIU would open before their masks are there, and from which one walks around them. Of init: the user
+ * namespace belongs to the base id and maps its range and no other, and the mounts are of the kinds that a
+ * start makes or a tenant can make. And no process of the container's pid namespace is outside of its cgroup.
  *
  * The threads are those of the cgroup and all below it; that there are no others tells /proc.
  */
@@ -16,13 +17,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/kcmp.h>
+#include <linux/magic.h>
 #include <linux/nsfs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
@@ -100,14 +106,14 @@ static bool is_inside(const struct audit *a, const char *number)
 	return pid > 0 && namespace_of(pid, kinds[PID_NS]) == a->own[PID_NS];
 }
 
-static int check_status(struct audit *a, pid_t pid)
+static int check_status(struct audit *a, pid_t pid, pid_t *ret_leader)
 {
 	static const char *const sets[] = { "\nCapInh:\t", "\nCapPrm:\t", "\nCapEff:\t", "\nCapBnd:\t",
 		"\nCapAmb:\t" };
 	static const char *const ids[] = { "\nUid:\t", "\nGid:\t", "\nGroups:\t" };
 	_cleanup_free_ char *text = NULL;
 	char path[40];
-	const char *mode;
+	const char *mode, *leader;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	if (read_file_at(AT_FDCWD, path, FILE_MAX, &text, NULL) < 0)
@@ -121,6 +127,8 @@ static int check_status(struct audit *a, pid_t pid)
 	if (pid != a->init && !is_inside(a, line_of(text, "\nPPid:\t")))
 		return refuse(
 		        a, pid, "its parent is not inside (a command of ctctl exec: wait for it, or end it)");
+	leader = line_of(text, "\nTgid:\t");
+	*ret_leader = leader ? (pid_t)strtol(leader, NULL, 10) : pid;
 	mode = line_of(text, "\nSeccomp:\t");
 	return mode && *mode == '2' ? 0 : refuse(a, pid, "it has no seccomp filter");
 }
@@ -177,16 +185,72 @@ static int check_init(struct audit *a, pid_t pid)
 	return check_maps(a, pid);
 }
 
+static int check_place(struct audit *a, pid_t pid, int dir_fd, const char *name)
+{
+	_cleanup_close_ int fd = openat(dir_fd, name, O_PATH | O_CLOEXEC);
+	struct statfs fs;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || (S_ISDIR(st.st_mode) && fstatfs(fd, &fs) < 0))
+		return refuse(a, pid, "what it has open cannot be looked at");
+	if (S_ISDIR(st.st_mode) && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC))
+		return refuse(a, pid, "it has a directory of /proc or /sys open: leave it");
+	return 0;
+}
+
+static int check_fds(struct audit *a, pid_t pid, int dir_fd)
+{
+	_cleanup_closedir_ DIR *dir = fdopendir(openat(dir_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+	int r = 0;
+
+	if (!dir)
+		return refuse(a, pid, "what it has open cannot be listed");
+	while (r >= 0 && (e = readdir(dir)))
+		if (e->d_name[0] != '.')
+			r = check_place(a, pid, dirfd(dir), e->d_name);
+	return r;
+}
+
+/* With the leader of its threads, who is looked at himself. */
+static bool shares(pid_t pid, pid_t leader, int what)
+{
+	return pid != leader && syscall(SYS_kcmp, pid, leader, what, 0, 0) == 0;
+}
+
+static int check_open(struct audit *a, pid_t pid, pid_t leader)
+{
+	_cleanup_close_ int dir = -1;
+	char path[32];
+	int r = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return refuse(a, pid, "what it has open cannot be looked at");
+	if (!shares(pid, leader, KCMP_FS)) {
+		r = check_place(a, pid, dir, "cwd");
+		if (r >= 0)
+			r = check_place(a, pid, dir, "root");
+	}
+	if (r >= 0 && !shares(pid, leader, KCMP_FILES))
+		r = check_fds(a, pid, dir);
+	return r;
+}
+
 static int check_task(struct audit *a, pid_t pid)
 {
+	pid_t leader = pid;
 	int r;
 
 	for (size_t i = 0; i < N_KINDS; i++)
 		if (namespace_of(pid, kinds[i]) != a->own[i])
 			return refuse(a, pid,
 			        "it is in a namespace of its own, as services of systemd with PrivateTmp= or ProtectSystem= are (stop it)");
-	r = check_status(a, pid);
-	return r < 0 ? r : check_limits(a, pid);
+	r = check_status(a, pid, &leader);
+	if (r >= 0)
+		r = check_limits(a, pid);
+	return r < 0 ? r : check_open(a, pid, leader);
 }
 
 /* The threads of a cgroup and of all below it. */

@@ -11,6 +11,10 @@
  * start; but without it he gets no other: a new procfs or sysfs needs a fully visible one
  * (mount_too_revealing()).
  *
+ * The bare one lives on for whoever has a directory of it: CRIU opens working directories, roots and files
+ * before us, and nothing can be put on top for them. So restore_audit refuses tasks that have one, both
+ * before they are saved and before they run again.
+ *
  * Nothing that CRIU has left there is trusted to be what its name says: the file system's type is looked at.
  */
 #include "libct/restore.h"
