@@ -20,6 +20,7 @@
 #include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -50,6 +51,7 @@ struct audit {
 	ino_t own[N_KINDS]; /* of init, in the order of kinds */
 	pid_t init;
 	bool seen_init;
+	unsigned int n_proc, n_sys; /* mounts */
 	struct ct_error *err;
 };
 
@@ -342,7 +344,7 @@ static bool is_device(const char *root)
 /* What needs nothing of the host, so that a container's root may mount it by himself. */
 static bool is_virtual(const char *type)
 {
-	static const char *const types[] = { "proc", "sysfs", "tmpfs", "devpts", "mqueue" };
+	static const char *const types[] = { "tmpfs", "devpts", "mqueue" };
 
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (str_eq(type, types[i]))
@@ -350,8 +352,20 @@ static bool is_virtual(const char *type)
 	return false;
 }
 
-static bool mount_fits(const struct audit *a, const struct mount_line *m, const char *device)
+static bool is_whole(const struct mount_line *m, const char *point)
 {
+	return str_eq(m->point, point) && str_eq(m->root, "/");
+}
+
+/* The masks are put on one of each: any other, a copy of a part of it too, would come back without. */
+static bool mount_fits(struct audit *a, const struct mount_line *m, const char *device)
+{
+	if (str_eq(m->type, "proc"))
+		return is_whole(m, "/proc") && ++a->n_proc == 1;
+	if (str_eq(m->type, "sysfs"))
+		return is_whole(m, "/sys") && ++a->n_sys == 1;
+	if (str_eq(m->point, "/proc") || str_eq(m->point, "/sys"))
+		return false; /* there they are looked for */
 	if (str_eq(m->type, "overlay"))
 		return str_eq(m->device, device) && strstr(m->options, "nodev");
 	if (str_eq(m->type, "cgroup2"))
@@ -363,14 +377,55 @@ static bool mount_fits(const struct audit *a, const struct mount_line *m, const 
 	return is_virtual(m->type);
 }
 
+struct mounts {
+	int mntns_fd, proc_fd;
+	int list_fd;
+};
+
+/* From the root of the namespace: init's own may be another, from which not all of them are seen. */
+static int list_helper(void *arg)
+{
+	struct mounts *m = arg;
+
+	if (setns(m->mntns_fd, CLONE_NEWNS) < 0)
+		return sys_error();
+	m->list_fd = openat(m->proc_fd, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+	return m->list_fd < 0 ? sys_error() : 0;
+}
+
+static int list_mounts(struct audit *a, pid_t pid, char **ret)
+{
+	_cleanup_close_ int mntns = ct_process_namespace(pid, CLONE_NEWNS);
+	_cleanup_close_ int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct mounts m = { .mntns_fd = mntns, .proc_fd = proc, .list_fd = -1 };
+	_cleanup_free_ char *text = malloc(FILE_MAX + 1);
+	_cleanup_close_ int list = -1;
+	ssize_t n = -ENOMEM;
+	int r;
+
+	if (mntns < 0 || proc < 0)
+		return refuse(a, pid, "it has no mounts");
+	r = helper_run(list_helper, &m, a->err);
+	if (r < 0)
+		return refuse(a, pid, "its mounts cannot be listed");
+	list = m.list_fd;
+	if (text)
+		n = read_all(list, text, FILE_MAX);
+	if (n < 0 || n == FILE_MAX)
+		return refuse(a, pid, "its mounts do not read");
+	text[n] = '\0';
+	*ret = TAKE_PTR(text);
+	return 0;
+}
+
 static int check_mounts(struct audit *a, pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[40], device[32], *rest, *line;
+	char device[32], *rest, *line;
+	int r = list_mounts(a, pid, &text);
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", pid);
-	if (read_file_at(AT_FDCWD, path, FILE_MAX, &text, NULL) < 0)
-		return refuse(a, pid, "it has no mounts");
+	if (r < 0)
+		return r;
 	(void)snprintf(device, sizeof(device), "%u:%u", major(a->want->root_dev), minor(a->want->root_dev));
 
 	rest = text;
@@ -394,7 +449,10 @@ static int check_mounts(struct audit *a, pid_t pid)
 			        "\"%.200s\" inside is a mount of a kind that is not kept (\"%.40s\"): unmount it",
 			        m.point, m.type);
 	}
-	return 0;
+	return a->n_proc == 1 && a->n_sys == 1
+	               ? 0
+	               : ct_error_kind_set(a->err, CT_ERROR_REFUSED, -EPERM,
+	                         "\"/proc\" or \"/sys\" is not mounted inside, as a start has it (restart it)");
 }
 
 int restore_audit(int cgroup_fd, pid_t pid, const struct restore_want *want, struct ct_error *err)

@@ -62,6 +62,38 @@ greets()
 	[ "$(outside timeout 5 bash -c "cat </dev/tcp/10.7.0.1/7001")" = onehost ]
 }
 
+refused() # WITH ITS WORDS
+{
+	local output
+	! output=$(ctctl suspend one 2>&1) || return 1
+	[[ $output == *"$1"* ]] || { echo "$output" && return 1; }
+	is running && greets
+}
+
+# A process that nobody waits for, and that is "sleep" at last.
+leave() # SHELL LINE
+{
+	ctctl exec one -- sh -c "($1; exec sleep 1000) >/dev/null 2>&1 </dev/null &"
+	wait_for 30 ctctl exec one -- pidof sleep
+}
+
+@test "what would come back without its masks is refused, and it runs on" {
+	wait_for 30 greets
+	for line in "cd /proc/sys" "cd /proc/1/net" "exec 7</sys/devices/virtual"; do
+		leave "$line"
+		refused "has a directory of /proc or /sys open"
+		ctctl exec one -- killall sleep
+	done
+	for what in "/proc /proc" "/proc/sys /mnt/v" "/sys/devices/virtual /mnt/v" "/sys /mnt/v"; do
+		ctctl exec one -- sh -c "mkdir -p /mnt/v && mount -o rbind $what"
+		refused "is a mount of a kind that is not kept"
+		ctctl exec one -- umount -l "${what#* }"
+	done
+	ctctl exec one -- mount -t tmpfs none /sys
+	refused '"/sys" inside is a mount of a kind that is not kept'
+	ctctl exec one -- umount /sys
+}
+
 @test "what would be lost is refused with the way out, and it runs on" {
 	ctctl exec one -- mount -t tmpfs none /proc/sys
 	run ! ctctl suspend one
@@ -169,6 +201,13 @@ goes_on()
 		! is suspended || wait_for 60 ctctl resume one
 		goes_on
 	done
+}
+
+@test "one that was resumed and has taken its /proc away is not suspended again" {
+	ctctl exec one -- umount -l /proc
+	refused '"/proc" or "/sys" is not mounted inside'
+	ctctl stop one --timeout 0
+	ctctl start one
 }
 
 @test "what was suspended can be given up, or destroyed" {
