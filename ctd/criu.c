@@ -120,13 +120,15 @@ static void put_options(struct strbuf *b, const struct criu_request *r)
 		criu_put_number(b, OPT_LEAVE_RUNNING, r->leave_running);
 		put_string(b, OPT_FREEZER, r->freezer);
 	} else {
+		/* A dump gives the open file whose name is gone, but not its others, a new one, and takes
+		 * that away when the tasks stay: so only of older images. */
+		criu_put_number(b, OPT_LINK_REMAP, 1);
 		criu_put_number(b, OPT_SIBLING, 1);
 		put_string(b, OPT_ROOT, r->root);
 	}
 	criu_put_number(b, OPT_EXT_UNIX, 1);
 	criu_put_number(b, OPT_TCP, 1);
 	criu_put_number(b, OPT_LOCKS, 1);
-	criu_put_number(b, OPT_LINK_REMAP, 1);
 	criu_put_number(b, OPT_FORCE_IRMAP, 1);
 	criu_put_number(b, OPT_LOG_LEVEL, LOG_LEVEL);
 	put_string(b, OPT_LOG_FILE, r->log_file);

@@ -136,6 +136,27 @@ static void test_restore(void **state)
 	}
 }
 
+/* With it an open file of which one of several names is gone would be written as a name that is gone too. */
+static void test_dump_makes_no_links(void **state)
+{
+	static const enum criu_verb verbs[] = { CRIU_DUMP, CRIU_RESTORE };
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		const struct criu_request request = { .verb = verbs[i] };
+		struct criu_field options, field = { 0 };
+		char packet[4096];
+		int r, found = 0;
+
+		say_end(verbs[i], true, 0, NULL);
+		assert_int_equal(criu_talk(pair[0], &request, NULL, NULL, NULL, NULL), 0);
+		assert_true(heard(packet, sizeof(packet), 2, &options));
+		while ((r = criu_get_field(&options.bytes, &field)) > 0)
+			found += field.number == 18;
+		assert_int_equal(r, 0);
+		assert_int_equal(found, verbs[i] == CRIU_RESTORE);
+	}
+}
+
 static void test_refusal_is_told_and_returned(void **state)
 {
 	const struct criu_request request = { .verb = CRIU_DUMP, .pid = 7 };
@@ -301,6 +322,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, make_pair, close_pair)
 	const struct CMUnitTest tests[] = {
 		TEST(test_restore),
+		TEST(test_dump_makes_no_links),
 		TEST(test_refusal_is_told_and_returned),
 		TEST(test_failure_has_its_reason),
 		TEST(test_end_in_the_middle),

@@ -107,6 +107,11 @@ leave() # SHELL LINE
 	ctctl exec one -- killall sleep
 	wait $! || true
 	is running
+	# Images that name a file which CRIU makes and removes again would never be resumed.
+	leave "cd /root; echo x >a; ln a b; exec 5<a; rm a"
+	refused "criu could not dump it"
+	ctctl exec one -- killall sleep
+	ctctl exec one -- rm /root/b
 }
 
 refused_images() # that were changed
