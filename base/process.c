@@ -70,7 +70,7 @@ static bool is_program(const char *path)
 	       faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0;
 }
 
-static int find_program(const char *name, char **ret)
+int process_path(const char *name, char **ret)
 {
 	if (str_empty(name))
 		return -ENOENT;
@@ -101,7 +101,7 @@ int process_find(const char *name)
 {
 	_cleanup_free_ char *path = NULL;
 
-	int r = find_program(name, &path);
+	int r = process_path(name, &path);
 	if (r < 0)
 		return r;
 
@@ -282,7 +282,7 @@ int process_spawn(const char *const argv[], const struct process_options *option
 	_cleanup_free_ int *keep = NULL;
 	pid_t pid = 0;
 
-	int r = find_program(argv[0], &path);
+	int r = process_path(argv[0], &path);
 	if (r < 0)
 		return r;
 	r = choose_stdio(&s, o, &null);

@@ -377,6 +377,11 @@ static void test_cost_does_not_grow(void **state)
 
 static void test_find(void **state)
 {
+	_cleanup_free_ char *path = NULL;
+
+	assert_int_equal(process_path("sh", &path), 0);
+	assert_int_equal(access(path, X_OK), 0);
+	assert_string_equal(strrchr(path, '/'), "/sh");
 	assert_int_equal(process_find("sh"), 0);
 	assert_int_equal(process_find("/bin/sh"), 0);
 	assert_int_equal(process_find("no-such-program-here"), -ENOENT);

@@ -29,6 +29,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/str.h"
 #include "ctd/keeper-client.h"
 
@@ -37,7 +38,6 @@
 #define CGROUP_SOFT 3 /* criu_cg_mode */
 #define LOG_LEVEL   2 /* errors and warnings */
 #define SOCKET_FD   3 /* KEEPER_RUN */
-#define PROGRAM     "/usr/sbin/criu"
 
 #define FORGET_TRIES      500
 #define FORGET_PAUSE_USEC 10000
@@ -329,12 +329,14 @@ _Noreturn void criu_execute(const char *uid)
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL
 	};
 	const unsigned long owner = strtoul(uid, NULL, 10); /* of criu_run */
+	char *program = NULL;
 
 	/* What is restored starts with these, and images tell nothing of what is as usual. */
 	(void)setpriority(PRIO_PROCESS, 0, 0);
-	if (fcntl(SOCKET_FD, F_SETFD, 0) < 0 || (owner && take_owner((uid_t)owner) < 0))
+	if (process_path("criu", &program) < 0 || /* the one that was asked for its version */
+	        fcntl(SOCKET_FD, F_SETFD, 0) < 0 || (owner && take_owner((uid_t)owner) < 0))
 		_exit(127);
-	(void)execve(PROGRAM, (char *const *)argv, (char *const *)env);
+	(void)execve(program, (char *const *)argv, (char *const *)env);
 	_exit(127);
 }
 
