@@ -22,11 +22,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,7 +50,9 @@
 #define MOUNTS_MAX  (1024 * 1024)
 #define LIMITS_MAX  8
 #define FREEZE_USEC (10 * 1000000ULL)
-#define PLACE       "/tmp" /* covered in a mount namespace of ours */
+#define MIB         (1024 * 1024)
+#define MARGIN      (64ULL * MIB) /* of the store, for all else that is in images, and for others */
+#define PLACE       "/tmp"        /* covered in a mount namespace of ours */
 #define ROOT        PLACE "/root"
 #define BARE_PROC   PLACE "/proc"
 #define SHADOW      PLACE "/shadow"
@@ -231,6 +235,52 @@ static int audit_before(struct suspend_params *in, int cgroup, struct ct_error *
 	return restore_audit(cgroup, (pid_t)in->pid, &in->common.want, err);
 }
 
+/* Zero without it, as of a host without swap. */
+static uint64_t number_of(int cgroup, const char *file)
+{
+	uint64_t value = 0;
+
+	(void)read_u64_at(cgroup, file, &value);
+	return value;
+}
+
+static uint64_t stat_of(const char *text, const char *key)
+{
+	const char *line = strstr(text, key);
+
+	return line ? strtoull(line + strlen(key), NULL, 10) : 0;
+}
+
+/* At most what its pages will be on the disk: what is a file's already is not written again. */
+static uint64_t memory_of(int cgroup)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t all = number_of(cgroup, "memory.current"), cached = 0;
+
+	if (read_file_at(cgroup, "memory.stat", MOUNTS_MAX, &text, NULL) >= 0)
+		cached = stat_of(text, "\nfile ") - stat_of(text, "\nshmem ");
+	return (cached < all ? all - cached : all) + number_of(cgroup, "memory.swap.current");
+}
+
+/* CRIU writes as root, whom no quota stops, and the store is everybody's. */
+static int check_room(int cgroup, int images_fd, struct ct_error *err)
+{
+	const uint64_t needed = memory_of(cgroup);
+	struct statvfs fs;
+	uint64_t room;
+
+	if (fstatvfs(images_fd, &fs) < 0)
+		return ct_error_set(
+		        err, -errno, "suspend", "cannot ask how much room there is: %s", strerror(errno));
+	room = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (needed + MARGIN <= room)
+		return 0;
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+	        "its memory takes %" PRIu64 " MiB, and the store has %" PRIu64
+	        " MiB left, of which %llu must stay free (remove something from it)",
+	        needed / MIB, room / MIB, MARGIN / MIB);
+}
+
 static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 {
 	_cleanup_keeper_client_ struct keeper_client *keeper = NULL;
@@ -251,6 +301,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	if (cgroup < 0)
 		return ct_error_set(err, -errno, "suspend", "cannot open its cgroup: %s", strerror(errno));
 	r = audit_before(in, cgroup, err);
+	if (r >= 0)
+		r = check_room(cgroup, images_fd, err);
 	if (r >= 0)
 		r = suspend_net_check((pid_t)in->pid, in->interfaces, err);
 	if (r >= 0)

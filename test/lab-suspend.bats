@@ -107,6 +107,11 @@ leave() # SHELL LINE
 	ctctl exec one -- killall sleep
 	wait $! || true
 	is running
+	# The store is everybody's, so it must have room for all memory.
+	free=$(($(stat -f -c '%a * %S' "$CTD_STATE/fs") / 1048576))
+	fallocate -l "$((free - 40))M" "$CTD_STATE/filler"
+	refused "and the store has"
+	rm "$CTD_STATE/filler"
 	# Images that name a file which CRIU makes and removes again would never be resumed.
 	leave "cd /root; echo x >a; ln a b; exec 5<a; rm a"
 	refused "criu could not dump it"
