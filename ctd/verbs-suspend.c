@@ -489,6 +489,8 @@ static void on_restored(struct job *job, const json_t *result)
 
 static int make_run(struct container *c, struct ct_error *err)
 {
+	int r;
+
 	c->network_held = true;
 	c->run.slot = c->config.suspended_slot;
 	c->run.pid = -1;
@@ -498,7 +500,14 @@ static int make_run(struct container *c, struct ct_error *err)
 	memcpy(c->run.boot_id, c->manager->boot_id, sizeof(c->run.boot_id));
 	c->run.state = container_state_name(CONTAINER_STARTING);
 	c->state = CONTAINER_STARTING;
-	return container_save_run(c, err);
+	r = container_save_run(c, err);
+	if (r < 0) { /* as it was */
+		c->network_held = false;
+		c->run.slot = 0;
+		c->run.state = container_state_name(CONTAINER_STOPPED);
+		c->state = CONTAINER_STOPPED;
+	}
+	return r;
 }
 
 static int make_cgroup(struct container *c, struct ct_error *err)
