@@ -321,6 +321,8 @@ static int settle(struct container *c, const struct keeper_reply *list)
 
 	if (c->teardown)
 		return 0;
+	if (c->active && c->active->type == &verb_resume) /* it will find out, and undo what it did */
+		return 0;
 	if (c->config.suspended_slot)
 		return settle_suspended(c);
 	if (c->run.slot == 0) {

@@ -277,7 +277,8 @@ static void thaw_again(struct job *job)
 	struct container *c = job->container;
 
 	(void)ct_error_prefix(&job->error, "cannot suspend \"%s\"", c->row.name);
-	if (c->state == CONTAINER_FROZEN) {
+	/* RUNNING if a new ct-keeper was told of it while CRIU had it: CRIU freezes again in the end. */
+	if (c->state == CONTAINER_FROZEN || c->state == CONTAINER_RUNNING) {
 		release_network(c);
 		thaw(c);
 	}
@@ -478,7 +479,9 @@ static void on_restored(struct job *job, const json_t *result)
 		r = container_note_device(job->container,
 		        (dev_t)json_integer_value(json_object_get(result, "device")), &job->error);
 	if (r >= 0) {
-		r = keeper_client_pidfd(job->manager->keeper, key, on_pidfd, job->container);
+		r = job->manager->keeper
+		            ? keeper_client_pidfd(job->manager->keeper, key, on_pidfd, job->container)
+		            : -ENOTCONN;
 		if (r < 0)
 			(void)ct_error_set(
 			        &job->error, r, "keeper", "cannot ask ct-keeper: %s", strerror(-r));

@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -372,7 +373,7 @@ static const struct json_field resume_fields[] = {
 
 struct resume {
 	struct resume_params in;
-	int images, cgroup, root, console;
+	int images, cgroup, root, console, pidfd;
 	struct ct_bind binds[VIEW_FILES];
 	size_t n_binds;
 	pid_t pid; /* of init, once CRIU has told it */
@@ -384,6 +385,7 @@ static void resume_done(struct resume *x)
 	(void)fd_close(x->cgroup);
 	(void)fd_close(x->root);
 	(void)fd_close(x->console);
+	(void)fd_close(x->pidfd);
 	for (size_t i = 0; i < x->n_binds; i++)
 		(void)fd_close(x->binds[i].source_fd);
 }
@@ -528,6 +530,7 @@ static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, str
 
 	if (str_eq(script, "setup-namespaces")) {
 		x->pid = pid;
+		x->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* criu waits for us: it is that one */
 		r = suspend_net_raise(pid, err);
 		if (r >= 0)
 			r = worker_ask(json_pack("{s:i}", "network", (int)pid), err);
@@ -634,7 +637,8 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 int worker_resume(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	_cleanup_keeper_client_ struct keeper_client *keeper = NULL;
-	CLEANUP(resume_done) struct resume x = { .images = -1, .cgroup = -1, .root = -1, .console = -1 };
+	CLEANUP(resume_done)
+	struct resume x = { .images = -1, .cgroup = -1, .root = -1, .console = -1, .pidfd = -1 };
 	int r;
 
 	r = json_read(params, resume_fields, &x.in, err);
@@ -642,5 +646,10 @@ int worker_resume(const json_t *params, json_t **ret, struct ct_error *err)
 		r = complete(&x.in.common, err);
 	if (r >= 0)
 		r = reach_keeper(&x.in.common, &keeper, err);
-	return r < 0 ? r : resume(&x, keeper, ret, err);
+	if (r >= 0)
+		r = resume(&x, keeper, ret, err);
+	/* Also what CRIU may have put into another cgroup than ctd's, which it ends; all goes with init. */
+	if (r < 0 && x.pidfd >= 0)
+		(void)syscall(SYS_pidfd_send_signal, x.pidfd, SIGKILL, NULL, 0); /* dead is well */
+	return r;
 }
