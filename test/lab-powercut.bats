@@ -32,7 +32,8 @@ state_is() # NAME STATE
 	ctctl destroy gone
 	ctctl create asleep --template tiny --start
 	# shellcheck disable=SC2016 # for that shell
-	ctctl exec asleep -- sh -c 'echo kept >/dev/shm/x; (i=0; while :; do i=$((i + 1)); echo $i >/dev/shm/count; sleep 0.2; done) >/dev/null 2>&1 </dev/null &'
+	ctctl exec asleep -- sh -c 'echo kept >/dev/shm/x; (i=0; while :; do i=$((i + 1)); echo $i >/dev/shm/next; mv /dev/shm/next /dev/shm/count; sleep 0.2; done) >/dev/null 2>&1 </dev/null &'
+	wait_for 30 ctctl exec asleep -- test -s /dev/shm/count
 	ctctl exec asleep -- cat /dev/shm/count >/var/lib/ctd-test-count
 	ctctl suspend asleep
 	sync /var/lib/ctd-test-count
