@@ -100,26 +100,31 @@ struct again {
 	uint64_t delay_usec;
 };
 
-static void try_later(struct again *a);
+/* The event loop's own; without its reference it goes, and what belongs to it. */
+static void give_up(sd_event_source *source)
+{
+	(void)sd_event_source_set_floating(source, false); /* it is */
+}
 
 static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct again *a = userdata, *next;
+	struct again *a = userdata;
 	struct manager *m = a->manager;
 	struct disk_spec spec = { .ctid = a->ctid, .driver = a->driver };
 
-	if (container_by_ctid(m, a->ctid)) /* it has come back from another node */
-		return 0;
-	if (disk_discard(m->disks, &spec, NULL) >= 0) {
-		sweeper_kick(m->sweeper);
+	if (container_by_ctid(m, a->ctid)) { /* it has come back from another node */
+		give_up(source);
 		return 0;
 	}
-	next = malloc(sizeof(*next)); /* this one goes with the source */
-	if (!next)
-		return 0; /* the next ctd */
-	*next = *a;
-	next->delay_usec = a->delay_usec * 2 < RETRY_MAX_USEC ? a->delay_usec * 2 : RETRY_MAX_USEC;
-	try_later(next);
+	if (disk_discard(m->disks, &spec, NULL) >= 0) {
+		sweeper_kick(m->sweeper);
+		give_up(source);
+		return 0;
+	}
+	a->delay_usec = a->delay_usec * 2 < RETRY_MAX_USEC ? a->delay_usec * 2 : RETRY_MAX_USEC;
+	if (sd_event_source_set_time_relative(source, a->delay_usec) < 0 ||
+	        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT) < 0)
+		give_up(source); /* the next ctd */
 	return 0;
 }
 
