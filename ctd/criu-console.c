@@ -11,6 +11,7 @@
  * the session has it open, and no signals come from it, until a getty takes it anew at the next login. So at
  * the next suspend a session counts that has it as its standard input.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 #define IMAGE     "tty-info.img"
 #define IMAGE_MAX (1024 * 1024)
 #define PTS_MAJOR 136
+#define DEPTH_MAX 32
 
 enum {
 	TTY_SID = 6,
@@ -80,26 +82,63 @@ static int session_inside(pid_t pid)
 	return read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0 ? 0 : last_number(status, "\nNSsid:");
 }
 
-int criu_console_session(int cgroup_fd, struct ct_error *err)
-{
-	_cleanup_free_ char *list = NULL;
-	int r, best = 0, session = 0;
+struct search {
+	int best, session;
+};
 
-	r = read_file_at(cgroup_fd, "cgroup.procs", IMAGE_MAX, &list, NULL);
-	if (r < 0)
-		return ct_error_set(err, r, "criu", "cannot list its processes: %s", strerror(-r));
+static void search_list(struct search *s, char *list)
+{
 	for (char *at = list; *at;) {
 		pid_t pid = (pid_t)strtol(at, &at, 10);
-		int use = console_use(pid), sid = use > best ? session_inside(pid) : 0;
+		int use = console_use(pid), sid = use > s->best ? session_inside(pid) : 0;
 
 		if (sid > 0) {
-			best = use;
-			session = sid;
+			s->best = use;
+			s->session = sid;
 		}
 		at += *at == '\n';
 	}
-	return session > 0
-	               ? session
+}
+
+/* The processes of a cgroup and of all below it, where an init may have put them. */
+static int search_cgroup(struct search *s, int cgroup_fd, unsigned int depth)
+{
+	_cleanup_free_ char *list = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *e;
+	int r;
+
+	r = read_file_at(cgroup_fd, "cgroup.procs", IMAGE_MAX, &list, NULL);
+	if (r >= 0)
+		search_list(s, list);
+	else if (r != -EOPNOTSUPP) /* a threaded one: whose process is, is told above */
+		return r;
+	dir = fdopendir(openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	if (!dir)
+		return -errno;
+	if (depth == DEPTH_MAX)
+		return -E2BIG;
+	r = 0;
+	while (r >= 0 && (e = readdir(dir))) {
+		_cleanup_close_ int sub = -1;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		r = sub = openat(cgroup_fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		r = r < 0 ? -errno : search_cgroup(s, sub, depth + 1);
+	}
+	return r;
+}
+
+int criu_console_session(int cgroup_fd, struct ct_error *err)
+{
+	struct search s = { 0 };
+	int r = search_cgroup(&s, cgroup_fd, 0);
+
+	if (r < 0)
+		return ct_error_set(err, r, "criu", "cannot list its processes: %s", strerror(-r));
+	return s.session > 0
+	               ? s.session
 	               : ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOTTY,
 	                         "no session inside has the console as its terminal or its input, and without one CRIU cannot restore it (start a getty on /dev/console)");
 }

@@ -28,14 +28,14 @@
 #define FILE_MAX (1024 * 1024)
 
 /* In a child, so that we stay where we are: fn's result, at least 0, as its exit status. */
-static int inside(pid_t pid, int (*fn)(void))
+static int inside(pid_t pid, int (*fn)(const char *arg), const char *arg)
 {
 	pid_t child = fork();
 	int status = -1;
 
 	if (child == 0) {
 		int netns = ct_process_namespace(pid, CLONE_NEWNET);
-		int r = netns < 0 || setns(netns, CLONE_NEWNET) < 0 ? -1 : fn();
+		int r = netns < 0 || setns(netns, CLONE_NEWNET) < 0 ? -1 : fn(arg);
 
 		_exit(r < 0 ? 255 : r);
 	}
@@ -45,7 +45,7 @@ static int inside(pid_t pid, int (*fn)(void))
 }
 
 /* 1 if the kernel has one to tell of, else 0. */
-static int has_rules(void)
+static int has_rules(const char *unused)
 {
 	struct {
 		struct nlmsghdr header;
@@ -89,6 +89,28 @@ static bool is_ours(const json_t *names, const char *name, size_t len)
 	return false;
 }
 
+static int is_up(const char *name)
+{
+	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { 0 };
+
+	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name); /* fits */
+	return sock < 0 || ioctl(sock, SIOCGIFFLAGS, &request) < 0 ? -errno : !!(request.ifr_flags & IFF_UP);
+}
+
+/* What the kernel puts into every network namespace once the host has loaded a module of tunnels
+ * (net.core.fb_tunnels_only_for_init_net is 0), and will put into the new one; as long as nobody uses it. */
+static bool is_fallback(pid_t pid, const char *name, size_t len)
+{
+	static const char *const names[] = { "sit0", "tunl0", "gre0", "gretap0", "erspan0", "ip6tnl0",
+		"ip6gre0", "ip_vti0", "ip6_vti0" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0)
+			return inside(pid, is_up, names[i]) == 0;
+	return false;
+}
+
 /* /proc/PID/net/dev: two lines of headings, then one for each, "  eth0: numbers". */
 static int check_names(pid_t pid, const json_t *names, struct ct_error *err)
 {
@@ -103,7 +125,8 @@ static int check_names(pid_t pid, const json_t *names, struct ct_error *err)
 	for (rest = text; (line = strsep(&rest, "\n")) && *line; n++) {
 		const char *name = line + strspn(line, " "), *end = strchr(name, ':');
 
-		if (n >= 2 && end && !is_ours(names, name, (size_t)(end - name)))
+		if (n >= 2 && end && !is_ours(names, name, (size_t)(end - name)) &&
+		        !is_fallback(pid, name, (size_t)(end - name)))
 			return ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
 			        "there is an interface \"%.*s\" inside that is not of its configuration and would be lost (remove it)",
 			        (int)(end - name), name);
@@ -117,7 +140,7 @@ int suspend_net_check(pid_t pid, const json_t *names, struct ct_error *err)
 
 	if (r < 0)
 		return r;
-	r = inside(pid, has_rules);
+	r = inside(pid, has_rules, NULL);
 	if (r < 0)
 		return ct_error_set(err, r, "suspend", "cannot look for rules of nf_tables inside");
 	return r == 0 ? 0
@@ -125,7 +148,7 @@ int suspend_net_check(pid_t pid, const json_t *names, struct ct_error *err)
 	                        "there are rules of nf_tables inside, which would be lost (nft flush ruleset, and load them again later)");
 }
 
-static int raise_loopback(void)
+static int raise_loopback(const char *unused)
 {
 	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
@@ -135,7 +158,7 @@ static int raise_loopback(void)
 
 int suspend_net_raise(pid_t pid, struct ct_error *err)
 {
-	int r = inside(pid, raise_loopback);
+	int r = inside(pid, raise_loopback, NULL);
 
 	return r < 0 ? ct_error_set(err, r, "resume", "cannot bring up its loopback interface") : 0;
 }
