@@ -67,7 +67,8 @@ refused() # WITH ITS WORDS
 	local output
 	! output=$(ctctl suspend one 2>&1) || return 1
 	[[ $output == *"$1"* ]] || { echo "$output" && return 1; }
-	is running && greets
+	is running
+	wait_for 30 greets
 }
 
 # A process that nobody waits for, and that is "sleep" at last.
@@ -77,12 +78,23 @@ leave() # SHELL LINE
 	wait_for 30 ctctl exec one -- pidof sleep
 }
 
+has_no_sleep()
+{
+	! ctctl exec one -- pidof sleep
+}
+
+leave_no() # such process
+{
+	ctctl exec one -- killall sleep
+	wait_for 30 has_no_sleep
+}
+
 @test "what would come back without its masks is refused, and it runs on" {
 	wait_for 30 greets
 	for line in "cd /proc/sys" "cd /proc/1/net" "exec 7</sys/devices/virtual"; do
 		leave "$line"
 		refused "has a directory of /proc or /sys open"
-		ctctl exec one -- killall sleep
+		leave_no
 	done
 	for what in "/proc /proc" "/proc/sys /mnt/v" "/sys/devices/virtual /mnt/v" "/sys /mnt/v"; do
 		ctctl exec one -- sh -c "mkdir -p /mnt/v && mount -o rbind $what"
@@ -115,7 +127,7 @@ leave() # SHELL LINE
 	# Images that name a file which CRIU makes and removes again would never be resumed.
 	leave "cd /root; echo x >a; ln a b; exec 5<a; rm a"
 	refused "criu could not dump it"
-	ctctl exec one -- killall sleep
+	leave_no
 	ctctl exec one -- rm /root/b
 }
 
