@@ -403,6 +403,8 @@ int criu_run(struct keeper_client *keeper, const struct criu_request *request, c
 	if (r < 0)
 		return r;
 	theirs = fd_close(theirs);
+	if (request->pidfd)
+		*request->pidfd = reply.pidfd;
 	r = criu_talk(ours, request, notify, userdata, ret_pid, err);
 	ours = fd_close(ours);
 

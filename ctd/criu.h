@@ -28,6 +28,7 @@ struct criu_request {
 	const char *freezer;    /* dump: absolute path of the cgroup */
 	const char *skip[CRIU_LIST_MAX], *external[CRIU_LIST_MAX];
 	size_t n_skip, n_external;
+	int *pidfd;      /* if not NULL, criu's own is there while criu_run is at work; borrowed from it */
 	uid_t owner_uid; /* restore: owner of the new user namespace, as which criu runs; else 0 */
 };
 

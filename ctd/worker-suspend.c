@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -374,9 +375,12 @@ static const struct json_field resume_fields[] = {
 struct resume {
 	struct resume_params in;
 	int images, cgroup, root, console, pidfd;
+	int criu; /* a pidfd, borrowed */
 	struct ct_bind binds[VIEW_FILES];
 	size_t n_binds;
 	pid_t pid; /* of init, once CRIU has told it */
+	pid_t guard;
+	int guard_fd;
 };
 
 static void resume_done(struct resume *x)
@@ -386,6 +390,7 @@ static void resume_done(struct resume *x)
 	(void)fd_close(x->root);
 	(void)fd_close(x->console);
 	(void)fd_close(x->pidfd);
+	(void)fd_close(x->guard_fd); /* still there after a failure: then it ends what there is */
 	for (size_t i = 0; i < x->n_binds; i++)
 		(void)fd_close(x->binds[i].source_fd);
 }
@@ -511,14 +516,69 @@ static int restore_sysctls(pid_t pid, struct ct_error *err)
 	return status == 0 ? 0 : ct_error_set(err, -EIO, "resume", "cannot restore hostname and IPC limits");
 }
 
+/* CRIU asks nobody again once it has restored: if we were killed between post-restore and pre-resume, it
+ * would let go of tasks that are neither frozen nor looked at. So a child of ours, not of our process group,
+ * ends them when its socket says so, unless we said that they are held. */
+static _Noreturn void guard(int sock, int cgroup_fd, int pidfd, int criu_pidfd)
+{
+	char byte;
+
+	/* Nothing else of ours: CRIU and ctd shall notice our end. */
+	if (dup2(sock, 0) < 0 || dup2(cgroup_fd, 1) < 0 || dup2(pidfd, 2) < 0 || dup2(criu_pidfd, 3) < 0 ||
+	        close_range(4, ~0U, 0) < 0)
+		_exit(1);
+	if (read_all(0, &byte, 1) == 1)
+		_exit(0);
+	(void)ct_cgroup_kill(1, NULL); /* nobody to tell */
+	(void)syscall(SYS_pidfd_send_signal, 2, SIGKILL, NULL, 0);
+	/* It traces them, and waits for their init, which waits until their tracer has reaped the others. */
+	(void)syscall(SYS_pidfd_send_signal, 3, SIGKILL, NULL, 0);
+	_exit(0);
+}
+
+static int start_guard(struct resume *x, struct ct_error *err)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return ct_error_set(
+		        err, -errno, "resume", "cannot make a pair of sockets: %s", strerror(errno));
+	x->guard = fork();
+	if (x->guard == 0) {
+		(void)setpgid(0, 0); /* as below */
+		(void)fd_close(ends[1]);
+		/* Above the four that they become. */
+		guard(fcntl(ends[0], F_DUPFD_CLOEXEC, 4), fcntl(x->cgroup, F_DUPFD_CLOEXEC, 4),
+		        fcntl(x->pidfd, F_DUPFD_CLOEXEC, 4), fcntl(x->criu, F_DUPFD_CLOEXEC, 4));
+	}
+	(void)fd_close(ends[0]);
+	x->guard_fd = ends[1];
+	if (x->guard < 0)
+		return ct_error_set(err, -errno, "resume", "cannot start a guard: %s", strerror(errno));
+	(void)setpgid(x->guard, x->guard); /* whoever is first */
+	return 0;
+}
+
+static void end_guard(struct resume *x)
+{
+	if (x->guard_fd < 0)
+		return;
+	(void)send(x->guard_fd, "", 1, MSG_NOSIGNAL); /* without a guard it is frozen all the same */
+	x->guard_fd = fd_close(x->guard_fd);
+	while (waitpid(x->guard, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* Not awaited: CRIU holds them still, and they are frozen when it lets go of them, which it does whatever we
  * answer. */
 static int hold(struct resume *x, struct ct_error *err)
 {
 	int r = write_file_at(x->cgroup, "cgroup.freeze", "1");
 
-	if (r >= 0)
+	if (r >= 0) {
+		end_guard(x);
 		return 0;
+	}
 	(void)ct_cgroup_kill(x->cgroup, NULL); /* rather dead than not looked at */
 	return ct_error_set(err, r, "resume", "cannot freeze it: %s", strerror(-r));
 }
@@ -540,7 +600,9 @@ static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, str
 		x->console = TAKE_FD(*fd);
 	} else if (str_eq(script, "post-restore")) {
 		/* Not before: until then init is in a mount namespace that CRIU only builds in. */
-		r = restore_mounts(x->pid, x->binds, x->n_binds, err);
+		r = start_guard(x, err);
+		if (r >= 0)
+			r = restore_mounts(x->pid, x->binds, x->n_binds, err);
 	} else if (str_eq(script, "pre-resume")) {
 		r = hold(x, err);
 	}
@@ -567,6 +629,7 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 		.work_fd = work,
 		.log_file = "restore.log",
 		.root = ROOT,
+		.pidfd = &x->criu,
 		.owner_uid = (uid_t)x->in.common.base_id,
 	};
 	struct lists lists = { .request = &request };

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: script deadline=600
+# lab: script deadline=900
 # A container's processes go to disk and come back: counting where they stopped, confined as they were, under kills of the daemon too. All tests share
 # one container: it is restored again and again, which is a test of its own.
 load lib
