@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/json.h"
@@ -371,16 +372,95 @@ static int run_suspend(struct job *job)
 	return r;
 }
 
+/* CRIU at work on what another ctd had asked for: it has thawed what it holds, and in the end freezes it
+ * again as it found it. */
+struct leftover {
+	struct manager *manager;
+	char ctid[sizeof(((struct container_row *)0)->ctid)];
+	int pidfd;
+};
+
+static void free_leftover(void *userdata)
+{
+	struct leftover *l = userdata;
+
+	(void)fd_close(l->pidfd);
+	free(l);
+}
+
+DEFINE_CLEANUP(struct leftover *, free_leftover);
+
+static void run_on(struct container *c)
+{
+	c->network_held = false;
+	if (c->state == CONTAINER_FROZEN || c->state == CONTAINER_RUNNING) {
+		release_network(c);
+		thaw(c);
+	}
+	suspend_discard(c);
+}
+
+static void settle_leftover(const struct leftover *l)
+{
+	struct container *c = container_by_ctid(l->manager, l->ctid);
+
+	/* Another suspend deals with all this itself. */
+	if (c && !c->config.suspended_slot && !(c->active && c->active->type == &verb_suspend))
+		run_on(c);
+}
+
+static int on_leftover_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	settle_leftover(userdata);
+	(void)sd_event_source_set_floating(source, false); /* the end of it, and of the leftover */
+	return 0;
+}
+
+static void on_leftover(struct keeper_reply *reply, void *userdata)
+{
+	CLEANUP(free_leftoverp) struct leftover *l = userdata;
+	sd_event_source *source = NULL;
+
+	if (l->manager->closing)
+		return;
+	l->pidfd = reply->result < 0 ? -1 : TAKE_FD(reply->pidfd);
+	if (l->pidfd < 0 ||
+	        sd_event_add_io(l->manager->event, &source, l->pidfd, EPOLLIN, on_leftover_ended, l) < 0) {
+		settle_leftover(l);
+		return;
+	}
+	(void)sd_event_source_set_destroy_callback(source, free_leftover);
+	l = NULL; /* the source's, and that is the event loop's */
+	if (sd_event_source_set_floating(source, true) >= 0)
+		(void)sd_event_source_unref(source); /* always NULL */
+}
+
+/* Goes on as it is, at once or when CRIU, which may have outlived ctd, has ended. */
+static void run_on_after_criu(struct container *c)
+{
+	struct leftover *l = malloc(sizeof(*l));
+	char key[KEEPER_KEY_MAX];
+
+	if (!l) {
+		run_on(c);
+		return;
+	}
+	*l = (struct leftover){ .manager = c->manager, .pidfd = -1 };
+	(void)snprintf(l->ctid, sizeof(l->ctid), "%s", c->row.ctid);           /* fits */
+	(void)snprintf(key, sizeof(key), KEEPER_RUN_PREFIX "%s", c->row.ctid); /* likewise */
+	c->network_held = container_has_init(c);
+	if (keeper_client_pidfd(c->manager->keeper, key, on_leftover, l) < 0) {
+		free_leftover(l);
+		run_on(c);
+	}
+}
+
 static int replay_suspend(
         struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	if (!c || c->config.suspended_slot)
 		return 0;
-	if (c->state == CONTAINER_FROZEN) {
-		release_network(c);
-		thaw(c);
-	}
-	suspend_discard(c);
+	run_on_after_criu(c);
 	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 	        "ctd ended while \"%s\" was being suspended; it runs on", row->object);
 }
