@@ -205,8 +205,8 @@ is_at_rest()
 
 goes_on()
 {
-	[ "$(ctctl exec one -- cat /dev/shm/x)" = kept ]
 	wait_for 30 greets
+	[ "$(ctctl exec one -- cat /dev/shm/x)" = kept ]
 }
 
 @test "a daemon that is killed leaves it running or suspended" {
@@ -223,6 +223,46 @@ goes_on()
 		! is suspended || wait_for 60 ctctl resume one
 		goes_on
 	done
+}
+
+# CRIU stands still in the middle of a dump, so that it outlives everybody.
+hold_criu()
+{
+	local images end=$((SECONDS + 120))
+	images=$(images)
+	ctctl suspend one >/dev/null 2>&1 3>&- 4>&- &
+	client=$!
+	until [ -e "$images/core-1.img" ]; do
+		[ "$SECONDS" -lt "$end" ]
+		sleep 0.01
+	done
+	criu=$(pgrep -x criu)
+	kill -STOP "$criu"
+}
+
+@test "a dump that goes on after the daemon was killed ends with a container that runs" {
+	hold_criu
+	daemon=$(ctd_pid)
+	kill -9 "$daemon"
+	wait_for 20 lib_is_gone "$daemon"
+	ctd_start
+	kill -CONT "$criu"
+	wait "$client" || true
+	wait_for 60 lib_is_gone "$criu"
+	goes_on
+	is running
+}
+
+@test "a dump under which ct-keeper is killed ends with a container that runs or is suspended" {
+	hold_criu
+	keeper=$(keeper_pid)
+	kill -9 "$keeper"
+	wait_for 20 lib_is_gone "$keeper"
+	kill -CONT "$criu"
+	wait "$client" || true
+	wait_for 60 is_at_rest
+	! is suspended || wait_for 60 ctctl resume one
+	goes_on
 }
 
 @test "one that was resumed and has taken its /proc away is not suspended again" {
