@@ -255,7 +255,7 @@ mails() # CONTAINER ADDRESS [PORT]
 	reaches b 10.50.0.11
 	ctctl restart b --timeout 5
 	is_slowed
-	reaches b fd50::11
+	wait_for 20 reaches b fd50::11 # an address is new: the first packets may come before it is known
 	ctctl set b traffic_allowance= traffic_action=
 	[ -z "$(detour)" ]
 	run ! grep -q 'tbf .*rate 1Mbit' <(tc qdisc show)
