@@ -5,6 +5,8 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
 	export BATS_TEST_TIMEOUT=120
+	# what script(1) runs its commands with, whatever shell the person or service that runs the tests has
+	export SHELL=/bin/bash
 	[ -x "$FAKE_CTD" ] && [ -x "$CTCTL" ]
 }
 
