@@ -7,7 +7,6 @@
  * first byte of an input chooses the reader: a an answer, f the open files, t an image. What comes of it must
  * keep what criu.h promises; LLVMFuzzerTestOneInput is what libFuzzer wants.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,26 +18,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "ctd/criu.h"
-
-#define INPUT_MAX  4096u
-#define INPUTS_MAX 64u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	uint8_t data[INPUT_MAX];
-	size_t len;
-};
-
-static unsigned long accepted;
-
-static void must(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz-criu: %s\n", what);
-	abort();
-}
+#include "ctd/fuzz.h"
 
 static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err)
 {
@@ -97,75 +77,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* xorshift64 */
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static void mutate(struct input *in, uint64_t *random)
-{
-	for (uint64_t n = next_random(random) % 4 + 1; n > 0 && in->len > 2; n--) {
-		const size_t at = 1 + next_random(random) % (in->len - 1);
-		const size_t len = next_random(random) % (in->len - at);
-
-		switch (next_random(random) % 4) {
-		case 0: in->data[at] = (uint8_t)next_random(random); break;
-		case 1: in->data[at] ^= (uint8_t)(1u << next_random(random) % 8); break;
-		case 2: in->len -= len; break; /* cut */
-		case 3:                        /* a piece less */
-			memmove(in->data + at, in->data + at + len, in->len - at - len);
-			in->len -= len;
-			break;
-		}
-	}
-}
-
-static size_t read_corpus(const char *path, struct input *inputs)
-{
-	_cleanup_closedir_ DIR *dir = opendir(path);
-	struct dirent *entry;
-	size_t n = 0;
-
-	must(dir, "cannot open the corpus");
-	while (n < INPUTS_MAX && (entry = readdir(dir))) {
-		_cleanup_free_ char *data = NULL;
-		size_t len = 0;
-
-		if (entry->d_name[0] == '.' ||
-		        read_file_at(dirfd(dir), entry->d_name, INPUT_MAX, &data, &len) < 0)
-			continue;
-		memcpy(inputs[n].data, data, len);
-		inputs[n++].len = len;
-	}
-	return n;
-}
-
 int main(int argc, char **argv)
 {
-	static struct input inputs[INPUTS_MAX], one;
-	uint64_t random = 0xc4151, rounds = 0;
-	size_t n;
+	static const struct fuzz fuzz = { "fuzz-criu", 0xc4151, NULL };
 
-	if (argc == 4 && str_eq(argv[1], "--mutate"))
-		must(parse_u64(argv[2], &rounds) == 0, "--mutate takes a number");
-	else
-		must(argc == 2, "usage: fuzz-criu [--mutate N] DIRECTORY");
-	n = read_corpus(argv[argc - 1], inputs);
-	must(n > 0, "the corpus is empty");
-
-	for (size_t i = 0; i < n; i++)
-		(void)LLVMFuzzerTestOneInput(inputs[i].data, inputs[i].len); /* always 0 */
-	must(accepted > 0, "nothing of the corpus was accepted");
-	for (uint64_t i = 0; i < rounds; i++) {
-		one = inputs[next_random(&random) % n];
-		mutate(&one, &random);
-		(void)LLVMFuzzerTestOneInput(one.data, one.len); /* always 0 */
-	}
-	(void)printf(
-	        "%zu inputs, %llu made from them, %lu accepted\n", n, (unsigned long long)rounds, accepted);
-	return 0;
+	return fuzz_main(&fuzz, argc, argv);
 }

@@ -13,7 +13,6 @@
  * a path, no body deeper than 32.
  */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,28 +21,8 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "ctd/fuzz.h"
 #include "ctd/http-private.h"
-
-#define INPUT_MAX  4096u
-#define INPUTS_MAX 64u
-
-struct input {
-	uint8_t data[INPUT_MAX];
-	size_t len;
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static unsigned long accepted;
-
-static void must(bool promise, const char *what)
-{
-	if (promise)
-		return;
-
-	fprintf(stderr, "fuzz-http-body: %s\n", what);
-	abort();
-}
 
 static const struct api_route routes[] = {
 	{ "GET", "/v1/containers", "list", false, NULL, "state" },
@@ -162,87 +141,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* xorshift64 */
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static void mutate(struct input *in, uint64_t *random)
-{
-	static const char interesting[] = "{}[]\":,\\u0%/0123456789-.eE \t\n\0\177\200\300\355\377truefalsn";
-
-	for (uint64_t n = next_random(random) % 6 + 1; n > 0 && in->len > 1; n--) {
-		size_t at = 1 + next_random(random) % (in->len - 1), room = INPUT_MAX - in->len, len;
-
-		switch (next_random(random) % 5) {
-		case 0: in->data[at] = (uint8_t)next_random(random); break;
-		case 1:
-			in->data[at] = (uint8_t)interesting[next_random(random) % (sizeof(interesting) - 1)];
-			break;
-		case 2: in->len = at + 1; break;
-		case 3: /* a piece twice */
-			len = next_random(random) % (in->len - at) + 1;
-			len = len < room ? len : room;
-			memmove(in->data + at + len, in->data + at, in->len - at);
-			in->len += len;
-			break;
-		case 4: /* a piece less */
-			len = next_random(random) % (in->len - at);
-			memmove(in->data + at, in->data + at + len, in->len - at - len);
-			in->len -= len;
-			break;
-		}
-	}
-}
-
-static size_t read_corpus(const char *path, struct input *inputs, size_t max)
-{
-	_cleanup_closedir_ DIR *dir = opendir(path);
-	struct dirent *entry;
-	size_t n = 0;
-
-	while (dir && n < max && (entry = readdir(dir))) {
-		_cleanup_close_ int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
-		ssize_t len =
-		        fd < 0 || entry->d_name[0] == '.' ? -1 : read_all(fd, inputs[n].data, INPUT_MAX);
-
-		if (len >= 0)
-			inputs[n++].len = (size_t)len;
-	}
-	return n;
-}
-
 int main(int argc, char **argv)
 {
-	_cleanup_free_ struct input *inputs = calloc(INPUTS_MAX + 1, sizeof(*inputs));
-	uint64_t random = 88172645463325252u, rounds = 0;
+	static const struct fuzz fuzz = { "fuzz-http-body", 88172645463325252u,
+		"{}[]\":,\\u0%/0123456789-.eE \t\n\177\200\300\355\377truefalsn" };
 
-	if (!inputs || argc < 2 || (argc == 4 && parse_u64(argv[2], &rounds) < 0)) {
-		fprintf(stderr, "usage: fuzz-http-body [--mutate N] DIRECTORY\n");
-		return 2;
-	}
-
-	size_t n = read_corpus(argv[argc - 1], inputs, INPUTS_MAX);
-	if (n == 0) {
-		fprintf(stderr, "fuzz-http-body: no inputs in \"%s\"\n", argv[argc - 1]);
-		return 1;
-	}
-	for (size_t i = 0; i < n; i++)
-		(void)LLVMFuzzerTestOneInput(inputs[i].data, inputs[i].len); /* always 0 */
-	must(accepted > 0, "nothing of the corpus is accepted: it tests nothing");
-
-	for (uint64_t i = 0; i < rounds; i++) {
-		struct input *scratch = &inputs[INPUTS_MAX];
-
-		*scratch = inputs[next_random(&random) % n];
-		mutate(scratch, &random);
-		(void)LLVMFuzzerTestOneInput(scratch->data, scratch->len); /* always 0 */
-	}
-
-	printf("%zu inputs, %llu made from them, %lu accepted\n", n, (unsigned long long)rounds, accepted);
-	return 0;
+	return fuzz_main(&fuzz, argc, argv);
 }

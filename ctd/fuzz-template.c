@@ -7,7 +7,6 @@
  * first byte of an input chooses the parser: m metadata, r a recipe. What is accepted must keep what
  * template.h and recipe.h promise; LLVMFuzzerTestOneInput is what libFuzzer wants.
  */
-#include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,28 +15,9 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "ctd/fuzz.h"
 #include "ctd/recipe.h"
 #include "ctd/template.h"
-
-#define INPUT_MAX  8192u
-#define INPUTS_MAX 64u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	uint8_t data[INPUT_MAX];
-	size_t len;
-};
-
-static unsigned long accepted;
-
-static void must(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz-template: %s\n", what);
-	abort();
-}
 
 static void check_words(char *const *words, const char *what)
 {
@@ -104,83 +84,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* xorshift64 */
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static void mutate(struct input *in, uint64_t *random)
-{
-	static const char interesting[] = "{}[]\":,\\=/.- \t\n#0189+*'xSIGRTMINaz\177\300";
-
-	for (uint64_t n = next_random(random) % 5 + 1; n > 0 && in->len > 2; n--) {
-		size_t at = 1 + next_random(random) % (in->len - 1),
-		       len = next_random(random) % (in->len - at);
-
-		switch (next_random(random) % 4) {
-		case 0: in->data[at] = (uint8_t)next_random(random); break;
-		case 1:
-			in->data[at] = (uint8_t)interesting[next_random(random) % (sizeof(interesting) - 1)];
-			break;
-		case 2: /* a piece less */
-			memmove(in->data + at, in->data + at + len, in->len - at - len);
-			in->len -= len;
-			break;
-		case 3: /* a piece twice */
-			len = in->len + len <= INPUT_MAX ? len : 0;
-			memmove(in->data + at + len, in->data + at, in->len - at);
-			in->len += len;
-			break;
-		}
-	}
-}
-
-static size_t read_corpus(const char *path, struct input *inputs)
-{
-	_cleanup_closedir_ DIR *dir = opendir(path);
-	struct dirent *entry;
-	size_t n = 0;
-
-	must(dir, "cannot open the corpus");
-	while (n < INPUTS_MAX && (entry = readdir(dir))) {
-		_cleanup_free_ char *data = NULL;
-		size_t len = 0;
-
-		if (entry->d_name[0] == '.' ||
-		        read_file_at(dirfd(dir), entry->d_name, INPUT_MAX, &data, &len) < 0)
-			continue;
-		memcpy(inputs[n].data, data, len);
-		inputs[n++].len = len;
-	}
-	return n;
-}
-
 int main(int argc, char **argv)
 {
-	static struct input inputs[INPUTS_MAX], one;
-	uint64_t random = 0x7e3a11, rounds = 0;
-	size_t n;
+	static const struct fuzz fuzz = { "fuzz-template", 0x7e3a11,
+		"{}[]\":,\\=/.- \t\n#0189+*'xSIGRTMINaz\177\300" };
 
-	if (argc == 4 && str_eq(argv[1], "--mutate"))
-		must(parse_u64(argv[2], &rounds) == 0, "--mutate takes a number");
-	else
-		must(argc == 2, "usage: fuzz-template [--mutate N] DIRECTORY");
-	n = read_corpus(argv[argc - 1], inputs);
-	must(n > 0, "the corpus is empty");
-
-	for (size_t i = 0; i < n; i++)
-		(void)LLVMFuzzerTestOneInput(inputs[i].data, inputs[i].len); /* always 0 */
-	must(accepted > 0, "nothing of the corpus was accepted");
-	for (uint64_t i = 0; i < rounds; i++) {
-		one = inputs[next_random(&random) % n];
-		mutate(&one, &random);
-		(void)LLVMFuzzerTestOneInput(one.data, one.len); /* always 0 */
-	}
-	(void)printf(
-	        "%zu inputs, %llu made from them, %lu accepted\n", n, (unsigned long long)rounds, accepted);
-	return 0;
+	return fuzz_main(&fuzz, argc, argv);
 }
