@@ -46,7 +46,7 @@ static int last_number(const char *text, const char *key)
 	end = strchrnul(line + 1, '\n');
 	for (at = end; at > line && at[-1] != '\t'; at--)
 		;
-	return atoi(at); /* style-ok: written by the kernel */
+	return (int)strtol(at, NULL, 10);
 }
 
 /* The process leads a session and has the terminal as the session's, 2, or only open as its input, 1; else 0.

@@ -103,6 +103,18 @@ void keeper_child_free(struct keeper *k, struct keeper_child *child)
 	free(child);
 }
 
+int keeper_child_renew(struct keeper *k, const char *key, struct keeper_child **ret, struct ct_error *err)
+{
+	struct keeper_child *child = keeper_child_find(k, key);
+
+	if (child && keeper_child_is_alive(child))
+		return ct_error_set(err, -EEXIST, "keeper", "\"%s\" is running", key);
+	if (child)
+		keeper_child_free(k, child);
+	*ret = keeper_child_new(k, key);
+	return *ret ? 0 : ct_error_set(err, -ENOMEM, "keeper", "out of memory");
+}
+
 bool keeper_child_is_alive(const struct keeper_child *child)
 {
 	return child->info.state != KEEPER_PROCESS_EXITED;
@@ -369,17 +381,12 @@ static int start_child(
 int keeper_handle_start(
         struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err)
 {
-	struct keeper_child *child = keeper_child_find(k, m->request.key);
+	struct keeper_child *child;
 	int r;
 
-	if (child && keeper_child_is_alive(child))
-		return ct_error_set(err, -EEXIST, "keeper", "\"%s\" is running", m->request.key);
-	if (child)
-		keeper_child_free(k, child);
-
-	child = keeper_child_new(k, m->request.key);
-	if (!child)
-		return ct_error_set(err, -ENOMEM, "keeper", "out of memory");
+	r = keeper_child_renew(k, m->request.key, &child, err);
+	if (r < 0)
+		return r;
 
 	child->connection_id = c->id;
 	child->serial = m->header.serial;

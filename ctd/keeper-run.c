@@ -100,21 +100,16 @@ static int run_child(struct keeper *k, struct keeper_child *child, const struct 
 int keeper_handle_run(
         struct keeper *k, struct keeper_connection *c, struct keeper_message *m, struct ct_error *err)
 {
-	struct keeper_child *child = keeper_child_find(k, m->request.key);
+	struct keeper_child *child;
 	const char *argv[ARGUMENTS_MAX + 1];
 	int r;
 
 	r = m->n_fds == N_FDS ? take_arguments(m, argv) : -EBADMSG;
 	if (r < 0)
 		return ct_error_set(err, r, "run", "malformed request to run a program");
-	if (child && keeper_child_is_alive(child))
-		return ct_error_set(err, -EEXIST, "keeper", "\"%s\" is running", m->request.key);
-	if (child)
-		keeper_child_free(k, child);
-
-	child = keeper_child_new(k, m->request.key);
-	if (!child)
-		return ct_error_set(err, -ENOMEM, "keeper", "out of memory");
+	r = keeper_child_renew(k, m->request.key, &child, err);
+	if (r < 0)
+		return r;
 	r = run_child(k, child, m, argv, err);
 	if (r < 0) {
 		keeper_child_free(k, child);

@@ -142,6 +142,8 @@ void keeper_hello_fill(const struct keeper *k, struct keeper_hello *ret);
 
 struct keeper_child *keeper_child_find(struct keeper *k, const char *key);
 struct keeper_child *keeper_child_new(struct keeper *k, const char *key);
+/* The same for a key that may be that of one which has ended: it is forgotten. -EEXIST: it is alive. */
+int keeper_child_renew(struct keeper *k, const char *key, struct keeper_child **ret, struct ct_error *err);
 void keeper_child_free(struct keeper *k, struct keeper_child *child);
 bool keeper_child_is_alive(const struct keeper_child *child);
 
