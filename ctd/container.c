@@ -188,6 +188,24 @@ int container_save_run(struct container *c, struct ct_error *err)
 	return store_commit(store, err);
 }
 
+int container_begin_run(struct container *c, uint32_t slot, struct ct_error *err)
+{
+	const struct run_row before = c->run;
+	int r;
+
+	c->run.slot = slot;
+	c->run.pid = -1;
+	c->run.start_time = 0;
+	c->run.exit_code = -1;
+	c->run.exit_usec = 0;
+	memcpy(c->run.boot_id, c->manager->boot_id, sizeof(c->run.boot_id));
+	c->run.state = container_state_name(CONTAINER_STARTING);
+	r = container_save_run(c, err);
+	if (r < 0)
+		c->run = before;
+	return r;
+}
+
 void container_set_state(struct container *c, enum container_state state)
 {
 	struct ct_error error = { 0 };

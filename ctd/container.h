@@ -105,6 +105,8 @@ static inline bool container_has_init(const struct container *c)
 	       c->state == CONTAINER_STOPPING || c->state == CONTAINER_STARTING;
 }
 
+/* Begins a run on the slot and writes its row; as it was if that fails. */
+int container_begin_run(struct container *c, uint32_t slot, struct ct_error *err);
 /* Writes the run row. durable writes are never needed for it. */
 int container_save_run(struct container *c, struct ct_error *err);
 /* Sets the state, writes the run row, tells those who follow. Failures to write are logged: the kernel's

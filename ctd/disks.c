@@ -53,6 +53,18 @@ void container_disk_spec(const struct container *c, struct disk_spec *ret)
 	container_disk_spec_known(c, id, ret);
 }
 
+json_t *container_disk_params(const struct container *c)
+{
+	struct disk_spec spec;
+
+	container_disk_spec(c, &spec);
+	return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I}", "store",
+	        json_sprintf("%s/fs", c->manager->conf.state_dir), "ctid", spec.ctid, "driver",
+	        disk_driver_name(spec.driver), "template", spec.template_digest, "bytes",
+	        (json_int_t)spec.bytes, "inodes", (json_int_t)spec.inodes, "project",
+	        (json_int_t)spec.project_id);
+}
+
 /* Ids begin at a place that the ctid says: two instances on one file system, and a container that is still
  * being removed, hardly ever meet. */
 int disks_lease(struct container *c, struct ct_error *err)

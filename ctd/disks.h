@@ -2,6 +2,8 @@
 /* A container's disk as quota/ takes it. */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/error.h"
 #include "quota/disk.h"
 
@@ -23,4 +25,6 @@ void disks_discard(struct manager *m, const struct disk_spec *spec, const char *
 void container_disk_spec(const struct container *c, struct disk_spec *ret);
 /* The same of one whose project id is known: it never gets another one. */
 void container_disk_spec_known(const struct container *c, uint32_t project_id, struct disk_spec *ret);
+/* For a worker, which finds the disk by it; a new reference, NULL: out of memory. */
+json_t *container_disk_params(const struct container *c);
 enum disk_driver container_disk_driver(const struct container *c);

@@ -117,16 +117,8 @@ static int take_shell(struct start *s, struct ct_error *err)
 		return r;
 
 	/* The lease is in the record before the kernel's objects carry the container's name. */
-	c->run.slot = s->item.slot;
-	c->run.pid = -1;
-	c->run.start_time = 0;
-	c->run.exit_code = -1;
-	c->run.exit_usec = 0;
-	memcpy(c->run.boot_id, c->manager->boot_id, sizeof(c->run.boot_id));
-	c->run.state = container_state_name(CONTAINER_STARTING);
-	r = container_save_run(c, err);
+	r = container_begin_run(c, s->item.slot, err);
 	if (r < 0) {
-		c->run.slot = 0;
 		pool_item_drop(&c->manager->pool, &s->item);
 		return r;
 	}

@@ -150,18 +150,6 @@ static json_t *make_offer(const struct job *job, const char *word)
 	        uts.nodename, "config", config);
 }
 
-static json_t *disk_params(const struct container *c)
-{
-	struct disk_spec spec;
-
-	container_disk_spec(c, &spec);
-	return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I}", "store",
-	        json_sprintf("%s/fs", c->manager->conf.state_dir), "ctid", spec.ctid, "driver",
-	        disk_driver_name(spec.driver), "template", spec.template_digest, "bytes",
-	        (json_int_t)spec.bytes, "inodes", (json_int_t)spec.inodes, "project",
-	        (json_int_t)spec.project_id);
-}
-
 /* It is the other node's for sure. */
 static void let_go(struct job *job)
 {
@@ -258,7 +246,7 @@ static void on_stopped(struct container *c, int result, const struct ct_error *e
 		verb_done(c, result, error, job);
 		return;
 	}
-	result = ask(job, make_offer(job, "offer"), disk_params(c), on_offered);
+	result = ask(job, make_offer(job, "offer"), container_disk_params(c), on_offered);
 	if (result < 0)
 		go_back(job);
 	else

@@ -572,25 +572,13 @@ static void on_restored(struct job *job, const json_t *result)
 
 static int make_run(struct container *c, struct ct_error *err)
 {
-	int r;
+	int r = container_begin_run(c, c->config.suspended_slot, err);
 
+	if (r < 0)
+		return r;
 	c->network_held = true;
-	c->run.slot = c->config.suspended_slot;
-	c->run.pid = -1;
-	c->run.start_time = 0;
-	c->run.exit_code = -1;
-	c->run.exit_usec = 0;
-	memcpy(c->run.boot_id, c->manager->boot_id, sizeof(c->run.boot_id));
-	c->run.state = container_state_name(CONTAINER_STARTING);
 	c->state = CONTAINER_STARTING;
-	r = container_save_run(c, err);
-	if (r < 0) { /* as it was */
-		c->network_held = false;
-		c->run.slot = 0;
-		c->run.state = container_state_name(CONTAINER_STOPPED);
-		c->state = CONTAINER_STOPPED;
-	}
-	return r;
+	return 0;
 }
 
 static int make_cgroup(struct container *c, struct ct_error *err)
@@ -610,18 +598,6 @@ static int make_cgroup(struct container *c, struct ct_error *err)
 	return r < 0 ? r : 0;
 }
 
-static json_t *disk_params(const struct container *c)
-{
-	struct disk_spec spec;
-
-	container_disk_spec(c, &spec);
-	return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I}", "store",
-	        json_sprintf("%s/fs", c->manager->conf.state_dir), "ctid", spec.ctid, "driver",
-	        disk_driver_name(spec.driver), "template", spec.template_digest, "bytes",
-	        (json_int_t)spec.bytes, "inodes", (json_int_t)spec.inodes, "project",
-	        (json_int_t)spec.project_id);
-}
-
 static int restore(struct job *job)
 {
 	struct container *c = job->container;
@@ -633,7 +609,7 @@ static int restore(struct job *job)
 	(void)keeper_client_forget(m->keeper, key, NULL, NULL); /* how it ended, when it was suspended */
 	return ask(job, "resume",
 	        merge(common_params(c, c->run.slot),
-	                json_pack("{s:o, s:s, s:o*}", "disk", disk_params(c), "digest",
+	                json_pack("{s:o, s:s, s:o*}", "disk", container_disk_params(c), "digest",
 	                        c->config.suspended_digest, "view", view)),
 	        on_restored);
 }
