@@ -3,6 +3,9 @@
  * discovery pass if they speak of nothing but the port's own MAC and addresses, whatever MAC they go to. All
  * else is as for other ports.
  *
+ * A bridge of the administrator's may have an address of the host: what comes from a port is marked, so that
+ * the inet table keeps it from the host's services as well.
+ *
  * Of a trunk, each frame must have one of the port's tags (802.1Q, no priority) and no second one; behind it
  * the same rules hold. The kernel has taken the outer tag off when the hook is called, and the headers that
  * rules load are those behind it.
@@ -192,12 +195,18 @@ static void add_trunk(const struct nft_place *p)
 
 void guard_add_bridged(const struct nft_place *p)
 {
+	static const uint32_t segment = SEGMENT_PRIORITY;
 	struct nl_batch *b = p->b;
 
 	add_arp(p);
 	add_ip6(p);
 	add_no_mail(p);
 	add_trunk(p);
+	RULE(p, "bridged")
+	{
+		nft_immediate(b, R(0), &segment, sizeof(segment));
+		nft_meta_set(b, NFT_META_PRIORITY, R(0));
+	}
 	RULE(p, "bridged")
 	{
 		match_be16(b, LINK, 12, NFT_CMP_EQ, 0x0800);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The host's tables: who may reach whom once the guard (guard.c) has let a packet through.
  *
- * The inet table has three hooks. input: containers reach what is listed of the host's services, pings, and
- * answers. forward: containers on nat networks are reached by answers and port forwards only, routed ones by
- * everybody (other containers if allowed). postrouting: what comes from nat networks and leaves by a device
- * that is not ours gets the host's address. A container's device is told by the prefix of its name, so no
- * rule and no element is added when a container starts.
+ * The inet table has four hooks. prerouting: what stays on our bridges has no connections. input: containers
+ * reach what is listed of the host's services, pings, and answers. forward: containers on nat networks are
+ * reached by answers and port forwards only, routed ones by everybody (other containers if allowed).
+ * postrouting: what comes from nat networks and leaves by a device that is not ours gets the host's address.
+ * A container's device is told by the prefix of its name, so no rule and no element is added when a container
+ * starts.
  *
  * Nothing is forwarded from a container to 169.254.0.0/16: at many hosters the metadata service of the
  * machine itself lives there.
@@ -37,6 +38,7 @@
 #define DESTINATION4_OFFSET 16
 #define SOURCE6_OFFSET      8
 #define DESTINATION6_OFFSET 24
+#define BEFORE_FRAGMENTS    (-450) /* NF_IP_PRI_RAW_BEFORE_DEFRAG */
 
 #define TYPE_SERVICE (NFT_TYPE_PROTOCOL << 6 | NFT_TYPE_SERVICE)
 
@@ -164,6 +166,40 @@ static void add_rule_jump(struct layout *l, const char *chain, const char *to)
 	}
 }
 
+static void add_rule_icmp(struct layout *l, const char *chain, uint8_t family, uint8_t protocol, uint8_t type)
+{
+	RULE(&l->p, chain)
+	{
+		match_family(l, family);
+		match_protocol(l, protocol);
+		nft_payload(l->b, TRANSPORT, 0, 1, R(0));
+		nft_cmp_u8(l->b, R(0), NFT_CMP_EQ, type);
+		nft_verdict(l->b, NF_ACCEPT, NULL);
+	}
+}
+
+/* From a port of a bridge that the host has an address on: the same, but that the guard lets neighbours be
+ * found there. */
+static void add_input_segment(struct layout *l)
+{
+	static const uint32_t upper = 0xffff0000;
+	static const uint8_t discovery[] = { 135, 136 };
+
+	RULE(&l->p, "input")
+	{
+		nft_meta(l->b, NFT_META_PRIORITY, R(0));
+		nft_mask(l->b, R(0), &upper, sizeof(upper));
+		nft_cmp_host32(l->b, R(0), NFT_CMP_EQ, SEGMENT_PRIORITY);
+		nft_verdict(l->b, NFT_GOTO, "segment");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(discovery); i++)
+		add_rule_icmp(l, "segment", NFPROTO_IPV6, IPPROTO_ICMPV6, discovery[i]);
+	RULE(&l->p, "segment")
+	{
+		nft_verdict(l->b, NFT_GOTO, "to-host");
+	}
+}
+
 static void add_input(struct layout *l)
 {
 	static const struct {
@@ -171,33 +207,47 @@ static void add_input(struct layout *l)
 	} echo[] = { { NFPROTO_IPV4, IPPROTO_ICMP, 8 }, { NFPROTO_IPV6, IPPROTO_ICMPV6, 128 } };
 
 	add_rule_no_trunk(l, "input");
+	add_input_segment(l);
 	RULE(&l->p, "input")
 	{
 		match_ours(l, NFT_META_IIFNAME, NFT_CMP_NEQ);
 		nft_verdict(l->b, NF_ACCEPT, NULL);
 	}
 	add_rule_jump(l, "input", "internal");
-	add_rule_state(l, "input", NFT_CT_STATE, STATE_ANSWER, NF_ACCEPT);
-	add_rule_state(l, "input", NFT_CT_STATE, STATE_INVALID, NF_DROP);
-	add_rule_jump(l, "input", "new-from");
 	RULE(&l->p, "input")
+	{
+		nft_verdict(l->b, NFT_GOTO, "to-host");
+	}
+	add_rule_state(l, "to-host", NFT_CT_STATE, STATE_ANSWER, NF_ACCEPT);
+	add_rule_state(l, "to-host", NFT_CT_STATE, STATE_INVALID, NF_DROP);
+	add_rule_jump(l, "to-host", "new-from");
+	RULE(&l->p, "to-host")
 	{
 		nft_meta(l->b, NFT_META_L4PROTO, R(0));
 		nft_payload(l->b, TRANSPORT, 2, 2, R(1));
 		nft_lookup(l->b, sets[SERVICES].name, sets[SERVICES].id, R(0), false);
 		nft_verdict(l->b, NF_ACCEPT, NULL);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(echo); i++) {
-		RULE(&l->p, "input")
-		{
-			match_family(l, echo[i].family);
-			match_protocol(l, echo[i].protocol);
-			nft_payload(l->b, TRANSPORT, 0, 1, R(0));
-			nft_cmp_u8(l->b, R(0), NFT_CMP_EQ, echo[i].type);
-			nft_verdict(l->b, NF_ACCEPT, NULL);
-		}
+	for (size_t i = 0; i < ARRAY_SIZE(echo); i++)
+		add_rule_icmp(l, "to-host", echo[i].family, echo[i].protocol, echo[i].type);
+	add_rule_always(l, "to-host", NF_DROP);
+}
+
+/* Where bridged frames are shown to the host's tables (br_netfilter), those of bridges of ours would have
+ * connections in its table, which nobody counts, and fragments put together in the place where all others'
+ * are. The host has no address there; nothing of it is its affair. */
+static void add_segments(struct layout *l)
+{
+	char prefix[sizeof(l->net->prefix)];
+
+	memcpy(prefix, l->net->prefix, sizeof(prefix));
+	prefix[0] = 'b';
+	RULE(&l->p, "segments")
+	{
+		nft_meta(l->b, NFT_META_IIFNAME, R(0));
+		nft_cmp(l->b, R(0), NFT_CMP_EQ, prefix, net_prefix_len(l->net));
+		nft_no_track(l->b);
 	}
-	add_rule_always(l, "input", NF_DROP);
 }
 
 static void add_forward_from(struct layout *l)
@@ -368,6 +418,9 @@ static void add_inet_table(struct layout *l)
 		{ "to-nat", { 0 } },
 		{ "to-routed", { 0 } },
 		{ "to-port", { 0 } },
+		{ "to-host", { 0 } },
+		{ "segment", { 0 } },
+		{ "segments", { NF_INET_PRE_ROUTING, BEFORE_FRAGMENTS, NULL, "filter", NF_ACCEPT } },
 		{ "input", { NF_INET_LOCAL_IN, 0, NULL, "filter", NF_ACCEPT } },
 		{ "forward", { NF_INET_FORWARD, 0, NULL, "filter", NF_ACCEPT } },
 		{ "postrouting", { NF_INET_POST_ROUTING, 100, NULL, "nat", NF_ACCEPT } },
@@ -388,6 +441,7 @@ static void add_inet_table(struct layout *l)
 	add_networks(l, AF_INET6, &sets[NAT6]);
 	add_services(l);
 	add_limits(l);
+	add_segments(l);
 	add_input(l);
 	add_forward(l);
 	add_masquerade(l, NFPROTO_IPV4);

@@ -494,6 +494,11 @@ void nft_masquerade(struct nl_batch *b)
 	expr_end(b, expr_begin(b, "masq"));
 }
 
+void nft_no_track(struct nl_batch *b)
+{
+	expr_end(b, expr_begin(b, "notrack"));
+}
+
 void nft_forward(struct nl_batch *b, uint32_t device_reg)
 {
 	struct expr e = expr_begin(b, "fwd");

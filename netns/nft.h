@@ -138,6 +138,7 @@ void nft_lookup_map(struct nl_batch *b, const char *set, uint32_t set_id, uint32
 /* Adds the key in the register if it is not there, and counts the packet. */
 void nft_count(struct nl_batch *b, const char *set, uint32_t set_id, uint32_t reg);
 void nft_masquerade(struct nl_batch *b);
+void nft_no_track(struct nl_batch *b); /* the packet's connection is not looked for and not made */
 /* To the address and port in the registers; family NFPROTO_IPV4 or NFPROTO_IPV6. */
 void nft_dnat(struct nl_batch *b, uint32_t family, uint32_t address_reg, uint32_t port_reg);
 void nft_destination_type(struct nl_batch *b, uint32_t reg); /* RTN_LOCAL and so on, of the host's routes */

@@ -60,6 +60,11 @@ extern const struct nft_set port_sets[PORT_SETS];
 /* The set for a source of this prefix length, or PORT_SETS if there is none. */
 enum port_set port_set_of(const struct ip_addr *a);
 
+/* What a port of a bridge sends has a priority with this upper half once the guard has passed it: by that the
+ * inet table tells it from what else comes by the bridge. The lower half is its class on the detour of its
+ * rate (shape-segment.c), if it has one. */
+#define SEGMENT_PRIORITY (0xc7d1u << 16)
+
 /* The tables. */
 struct nft_place guard_place(struct net_context *net);
 struct nft_place inet_place(struct net_context *net);

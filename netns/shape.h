@@ -5,6 +5,7 @@
 #include <linux/pkt_sched.h>
 
 #include "netns/context.h"
+#include "netns/sets.h"
 
 /* The hierarchy at the uplink, and in it the place of ports without a rate: there only while the uplink has
  * one. As a plain priority its last bits are those of no priority. */
@@ -29,11 +30,15 @@ int shape_find(
 int shape_links(struct net_context *net, struct shape_links *ret, struct ct_error *err);
 void shape_link_seen(struct net_context *net, int index);
 
+/* Where the default routes of IPv4 and IPv6 lead now; 0: nowhere. That they came to lead elsewhere is
+ * remembered until net_uplinks tells it: what is set on these links may not be on those of later. */
+int shape_uplinks(struct net_context *net, int ret[2], struct ct_error *err);
+
 /* One way: a rate of any class of traffic. */
 bool shape_any_class(const struct net_rates *rates, bool out);
 
 /* Of ports of bridges: shape-segment.c. A class below this handle, on a link of ours. */
-#define SEGMENT_HANDLE TC_H_MAKE(0xc7d1u << 16, 0)
+#define SEGMENT_HANDLE SEGMENT_PRIORITY
 
 /* The link's index; 0: there is none. */
 int segment_index(struct net_context *net, int *ret, struct ct_error *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Ports of bridges: who sees what of whom on one segment. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/fd.h"
 #include "netns/context.h"
 #include "netns/link.h"
 #include "netns/test-support.h"
@@ -124,6 +126,133 @@ static void uplink_is_shared(void **state)
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 }
 
+static int ip_does(const char *const argv[])
+{
+	return run(argv, NULL);
+}
+
+/* A bridge of the administrator's, with addresses of the host. */
+static void lan_begin(void)
+{
+	static const char *const commands[][9] = {
+		{ "ip", "link", "add", "lan", "type", "bridge" },
+		{ "ip", "link", "set", "lan", "up" },
+		{ "ip", "addr", "add", "10.5.0.254/24", "dev", "lan" },
+		{ "ip", "addr", "add", "fd05::fe/64", "dev", "lan", "nodad" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		assert_int_equal(ip_does(commands[i]), 0);
+}
+
+/* As a change of a running container does. */
+static void move_to_lan(struct container *c)
+{
+	struct ct_error err = { 0 };
+
+	(void)snprintf(c->spec.bridge, sizeof(c->spec.bridge), "lan");
+	if (net_port_configure(net, &c->spec, c->netns, &err) < 0)
+		fail_msg("%s", err.text);
+	(void)poll(NULL, 0, 50);
+}
+
+static uint64_t tracked(void)
+{
+	uint64_t n = 0;
+
+	assert_true(read_u64_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_count", &n) >= 0);
+	return n;
+}
+
+/* Where bridged frames are shown to the host's tables (br_netfilter), a flood on a segment would fill the
+ * connection table. That they are shown is seen on a bridge that is not ours. */
+static void what_stays_on_a_segment_has_no_connections(void **state)
+{
+	const bool shown = access("/proc/sys/net/bridge/bridge-nf-call-iptables", F_OK) == 0;
+	struct container a, b;
+	uint64_t before;
+
+	segment_add(net, &(struct net_bridge_spec){ .number = 7 });
+	segment_member_begin(net, &a, 1, false, "10.5.0.1/24", "fd05::1/64");
+	segment_member_begin(net, &b, 2, false, "10.5.0.2/24", "fd05::2/64");
+	before = tracked();
+	assert_true(reaches(a.netns, b.netns, "10.5.0.2"));
+	assert_true(reaches(b.netns, a.netns, "fd05::1"));
+	assert_true(tracked() <= before);
+
+	lan_begin();
+	move_to_lan(&a);
+	move_to_lan(&b);
+	before = tracked();
+	assert_true(reaches(a.netns, b.netns, "10.5.0.2"));
+	assert_true(reaches(b.netns, a.netns, "fd05::1"));
+	assert_true(!shown || tracked() > before);
+
+	container_end(net, &a);
+	container_end(net, &b);
+	assert_int_equal(ip_does((const char *const[]){ "ip", "link", "del", "lan", NULL }), 0);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
+static void apply_services(size_t n)
+{
+	static const struct net_service services[] = { { IPPROTO_UDP, 7000 } };
+	const struct net_host_spec spec = {
+		.services = services, .n_services = n, .enable_forwarding = true
+	};
+	struct ct_error err = { 0 };
+
+	if (net_host_apply(net, &spec, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void expect_at_host(const struct container *c, int host, bool expected)
+{
+	static const char *const addresses[] = { "10.5.0.254", "fd05::fe" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(addresses); i++)
+		assert_int_equal(expected ? reaches(c->netns, host, addresses[i])
+		                          : reaches_soon(c->netns, host, addresses[i]),
+		        expected);
+}
+
+/* With a rate its frames make a detour, which must not change who they are from. */
+static void hosts_services_are_out_of_reach_by_its_bridge(void **state)
+{
+	const struct net_rates rate = { .out = 1000000000, .segment = true }, none = { 0 };
+	int host = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct ct_error err = { 0 };
+	struct container a;
+
+	segment_add(net, &(struct net_bridge_spec){ .number = 7 });
+	segment_member_begin(net, &a, 1, false, "10.5.0.1/24", "fd05::1/64");
+	lan_begin();
+	move_to_lan(&a);
+	for (unsigned slowed = 0; slowed < 2; slowed++) {
+		if (net_port_shape(net, a.spec.host_name, slowed ? &rate : &none, &err) < 0)
+			fail_msg("%s", err.text);
+		expect_at_host(&a, host, false);
+		assert_true(reaches(host, a.netns, "10.5.0.1"));
+		assert_true(reaches(host, a.netns, "fd05::1"));
+		world_enter(a.netns);
+		assert_int_equal(
+		        ip_does((const char *const[]){ "ping", "-c", "1", "-W", "10", "10.5.0.254", NULL }),
+		        0);
+		assert_int_equal(
+		        ip_does((const char *const[]){ "ping", "-c", "1", "-W", "10", "fd05::fe", NULL }), 0);
+		world_leave();
+		apply_services(1);
+		expect_at_host(&a, host, true);
+		apply_services(0);
+	}
+	expect_at_host(&a, host, false);
+
+	container_end(net, &a);
+	assert_int_equal(ip_does((const char *const[]){ "ip", "link", "del", "lan", NULL }), 0);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+	close(host);
+}
+
 /* Another end of the tagged link: a sub-interface outside. */
 static int vlan_outside(uint16_t vlan)
 {
@@ -206,6 +335,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(members_reach_each_other_and_only_each_other),
 		cmocka_unit_test(isolated_members_do_not),
+		cmocka_unit_test(what_stays_on_a_segment_has_no_connections),
+		cmocka_unit_test(hosts_services_are_out_of_reach_by_its_bridge),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(vlan_leads_to_its_own_segment),
 		cmocka_unit_test(uplink_is_shared),

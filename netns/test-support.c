@@ -264,9 +264,6 @@ int segments_begin(struct net_context **ret)
 	struct ct_error err = { 0 };
 	int outside = world_outside();
 
-	/* else fragments on a bridge wait for the others; there is no such file without br_netfilter */
-	(void)write_file_at(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
-	(void)write_file_at(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
 	if (net_context_new(TEST_TAG, ret, &err) < 0 || net_host_apply(*ret, &spec, &err) < 0)
 		fail_msg("%s", err.text);
 	return outside;
