@@ -3,7 +3,8 @@
  *
  * Rates out of the host, and answers for addresses on its segment, lie on the link that was the uplink when
  * they were made. The kernel would tell of each change of a route, which on a host with a routing daemon are
- * a million; so we ask it from time to time where the default routes lead, two questions. What is on the old
+ * a million; so we ask it from time to time where the default routes lead, two questions. A rate that is set
+ * asks as well: what it found is not lost if the routes lead back before the next look. What is on the old
  * link stays there for what still leaves by it. While there is no uplink at all nothing can be sent, and
  * nothing is done.
  *
@@ -64,11 +65,11 @@ static void bring_some(struct manager *m)
 static void look(struct manager *m)
 {
 	struct ct_error error = { 0 };
-	int now[2] = { 0 };
+	int now[2] = { 0 }, r;
 
 	m->uplink_looked_usec = now_monotonic_usec();
-	if (net_uplinks(m->net, now, NULL) < 0 || (now[0] == 0 && now[1] == 0) ||
-	        memcmp(now, m->uplinks, sizeof(now)) == 0)
+	r = net_uplinks(m->net, now, NULL);
+	if (r < 0 || (now[0] == 0 && now[1] == 0) || (r == 0 && memcmp(now, m->uplinks, sizeof(now)) == 0))
 		return;
 	memcpy(m->uplinks, now, sizeof(now));
 	m->uplink_pending = true;

@@ -102,18 +102,15 @@ static int answer_solicitations(int index)
 
 static int find_uplinks(struct configuration *c, struct ct_error *err)
 {
-	int r;
+	int uplinks[2], r;
 
 	if (!c->spec->proxy_neighbours || c->spec->mode == NET_MODE_BRIDGE)
 		return 0;
-	r = route_uplink(&c->net->route, &c->net->batch, AF_INET, &c->uplink4);
-	if (r == 0)
-		r = route_uplink(&c->net->route, &c->net->batch, AF_INET6, &c->uplink6);
+	r = shape_uplinks(c->net, uplinks, err);
 	if (r < 0)
-		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
-	for (unsigned i = 0; i < 2; i++)
-		if (i ? c->uplink6 : c->uplink4)
-			shape_link_seen(c->net, i ? c->uplink6 : c->uplink4);
+		return r;
+	c->uplink4 = uplinks[0];
+	c->uplink6 = uplinks[1];
 	r = shape_links(c->net, &c->uplinks, err);
 	if (r < 0)
 		return r;

@@ -28,6 +28,9 @@ struct net_context {
 	size_t n_lingering, max_lingering;
 	struct shape_links shaped; /* shape-links.c; known: those of before this context are in it */
 	bool shaped_known;
+	int uplinks[2]; /* of IPv4 and IPv6, when last looked for; changed: net_uplinks has not told of it yet
+	                 */
+	bool uplinks_changed;
 };
 
 static inline size_t net_prefix_len(const struct net_context *net)

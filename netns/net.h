@@ -215,7 +215,8 @@ int net_port_shape(
  * there. */
 int net_port_rate_drops(struct net_context *net, const char *host_name, const struct net_rates *rates,
         uint64_t *ret, struct ct_error *err);
-/* The links by which the default routes of IPv4 and IPv6 lead; 0: there is none. */
+/* The links by which the default routes of IPv4 and IPv6 lead; 0: there is none. Positive: something was done
+ * since the last call while they led elsewhere than before, or this is the first one. */
 int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err);
 /* What all containers together may send by the uplink, those without a rate among them; 0: no limit. It holds
  * while no more than that is guaranteed in all. Nothing is done as long as there is no uplink. */

@@ -116,27 +116,8 @@ struct uplinks {
 	size_t n;
 };
 
-static int find_uplinks(struct net_context *net, struct uplinks *ret, struct ct_error *err)
-{
-	static const int families[] = { AF_INET, AF_INET6 };
-
-	ret->n = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		int index, r;
-
-		r = route_uplink(&net->route, &net->batch, families[i], &index);
-		if (r < 0)
-			return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
-		if (index && (ret->n == 0 || ret->indexes[0] != index))
-			ret->indexes[ret->n++] = index;
-		if (index)
-			shape_link_seen(net, index);
-	}
-
-	return 0;
-}
-
-int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
+/* A family without a route for a while is no change. */
+int shape_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 
@@ -145,8 +126,36 @@ int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
 
 		if (r < 0)
 			return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
+		if (!ret[i])
+			continue;
+		shape_link_seen(net, ret[i]);
+		net->uplinks_changed |= ret[i] != net->uplinks[i];
+		net->uplinks[i] = ret[i];
 	}
 	return 0;
+}
+
+static int find_uplinks(struct net_context *net, struct uplinks *ret, struct ct_error *err)
+{
+	int now[2], r;
+
+	ret->n = 0;
+	r = shape_uplinks(net, now, err);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(now); i++)
+		if (now[i] && (ret->n == 0 || ret->indexes[0] != now[i]))
+			ret->indexes[ret->n++] = now[i];
+	return r;
+}
+
+int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
+{
+	int r = shape_uplinks(net, ret, err);
+
+	if (r < 0)
+		return r;
+	r = net->uplinks_changed;
+	net->uplinks_changed = false;
+	return r;
 }
 
 /* The root and the class of all. If it is there already, that one stays as it is; if it is another's, no

@@ -479,6 +479,41 @@ static void a_lost_route_takes_no_count_along(void **state)
 	net = first;
 }
 
+/* Between two looks the route leads elsewhere, a rate is set there, and it leads back: whoever looks is told,
+ * for that rate is not where it leads to now. */
+static void a_route_that_led_elsewhere_is_told(void **state)
+{
+	static const char elsewhere[] = "192.88.99.1"; /* see route_uplink */
+	int now[2], up0 = (int)if_nametoindex("up0");
+
+	assert_int_equal(ip_does((const char *const[]){
+	                         "ip", "link", "add", "up4", "type", "veth", "peer", "name", "far4", NULL }),
+	        0);
+	assert_int_equal(ip_does((const char *const[]){ "ip", "link", "set", "up4", "up", NULL }), 0);
+	assert_true(net_uplinks(net, now, NULL) >= 0);
+	assert_int_equal(net_uplinks(net, now, NULL), 0);
+	assert_int_equal(now[0], up0);
+
+	assert_int_equal(
+	        ip_does((const char *const[]){ "ip", "route", "add", elsewhere, "dev", "up4", NULL }), 0);
+	shape(&c, &(struct net_rates){ .out = M });
+	assert_int_equal(ip_does((const char *const[]){ "ip", "route", "del", elsewhere, NULL }), 0);
+	assert_int_equal(net_uplinks(net, now, NULL), 1);
+	assert_int_equal(now[0], up0);
+	assert_int_equal(net_uplinks(net, now, NULL), 0);
+
+	/* no route at all is no other one */
+	assert_int_equal(
+	        ip_does((const char *const[]){ "ip", "route", "add", "unreachable", elsewhere, NULL }), 0);
+	assert_int_equal(net_uplinks(net, now, NULL), 0);
+	assert_int_equal(now[0], 0);
+	assert_int_equal(ip_does((const char *const[]){ "ip", "route", "del", elsewhere, NULL }), 0);
+	assert_int_equal(net_uplinks(net, now, NULL), 0);
+
+	shape(&c, &(struct net_rates){ 0 });
+	assert_int_equal(ip_does((const char *const[]){ "ip", "link", "del", "up4", NULL }), 0);
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct ct_error err = { 0 };
@@ -531,6 +566,7 @@ int main(void)
 		cmocka_unit_test(on_a_bridge),
 		cmocka_unit_test(what_is_not_found_has_not_dropped_nothing),
 		cmocka_unit_test(a_lost_route_takes_no_count_along),
+		cmocka_unit_test(a_route_that_led_elsewhere_is_told),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(what_was_set_up_by_hand_stays),
 	};
