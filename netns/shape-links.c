@@ -4,8 +4,11 @@
  * They are those that the default routes lead to. But a route may be lost, or lead elsewhere from now on: the
  * places of ports stay on the link, and so does what they have counted. To forget them would be to take them
  * for new when the route is back, and to leave a port's place to the next that gets its number. So links are
- * remembered as long as they are there, and those of before this context are found by their root, once.
+ * remembered as long as they are there. Those of before this context are found once, by their root and by the
+ * addresses that somebody of ours has the host answer for there (NDA_PROTOCOL, Linux 5.2): to look for what
+ * is not on a link does no harm, so those of another instance do none.
  */
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
@@ -43,6 +46,31 @@ static int find_roots(struct net_context *net, struct ct_error *err)
 	return nl_query(&net->route, &net->batch, read_root, net, err);
 }
 
+static int read_answer(const struct nlmsghdr *nlh, void *userdata)
+{
+	const struct ndmsg *header = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *attr[NDA_MAX + 1];
+
+	if (nlh->nlmsg_type != RTM_NEWNEIGH || mnl_nlmsg_get_payload_len(nlh) < sizeof(*header) ||
+	        !(header->ndm_flags & NTF_PROXY))
+		return 0;
+	nl_parse_message(attr, NDA_MAX, nlh, sizeof(*header));
+	if (attr[NDA_PROTOCOL] && mnl_attr_get_u8(attr[NDA_PROTOCOL]) == NET_ROUTE_PROTOCOL &&
+	        header->ndm_ifindex > 0)
+		shape_link_seen(userdata, header->ndm_ifindex);
+	return 0;
+}
+
+static int find_answers(struct net_context *net, struct ct_error *err)
+{
+	const struct ndmsg all = { .ndm_family = AF_UNSPEC, .ndm_flags = NTF_PROXY };
+
+	nl_batch_reset(&net->batch);
+	nl_message(&net->batch, "find addresses that are answered for", RTM_GETNEIGH, NLM_F_DUMP, &all,
+	        sizeof(all));
+	return nl_query(&net->route, &net->batch, read_answer, net, err);
+}
+
 int shape_links(struct net_context *net, struct shape_links *ret, struct ct_error *err)
 {
 	struct shape_links *links = &net->shaped;
@@ -52,6 +80,8 @@ int shape_links(struct net_context *net, struct shape_links *ret, struct ct_erro
 
 	if (!net->shaped_known) {
 		r = find_roots(net, err);
+		if (r >= 0)
+			r = find_answers(net, err);
 		if (r < 0)
 			return r;
 		net->shaped_known = true;
