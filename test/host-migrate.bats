@@ -1,74 +1,19 @@
 #!/usr/bin/env bats
 # A container moves between two daemons of one host: its disk, its record, who owns it at each moment, and what a kill leaves.
 load lib
+load peer
 
 setup_file()
 {
 	ctd_setup
 	tiny_template
-	export PEER=$CTD_DIR/peer
-	mkdir -p "$PEER"
-	peer_start
-	ctctl template export tiny "$CTD_DIR/tiny.tar.zst"
-	peer template import "$CTD_DIR/tiny.tar.zst" --name tiny
-	rm "$CTD_DIR/tiny.tar.zst"
+	peer_setup
 }
 
 teardown_file()
 {
-	local name
-	for name in $(peer list -q); do peer destroy "$name" --force; done
-	peer fsck
-	peer_stop
-	for pid in $(lib_processes_of ct-keeper); do
-		! tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF -- "$PEER/run" || kill -9 "$pid"
-	done
+	peer_teardown
 	ctd_teardown
-}
-
-peer() # ARG...: ctctl with the other daemon
-{
-	CTD_SOCKET=$PEER/run/ctd.sock ctctl "$@"
-}
-
-peer_start()
-{
-	setsid "$(ctd_program ctd)" --state "$PEER/state" --runtime "$PEER/run" --socket "$PEER/run/ctd.sock" --foreground \
-		</dev/null >>"$PEER/log" 2>&1 3>&- 4>&- 5>&- &
-	echo $! >"$PEER/pid"
-	disown
-	wait_for 60 peer_answers
-	# test/isolated removes it when all has ended
-	[ -z "${CTD_TEST_DIR:-}" ] || echo "$(cgroup_mount)$(peer version --json | jq -r .cgroup)" >>"$CTD_TEST_DIR/cgroups"
-}
-
-peer_answers()
-{
-	peer list >/dev/null 2>&1
-}
-
-peer_stop() # [SIGNAL]
-{
-	local pid
-	pid=$(cat "$PEER/pid")
-	kill "-${1:-TERM}" "$pid"
-	wait_for 20 lib_is_gone "$pid"
-}
-
-state_of() # DAEMON NAME
-{
-	$1 show "$2" --json | jq -r .state
-}
-
-
-field() # DAEMON NAME FILTER
-{
-	$1 show "$2" --json | jq -c "$3"
-}
-
-not_less() # TOTALS TOTALS: each counter of the second is at least what it was
-{
-	jq -en --argjson a "$1" --argjson b "$2" '$a | to_entries | length >= 21 and all(.value <= $b[.key])'
 }
 
 # A container with some of everything in its disk, and a list of it.
@@ -253,12 +198,6 @@ used_of() # STATE: what it has had of its allowance, there and before; and what 
 	peer destroy three
 }
 
-# The hand-over by hand: what the nodes say between them, at every point where one may be gone.
-say() # JSON: to the other daemon, as another node would
-{
-	printf '%s\n' "$1" | CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive
-}
-
 @test "what is offered and not committed runs nowhere else, gives way, and can be destroyed" {
 	ctctl create four --template tiny --start
 	ctid=$(ctctl show four --json | jq -r .ctid)
@@ -279,11 +218,6 @@ say() # JSON: to the other daemon, as another node would
 	say '{}' >"$BATS_TEST_TMPDIR/said" && false
 	jq -e .error.message "$BATS_TEST_TMPDIR/said"
 	ctctl destroy four --force
-}
-
-runs() # DAEMON NAME
-{
-	[ "$(state_of "$1" "$2")" = running ]
 }
 
 @test "in doubt it runs nowhere; the same command, or an answer, ends it" {
@@ -363,18 +297,9 @@ runs() # DAEMON NAME
 	peer destroy again --force
 }
 
-# The answer to commit is lost, before or behind the other node's record.
-lose_commit() # NAME
-{
-	sqlite3 "$PEER/state/ctd.db" "CREATE TRIGGER lost BEFORE UPDATE OF config ON container WHEN instr(OLD.config, '_handover') AND NOT instr(NEW.config, '_handover') BEGIN SELECT RAISE(ABORT, 'lost'); END"
-	run -1 ctctl migrate "$1" "$PEER/run/ctd.sock" --offline
-	[[ $output == *'not confirmed'* ]]
-	sqlite3 "$PEER/state/ctd.db" "DROP TRIGGER lost"
-}
-
 @test "in doubt the other node is asked whose it is, and is held to its answer" {
 	ctctl create doubt --template tiny --start
-	lose_commit doubt
+	lose_commit doubt --offline
 	run -4 peer migrate resolve doubt
 	[[ $output == *'that node can resolve it'* ]]
 	peer_stop
@@ -394,7 +319,7 @@ lose_commit() # NAME
 	[ "$(ctctl migrate resolve doubt --json | jq -r .owner)" = here ]
 
 	# taken, and only the answer was lost
-	lose_commit doubt
+	lose_commit doubt --offline
 	offer=$(ctctl show doubt --json | jq -c --arg digest "$(ctctl template show tiny --json | jq -r .digest)" \
 		'{ctid, name, template: $digest, template_name: "tiny", epoch: 3, created: 1, bytes_used: 0, from: "lab", config: {}}')
 	say "{\"protocol\":1,\"word\":\"offer\",\"offer\":$offer,\"digest\":\"$(printf '%064d' 0)\",\"bytes\":0,\"removed_bytes\":0}" >"$BATS_TEST_TMPDIR/said" && false
@@ -432,11 +357,6 @@ one_owner() # NAME
 	[ "$n" -le 1 ] || { echo "$n owners" && return 1; }
 	n=$(for d in ctctl peer; do $d list --json | jq -r ".containers[] | select(.name == \"$1\" and .state == \"running\") | .name"; done | wc -l)
 	[ "$n" -le 1 ] || { echo "$n run" && return 1; }
-}
-
-idle() # DAEMON
-{
-	[ "$($1 job list --open --json | jq '.jobs | length')" = 0 ]
 }
 
 @test "killed at any point it never has two owners, and is never lost" {
