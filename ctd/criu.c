@@ -90,7 +90,7 @@ void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value)
 	put_varint(b, value);
 }
 
-static void put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len)
+void criu_put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len)
 {
 	put_varint(b, (uint64_t)field << 3 | 2);
 	put_varint(b, len);
@@ -100,12 +100,12 @@ static void put_bytes(struct strbuf *b, unsigned int field, const void *data, si
 static void put_string(struct strbuf *b, unsigned int field, const char *s)
 {
 	if (s)
-		put_bytes(b, field, s, strlen(s));
+		criu_put_bytes(b, field, s, strlen(s));
 }
 
 static void put_message(struct strbuf *b, unsigned int field, struct strbuf *message)
 {
-	put_bytes(b, field, message->data ?: "", message->len);
+	criu_put_bytes(b, field, message->data ?: "", message->len);
 	if (message->error)
 		b->error = message->error;
 	strbuf_done(message);

@@ -64,6 +64,20 @@ int criu_files_check(int images_fd, struct ct_error *err);
 /* The same of what is in memory. 1: there is one, its name is in ret; -EBADMSG: it is no such image. */
 int criu_files_find_bare(const char *data, size_t len, char *ret, size_t size);
 
+/* Where what is in images of another node shall be restored. */
+struct criu_place {
+	uint32_t base_id;
+	const char *root,
+	        *name; /* of its cgroup: the path of that above it, from the mount, and its own name */
+};
+/* Writes it into the images. -EBADMSG: they are not of a container. */
+int criu_place(int images_fd, const struct criu_place *place, struct ct_error *err);
+/* The same of what is in memory: the map of ids, and where that began before, which the other wants to know.
+ */
+int criu_place_map(const char *data, size_t len, uint32_t base, struct strbuf *out, uint32_t *ret_was);
+int criu_place_cgroups(
+        const char *data, size_t len, const struct criu_place *place, uint32_t was, struct strbuf *out);
+
 /* Messages of protocol buffers, for these files. */
 struct criu_reader {
 	const unsigned char *at, *end;
@@ -77,3 +91,4 @@ struct criu_field {
 /* 1: a field, 0: the end, -EBADMSG. */
 int criu_get_field(struct criu_reader *r, struct criu_field *ret);
 void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value);
+void criu_put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len);

@@ -4,8 +4,8 @@
  *   fuzz-criu [--mutate N] DIRECTORY
  *
  * replays every file of the directory, then N inputs that a generator with a fixed seed makes from them. The
- * first byte of an input chooses the reader: a an answer, f the open files, t an image. What comes of it must
- * keep what criu.h promises; LLVMFuzzerTestOneInput is what libFuzzer wants.
+ * first byte of an input chooses the reader: a an answer, f the open files, t an image, g cgroups, u a map of
+ * ids. What comes of it must keep what criu.h promises; LLVMFuzzerTestOneInput is what libFuzzer wants.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -64,6 +64,26 @@ static void try_files(const uint8_t *data, size_t size)
 	accepted += r >= 0;
 }
 
+/* What is written reads, and stays as it is when it is written again. */
+static void try_place(const uint8_t *data, size_t size, bool map)
+{
+	static const struct criu_place place = { .base_id = 200000, .root = "/there", .name = "c-0a" };
+	_cleanup_strbuf_ struct strbuf once = STRBUF_INIT, twice = STRBUF_INIT;
+	uint32_t was = 100000, again = 0;
+	int r = map ? criu_place_map((const char *)data, size, place.base_id, &once, &was)
+	            : criu_place_cgroups((const char *)data, size, &place, was, &once);
+
+	must(r == 0 || r == -EBADMSG, "an error of another kind");
+	if (r < 0)
+		return;
+	accepted++;
+	r = map ? criu_place_map(once.data, once.len, place.base_id, &twice, &again)
+	        : criu_place_cgroups(once.data, once.len, &place, was, &twice);
+	must(r == 0 && once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0,
+	        "what was written is written otherwise again");
+	must(!map || again == place.base_id, "the map is not what was asked for");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 2)
@@ -72,6 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_answer(data + 1, size - 1);
 	else if (data[0] == 'f')
 		try_files(data + 1, size - 1);
+	else if (data[0] == 'g' || data[0] == 'u')
+		try_place(data + 1, size - 1, data[0] == 'u');
 	else
 		try_image(data + 1, size - 1);
 	return 0;

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whether what CRIU has dumped on one host can be restored on another.
+ *
+ * A program looks once which instructions the processor has, and uses them from then on: all that were there
+ * must be here. The rest of /proc/cpuinfo's flags is the kernel's business, and differs between hosts that
+ * fit. An older CRIU does not read all images of a newer one, and an older kernel lacks what a newer one has
+ * given to the tasks.
+ */
+#include "ctd/criu-host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/utsname.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "base/str.h"
+
+#define NOTE         "host.json"
+#define NOTE_MAX     65536
+#define CPUINFO_MAX  (16 * 1024 * 1024)
+#define VERSION_USEC (5 * USEC_PER_SEC)
+#define SHOWN_MAX    5
+
+/* Beginnings of the names of instructions and registers that programs use as they find them. */
+static const char *const instructions[] = { "3dnow", "abm", "adx", "aes", "amx", "avx", "bmi", "cldemote",
+	"clflush", "clwb", "clzero", "cmov", "cx16", "cx8", "enqcmd", "f16c", "fma", "fpu", "fsgsbase",
+	"fxsr", "gfni", "hle", "lahf", "mmx", "monitorx", "movbe", "movdir", "ospke", "pclmul", "pku",
+	"popcnt", "rdpid", "rdrand", "rdseed", "rdtscp", "rtm", "serialize", "sha", "sse", "ssse", "tbm",
+	"vaes", "vpclmul", "waitpkg", "xop", "xsave" };
+
+void criu_host_version(char ret[32])
+{
+	static const char *const argv[] = { "criu", "--version", NULL };
+	_cleanup_free_ char *text = NULL;
+	const char *version;
+
+	*ret = '\0';
+	(void)process_run(argv, VERSION_USEC, 4096, &text); /* what it says counts */
+	version = text ? strstr(text, "Version: ") : NULL;
+	if (version)
+		(void)sscanf(version, "Version: %31[0-9.]", ret); /* else empty */
+}
+
+static bool is_instruction(const char *flag)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(instructions); i++)
+		if (str_has_prefix(flag, instructions[i]))
+			return true;
+	return false;
+}
+
+/* Of the first processor; on others than x86 the line is called Features, and all of it counts. */
+static int read_cpu(char **ret)
+{
+	_cleanup_strbuf_ struct strbuf flags = STRBUF_INIT;
+	_cleanup_free_ char *text = NULL;
+	char *line, *flag;
+	bool all = false;
+	int r = read_file_at(AT_FDCWD, "/proc/cpuinfo", CPUINFO_MAX, &text, NULL);
+
+	if (r < 0)
+		return r;
+	line = strstr(text, "\nflags");
+	if (!line) {
+		line = strstr(text, "\nFeatures");
+		all = true;
+	}
+	line = line ? strchr(line, ':') : NULL;
+	if (line) {
+		line++;
+		line[strcspn(line, "\n")] = '\0';
+	}
+	while (line && (flag = strsep(&line, " ")))
+		if (*flag && (all || is_instruction(flag)))
+			(void)strbuf_printf(&flags, "%s%s", flags.len ? " " : "", flag); /* remembered */
+	(void)strbuf_puts(&flags, "");
+	*ret = strbuf_take(&flags);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int criu_host_describe(json_t **ret, struct ct_error *err)
+{
+	_cleanup_free_ char *cpu = NULL;
+	struct utsname uts;
+	char version[32];
+	int r = read_cpu(&cpu);
+
+	if (r < 0)
+		return ct_error_set(err, r, "criu", "cannot read \"/proc/cpuinfo\": %s", strerror(-r));
+	(void)uname(&uts); /* cannot fail with a valid pointer */
+	criu_host_version(version);
+	*ret = json_pack("{s:s, s:s, s:s, s:s}", "machine", uts.machine, "kernel", uts.release, "criu",
+	        version, "cpu", cpu);
+	return *ret ? 0 : ct_error_set(err, -ENOMEM, "criu", "out of memory");
+}
+
+int criu_host_note(int images_fd, struct ct_error *err)
+{
+	_cleanup_close_ int fd = openat(images_fd, NOTE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_json_ json_t *host = NULL;
+	_cleanup_free_ char *text = NULL;
+	int r = criu_host_describe(&host, err);
+
+	if (r < 0)
+		return r;
+	text = json_dumps(host, JSON_COMPACT | JSON_SORT_KEYS);
+	r = fd < 0 ? -errno : !text ? -ENOMEM : write_all(fd, text, strlen(text));
+	return r < 0 ? ct_error_set(err, r, "criu", "cannot write \"" NOTE "\": %s", strerror(-r)) : 0;
+}
+
+int criu_host_noted(int images_fd, json_t **ret)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = read_file_at(images_fd, NOTE, NOTE_MAX, &text, &len);
+
+	return r < 0 ? r : json_parse(text, len, ret, NULL);
+}
+
+static const char *text_of(const json_t *host, const char *key)
+{
+	return json_string_value(json_object_get(host, key)) ?: "";
+}
+
+/* Up to three numbers with dots between them; what follows is nobody's business. */
+static void read_version(const char *text, unsigned int ret[3])
+{
+	memset(ret, 0, 3 * sizeof(*ret));
+	(void)sscanf(text, "%u.%u.%u", &ret[0], &ret[1], &ret[2]); /* zero where there is none */
+}
+
+/* Of the first n numbers. */
+static bool is_older(const char *a, const char *b, unsigned int n)
+{
+	unsigned int left[3], right[3];
+
+	read_version(a, left);
+	read_version(b, right);
+	for (unsigned int i = 0; i < n; i++)
+		if (left[i] != right[i])
+			return left[i] < right[i];
+	return false;
+}
+
+static bool has_word(const char *list, const char *word, size_t len)
+{
+	for (const char *at = list; *at; at += strspn(at, " ")) {
+		size_t n = strcspn(at, " ");
+
+		if (n == len && memcmp(at, word, len) == 0)
+			return true;
+		at += n;
+	}
+	return false;
+}
+
+static int check_cpu(const char *from, const char *to, struct ct_error *err)
+{
+	_cleanup_strbuf_ struct strbuf missing = STRBUF_INIT;
+	unsigned int n = 0;
+
+	for (const char *at = from; *at; at += strspn(at, " ")) {
+		size_t len = strcspn(at, " ");
+
+		if (!has_word(to, at, len) && n++ < SHOWN_MAX)
+			(void)strbuf_printf(
+			        &missing, " %.*s", (int)(len < 32 ? len : 32), at); /* to be shown */
+		at += len;
+	}
+	if (n == 0)
+		return 0;
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+	        "its programs may use instructions that the processor there lacks:%s%s (move it stopped)",
+	        missing.data ?: "", n > SHOWN_MAX ? " and others" : "");
+}
+
+int criu_host_fits(const json_t *from, const json_t *to, struct ct_error *err)
+{
+	const char *a = text_of(from, "machine"), *b = text_of(to, "machine");
+
+	if (!str_eq(a, b))
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+		        "its processes are of a %.32s, and that node is a %.32s (move it stopped)", a, b);
+	a = text_of(from, "criu");
+	b = text_of(to, "criu");
+	if (!*a || !*b || is_older(b, a, 3))
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+		        "its processes were saved by criu %.31s, and that node has %.31s: install the same or a newer one there",
+		        *a ? a : "of an unknown version", *b ? b : "one of an unknown version");
+	a = text_of(from, "kernel");
+	b = text_of(to, "kernel");
+	if (is_older(b, a, 2))
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+		        "its processes were saved on Linux %.64s, and that node has %.64s: boot the same or a newer one there",
+		        a, b);
+	return check_cpu(text_of(from, "cpu"), text_of(to, "cpu"), err);
+}

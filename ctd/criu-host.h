@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a host must have so that what was dumped on another can be restored: {"machine", "kernel", "criu",
+ * "cpu"}, the last the instructions that programs may have found there. */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+/* The version of criu, such as 3.17.1; an empty string: it does not say. */
+void criu_host_version(char ret[32]);
+/* Of this host, a new value. */
+int criu_host_describe(json_t **ret, struct ct_error *err);
+/* Into the directory of a dump, whose digest covers it, and out of it: -ENOENT of a dump that has none. */
+int criu_host_note(int images_fd, struct ct_error *err);
+int criu_host_noted(int images_fd, json_t **ret);
+/* What was dumped on the one may be restored on the other: else CT_ERROR_REFUSED with the reason. */
+int criu_host_fits(const json_t *from, const json_t *to, struct ct_error *err);

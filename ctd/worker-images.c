@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Images on their way to another node; see the header.
+ *
+ * They are regular files in one directory, whose names CRIU makes, so no archive is needed, whose reader
+ * would have to be kept away from root's privileges. What comes is nevertheless looked at: a name is one part
+ * of a path and is not there yet, and a size is no more than there is.
+ */
+#include "ctd/worker-images.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "ctd/worker-main.h"
+
+#define CHUNK          (256 * 1024)
+#define NAME_MAX_BYTES 100
+#define LINE_MAX_BYTES 160
+#define MODE_BITS      0777
+
+static bool is_name(const char *name)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	const size_t len = strlen(name);
+
+	return len > 0 && len <= NAME_MAX_BYTES && *name != '.' && strspn(name, allowed) == len;
+}
+
+static int each_file(int dir_fd,
+        int (*each)(int dir_fd, const char *name, void *userdata, struct ct_error *err), void *userdata,
+        struct ct_error *err)
+{
+	_cleanup_closedir_ DIR *dir = fdopendir(openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+	int r = 0;
+
+	if (!dir)
+		return ct_error_set(err, -errno, "images", "cannot list the images: %s", strerror(errno));
+	while (r >= 0 && (e = readdir(dir)))
+		if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
+			r = each(dir_fd, e->d_name, userdata, err);
+	return r;
+}
+
+/* The line that a file begins with. */
+static int make_line(
+        int fd, const char *name, char line[LINE_MAX_BYTES], uint64_t *ret_size, struct ct_error *err)
+{
+	struct stat st;
+
+	if (!is_name(name) || fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return ct_error_set(err, -EBADMSG, "images", "one of the images is not a file of criu's");
+	*ret_size = (uint64_t)st.st_size;
+	return snprintf(line, LINE_MAX_BYTES, "%s %o %llu\n", name, (unsigned)st.st_mode & MODE_BITS,
+	        (unsigned long long)st.st_size); /* fits */
+}
+
+static int open_image(int dir_fd, const char *name)
+{
+	return openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
+static int measure_one(int dir_fd, const char *name, void *userdata, struct ct_error *err)
+{
+	_cleanup_close_ int fd = open_image(dir_fd, name);
+	uint64_t *sum = userdata, size = 0;
+	char line[LINE_MAX_BYTES];
+	int r = make_line(fd, name, line, &size, err);
+
+	if (r >= 0)
+		*sum += (uint64_t)r + size;
+	return r;
+}
+
+int images_measure(int dir_fd, uint64_t *ret, struct ct_error *err)
+{
+	int r;
+
+	*ret = 0;
+	r = each_file(dir_fd, measure_one, ret, err);
+	return r < 0 ? r : 0;
+}
+
+struct sending {
+	int out_fd;
+	char *chunk;
+	int (*sent)(uint64_t bytes, void *userdata, struct ct_error *err);
+	void *userdata;
+};
+
+/* size bytes from one to the other, in chunks. */
+static int pass_on(struct sending *s, int from_fd, int to_fd, uint64_t size, struct ct_error *err)
+{
+	for (uint64_t left = size; left > 0;) {
+		ssize_t n = read_all(from_fd, s->chunk, left < CHUNK ? (size_t)left : CHUNK);
+		int r = n <= 0 ? -EIO : write_all(to_fd, s->chunk, (size_t)n);
+
+		if (r < 0)
+			return ct_error_set(err, r, "images", "cannot %s the images: %s",
+			        n <= 0 ? "read" : "write", strerror(-r));
+		left -= (uint64_t)n;
+		r = s->sent((uint64_t)n, s->userdata, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int send_one(int dir_fd, const char *name, void *userdata, struct ct_error *err)
+{
+	_cleanup_close_ int fd = open_image(dir_fd, name);
+	struct sending *s = userdata;
+	char line[LINE_MAX_BYTES];
+	uint64_t size = 0;
+	int len = make_line(fd, name, line, &size, err), r;
+
+	if (len < 0)
+		return len;
+	r = write_all(s->out_fd, line, (size_t)len);
+	if (r < 0)
+		return ct_error_set(err, r, "images", "cannot send the images: %s", strerror(-r));
+	return pass_on(s, fd, s->out_fd, size, err);
+}
+
+int images_send(int dir_fd, int out_fd, int (*sent)(uint64_t bytes, void *userdata, struct ct_error *err),
+        void *userdata, struct ct_error *err)
+{
+	_cleanup_free_ char *chunk = malloc(CHUNK);
+	struct sending s = { .out_fd = out_fd, .chunk = chunk, .sent = sent, .userdata = userdata };
+	int r;
+
+	if (!chunk)
+		return ct_error_set(err, -ENOMEM, "images", "out of memory");
+	r = each_file(dir_fd, send_one, &s, err);
+	return r < 0 ? r : 0;
+}
+
+struct head {
+	char name[NAME_MAX_BYTES + 1];
+	unsigned int mode;
+	uint64_t size, len;
+};
+
+/* The line that comes next; it is passed over. */
+static int read_head(int fd, uint64_t left, struct head *ret)
+{
+	char line[LINE_MAX_BYTES + 1] = { 0 };
+	const off_t at = lseek(fd, 0, SEEK_CUR);
+	ssize_t n = at < 0 ? -1 : pread(fd, line, LINE_MAX_BYTES, at);
+	char *end = n > 0 ? memchr(line, '\n', (size_t)n) : NULL, *rest = line, *name, *mode;
+
+	if (!end)
+		return -EBADMSG;
+	*end = '\0';
+	name = strsep(&rest, " ");
+	mode = strsep(&rest, " ");
+	ret->len = (uint64_t)(end - line) + 1;
+	if (!rest || !is_name(name) || strlen(mode) > 3 || strspn(mode, "01234567") != strlen(mode) ||
+	        parse_u64(rest, &ret->size) < 0 || ret->len > left || ret->size > left - ret->len)
+		return -EBADMSG;
+	ret->mode = (unsigned int)strtoul(mode, NULL, 8);
+	(void)snprintf(ret->name, sizeof(ret->name), "%s", name); /* fits */
+	return lseek(fd, at + (off_t)ret->len, SEEK_SET) < 0 ? -errno : 0;
+}
+
+static int nothing_sent(uint64_t bytes, void *userdata, struct ct_error *err)
+{
+	return worker_check(err);
+}
+
+static int receive_one(
+        struct sending *s, int file_fd, const struct head *head, int dir_fd, struct ct_error *err)
+{
+	_cleanup_close_ int fd =
+	        openat(dir_fd, head->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0 || fchmod(fd, head->mode) < 0)
+		return ct_error_set(err, -errno, "images", "cannot make the image \"%s\": %s", head->name,
+		        strerror(errno));
+	return pass_on(s, file_fd, fd, head->size, err);
+}
+
+int images_receive(int file_fd, uint64_t bytes, int dir_fd, struct ct_error *err)
+{
+	_cleanup_free_ char *chunk = malloc(CHUNK);
+	struct sending s = { .chunk = chunk, .sent = nothing_sent };
+	struct head head;
+	int r = chunk ? 0 : ct_error_set(err, -ENOMEM, "images", "out of memory");
+
+	for (uint64_t left = bytes; r >= 0 && left > 0; left -= head.len + head.size) {
+		r = read_head(file_fd, left, &head);
+		if (r < 0)
+			return ct_error_set(
+			        err, r, "images", "what was sent of its processes is no row of images");
+		r = receive_one(&s, file_fd, &head, dir_fd, err);
+	}
+	return r;
+}
