@@ -25,7 +25,7 @@ struct migrate_values {
 };
 
 static const struct option_row migrate_options[] = {
-	{ "offline", 0, OPTION_FLAG, NULL, "stop it, move it, start it there",
+	{ "offline", 0, OPTION_FLAG, NULL, "stop it, move it, start it there; one that is suspended stays so",
 	        offsetof(struct migrate_values, offline) },
 	{ "dry-run", 'n', OPTION_FLAG, NULL, "only say whether it could move; changes nothing",
 	        offsetof(struct migrate_values, dry_run) },
@@ -73,8 +73,9 @@ static int print_moved(const json_t *result, struct ct_error *err)
 	const char *name = json_string_value(json_object_get(result, "name"));
 	char shown[300];
 
-	(void)printf("%s is on %s now (%lld bytes sent)\n", name ? name : "",
+	(void)printf("%s is on %s now%s (%lld bytes sent)\n", name ? name : "",
 	        str_escape_to(shown, sizeof(shown), to ? to : "", to ? strlen(to) : 0),
+	        json_is_true(json_object_get(result, "suspended")) ? ", suspended" : "",
 	        (long long)json_integer_value(bytes));
 	print_warning(result);
 	return finish_output(err);
@@ -156,9 +157,6 @@ static int run_migrate(struct context *ctx, struct ct_error *err)
 		return resolve(ctx, ctx->operands[1], err);
 	if (ctx->n_operands != 2)
 		return ct_error_field(err, "to", "where to? ctctl migrate NAME [USER@]HOST --offline");
-	if (!v.offline && !v.dry_run)
-		return ct_error_field(err, "offline",
-		        "processes and memory cannot be moved; --offline stops the container, moves it and starts it there");
 	return move(ctx, &v, err);
 }
 
@@ -222,9 +220,10 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 	        in->data.data + in->line_len + 1, rest, (uint64_t)json_integer_value(bytes), spooled, err);
 	if (r < 0)
 		return r;
-	body = json_pack("{s:O, s:s, s:O, s:O}", "offer", json_object_get(request, "offer"), "file", *spooled,
-	        "digest", json_object_get(request, "digest"), "removed_bytes",
-	        json_object_get(request, "removed_bytes"));
+	body = json_pack("{s:O, s:s, s:O, s:O, s:O*}", "offer", json_object_get(request, "offer"), "file",
+	        *spooled, "digest", json_object_get(request, "digest"), "removed_bytes",
+	        json_object_get(request, "removed_bytes"), "images_bytes",
+	        json_object_get(request, "images_bytes"));
 	if (!body)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer or digest");
 	r = client_call(&ctx->client, "POST", "/v1/migrations", body, &job, err);
@@ -240,6 +239,7 @@ static int receive_check(struct context *ctx, const json_t *request, json_t **re
 	const json_t *offer = json_object_get(request, "offer");
 	_cleanup_json_ json_t *body = json_pack("{s:O}", "offer", offer);
 	const json_t *bytes = json_object_get(offer, "bytes_used");
+	const json_t *images = json_object_get(json_object_get(offer, "suspended"), "bytes");
 	struct ct_error room = { 0 };
 	int r;
 
@@ -248,7 +248,8 @@ static int receive_check(struct context *ctx, const json_t *request, json_t **re
 	r = client_call(&ctx->client, "POST", "/v1/migrations/check", body, ret, err);
 	if (r < 0)
 		return r;
-	r = spool_check_room((uint64_t)json_integer_value(bytes), &room);
+	r = spool_check_room(
+	        (uint64_t)json_integer_value(bytes) + (uint64_t)json_integer_value(images), &room);
 	return json_array_append_new(json_object_get(*ret, "checks"),
 	               json_pack("{s:s, s:b, s:s}", "name", "room on the way", "ok", r >= 0, "text",
 	                       r < 0 ? room.text : "")) < 0

@@ -79,13 +79,13 @@ int handover_end(struct container *c, struct ct_error *err)
 	return r;
 }
 
-int handover_check(const struct container *c, const char *what, struct ct_error *err)
+int handover_check_owner(const struct container *c, const char *what, struct ct_error *err)
 {
 	_cleanup_json_ json_t *peer = handover_peer(c);
 	const char *node = json_string_value(peer) ?: "another node", *name = c->row.name;
 
 	switch (c->config.handover) {
-	case HANDOVER_NONE: return suspend_check(c, what, err);
+	case HANDOVER_NONE: return 0;
 	case HANDOVER_INCOMING:
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
 		        "cannot %s \"%s\": it came from \"%s\", which has not let go of it yet (repeat the migration there, or, if that node is lost: ctctl migrate %s --keep)",
@@ -96,6 +96,13 @@ int handover_check(const struct container *c, const char *what, struct ct_error 
 		        what, name, node, name, node, name);
 	}
 	return -EINVAL;
+}
+
+int handover_check(const struct container *c, const char *what, struct ct_error *err)
+{
+	int r = handover_check_owner(c, what, err);
+
+	return r < 0 ? r : suspend_check(c, what, err);
 }
 
 void handover_print(const struct container *c, struct strbuf *b)

@@ -28,7 +28,9 @@ int handover_set(
         struct container *c, enum handover handover, const char *peer, bool ran, struct ct_error *err);
 /* Takes it away, synced too. */
 int handover_end(struct container *c, struct ct_error *err);
-/* -EBUSY with the way out while it has a mark. what: "start", "change", ... */
+/* -EBUSY with the way out while it has a mark, or is suspended. what: "start", "change", ... */
 int handover_check(const struct container *c, const char *what, struct ct_error *err);
+/* The same of the mark alone. */
+int handover_check_owner(const struct container *c, const char *what, struct ct_error *err);
 /* ,"handover":{...} of the API, where there is a mark. */
 void handover_print(const struct container *c, struct strbuf *b);

@@ -56,6 +56,11 @@ int pool_claim_slot(struct pool *pool, uint32_t slot)
 	return 0;
 }
 
+uint32_t pool_lease_slot(struct pool *pool)
+{
+	return slot_take(pool);
+}
+
 bool pool_has_slot(const struct pool *pool, uint32_t slot)
 {
 	return slot >= 1 && slot <= CONF_NUMBERS_MAX && slot_is_used(pool, slot);

@@ -42,6 +42,8 @@ int pool_init(struct pool *pool, struct manager *m, struct ct_error *err);
 void pool_done(struct pool *pool);
 /* Marks a slot that a running container holds (at recovery). -EEXIST. */
 int pool_claim_slot(struct pool *pool, uint32_t slot);
+/* A free one for a container that does not run, 0: there is none. */
+uint32_t pool_lease_slot(struct pool *pool);
 bool pool_has_slot(const struct pool *pool, uint32_t slot); /* somebody holds it */
 void pool_release_slot(struct pool *pool, uint32_t slot);
 /* A shell, from the pool or made on the spot. with_link: the veth is wanted. */

@@ -346,6 +346,71 @@ int ports_lease(struct container *c, const struct config *config, struct ct_erro
 	return r < 0 ? r : 0;
 }
 
+json_t *ports_leased(const struct container *c)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; list && i < c->n_leases; i++) {
+		char text[IP_ADDR_STRLEN];
+
+		if (json_array_append_new(
+		            list, json_pack("[s, s]", c->leases[i].device,
+		                          ip_format(&c->leases[i].address, text, sizeof(text)))) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static int read_lease(const json_t *pair, struct lease *ret)
+{
+	const char *device = json_string_value(json_array_get(pair, 0));
+	const char *address = json_string_value(json_array_get(pair, 1));
+
+	if (!device || strlen(device) >= sizeof(ret->device) || !address ||
+	        ip_parse(address, &ret->address) < 0)
+		return -EINVAL;
+	(void)snprintf(ret->device, sizeof(ret->device), "%s", device); /* fits */
+	return 0;
+}
+
+static bool has_lease(const struct container *c, const struct lease *wanted)
+{
+	for (unsigned i = 0; i < c->n_leases; i++)
+		if (str_eq(c->leases[i].device, wanted->device) &&
+		        ip_equal(&c->leases[i].address, &wanted->address))
+			return true;
+	return false;
+}
+
+int ports_lease_same(struct container *c, const json_t *addresses, struct ct_error *err)
+{
+	const size_t n = json_array_size(addresses);
+	_cleanup_free_ struct lease *wanted = calloc(n + 1, sizeof(*wanted));
+	int r;
+
+	c->leases = calloc(n + 1, sizeof(*c->leases)); /* it is new, and has none */
+	if (!wanted || !c->leases)
+		return ct_error_set(err, -ENOMEM, "network", "out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (read_lease(json_array_get(addresses, i), &wanted[i]) < 0)
+			return ct_error_field(
+			        err, "addresses", "addresses must be pairs of an interface and an address");
+	memcpy(c->leases, wanted, n * sizeof(*wanted));
+	c->n_leases = (unsigned)n;
+	r = ports_lease(c, &c->config, err);
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		char text[IP_ADDR_STRLEN];
+
+		if (!has_lease(c, &wanted[i]))
+			return ct_error_kind_set(err, CT_ERROR_REFUSED, -EADDRNOTAVAIL,
+			        "its address %s on %s is taken on that node, or of none of its ranges, and its processes have it (move it stopped, or give it one by ip=)",
+			        ip_format_addr(&wanted[i].address, text, sizeof(text)), wanted[i].device);
+	}
+	return r;
+}
+
 /* ---- what the database has ---- */
 
 static bool is_configured(const struct config *config, const char *device, const struct ip_addr *a)

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "netns/net.h"
@@ -20,6 +22,11 @@ struct lease;
  * success; what it held of ranges before is kept where it still fits. -EEXIST names the owner; -ENOSPC: the
  * range is used up. */
 int ports_lease(struct container *c, const struct config *config, struct ct_error *err);
+/* The same of the addresses that another node has given it of ranges, and no others: CT_ERROR_REFUSED. They
+ * are as ports_leased has them. */
+int ports_lease_same(struct container *c, const json_t *addresses, struct ct_error *err);
+/* What it has of ranges, a new value: [[INTERFACE, ADDRESS], ...]. NULL: out of memory. */
+json_t *ports_leased(const struct container *c);
 /* Fills c->leases from the database; called once for all containers at start. */
 int ports_load(struct manager *m, struct ct_error *err);
 /* The same for one, after a transaction that was rolled back. */

@@ -2,22 +2,26 @@
 /* The mark "_suspended", the images, and whether this host's CRIU and kernel fit together; see the header. */
 #include "ctd/suspend.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/str.h"
 #include "ctd/container.h"
+#include "ctd/criu-host.h"
 #include "ctd/manager.h"
+#include "ctd/ports.h"
 #include "ctd/sweeper.h"
 #include "quota/disk.h"
-
-#define VERSION_USEC (5 * USEC_PER_SEC)
 
 /* From 6.13 the kernel's vDSO has more parts than older CRIU knows of. */
 #define KERNEL_OF_4_1 (6 * 1000 + 13)
@@ -31,6 +35,54 @@ int suspend_check(const struct container *c, const char *what, struct ct_error *
 	return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
 	        "cannot %s \"%s\": it is suspended (ctctl resume %s, or give its memory up: ctctl resume --discard %s)",
 	        what, name, name, name);
+}
+
+int suspend_mark(json_t *config, uint32_t slot, const char *digest)
+{
+	return json_object_set_new(config, CONFIG_SUSPENDED,
+	               json_pack("{s:I, s:s}", "slot", (json_int_t)slot, "digest", digest)) < 0
+	               ? -ENOMEM
+	               : 0;
+}
+
+json_t *suspend_images_path(const struct container *c)
+{
+	return json_sprintf("%s/fs/containers/%s/suspended", c->manager->conf.state_dir, c->row.ctid);
+}
+
+/* Regular files in one directory. */
+static uint64_t size_of(int images_fd)
+{
+	_cleanup_closedir_ DIR *dir = fdopendir(openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	uint64_t bytes = 0;
+	struct dirent *e;
+	struct stat st;
+
+	while (dir && (e = readdir(dir)))
+		if (fstatat(images_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_size;
+	return bytes;
+}
+
+int suspend_offer(const struct container *c, json_t **ret, struct ct_error *err)
+{
+	_cleanup_json_ json_t *path = suspend_images_path(c), *host = NULL;
+	_cleanup_close_ int images = -1;
+	int r;
+
+	if (!path)
+		return ct_error_set(err, -ENOMEM, "suspend", "out of memory");
+	images = open(json_string_value(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (images < 0)
+		return ct_error_set(err, -errno, "suspend", "cannot open its images: %s", strerror(errno));
+	r = criu_host_noted(images, &host);
+	if (r < 0)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, r,
+		        "the images of \"%s\" do not say which host they are of (ctctl resume %s, and suspend it again)",
+		        c->row.name, c->row.name);
+	*ret = json_pack("{s:s, s:I, s:O, s:o}", "digest", c->config.suspended_digest, "bytes",
+	        (json_int_t)size_of(images), "host", host, "addresses", ports_leased(c));
+	return *ret ? 0 : ct_error_set(err, -ENOMEM, "suspend", "out of memory");
 }
 
 void suspend_forget_restored(struct container *c)
@@ -58,11 +110,9 @@ void suspend_discard(struct container *c)
 
 int suspend_host_check(struct ct_error *err)
 {
-	static const char *const argv[] = { "criu", "--version", NULL };
-	_cleanup_free_ char *text = NULL;
 	unsigned int major = 0, minor = 0, kernel_major = 0, kernel_minor = 0;
 	struct utsname uts;
-	const char *version;
+	char version[32];
 
 	if (process_find("criu") < 0)
 		return ct_error_kind_set(
@@ -75,9 +125,8 @@ int suspend_host_check(struct ct_error *err)
 	if (kernel_major * 1000 + kernel_minor < KERNEL_OF_4_1)
 		return 0;
 
-	(void)process_run(argv, VERSION_USEC, 4096, &text); /* what it says counts */
-	version = text ? strstr(text, "Version: ") : NULL;
-	if (!version || sscanf(version, "Version: %u.%u", &major, &minor) != 2)
+	criu_host_version(version);
+	if (sscanf(version, "%u.%u", &major, &minor) != 2)
 		return ct_error_kind_set(
 		        err, CT_ERROR_REFUSED, -EOPNOTSUPP, "criu does not say which version it is");
 	if (major * 1000 + minor >= 4 * 1000 + 1)

@@ -7,6 +7,9 @@
  */
 #pragma once
 
+#include <jansson.h>
+#include <stdint.h>
+
 #include "base/error.h"
 
 struct config;
@@ -15,6 +18,13 @@ struct manager;
 
 /* -EBUSY with the way out while it is suspended. what: "start", "change", ... */
 int suspend_check(const struct container *c, const char *what, struct ct_error *err);
+/* The mark into a configuration that is about to be stored. -ENOMEM. */
+int suspend_mark(json_t *config, uint32_t slot, const char *digest);
+/* What another node is told of one that is suspended, a new value: {"digest", "bytes", "host", "addresses"},
+ * the last two where it was dumped, and what it has of ranges there. */
+int suspend_offer(const struct container *c, json_t **ret, struct ct_error *err);
+/* The directory of its images: a new string. NULL: out of memory. */
+json_t *suspend_images_path(const struct container *c);
 /* Its images go to the trash; harmless when there are none. */
 void suspend_discard(struct container *c);
 /* After what a resume restored was killed: ct-keeper reaps it. */

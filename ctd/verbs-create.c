@@ -155,10 +155,11 @@ static int make_row(
 	return r;
 }
 
-int verb_record(struct manager *m, struct container_row *row, bool trial, struct container **ret,
+int verb_record(struct manager *m, struct container_row *row, const json_t *addresses, struct container **ret,
         struct ct_error *err)
 {
 	struct container *c = NULL;
+	const bool trial = !ret;
 	int r;
 
 	r = store_begin(m->store, false, err);
@@ -168,7 +169,7 @@ int verb_record(struct manager *m, struct container_row *row, bool trial, struct
 	if (r >= 0)
 		r = container_new(m, row, &c, err);
 	if (r >= 0)
-		r = ports_lease(c, &c->config, err);
+		r = addresses ? ports_lease_same(c, addresses, err) : ports_lease(c, &c->config, err);
 	if (r >= 0)
 		r = disks_lease(c, err);
 	if (r >= 0 && !trial)
@@ -356,7 +357,7 @@ int api_container_create(struct manager *m, struct call *call, struct ct_error *
 		r = make_row(m, &in, &row, err);
 	if (r >= 0) {
 		call_set_object(call, row.name);
-		r = verb_record(m, &row, false, &c, err);
+		r = verb_record(m, &row, NULL, &c, err);
 	}
 	container_row_done(&row);
 	if (r < 0)

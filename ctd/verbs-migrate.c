@@ -26,6 +26,7 @@
 #include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
+#include "ctd/suspend.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
@@ -112,15 +113,17 @@ static json_t *command_to(const struct manager *m, const char *peer)
 	        "ServerAliveInterval=15", "--", peer, "ctctl migrate-receive");
 }
 
-/* request and disk are consumed; disk may be NULL. */
-static int ask(struct job *job, json_t *request, json_t *disk,
-        void (*answered)(struct job *job, const json_t *result))
+/* request is consumed. offer: disk and images go with it. */
+static int ask(
+        struct job *job, json_t *request, bool offer, void (*answered)(struct job *job, const json_t *result))
 {
 	static const struct worker_ops ops = { .progress = ask_progress, .done = on_answer };
 	struct manager *m = job->manager;
 	struct migrate *x = job->data;
-	json_t *params = json_pack(
-	        "{s:o, s:o, s:o*}", "command", command_to(m, peer_of(job)), "request", request, "disk", disk);
+	const struct container *c = job->container;
+	json_t *params = json_pack("{s:o, s:o, s:o*, s:o*}", "command", command_to(m, peer_of(job)),
+	        "request", request, "disk", offer ? container_disk_params(c) : NULL, "images",
+	        offer && c->config.suspended_slot ? suspend_images_path(c) : NULL);
 
 	if (!params)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
@@ -129,10 +132,11 @@ static int ask(struct job *job, json_t *request, json_t *disk,
 	        m->event, m->conf.worker, "migrate-send", params, &ops, job, &x->worker, &job->error);
 }
 
-static json_t *make_offer(const struct job *job, const char *word)
+/* NULL: job->error says why, or there is no memory. */
+static json_t *make_offer(struct job *job, const char *word)
 {
 	const struct container *c = job->container;
-	_cleanup_json_ json_t *config = NULL;
+	_cleanup_json_ json_t *config = NULL, *suspended = NULL;
 	struct disk_usage usage = { 0 };
 	struct disk_spec spec;
 	struct utsname uts;
@@ -143,11 +147,25 @@ static json_t *make_offer(const struct job *job, const char *word)
 	if (json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0 ||
 	        allowance_offer(c, config) < 0)
 		return NULL;
-	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O}}", "protocol", 1, "word",
-	        word, "offer", "ctid", c->row.ctid, "name", c->row.name, "template", c->row.template_digest,
-	        "template_name", c->row.template_name, "epoch", (json_int_t)c->row.epoch + 1, "created",
-	        (json_int_t)c->row.created_usec, "bytes_used", (json_int_t)usage.bytes_used, "from",
-	        uts.nodename, "config", config);
+	if (c->config.suspended_slot && suspend_offer(c, &suspended, &job->error) < 0)
+		return NULL;
+	(void)json_object_del(config, CONFIG_SUSPENDED); /* it need not be there */
+	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*}}", "protocol", 1,
+	        "word", word, "offer", "ctid", c->row.ctid, "name", c->row.name, "template",
+	        c->row.template_digest, "template_name", c->row.template_name, "epoch",
+	        (json_int_t)c->row.epoch + 1, "created", (json_int_t)c->row.created_usec, "bytes_used",
+	        (json_int_t)usage.bytes_used, "from", uts.nodename, "config", config, "suspended", suspended);
+}
+
+/* The word check or offer. */
+static int ask_offer(struct job *job, const char *word, bool offer,
+        void (*answered)(struct job *job, const json_t *result))
+{
+	json_t *request = make_offer(job, word);
+
+	if (!request && job->error.code == 0)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	return request ? ask(job, request, offer, answered) : job->error.code;
 }
 
 /* It is the other node's for sure. */
@@ -196,8 +214,9 @@ static void on_committed(struct job *job, const json_t *result)
 		return;
 	}
 
-	job->result = json_pack("{s:s, s:s, s:s, s:I, s:O*}", "ctid", c->row.ctid, "name", c->row.name, "to",
-	        peer_of(job), "bytes", (json_int_t)x->bytes, "warning", warning);
+	job->result = json_pack("{s:s, s:s, s:s, s:I, s:b, s:O*}", "ctid", c->row.ctid, "name", c->row.name,
+	        "to", peer_of(job), "bytes", (json_int_t)x->bytes, "suspended", c->config.suspended_slot != 0,
+	        "warning", warning);
 	let_go(job);
 }
 
@@ -213,7 +232,7 @@ static int commit(struct job *job)
 	        json_pack("{s:i, s:s, s:s, s:I, s:b, s:o*}", "protocol", 1, "word", "commit", "ctid",
 	                c->row.ctid, "epoch", (json_int_t)c->row.epoch + 1, "start", was_running(job),
 	                "totals", meter ? meter_totals(c->manager->metering, &meter->account.total) : NULL),
-	        NULL, on_committed);
+	        false, on_committed);
 }
 
 /* ---- offer */
@@ -246,7 +265,7 @@ static void on_stopped(struct container *c, int result, const struct ct_error *e
 		verb_done(c, result, error, job);
 		return;
 	}
-	result = ask(job, make_offer(job, "offer"), container_disk_params(c), on_offered);
+	result = ask_offer(job, "offer", true, on_offered);
 	if (result < 0)
 		go_back(job);
 	else
@@ -347,6 +366,15 @@ static int finish_handover(struct job *job)
 	return commit(job);
 }
 
+/* Processes go along only as images. */
+static int check_way(const struct container *c, bool offline, struct ct_error *err)
+{
+	return offline || c->config.suspended_slot
+	               ? 0
+	               : ct_error_field(err, "offline",
+	                         "processes that run cannot be moved: offline must be true, then it is stopped, moved and started there; or suspend it before");
+}
+
 static int run_migrate(struct job *job)
 {
 	const struct container *c = job->container;
@@ -357,7 +385,12 @@ static int run_migrate(struct job *job)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 	if (c->config.handover == HANDOVER_RELINQUISHED)
 		return finish_handover(job);
-	r = handover_check(c, "migrate", &job->error);
+	r = handover_check_owner(c, "migrate", &job->error);
+	if (r >= 0)
+		r = check_way(c,
+		        json_is_true(json_object_get(job->params, "offline")) ||
+		                json_is_true(json_object_get(job->params, "dry_run")),
+		        &job->error);
 	if (r < 0)
 		return r;
 	if (c->row.broken)
@@ -365,7 +398,7 @@ static int run_migrate(struct job *job)
 		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);
 
 	job_progress(job, -1, "asking the other node");
-	r = ask(job, make_offer(job, "check"), NULL, on_checked);
+	r = ask_offer(job, "check", false, on_checked);
 	if (r >= 0)
 		job->cancel = cancel;
 	return r;
@@ -491,7 +524,7 @@ static int run_resolve(struct job *job)
 	return ask(job,
 	        json_pack("{s:i, s:s, s:s, s:I}", "protocol", 1, "word", "withdraw", "ctid", c->row.ctid,
 	                "epoch", (json_int_t)c->row.epoch + 1),
-	        NULL, on_withdrawn);
+	        false, on_withdrawn);
 }
 
 /* The mark says which way it went. */
@@ -584,11 +617,10 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 	r = json_read(call_body(call), request_fields, &in, err);
 	if (r >= 0)
 		r = check_peer(in.to, err);
-	if (r >= 0 && !in.offline && !in.dry_run)
-		r = ct_error_field(err, "offline",
-		        "processes and memory cannot be moved: offline must be true, then it is stopped, moved and started there");
 	if (r >= 0)
 		r = verb_target(m, call, &c, err);
+	if (r >= 0)
+		r = check_way(c, in.offline || in.dry_run, err);
 	if (r < 0)
 		return r;
 	return job_submit(m,
@@ -596,7 +628,8 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 	                .type = &verb_migrate,
 	                .container = c,
 	                .object = c->row.name,
-	                .params = json_pack("{s:s, s:b}", "to", in.to, "dry_run", in.dry_run),
+	                .params = json_pack(
+	                        "{s:s, s:b, s:b}", "to", in.to, "offline", in.offline, "dry_run", in.dry_run),
 	                .call = call,
 	                .detached = true,
 	                .durable = true, /* its end, and with it that the disk is in the trash */

@@ -6,6 +6,9 @@
  * which commit takes away. What an offer says is believed only of what the other node owns: its id, name,
  * epoch and configuration, which goes through the same checks as one that people give; template, room and
  * addresses are this node's to judge.
+ *
+ * With one that is suspended its images come along. They are put beside the disk, made to be of an id range
+ * that is leased here, and get the mark that resume goes by before the record is complete.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,22 +17,35 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctd/api.h"
+#include "ctd/criu-host.h"
 #include "ctd/disk-work.h"
 #include "ctd/disks.h"
 #include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
+#include "ctd/pool.h"
+#include "ctd/ports.h"
 #include "ctd/resources.h"
+#include "ctd/suspend.h"
 #include "ctd/sweeper.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
 #define EPOCH_MAX (1ULL << 53)
 
+/* Its processes, if it is suspended. */
+struct offered_images {
+	const char *digest;
+	uint64_t bytes;
+	json_t *host, *addresses;
+};
+
 struct offer {
 	const char *ctid, *name, *template, *template_name, *from;
 	uint64_t epoch, created, bytes_used;
 	json_t *config;
+	json_t *suspended; /* NULL: it is not */
+	struct offered_images images;
 };
 
 #define STRING(name, type, member)                                                                           \
@@ -51,6 +67,15 @@ static const struct json_field offer_fields[] = {
 	NUMBER("created", struct offer, created),
 	NUMBER("bytes_used", struct offer, bytes_used),
 	{ "config", JSON_KIND_OBJECT, offsetof(struct offer, config), JSON_NO_HAS, true },
+	{ "suspended", JSON_KIND_OBJECT, offsetof(struct offer, suspended), JSON_NO_HAS, false },
+	{ NULL },
+};
+
+static const struct json_field images_fields[] = {
+	STRING("digest", struct offered_images, digest),
+	NUMBER("bytes", struct offered_images, bytes),
+	{ "host", JSON_KIND_OBJECT, offsetof(struct offered_images, host), JSON_NO_HAS, true },
+	{ "addresses", JSON_KIND_ARRAY, offsetof(struct offered_images, addresses), JSON_NO_HAS, true },
 	{ NULL },
 };
 
@@ -73,8 +98,14 @@ static int read_offer(const json_t *object, struct offer *ret, struct ct_error *
 		return ct_error_field(err, "epoch", "epoch must be from 2 to 2^53");
 	if (!str_is_printable(ret->from) || strlen(ret->from) > 255 || !str_is_printable(ret->template_name))
 		return ct_error_field(err, "from", "names must be printable");
-	if (json_object_get(ret->config, CONFIG_HANDOVER))
+	if (json_object_get(ret->config, CONFIG_HANDOVER) || json_object_get(ret->config, CONFIG_SUSPENDED))
 		return ct_error_field(err, "config", "the container is being handed over already");
+	r = ret->suspended ? json_read(ret->suspended, images_fields, &ret->images, err) : 0;
+	if (r < 0)
+		return r;
+	if (ret->suspended && (!is_hex(ret->images.digest, 64) || ret->images.bytes > EPOCH_MAX))
+		return ct_error_field(
+		        err, "digest", "digest must be 64 hexadecimal digits, and bytes at most 2^53");
 	return config_check_name("name", ret->name, err);
 }
 
@@ -130,10 +161,12 @@ static int check_room(struct manager *m, const struct offer *offer, struct ct_er
 	struct disk_probe probe = { 0 };
 
 	disk_probe_limits(m->disks, &probe);
-	if (probe.bytes_free / 20 * 19 < offer->bytes_used)
+	if (probe.bytes_free / 20 * 19 < offer->bytes_used ||
+	        probe.bytes_free / 20 * 19 - offer->bytes_used < offer->images.bytes)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
-		        "its disk holds %llu MiB, and the store has %llu MiB free",
-		        (unsigned long long)(offer->bytes_used >> 20),
+		        "its disk%s holds %llu MiB, and the store has %llu MiB free",
+		        offer->suspended ? " with its memory" : "",
+		        (unsigned long long)((offer->bytes_used + offer->images.bytes) >> 20),
 		        (unsigned long long)(probe.bytes_free >> 20));
 	return 0;
 }
@@ -164,10 +197,21 @@ static int check_record(struct manager *m, const struct offer *offer, struct ct_
 	if (r >= 0 && !earlier) { /* else it has name and addresses already */
 		r = make_row(offer, &row, err);
 		if (r >= 0)
-			r = verb_record(m, &row, true, NULL, err);
+			r = verb_record(m, &row, offer->images.addresses, NULL, err);
 		container_row_done(&row);
 	}
 	return r;
+}
+
+/* Whether they can be resumed here. */
+static int check_processes(struct manager *m, const struct offer *offer, struct ct_error *err)
+{
+	_cleanup_json_ json_t *here = NULL;
+	int r = suspend_host_check(err);
+
+	if (r >= 0)
+		r = criu_host_describe(&here, err);
+	return r < 0 ? r : criu_host_fits(offer->images.host, here, err);
 }
 
 static const struct {
@@ -178,6 +222,7 @@ static const struct {
 	{ "configuration and limits", check_config },
 	{ "name and addresses", check_record },
 	{ "room", check_room },
+	{ "processes", check_processes },
 };
 
 static json_t *run_checks(struct manager *m, const struct offer *offer, struct ct_error *ret_first)
@@ -187,7 +232,8 @@ static json_t *run_checks(struct manager *m, const struct offer *offer, struct c
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
 		struct ct_error error = { 0 };
 		/* without the template there is nothing that a record could be made of */
-		bool moot = i > 0 && ret_first->code < 0 && checks[i].check == check_record;
+		bool moot = (i > 0 && ret_first->code < 0 && checks[i].check == check_record) ||
+		            (!offer->suspended && checks[i].check == check_processes);
 		int r = moot ? 0 : checks[i].check(m, offer, &error);
 
 		if (r < 0 && ret_first->code == 0)
@@ -202,11 +248,19 @@ static json_t *run_checks(struct manager *m, const struct offer *offer, struct c
 
 /* ---- the offer as a job */
 
+struct receive {
+	struct worker *worker; /* at work, else NULL */
+	uint32_t slot;         /* leased for one that is suspended, until the mark has it; else 0 */
+};
+
 static void fail_receive(struct job *job, int result)
 {
 	struct container *c = job->container;
+	struct receive *x = job->data;
 	struct ct_error error = { 0 };
 
+	if (x && x->slot)
+		pool_release_slot(&job->manager->pool, TAKE(x->slot, 0));
 	if (verb_forget(c, &error) < 0) {
 		log_error("cannot undo the arrival of \"%s\": %s", c->row.name, error.text);
 		container_set_broken(c, "its arrival could not be undone");
@@ -221,19 +275,41 @@ static void apply_progress(int percent, const char *text, void *userdata)
 	job_progress(userdata, percent, "%s", text);
 }
 
+/* Not synced: what completes the record is. */
+static int mark(struct job *job, const json_t *result)
+{
+	struct container *c = job->container;
+	struct receive *x = job->data;
+	const char *digest = json_string_value(json_object_get(result, "images_digest"));
+	_cleanup_json_ json_t *config = NULL;
+	int r = json_parse(c->row.config, strlen(c->row.config), &config, &job->error);
+
+	if (r < 0)
+		return r;
+	if (!digest || suspend_mark(config, x->slot, digest) < 0)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	r = container_update(c, NULL, config, false, &job->error);
+	if (r >= 0)
+		x->slot = 0; /* the mark's */
+	return r;
+}
+
 static void apply_done(const json_t *result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;
+	struct receive *x = job->data;
 	int r = 0;
 
-	job->data = NULL; /* the worker frees itself */
+	x->worker = NULL; /* it frees itself */
 	job->cancel = NULL;
 	if (!result) {
 		job->error = *error;
 		r = error->code;
-	} else {
-		r = verb_complete(job->container, &job->error);
 	}
+	if (r >= 0 && x->slot)
+		r = mark(job, result);
+	if (r >= 0)
+		r = verb_complete(job->container, &job->error);
 	if (r < 0) {
 		fail_receive(job, r);
 		return;
@@ -244,34 +320,48 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 
 static void cancel_apply(struct job *job)
 {
-	if (job->data)
-		worker_cancel(job->data);
+	const struct receive *x = job->data;
+
+	if (x->worker)
+		worker_cancel(x->worker);
+}
+
+/* What the worker is told of the images, NULL if there are none. */
+static json_t *images_params(const struct job *job)
+{
+	const struct container *c = job->container;
+	const struct receive *x = job->data;
+	char name[40];
+
+	container_cgroup_name(c, name);
+	return x->slot ? json_pack("{s:o, s:O, s:O, s:I, s:s, s:s}", "path", suspend_images_path(c), "bytes",
+	                         json_object_get(job->params, "images_bytes"), "digest",
+	                         json_object_get(job->params, "images_digest"), "base_id",
+	                         (json_int_t)manager_base_id(job->manager, x->slot), "root",
+	                         job->manager->cgroup.path, "name", name)
+	               : NULL;
 }
 
 static int apply(struct job *job)
 {
 	static const struct worker_ops ops = { .progress = apply_progress, .done = apply_done };
-	const struct container *c = job->container;
 	struct manager *m = job->manager;
-	struct worker *worker = NULL;
-	struct disk_spec spec;
-	json_t *params;
+	struct receive *x = job->data;
+	json_t *images = images_params(job), *params;
 	int r;
 
-	container_disk_spec(c, &spec);
-	params = json_pack("{s:{s:o, s:s, s:s, s:s, s:I, s:I, s:I}, s:O, s:O, s:O}", "disk", "store",
-	        json_sprintf("%s/fs", m->conf.state_dir), "ctid", spec.ctid, "driver",
-	        disk_driver_name(spec.driver), "template", spec.template_digest, "bytes",
-	        (json_int_t)spec.bytes, "inodes", (json_int_t)spec.inodes, "project",
-	        (json_int_t)spec.project_id, "file", json_object_get(job->params, "file"), "digest",
+	if (x->slot && !images)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	params = json_pack("{s:o, s:o*, s:O, s:O, s:O}", "disk", container_disk_params(job->container),
+	        "images", images, "file", json_object_get(job->params, "file"), "digest",
 	        json_object_get(job->params, "digest"), "removed_bytes",
 	        json_object_get(job->params, "removed_bytes"));
 	if (!params)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	r = worker_start(m->event, m->conf.worker, "migrate-apply", params, &ops, job, &worker, &job->error);
+	r = worker_start(
+	        m->event, m->conf.worker, "migrate-apply", params, &ops, job, &x->worker, &job->error);
 	if (r < 0)
 		return r;
-	job->data = worker;
 	job->cancel = cancel_apply;
 	return 0;
 }
@@ -290,8 +380,17 @@ static void on_disk(struct container *c, int result, const struct ct_error *erro
 
 static int run_receive(struct job *job)
 {
-	int r = disk_work_create(job->container, on_disk, job, &job->error);
+	struct receive *x = job->data = calloc(1, sizeof(*x));
+	int r = x ? 0 : ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 
+	if (r >= 0 && json_object_get(job->params, "images_bytes")) {
+		x->slot = pool_lease_slot(&job->manager->pool);
+		if (x->slot == 0)
+			r = ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -ENOSPC,
+			        "all id ranges of that node are in use");
+	}
+	if (r >= 0)
+		r = disk_work_create(job->container, on_disk, job, &job->error);
 	if (r == 1)
 		r = apply(job);
 	if (r < 0)
@@ -301,7 +400,11 @@ static int run_receive(struct job *job)
 
 static void free_receive(struct job *job)
 {
-	worker_free(job->data);
+	struct receive *x = job->data;
+
+	if (x)
+		worker_free(x->worker);
+	free(x);
 }
 
 static int replay_receive(
@@ -443,7 +546,8 @@ const struct job_type verb_migrate_withdraw = {
 struct receive_request {
 	json_t *offer;
 	const char *file, *digest;
-	uint64_t removed_bytes;
+	uint64_t removed_bytes, images_bytes;
+	bool has_images;
 };
 
 static const struct json_field receive_fields[] = {
@@ -451,6 +555,8 @@ static const struct json_field receive_fields[] = {
 	STRING("file", struct receive_request, file),
 	STRING("digest", struct receive_request, digest),
 	NUMBER("removed_bytes", struct receive_request, removed_bytes),
+	{ "images_bytes", JSON_KIND_U64, offsetof(struct receive_request, images_bytes),
+	        offsetof(struct receive_request, has_images), false },
 	{ NULL },
 };
 
@@ -509,6 +615,7 @@ static int receive(struct manager *m, struct call *call, const struct receive_re
 {
 	struct container_row row = { 0 };
 	struct container *earlier = NULL, *c = NULL;
+	json_t *params;
 	int r;
 
 	r = check_absent(m, offer, &earlier, err);
@@ -517,18 +624,27 @@ static int receive(struct manager *m, struct call *call, const struct receive_re
 	if (r >= 0)
 		r = make_row(offer, &row, err);
 	if (r >= 0)
-		r = verb_record(m, &row, false, &c, err);
+		r = verb_record(m, &row, offer->images.addresses, &c, err);
 	container_row_done(&row);
 	if (r < 0)
 		return r;
+	params = json_pack("{s:s, s:s, s:I}", "file", in->file, "digest", in->digest, "removed_bytes",
+	        (json_int_t)in->removed_bytes);
+	if (params && in->has_images &&
+	        (json_object_set_new(params, "images_bytes", json_integer((json_int_t)in->images_bytes)) <
+	                        0 ||
+	                json_object_set_new(params, "images_digest", json_string(offer->images.digest)) <
+	                        0)) {
+		json_decref(params);
+		params = NULL;
+	}
 
 	r = job_submit(m,
 	        &(struct job_request){
 	                .type = &verb_migrate_receive,
 	                .container = c,
 	                .object = c->row.name,
-	                .params = json_pack("{s:s, s:s, s:I}", "file", in->file, "digest", in->digest,
-	                        "removed_bytes", (json_int_t)in->removed_bytes),
+	                .params = params,
 	                .call = call,
 	                .detached = true,
 	        },
@@ -552,6 +668,9 @@ int api_migration_receive(struct manager *m, struct call *call, struct ct_error 
 		return ct_error_field(err, "file", "file must be an absolute path");
 	if (!is_hex(in.digest, 64))
 		return ct_error_field(err, "digest", "digest must be 64 hexadecimal digits");
+	if (in.has_images != !!offer.suspended || in.images_bytes > EPOCH_MAX)
+		return ct_error_field(err, "images_bytes",
+		        "images_bytes, at most 2^53, and what the offer says of its processes come together");
 
 	json_decref(run_checks(m, &offer, &first));
 	if (first.code < 0) {

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "ctd/api.h"
 #include "ctd/disks.h"
+#include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/ports.h"
@@ -159,11 +160,6 @@ static void after_criu(struct job *job, void (*next)(struct job *job))
 		next(job);
 }
 
-static json_t *images_path(const struct container *c)
-{
-	return json_sprintf("%s/fs/containers/%s/suspended", c->manager->conf.state_dir, c->row.ctid);
-}
-
 static json_t *cgroup_path(const struct container *c)
 {
 	char name[40];
@@ -190,7 +186,7 @@ static json_t *common_params(const struct container *c, uint32_t slot)
 	}
 	return json_pack("{s:o, s:I, s:o, s:o, s:s, s:s}", "rlimits", list, "base_id",
 	        (json_int_t)manager_base_id(c->manager, slot), "cgroup", cgroup_path(c), "images",
-	        images_path(c), "runtime", c->manager->conf.runtime_dir, "key", key);
+	        suspend_images_path(c), "runtime", c->manager->conf.runtime_dir, "key", key);
 }
 
 /* params and more are consumed. */
@@ -215,8 +211,7 @@ static int set_mark(struct container *c, const char *digest, struct ct_error *er
 		return r;
 	if (!digest)
 		(void)json_object_del(config, CONFIG_SUSPENDED);
-	else if (json_object_set_new(config, CONFIG_SUSPENDED,
-	                 json_pack("{s:I, s:s}", "slot", (json_int_t)c->run.slot, "digest", digest)) < 0)
+	else if (suspend_mark(config, c->run.slot, digest) < 0)
 		return ct_error_set(err, -ENOMEM, "suspend", "out of memory");
 	return container_update(c, NULL, config, true, err);
 }
@@ -641,6 +636,9 @@ static int run_resume(struct job *job)
 	if (c->teardown || c->state != CONTAINER_STOPPED)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "cannot resume \"%s\": its last run has not ended (try again)", c->row.name);
+	r = handover_check_owner(c, "resume", &job->error);
+	if (r < 0)
+		return r;
 	if (json_is_true(json_object_get(job->params, "discard")))
 		return discard(c, &job->error);
 

@@ -33,9 +33,10 @@ int verb_submit(struct manager *m, struct call *call, const struct job_type *typ
 void verb_done(struct container *c, int result, const struct ct_error *error, void *job);
 /* A destroy that nobody waits for: of a container whose create was not completed. */
 void verb_destroy_quietly(struct container *c);
-/* Record and leases of a new container in one transaction; row is taken over. On success it is in the tables,
- * incomplete. With trial it is looked whether that would work, and nothing stays. */
-int verb_record(struct manager *m, struct container_row *row, bool trial, struct container **ret,
+/* Record and leases of a new container in one transaction; row is taken over. addresses (NULL: any): those
+ * that it must have of ranges (ports_lease_same). On success it is in the tables, incomplete. With ret NULL
+ * it is looked whether that would work, and nothing stays. */
+int verb_record(struct manager *m, struct container_row *row, const json_t *addresses, struct container **ret,
         struct ct_error *err);
 /* The mark incomplete goes, synced. */
 int verb_complete(struct container *c, struct ct_error *err);

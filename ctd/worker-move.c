@@ -4,12 +4,15 @@
  * migrate-send: {"command": [ARG...], "request": {...}, "disk"?: DISK} to what the far end answers. It runs
  * the command, which leads to `ctctl migrate-receive` on the other node, and writes one line, the request.
  * With disk, the disk is compared with its template before, into a file without a name, and goes behind the
- * line: first "removed_bytes" bytes of paths that are gone, then an archive, together "bytes"; "digest" is
- * that of the whole tree. The answer comes in lines as a worker writes them.
+ * line: first, with "images" (a directory), "images_bytes" bytes of those (worker-images.h), then
+ * "removed_bytes" of paths that are gone, then an archive, together "bytes"; "digest" is that of the whole
+ * tree. The answer comes in lines as a worker writes them.
  *
  * migrate-apply: DISK and {"file", "removed_bytes", "digest"}: brings a new disk to be that tree. What comes
  * is not trusted: paths are looked up beneath the disk's root, the archive is unpacked by a child with few
- * privileges, and the tree must have the digest at the end, or the disk is not used.
+ * privileges, and the tree must have the digest at the end, or the disk is not used. With "images" ({"path",
+ * "bytes", "digest", "base_id", "root", "name"}) those come first: they must have their digest, and are then
+ * made to be of the base id and the cgroup here; "images_digest" of the result is what they have since.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +29,9 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "ctd/criu.h"
 #include "ctd/worker-extract.h"
+#include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
 #include "quota/difference.h"
 #include "quota/disk.h"
@@ -115,10 +120,17 @@ static int mount_disk(const json_t *params, struct mounted *ret, struct ct_error
 /* ---- migrate-send */
 
 struct payload {
-	int fd;
-	uint64_t bytes, removed_bytes;
+	int fd, images_fd;                           /* the second: a directory, or -1 */
+	uint64_t bytes, removed_bytes, images_bytes; /* bytes: with the images */
+	uint64_t gone;
 	char digest[65];
 };
+
+static void payload_done(struct payload *p)
+{
+	(void)fd_close(p->fd);
+	(void)fd_close(p->images_fd);
+}
 
 static int compare(const struct mounted *disk, struct payload *p, struct ct_error *err)
 {
@@ -144,11 +156,22 @@ static int compare(const struct mounted *disk, struct payload *p, struct ct_erro
 	if (fstat(p->fd, &st) < 0 || lseek(p->fd, 0, SEEK_SET) < 0)
 		return ct_error_set(
 		        err, -errno, "move", "cannot read what is to be sent: %s", strerror(errno));
-	p->bytes = (uint64_t)st.st_size;
+	p->bytes = p->images_bytes + (uint64_t)st.st_size;
 	return worker_check(err);
 }
 
-static int make_payload(json_t *disk_params, struct payload *p, json_t *request, struct ct_error *err)
+static int open_images(const char *path, struct payload *p, struct ct_error *err)
+{
+	if (!path)
+		return 0;
+	p->images_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (p->images_fd < 0)
+		return ct_error_set(err, -errno, "move", "cannot open its images: %s", strerror(errno));
+	return images_measure(p->images_fd, &p->images_bytes, err);
+}
+
+static int make_payload(
+        json_t *disk_params, const char *images, struct payload *p, json_t *request, struct ct_error *err)
 {
 	CLEANUP(mounted_done) struct mounted disk = { -1, -1 };
 	const char *store = json_string_value(json_object_get(disk_params, "store"));
@@ -158,11 +181,16 @@ static int make_payload(json_t *disk_params, struct payload *p, json_t *request,
 	if (p->fd < 0)
 		return ct_error_set(
 		        err, -errno, "move", "cannot make a file in the store: %s", strerror(errno));
-	r = mount_disk(disk_params, &disk, err);
+	r = open_images(images, p, err);
+	if (r >= 0)
+		r = mount_disk(disk_params, &disk, err);
 	if (r >= 0)
 		r = compare(&disk, p, err);
 	if (r < 0)
 		return r;
+	if (images &&
+	        json_object_set_new(request, "images_bytes", json_integer((json_int_t)p->images_bytes)) < 0)
+		return ct_error_set(err, -ENOMEM, "move", "out of memory");
 	if (json_object_set_new(request, "bytes", json_integer((json_int_t)p->bytes)) < 0 ||
 	        json_object_set_new(request, "removed_bytes", json_integer((json_int_t)p->removed_bytes)) <
 	                0 ||
@@ -237,29 +265,52 @@ static int far_lost(struct far *f, const char *program, struct ct_error *err)
 	        *shown ? ": " : "", shown);
 }
 
-static int far_write(struct far *f, const json_t *request, const struct payload *p, struct ct_error *err)
+static int on_sent(uint64_t bytes, void *userdata, struct ct_error *err)
 {
-	_cleanup_free_ char *line = json_dumps(request, JSON_COMPACT), *chunk = malloc(CHUNK);
-	uint64_t left = p->fd < 0 ? 0 : p->bytes;
-	int r;
+	struct payload *p = userdata;
 
-	if (!line || !chunk)
-		return ct_error_set(err, -ENOMEM, "move", "out of memory");
-	r = write_all(f->in_fd, line, strlen(line));
-	if (r >= 0)
-		r = write_all(f->in_fd, "\n", 1);
+	p->gone += bytes;
+	worker_progress((int)(p->gone * 100 / p->bytes), "sending");
+	return worker_check(err);
+}
+
+/* 1: the other end has hung up. */
+static int write_disk(struct far *f, struct payload *p, struct ct_error *err)
+{
+	_cleanup_free_ char *chunk = malloc(CHUNK);
+	uint64_t left = p->bytes - p->images_bytes;
+	int r = chunk ? 0 : ct_error_set(err, -ENOMEM, "move", "out of memory");
+
 	while (r >= 0 && left > 0) {
 		ssize_t n = read_all(p->fd, chunk, left < CHUNK ? (size_t)left : CHUNK);
 
 		if (n <= 0)
 			return ct_error_set(
 			        err, n < 0 ? (int)n : -EIO, "move", "cannot read what is to be sent");
-		r = write_all(f->in_fd, chunk, (size_t)n);
+		if (write_all(f->in_fd, chunk, (size_t)n) < 0)
+			return 1;
 		left -= (uint64_t)n;
-		worker_progress((int)((p->bytes - left) * 100 / p->bytes), "sending the disk");
-		if (worker_check(err) < 0)
-			return -ECANCELED;
+		r = on_sent((uint64_t)n, p, err);
 	}
+	return r;
+}
+
+static int far_write(struct far *f, const json_t *request, struct payload *p, struct ct_error *err)
+{
+	_cleanup_free_ char *line = json_dumps(request, JSON_COMPACT);
+	int r;
+
+	if (!line)
+		return ct_error_set(err, -ENOMEM, "move", "out of memory");
+	r = write_all(f->in_fd, line, strlen(line)) < 0 || write_all(f->in_fd, "\n", 1) < 0;
+	if (r == 0 && p->images_fd >= 0) {
+		r = images_send(p->images_fd, f->in_fd, on_sent, p, err);
+		r = r == -EPIPE ? 1 : r;
+	}
+	if (r == 0 && p->fd >= 0)
+		r = write_disk(f, p, err);
+	if (r < 0)
+		return r;
 	/* An end that hung up may have said why. */
 	f->in_fd = fd_close(f->in_fd);
 	return 0;
@@ -345,13 +396,14 @@ int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err
 	_cleanup_json_ json_t *request = json_deep_copy(json_object_get(params, "request"));
 	const char *program = json_string_value(json_array_get(command, 0));
 	CLEANUP(far_done) struct far far = { -1, -1, -1, -1, STRBUF_INIT };
-	struct payload payload = { .fd = -1 };
+	const char *images = json_string_value(json_object_get(params, "images"));
+	CLEANUP(payload_done) struct payload payload = { .fd = -1, .images_fd = -1 };
 	int r = 0;
 
 	if (!request || !program)
 		return ct_error_set(err, -EINVAL, "move", "command and request are needed");
 	if (disk)
-		r = make_payload(disk, &payload, request, err);
+		r = make_payload(disk, images, &payload, request, err);
 	if (r >= 0)
 		r = far_start(command, &far, err);
 	if (r >= 0)
@@ -363,20 +415,20 @@ int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err
 	if (r >= 0 && disk)
 		(void)json_object_set_new(
 		        *ret, "bytes", json_integer((json_int_t)payload.bytes)); /* a wish */
-	(void)fd_close(payload.fd);
 	return r < 0 ? r : 0;
 }
 
 /* ---- migrate-apply */
 
 struct apply_params {
-	json_t *disk;
+	json_t *disk, *images;
 	const char *file, *digest;
 	uint64_t removed_bytes;
 };
 
 static const struct json_field apply_fields[] = {
 	{ "disk", JSON_KIND_OBJECT, offsetof(struct apply_params, disk), JSON_NO_HAS, true },
+	{ "images", JSON_KIND_OBJECT, offsetof(struct apply_params, images), JSON_NO_HAS, false },
 	{ "file", JSON_KIND_STRING, offsetof(struct apply_params, file), JSON_NO_HAS, true },
 	{ "digest", JSON_KIND_STRING, offsetof(struct apply_params, digest), JSON_NO_HAS, true },
 	{ "removed_bytes", JSON_KIND_U64, offsetof(struct apply_params, removed_bytes), JSON_NO_HAS, true },
@@ -428,6 +480,62 @@ static int verify(int root_fd, const char *digest, struct ct_error *err)
 	return r;
 }
 
+struct images_params {
+	const char *path, *digest;
+	uint64_t bytes, base_id;
+	struct criu_place place;
+};
+
+static const struct json_field images_fields[] = {
+	{ "path", JSON_KIND_STRING, offsetof(struct images_params, path), JSON_NO_HAS, true },
+	{ "digest", JSON_KIND_STRING, offsetof(struct images_params, digest), JSON_NO_HAS, true },
+	{ "bytes", JSON_KIND_U64, offsetof(struct images_params, bytes), JSON_NO_HAS, true },
+	{ "base_id", JSON_KIND_U64, offsetof(struct images_params, base_id), JSON_NO_HAS, true },
+	{ "root", JSON_KIND_STRING, offsetof(struct images_params, place.root), JSON_NO_HAS, true },
+	{ "name", JSON_KIND_STRING, offsetof(struct images_params, place.name), JSON_NO_HAS, true },
+	{ NULL },
+};
+
+/* As worker-suspend.c makes the directory: else the digest is another. */
+static int make_images(const struct images_params *in, int file_fd, int *ret_fd, struct ct_error *err)
+{
+	char digest[65];
+	int r;
+
+	if (mkdir(in->path, 0711) < 0 ||
+	        (*ret_fd = open(in->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+		return ct_error_set(err, -errno, "move", "cannot make \"%s\": %s", in->path, strerror(errno));
+	worker_progress(-1, "taking its memory and state");
+	r = images_receive(file_fd, in->bytes, *ret_fd, err);
+	if (r >= 0)
+		r = tree_digest(*ret_fd, digest, err);
+	if (r >= 0 && !str_eq(digest, in->digest))
+		r = ct_error_set(err, -EBADMSG, "move", "the images that came are not those that were sent");
+	return r;
+}
+
+static int apply_images(const json_t *params, int file_fd, json_t **ret, struct ct_error *err)
+{
+	struct images_params in = { 0 };
+	_cleanup_close_ int fd = -1;
+	char digest[65];
+	int r = json_read(params, images_fields, &in, err);
+
+	if (r < 0)
+		return r;
+	in.place.base_id = (uint32_t)in.base_id;
+	r = make_images(&in, file_fd, &fd, err);
+	if (r >= 0)
+		r = criu_place(fd, &in.place, err);
+	if (r >= 0)
+		r = tree_digest(fd, digest, err);
+	if (r >= 0 && syncfs(fd) < 0)
+		r = ct_error_set(err, -errno, "move", "cannot write the images through: %s", strerror(errno));
+	if (r >= 0)
+		*ret = json_pack("{s:s}", "images_digest", digest);
+	return r;
+}
+
 int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	CLEANUP(mounted_done) struct mounted disk = { -1, -1 };
@@ -442,7 +550,10 @@ int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *er
 	fd = open(in.file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return ct_error_set(err, fd < 0 ? -errno : -EINVAL, "move", "\"%s\" cannot be read", in.file);
-	r = mount_disk(in.disk, &disk, err);
+	if (in.images)
+		r = apply_images(in.images, fd, ret, err);
+	if (r >= 0)
+		r = mount_disk(in.disk, &disk, err);
 	if (r >= 0)
 		r = take_away(fd, in.removed_bytes, disk.root_fd, err);
 	if (r >= 0)

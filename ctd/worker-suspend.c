@@ -40,6 +40,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "ctd/criu-host.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
 #include "ctd/view-files.h"
@@ -344,6 +345,8 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 		return ct_error_set(
 		        err, -errno, "suspend", "cannot make \"%s\": %s", in.common.images, strerror(errno));
 	r = dump(&in, images, err);
+	if (r >= 0)
+		r = criu_host_note(images, err);
 	if (r < 0)
 		return r;
 	worker_progress(-1, "syncing");
