@@ -181,8 +181,8 @@ static void end(struct evacuation *e, struct mover *m, const char *reason, const
 static int submit(struct evacuation *e, struct mover *m, struct ct_error *err)
 {
 	_cleanup_json_ json_t *job = NULL;
-	_cleanup_json_ json_t *body = json_pack(
-	        "{s:s, s:b, s:b}", "to", host_of(e, m), "offline", !m->checking, "dry_run", m->checking);
+	_cleanup_json_ json_t *body =
+	        json_pack("{s:s, s:b, s:b}", "to", host_of(e, m), "offline", 1, "dry_run", m->checking);
 	struct ct_error refused = { 0 };
 
 	free(m->job);
@@ -367,7 +367,7 @@ static int run_evacuate(struct context *ctx, struct ct_error *err)
 		return r;
 	if (!e.v.offline && !e.v.dry_run)
 		return ct_error_field(err, "offline",
-		        "processes and memory cannot be moved; --offline stops each container, moves it and starts it there");
+		        "this command does not move processes that run; --offline stops each container, moves it and starts it there");
 	if (e.v.at_once == -1)
 		e.v.at_once = AT_ONCE;
 	if (e.v.at_once < 1 || e.v.at_once > AT_ONCE_MAX)

@@ -25,7 +25,8 @@ struct migrate_values {
 };
 
 static const struct option_row migrate_options[] = {
-	{ "offline", 0, OPTION_FLAG, NULL, "stop it, move it, start it there; one that is suspended stays so",
+	{ "offline", 0, OPTION_FLAG, NULL,
+	        "stop it, move it, start it there; else it goes on there where it was",
 	        offsetof(struct migrate_values, offline) },
 	{ "dry-run", 'n', OPTION_FLAG, NULL, "only say whether it could move; changes nothing",
 	        offsetof(struct migrate_values, dry_run) },
@@ -66,6 +67,19 @@ static void print_warning(const json_t *result)
 		        stderr, "ctctl: %s\n", str_escape_to(said, sizeof(said), warning, strlen(warning)));
 }
 
+static double seconds(const json_t *times, const char *key)
+{
+	return (double)json_integer_value(json_object_get(times, key)) / 1000;
+}
+
+static void print_frozen(const json_t *times)
+{
+	if (times)
+		(void)printf("; frozen for %.1f s: %.1f to save it, %.1f to send it, %.1f to resume it",
+		        seconds(times, "total"), seconds(times, "save"), seconds(times, "send"),
+		        seconds(times, "resume"));
+}
+
 static int print_moved(const json_t *result, struct ct_error *err)
 {
 	const json_t *bytes = json_object_get(result, "bytes");
@@ -73,10 +87,12 @@ static int print_moved(const json_t *result, struct ct_error *err)
 	const char *name = json_string_value(json_object_get(result, "name"));
 	char shown[300];
 
-	(void)printf("%s is on %s now%s (%lld bytes sent)\n", name ? name : "",
+	(void)printf("%s is on %s now%s (%lld bytes sent", name ? name : "",
 	        str_escape_to(shown, sizeof(shown), to ? to : "", to ? strlen(to) : 0),
 	        json_is_true(json_object_get(result, "suspended")) ? ", suspended" : "",
 	        (long long)json_integer_value(bytes));
+	print_frozen(json_object_get(result, "frozen_msec"));
+	(void)puts(")");
 	print_warning(result);
 	return finish_output(err);
 }

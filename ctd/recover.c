@@ -321,7 +321,9 @@ static int settle(struct container *c, const struct keeper_reply *list)
 
 	if (c->teardown)
 		return 0;
-	if (c->active && c->active->type == &verb_resume) /* it will find out, and undo what it did */
+	/* it will find out, and undo what it did */
+	if (c->active && (c->active->type == &verb_resume ||
+	                         (c->config.suspended_slot && c->state == CONTAINER_STARTING)))
 		return 0;
 	if (c->config.suspended_slot)
 		return settle_suspended(c);

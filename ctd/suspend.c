@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -64,11 +65,32 @@ static uint64_t size_of(int images_fd)
 	return bytes;
 }
 
+/* As it would be: its images are not there yet. */
+static int offer_running(const struct container *c, json_t **ret, struct ct_error *err)
+{
+	char digest[65];
+	uint64_t memory = 0;
+	json_t *host = NULL;
+	int r = criu_host_describe(&host, err);
+
+	if (r < 0)
+		return r;
+	memset(digest, '0', 64);
+	digest[64] = '\0';
+	(void)read_u64_at(c->cgroup_fd, "memory.current", &memory); /* zero: not known */
+	*ret = json_pack("{s:s, s:I, s:o, s:o}", "digest", digest, "bytes", (json_int_t)memory, "host", host,
+	        "addresses", ports_leased(c));
+	return *ret ? 0 : ct_error_set(err, -ENOMEM, "suspend", "out of memory");
+}
+
 int suspend_offer(const struct container *c, json_t **ret, struct ct_error *err)
 {
 	_cleanup_json_ json_t *path = suspend_images_path(c), *host = NULL;
 	_cleanup_close_ int images = -1;
 	int r;
+
+	if (!c->config.suspended_slot)
+		return offer_running(c, ret, err);
 
 	if (!path)
 		return ct_error_set(err, -ENOMEM, "suspend", "out of memory");

@@ -21,7 +21,8 @@ int suspend_check(const struct container *c, const char *what, struct ct_error *
 /* The mark into a configuration that is about to be stored. -ENOMEM. */
 int suspend_mark(json_t *config, uint32_t slot, const char *digest);
 /* What another node is told of one that is suspended, a new value: {"digest", "bytes", "host", "addresses"},
- * the last two where it was dumped, and what it has of ranges there. */
+ * the last two where it was dumped, and what it has of ranges there. Of one that runs, what is known before:
+ * the digest is zeros then. */
 int suspend_offer(const struct container *c, json_t **ret, struct ct_error *err);
 /* The directory of its images: a new string. NULL: out of memory. */
 json_t *suspend_images_path(const struct container *c);

@@ -11,13 +11,18 @@
  * that it has given up its copy. To a later commit the first says nothing: it may have taken it, and have
  * destroyed it or given it to a third node since.
  *
+ * One that runs is suspended for the move (transfer.h), unless it is to be stopped: then its images go with
+ * the disk, and it is resumed where it is afterwards, there or here.
+ *
  * Each attempt has an epoch of its own, so that an offer of an earlier one which comes late is known as such.
  * test/model/handover.pml is a model of all that.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/utsname.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -27,14 +32,20 @@
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/suspend.h"
+#include "ctd/transfer.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
-#define PEER_MAX      255
-#define STEP_STOPPING "stopping" /* of the record: it runs, and is being stopped */
+#define PEER_MAX 255
+/* Of the record: it runs, and is being stopped, or suspended. */
+#define STEP_STOPPING   "stopping"
+#define STEP_SUSPENDING "suspending"
 
 struct migrate {
-	struct worker *worker; /* at work, else NULL */
+	struct transfer transfer; /* first: transfer.h */
+	struct ct_error failure;  /* why it is resumed here */
+	uint64_t sent_usec;       /* monotonic: when it was there */
+	struct worker *worker;    /* at work, else NULL */
 	void (*answered)(struct job *job, const json_t *result);
 	uint64_t bytes;
 	bool repeated; /* commit may have been said, and heard, before */
@@ -50,6 +61,17 @@ static bool was_running(const struct job *job)
 	return json_is_true(json_object_get(job->params, "was_running"));
 }
 
+static struct migrate *new_migrate(struct job *job)
+{
+	struct migrate *x = job->data = calloc(1, sizeof(*x));
+
+	if (x)
+		transfer_init(&x->transfer, job_finish);
+	else
+		(void)ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	return x;
+}
+
 /* ---- back: as it was before */
 
 static void on_back(struct container *c, int result, const struct ct_error *error, void *userdata)
@@ -61,13 +83,33 @@ static void on_back(struct container *c, int result, const struct ct_error *erro
 	job_finish(job, job->error.code);
 }
 
+static void on_resumed_here(struct job *job, int result)
+{
+	struct migrate *x = job->data;
+
+	if (result < 0)
+		log_error("\"%s\" could not be resumed: %s", job->container->row.name, job->error.text);
+	job->error = x->failure;
+	job_finish(job, job->error.code);
+}
+
 /* job->error says why. */
 static void go_back(struct job *job)
 {
 	struct container *c = job->container;
+	struct migrate *x = job->data;
 	struct ct_error error = { 0 };
 	int r = 1;
 
+	if (was_running(job) && c->config.suspended_slot) {
+		x->failure = job->error;
+		job->error = (struct ct_error){ 0 };
+		x->transfer.finished = on_resumed_here;
+		r = transfer_resume(job);
+		if (r < 0)
+			on_resumed_here(job, r);
+		return;
+	}
 	if (was_running(job) && c->state == CONTAINER_STOPPED)
 		r = container_start(c, on_back, job, &error);
 	if (r == 0)
@@ -132,6 +174,12 @@ static int ask(
 	        m->event, m->conf.worker, "migrate-send", params, &ops, job, &x->worker, &job->error);
 }
 
+/* It runs, and is to go on there without having been stopped. */
+static bool is_live(const struct job *job)
+{
+	return container_has_init(job->container) && !json_is_true(json_object_get(job->params, "offline"));
+}
+
 /* NULL: job->error says why, or there is no memory. */
 static json_t *make_offer(struct job *job, const char *word)
 {
@@ -147,7 +195,7 @@ static json_t *make_offer(struct job *job, const char *word)
 	if (json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0 ||
 	        allowance_offer(c, config) < 0)
 		return NULL;
-	if (c->config.suspended_slot && suspend_offer(c, &suspended, &job->error) < 0)
+	if ((c->config.suspended_slot || is_live(job)) && suspend_offer(c, &suspended, &job->error) < 0)
 		return NULL;
 	(void)json_object_del(config, CONFIG_SUSPENDED); /* it need not be there */
 	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*}}", "protocol", 1,
@@ -184,6 +232,19 @@ static void let_go(struct job *job)
 
 /* ---- commit */
 
+/* Of one that was suspended for the move, else NULL. */
+static json_t *frozen_times(const struct migrate *x)
+{
+	const uint64_t now = now_monotonic_usec();
+
+	if (!x->transfer.frozen_usec || !x->sent_usec)
+		return NULL;
+	return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)(now - x->transfer.frozen_usec) / 1000,
+	        "save", (json_int_t)(x->transfer.saved_usec - x->transfer.frozen_usec) / 1000, "send",
+	        (json_int_t)(x->sent_usec - x->transfer.saved_usec) / 1000, "resume",
+	        (json_int_t)(now - x->sent_usec) / 1000);
+}
+
 static void on_committed(struct job *job, const json_t *result)
 {
 	struct container *c = job->container;
@@ -214,8 +275,9 @@ static void on_committed(struct job *job, const json_t *result)
 		return;
 	}
 
-	job->result = json_pack("{s:s, s:s, s:s, s:I, s:b, s:O*}", "ctid", c->row.ctid, "name", c->row.name,
-	        "to", peer_of(job), "bytes", (json_int_t)x->bytes, "suspended", c->config.suspended_slot != 0,
+	job->result = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o*, s:O*}", "ctid", c->row.ctid, "name",
+	        c->row.name, "to", peer_of(job), "bytes", (json_int_t)x->bytes, "suspended",
+	        c->config.suspended_slot && (!was_running(job) || warning), "frozen_msec", frozen_times(x),
 	        "warning", warning);
 	let_go(job);
 }
@@ -247,6 +309,7 @@ static void on_offered(struct job *job, const json_t *result)
 		return;
 	}
 	x->bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
+	x->sent_usec = now_monotonic_usec();
 	r = handover_set(job->container, HANDOVER_RELINQUISHED, peer_of(job), was_running(job), &job->error);
 	if (r < 0) {
 		go_back(job);
@@ -257,19 +320,38 @@ static void on_offered(struct job *job, const json_t *result)
 		job_finish(job, r);
 }
 
-static void on_stopped(struct container *c, int result, const struct ct_error *error, void *userdata)
+static void offer(struct job *job)
 {
-	struct job *job = userdata;
-
-	if (result < 0) {
-		verb_done(c, result, error, job);
-		return;
-	}
-	result = ask_offer(job, "offer", true, on_offered);
-	if (result < 0)
+	if (ask_offer(job, "offer", true, on_offered) < 0)
 		go_back(job);
 	else
 		job->cancel = cancel;
+}
+
+static void on_stopped(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	if (result < 0)
+		verb_done(c, result, error, userdata);
+	else
+		offer(userdata);
+}
+
+/* Of one that runs on. */
+static int cannot_go_live(struct job *job)
+{
+	char reason[sizeof(job->error.text)];
+
+	(void)snprintf(reason, sizeof(reason), "%s", job->error.text); /* fits */
+	return ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -EOPNOTSUPP,
+	        "%.350s (with --offline it is stopped, moved and started there)", reason);
+}
+
+static void on_suspended(struct job *job, int result)
+{
+	if (result < 0)
+		job_finish(job, cannot_go_live(job));
+	else
+		offer(job);
 }
 
 static uint64_t stop_timeout_usec(const struct container *c)
@@ -278,6 +360,29 @@ static uint64_t stop_timeout_usec(const struct container *c)
 	        c->config.has_stop_timeout ? c->config.stop_timeout_sec : c->manager->conf.stop_timeout_sec;
 
 	return sec * 1000000;
+}
+
+/* How its processes go, or that they end. */
+static void set_out(struct job *job, bool live)
+{
+	struct container *c = job->container;
+	struct migrate *x = job->data;
+	int r;
+
+	if (live) {
+		job_progress(job, -1, "saving memory and state");
+		x->transfer.finished = on_suspended;
+		r = transfer_suspend(job);
+		if (r < 0)
+			on_suspended(job, r);
+		return;
+	}
+	job_progress(job, -1, "stopping");
+	r = container_stop(c, STOP_CLEAN, stop_timeout_usec(c), on_stopped, job, &job->error);
+	if (r == 1)
+		on_stopped(c, 0, NULL, job);
+	else if (r < 0)
+		job_finish(job, r);
 }
 
 /* ---- check */
@@ -296,13 +401,14 @@ static const char *first_failure(const json_t *result)
 }
 
 /* Just before it is stopped: it may have ended since it was asked for. For a replay it is in the record. */
-static int note_whether_it_runs(struct job *job)
+static int note_whether_it_runs(struct job *job, bool live)
 {
 	const bool runs = container_has_init(job->container);
+	const char *step = live ? STEP_SUSPENDING : runs ? STEP_STOPPING : "";
 
 	if (json_object_set_new(job->params, "was_running", json_boolean(runs)) < 0)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	return store_job_step(job->manager->store, job->row.id, runs ? STEP_STOPPING : "", &job->error);
+	return store_job_step(job->manager->store, job->row.id, step, &job->error);
 }
 
 static int begin_epoch(struct container *c, struct ct_error *err)
@@ -316,10 +422,25 @@ static int begin_epoch(struct container *c, struct ct_error *err)
 	return r;
 }
 
+/* Of one that is to go without being stopped, what is in the way here. */
+static void add_own_check(struct job *job)
+{
+	struct ct_error error = { 0 };
+	int r;
+
+	if (!is_live(job))
+		return;
+	r = transfer_may_suspend(job->container, &error);
+	(void)json_array_insert_new(json_object_get(job->result, "checks"), 0,
+	        json_pack("{s:s, s:b, s:s}", "name", "to be suspended here", "ok", r >= 0, "text",
+	                error.text)); /* else one too few is shown */
+}
+
 static void on_checked(struct job *job, const json_t *result)
 {
 	struct container *c = job->container;
 	const char *failure = first_failure(result);
+	bool live;
 	int r;
 
 	if (!result) {
@@ -328,6 +449,7 @@ static void on_checked(struct job *job, const json_t *result)
 	}
 	if (json_is_true(json_object_get(job->params, "dry_run"))) {
 		job->result = json_deep_copy(result);
+		add_own_check(job);
 		job_finish(job, 0);
 		return;
 	}
@@ -337,19 +459,14 @@ static void on_checked(struct job *job, const json_t *result)
 		job_finish(job, -EPERM);
 		return;
 	}
-	r = note_whether_it_runs(job);
+	live = is_live(job);
+	r = note_whether_it_runs(job, live);
 	if (r >= 0)
 		r = begin_epoch(c, &job->error);
-	if (r < 0) {
+	if (r < 0)
 		job_finish(job, r);
-		return;
-	}
-	job_progress(job, -1, "stopping");
-	r = container_stop(c, STOP_CLEAN, stop_timeout_usec(c), on_stopped, job, &job->error);
-	if (r == 1)
-		on_stopped(c, 0, NULL, job);
-	else if (r < 0)
-		job_finish(job, r);
+	else
+		set_out(job, live);
 }
 
 static int finish_handover(struct job *job)
@@ -366,33 +483,21 @@ static int finish_handover(struct job *job)
 	return commit(job);
 }
 
-/* Processes go along only as images. */
-static int check_way(const struct container *c, bool offline, struct ct_error *err)
-{
-	return offline || c->config.suspended_slot
-	               ? 0
-	               : ct_error_field(err, "offline",
-	                         "processes that run cannot be moved: offline must be true, then it is stopped, moved and started there; or suspend it before");
-}
-
 static int run_migrate(struct job *job)
 {
 	const struct container *c = job->container;
 	int r;
 
-	job->data = calloc(1, sizeof(struct migrate));
-	if (!job->data)
-		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	if (!new_migrate(job))
+		return -ENOMEM;
 	if (c->config.handover == HANDOVER_RELINQUISHED)
 		return finish_handover(job);
 	r = handover_check_owner(c, "migrate", &job->error);
-	if (r >= 0)
-		r = check_way(c,
-		        json_is_true(json_object_get(job->params, "offline")) ||
-		                json_is_true(json_object_get(job->params, "dry_run")),
-		        &job->error);
 	if (r < 0)
 		return r;
+	if (is_live(job) && !json_is_true(json_object_get(job->params, "dry_run")) &&
+	        transfer_may_suspend(c, &job->error) < 0)
+		return cannot_go_live(job);
 	if (c->row.broken)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);
@@ -408,8 +513,10 @@ static void free_migrate(struct job *job)
 {
 	struct migrate *x = job->data;
 
-	if (x)
+	if (x) {
+		transfer_done(&x->transfer);
 		worker_free(x->worker);
+	}
 	free(x);
 }
 
@@ -433,6 +540,8 @@ static int replay_migrate(
 		again.params = json_incref(params);
 		return job_submit(m, &again, err);
 	}
+	if (str_eq(row->step, STEP_SUSPENDING) && transfer_recover(c, &error) < 0)
+		log_error("\"%s\" could not be resumed: %s", c->row.name, error.text);
 	if (c->state == CONTAINER_STOPPED && str_eq(row->step, STEP_STOPPING) &&
 	        verb_start_quietly(c, NULL, NULL, &error) < 0)
 		log_error("\"%s\" could not be started again: %s", c->row.name, error.text);
@@ -456,14 +565,24 @@ static void on_started_again(struct container *c, int result, const struct ct_er
 	job_finish(job, 0);
 }
 
+static void on_resumed_again(struct job *job, int result)
+{
+	on_started_again(job->container, result, &job->error, job);
+}
+
 static void take_back(struct job *job)
 {
 	struct container *c = job->container;
-	const bool ran = handover_ran(c);
+	const bool ran = handover_ran(c), live = ran && c->config.suspended_slot;
+	struct migrate *x = job->data;
 	struct ct_error error = { 0 };
 	int r;
 
-	r = store_job_step(job->manager->store, job->row.id, ran ? STEP_STOPPING : "", &job->error);
+	r = store_job_step(job->manager->store, job->row.id,
+	        live  ? STEP_SUSPENDING
+	        : ran ? STEP_STOPPING
+	              : "",
+	        &job->error);
 	if (r >= 0)
 		r = handover_end(c, &job->error);
 	if (r < 0) {
@@ -472,6 +591,13 @@ static void take_back(struct job *job)
 	}
 	manager_event(job->manager, c, "container.kept", NULL);
 	job->result = json_pack("{s:s, s:s}", "name", c->row.name, "owner", "here");
+	if (live) {
+		x->transfer.finished = on_resumed_again;
+		r = transfer_resume(job);
+		if (r < 0)
+			on_resumed_again(job, r);
+		return;
+	}
 	r = ran ? container_start(c, on_started_again, job, &error) : 1;
 	if (r == 0)
 		return;
@@ -517,8 +643,9 @@ static int run_resolve(struct job *job)
 		job->result = json_pack("{s:s, s:s}", "name", c->row.name, "owner", "here");
 		return 1;
 	}
-	job->data = calloc(1, sizeof(struct migrate));
-	if (!job->data || json_object_set(job->params, "to", peer) < 0)
+	if (!new_migrate(job))
+		return -ENOMEM;
+	if (json_object_set(job->params, "to", peer) < 0)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 	job_progress(job, -1, "asking the other node");
 	return ask(job,
@@ -538,6 +665,8 @@ static int replay_resolve(
 	if (c->config.handover != HANDOVER_NONE)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 		        "ctd ended before it was known whose \"%s\" is", row->object);
+	if (str_eq(row->step, STEP_SUSPENDING))
+		return transfer_recover(c, err);
 	return c->state == CONTAINER_STOPPED && str_eq(row->step, STEP_STOPPING)
 	               ? verb_start_quietly(c, NULL, NULL, err)
 	               : 0;
@@ -546,37 +675,6 @@ static int replay_resolve(
 const struct job_type verb_resolve = {
 	.verb = "resolve", .run = run_resolve, .free = free_migrate, .replay = replay_resolve
 };
-
-/* ---- keep */
-
-static int run_keep(struct job *job)
-{
-	struct container *c = job->container;
-	int r;
-
-	if (c->unreadable)
-		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
-		        "whether \"%s\" was handed over is not known: %s", c->row.name, c->row.broken);
-	if (c->config.handover == HANDOVER_NONE)
-		return 1;
-	r = handover_end(c, &job->error);
-	if (r < 0)
-		return r;
-	manager_event(job->manager, c, "container.kept", NULL);
-	return 1;
-}
-
-/* The record says whether it was done. */
-static int replay_keep(
-        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
-{
-	if (!c || c->config.handover == HANDOVER_NONE)
-		return 0;
-	return ct_error_kind_set(
-	        err, CT_ERROR_FAILED, -ECANCELED, "ctd ended before \"%s\" was kept", row->object);
-}
-
-const struct job_type verb_keep = { .verb = "keep", .run = run_keep, .replay = replay_keep };
 
 /* ---- in the API */
 
@@ -619,8 +717,6 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 		r = check_peer(in.to, err);
 	if (r >= 0)
 		r = verb_target(m, call, &c, err);
-	if (r >= 0)
-		r = check_way(c, in.offline || in.dry_run, err);
 	if (r < 0)
 		return r;
 	return job_submit(m,
@@ -633,47 +729,6 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 	                .call = call,
 	                .detached = true,
 	                .durable = true, /* its end, and with it that the disk is in the trash */
-	        },
-	        err);
-}
-
-/* What decides whose a container is takes no body, and is for root. */
-static int root_target(struct manager *m, struct call *call, struct container **ret, struct ct_error *err)
-{
-	static const struct json_field none[] = { { NULL } };
-	int r;
-
-	if (call_peer(call)->uid != 0)
-		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
-	r = json_read(call_body(call), none, NULL, err);
-	return r < 0 ? r : verb_target(m, call, ret, err);
-}
-
-int api_container_keep(struct manager *m, struct call *call, struct ct_error *err)
-{
-	struct container *c = NULL;
-	int r = root_target(m, call, &c, err);
-
-	if (r < 0)
-		return r;
-	return verb_submit(m, call, &verb_keep, c, NULL, err);
-}
-
-int api_container_resolve(struct manager *m, struct call *call, struct ct_error *err)
-{
-	struct container *c = NULL;
-	int r = root_target(m, call, &c, err);
-
-	if (r < 0)
-		return r;
-	return job_submit(m,
-	        &(struct job_request){
-	                .type = &verb_resolve,
-	                .container = c,
-	                .object = c->row.name,
-	                .call = call,
-	                .detached = true,
-	                .durable = true,
 	        },
 	        err);
 }

@@ -28,6 +28,7 @@
 #include "ctd/resources.h"
 #include "ctd/suspend.h"
 #include "ctd/sweeper.h"
+#include "ctd/transfer.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
@@ -429,7 +430,8 @@ static void on_started(struct container *c, int result, const struct ct_error *e
 
 	/* It is this node's now, whether it starts or not. */
 	if (result < 0)
-		job->result = json_pack("{s:s}", "warning", error ? error->text : "it did not start");
+		(void)json_object_set_new(
+		        job->result, "warning", json_string(error ? error->text : "it did not start"));
 	job_finish(job, 0);
 }
 
@@ -451,6 +453,38 @@ static int check_word(const struct job *job, struct ct_error *err)
 		        "\"%s\" is here with another epoch (%llu, not %llu)", c->row.name,
 		        (unsigned long long)c->row.epoch, (unsigned long long)epoch);
 	return 0;
+}
+
+static void on_resumed(struct job *job, int result)
+{
+	on_started(job->container, result, &job->error, job);
+}
+
+/* As on_started. */
+static int resume(struct job *job)
+{
+	struct transfer *x = job->data = malloc(sizeof(*x));
+	int r;
+
+	if (!x) {
+		(void)ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+		on_resumed(job, -ENOMEM);
+		return 0;
+	}
+	transfer_init(x, on_resumed);
+	r = transfer_resume(job);
+	if (r < 0)
+		on_resumed(job, r);
+	return 0;
+}
+
+static void free_commit(struct job *job)
+{
+	struct transfer *x = job->data;
+
+	if (x)
+		transfer_done(x);
+	free(x);
 }
 
 static int run_commit(struct job *job)
@@ -479,6 +513,8 @@ static int run_commit(struct job *job)
 	manager_event(job->manager, c, "container.taken", NULL);
 	if (!json_is_true(json_object_get(job->params, "start")))
 		return 1;
+	if (c->config.suspended_slot)
+		return resume(job);
 	r = container_start(c, on_started, job, &error);
 	if (r < 0)
 		json_object_set_new(job->result, "warning", json_string(error.text));
@@ -493,15 +529,16 @@ static int replay_commit(
 	if (!c || c->config.handover != HANDOVER_NONE)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 		        "ctd ended before \"%s\" was taken over", row->object);
-	if (c->state == CONTAINER_STOPPED &&
-	        json_parse(row->params, strlen(row->params), &params, NULL) >= 0 &&
-	        json_is_true(json_object_get(params, "start")))
-		return verb_start_quietly(c, NULL, NULL, err);
-	return 0;
+	if (json_parse(row->params, strlen(row->params), &params, NULL) < 0 ||
+	        !json_is_true(json_object_get(params, "start")))
+		return 0;
+	if (c->config.suspended_slot || c->state == CONTAINER_FROZEN)
+		return transfer_recover(c, err);
+	return c->state == CONTAINER_STOPPED ? verb_start_quietly(c, NULL, NULL, err) : 0;
 }
 
 const struct job_type verb_migrate_commit = {
-	.verb = "migrate-commit", .run = run_commit, .replay = replay_commit
+	.verb = "migrate-commit", .run = run_commit, .free = free_commit, .replay = replay_commit
 };
 
 /* ---- withdraw as a job: whose is it? Nobody's, so far: then this node gives it up. */

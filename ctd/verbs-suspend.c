@@ -32,29 +32,38 @@
 #include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/suspend.h"
+#include "ctd/transfer.h"
 #include "ctd/verbs.h"
 #include "ctd/view.h"
 #include "ctd/worker.h"
 
-struct transfer {
-	struct worker *worker; /* at work, else NULL */
-	void (*answered)(struct job *job, const json_t *result);
-	/* A failure: CRIU may still be at work, if the worker was killed. */
-	void (*next)(struct job *job);
-	sd_event_source *criu_source;
-	int criu_pidfd;
-};
+void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result))
+{
+	*x = (struct transfer){ .criu_pidfd = -1, .finished = finished };
+}
+
+void transfer_done(struct transfer *x)
+{
+	worker_free(x->worker);
+	(void)sd_event_source_disable_unref(x->criu_source); /* always NULL */
+	(void)fd_close(x->criu_pidfd);
+}
 
 static void free_transfer(struct job *job)
 {
 	struct transfer *x = job->data;
 
-	if (!x)
-		return;
-	worker_free(x->worker);
-	(void)sd_event_source_disable_unref(x->criu_source); /* always NULL */
-	(void)fd_close(x->criu_pidfd);
+	if (x)
+		transfer_done(x);
 	free(x);
+}
+
+static void finish(struct job *job, int result)
+{
+	struct transfer *x = job->data;
+
+	x->suspending = false;
+	x->finished(job, result);
 }
 
 static void on_progress(int percent, const char *text, void *userdata)
@@ -112,11 +121,11 @@ static int ask(struct job *job, const char *verb, json_t *params,
 
 static int begin(struct job *job)
 {
-	struct transfer *x = job->data = calloc(1, sizeof(*x));
+	struct transfer *x = job->data = malloc(sizeof(*x));
 
 	if (!x)
 		return ct_error_set(&job->error, -ENOMEM, job->row.verb, "out of memory");
-	x->criu_pidfd = -1;
+	transfer_init(x, job_finish);
 	return 0;
 }
 
@@ -252,7 +261,7 @@ static int refuse(const struct container *c, const char *why, struct ct_error *e
 	        err, CT_ERROR_REFUSED, -EOPNOTSUPP, "cannot suspend \"%s\": %s", c->row.name, why);
 }
 
-static int may_suspend(const struct container *c, struct ct_error *err)
+int transfer_may_suspend(const struct container *c, struct ct_error *err)
 {
 	_cleanup_close_ int root = -1;
 	int r;
@@ -280,7 +289,7 @@ static void thaw_again(struct job *job)
 	}
 	c->network_held = false;
 	suspend_discard(c);
-	job_finish(job, job->error.code);
+	finish(job, job->error.code);
 }
 
 /* job->error says why. */
@@ -294,17 +303,17 @@ static void on_down(struct container *c, int result, const struct ct_error *erro
 	struct job *job = userdata;
 
 	c->network_held = false;
-	if (result < 0) {
-		verb_done(c, result, error, job);
-		return;
-	}
-	manager_event(job->manager, c, "container.suspended", NULL);
-	job_finish(job, 0);
+	if (result < 0)
+		job->error = *error;
+	else
+		manager_event(job->manager, c, "container.suspended", NULL);
+	finish(job, result);
 }
 
 static void on_dumped(struct job *job, const json_t *result)
 {
 	struct container *c = job->container;
+	struct transfer *x = job->data;
 	const char *digest = json_string_value(json_object_get(result, "digest"));
 	int r;
 
@@ -312,6 +321,7 @@ static void on_dumped(struct job *job, const json_t *result)
 		stay(job);
 		return;
 	}
+	x->saved_usec = now_monotonic_usec();
 	r = c->state == CONTAINER_FROZEN && digest
 	            ? set_mark(c, digest, &job->error)
 	            : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH, "it ended meanwhile");
@@ -336,11 +346,14 @@ static json_t *interface_names(const struct container *c)
 static void on_frozen(struct container *c, int result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;
+	struct transfer *x = job->data;
 
 	if (result < 0) {
-		verb_done(c, result, error, job);
+		job->error = *error;
+		finish(job, result);
 		return;
 	}
+	x->frozen_usec = now_monotonic_usec();
 	suspend_discard(c); /* of one that failed */
 	result = hold_network(c, true, &job->error);
 	if (result >= 0)
@@ -352,40 +365,32 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 		stay(job);
 }
 
-static int run_suspend(struct job *job)
+int transfer_suspend(struct job *job)
 {
 	struct container *c = job->container;
-	int r;
+	struct transfer *x = job->data;
+	int r = transfer_may_suspend(c, &job->error);
 
-	if (c->config.suspended_slot)
-		return 1;
-	r = may_suspend(c, &job->error);
-	if (r >= 0)
-		r = begin(job);
-	if (r >= 0)
-		r = container_freeze(c, true, on_frozen, job, &job->error);
+	if (r < 0)
+		return r;
+	x->suspending = true;
+	r = container_freeze(c, true, on_frozen, job, &job->error);
+	if (r < 0)
+		x->suspending = false;
 	return r;
 }
 
-/* CRIU at work on what another ctd had asked for: it has thawed what it holds, and in the end freezes it
- * again as it found it. */
-struct leftover {
-	struct manager *manager;
-	char ctid[sizeof(((struct container_row *)0)->ctid)];
-	int pidfd;
-};
-
-static void free_leftover(void *userdata)
+static int run_suspend(struct job *job)
 {
-	struct leftover *l = userdata;
+	int r;
 
-	(void)fd_close(l->pidfd);
-	free(l);
+	if (job->container->config.suspended_slot)
+		return 1;
+	r = begin(job);
+	return r < 0 ? r : transfer_suspend(job);
 }
 
-DEFINE_CLEANUP(struct leftover *, free_leftover);
-
-static void run_on(struct container *c)
+void transfer_run_on(struct container *c)
 {
 	c->network_held = false;
 	if (c->state == CONTAINER_FROZEN || c->state == CONTAINER_RUNNING) {
@@ -395,67 +400,12 @@ static void run_on(struct container *c)
 	suspend_discard(c);
 }
 
-static void settle_leftover(const struct leftover *l)
-{
-	struct container *c = container_by_ctid(l->manager, l->ctid);
-
-	/* Another suspend deals with all this itself. */
-	if (c && !c->config.suspended_slot && !(c->active && c->active->type == &verb_suspend))
-		run_on(c);
-}
-
-static int on_leftover_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	settle_leftover(userdata);
-	(void)sd_event_source_set_floating(source, false); /* the end of it, and of the leftover */
-	return 0;
-}
-
-static void on_leftover(struct keeper_reply *reply, void *userdata)
-{
-	CLEANUP(free_leftoverp) struct leftover *l = userdata;
-	sd_event_source *source = NULL;
-
-	if (l->manager->closing)
-		return;
-	l->pidfd = reply->result < 0 ? -1 : TAKE_FD(reply->pidfd);
-	if (l->pidfd < 0 ||
-	        sd_event_add_io(l->manager->event, &source, l->pidfd, EPOLLIN, on_leftover_ended, l) < 0) {
-		settle_leftover(l);
-		return;
-	}
-	(void)sd_event_source_set_destroy_callback(source, free_leftover);
-	l = NULL; /* the source's, and that is the event loop's */
-	if (sd_event_source_set_floating(source, true) >= 0)
-		(void)sd_event_source_unref(source); /* always NULL */
-}
-
-/* Goes on as it is, at once or when CRIU, which may have outlived ctd, has ended. */
-static void run_on_after_criu(struct container *c)
-{
-	struct leftover *l = malloc(sizeof(*l));
-	char key[KEEPER_KEY_MAX];
-
-	if (!l) {
-		run_on(c);
-		return;
-	}
-	*l = (struct leftover){ .manager = c->manager, .pidfd = -1 };
-	(void)snprintf(l->ctid, sizeof(l->ctid), "%s", c->row.ctid);           /* fits */
-	(void)snprintf(key, sizeof(key), KEEPER_RUN_PREFIX "%s", c->row.ctid); /* likewise */
-	c->network_held = container_has_init(c);
-	if (keeper_client_pidfd(c->manager->keeper, key, on_leftover, l) < 0) {
-		free_leftover(l);
-		run_on(c);
-	}
-}
-
 static int replay_suspend(
         struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
 {
 	if (!c || c->config.suspended_slot)
 		return 0;
-	run_on_after_criu(c);
+	transfer_run_on_after_criu(c);
 	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 	        "ctd ended while \"%s\" was being suspended; it runs on", row->object);
 }
@@ -472,7 +422,7 @@ static void on_undone(struct container *c, int result, const struct ct_error *er
 
 	c->network_held = false;
 	suspend_forget_restored(c);
-	job_finish(job, job->error.code);
+	finish(job, job->error.code);
 }
 
 static void end_restored(struct job *job)
@@ -541,7 +491,7 @@ static void on_pidfd(struct keeper_reply *reply, void *userdata)
 	thaw(c);
 	suspend_discard(c);
 	manager_event(job->manager, c, "container.resumed", NULL);
-	job_finish(job, 0);
+	finish(job, 0);
 }
 
 static void on_restored(struct job *job, const json_t *result)
@@ -622,6 +572,25 @@ static int discard(struct container *c, struct ct_error *err)
 	return 1;
 }
 
+int transfer_resume(struct job *job)
+{
+	struct container *c = job->container;
+	int r = container_may_run(c, &job->error);
+
+	if (r >= 0)
+		r = suspend_host_check(&job->error);
+	if (r >= 0)
+		r = make_run(c, &job->error);
+	if (r < 0)
+		return ct_error_prefix(&job->error, "cannot resume \"%s\"", c->row.name);
+	r = make_cgroup(c, &job->error);
+	if (r >= 0)
+		r = restore(job);
+	if (r < 0)
+		undo(job);
+	return 0;
+}
+
 static int run_resume(struct job *job)
 {
 	struct container *c = job->container;
@@ -642,20 +611,27 @@ static int run_resume(struct job *job)
 	if (json_is_true(json_object_get(job->params, "discard")))
 		return discard(c, &job->error);
 
-	r = container_may_run(c, &job->error);
-	if (r >= 0)
-		r = suspend_host_check(&job->error);
-	if (r >= 0)
-		r = begin(job);
-	if (r >= 0)
-		r = make_run(c, &job->error);
-	if (r < 0)
-		return ct_error_prefix(&job->error, "cannot resume \"%s\"", c->row.name);
-	r = make_cgroup(c, &job->error);
-	if (r >= 0)
-		r = restore(job);
-	if (r < 0)
-		undo(job);
+	r = begin(job);
+	return r < 0 ? r : transfer_resume(job);
+}
+
+/* It was resumed: the mark is not there. */
+static void go_on(struct container *c)
+{
+	if (c->state == CONTAINER_FROZEN) {
+		release_network(c);
+		thaw(c);
+	}
+	suspend_discard(c);
+}
+
+int transfer_recover(struct container *c, struct ct_error *err)
+{
+	if (c->config.suspended_slot)
+		return job_submit(c->manager,
+		        &(struct job_request){ .type = &verb_resume, .container = c, .object = c->row.name },
+		        err);
+	transfer_run_on_after_criu(c);
 	return 0;
 }
 
@@ -668,11 +644,7 @@ static int replay_resume(
 	if (c->config.suspended_slot)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 		        "ctd ended while \"%s\" was being resumed; it is still suspended", row->object);
-	if (c->state == CONTAINER_FROZEN) {
-		release_network(c);
-		thaw(c);
-	}
-	suspend_discard(c);
+	go_on(c);
 	return 0;
 }
 

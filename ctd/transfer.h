@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Suspending and resuming as a part of a job: the verbs of that name, and a migration, which does both.
+ *
+ * The job's data begins with a struct transfer. A function that returns 0 is at work, and finished is called
+ * when that is over, with job->error where it failed; a negative errno: nothing was changed, job->error says
+ * why. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "ctd/job.h"
+
+struct container;
+struct worker;
+
+struct transfer {
+	struct worker *worker; /* at work, else NULL */
+	void (*answered)(struct job *job, const json_t *result);
+	/* A failure: CRIU may still be at work, if the worker was killed. */
+	void (*next)(struct job *job);
+	void (*finished)(struct job *job, int result);
+	sd_event_source *criu_source;
+	int criu_pidfd;
+	bool suspending;
+	uint64_t frozen_usec, saved_usec; /* monotonic: when it was frozen, and its images were on the disk */
+};
+
+void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result));
+void transfer_done(struct transfer *x);
+
+/* A container that runs: it does so again after a failure. */
+int transfer_suspend(struct job *job);
+/* Whether it can be, as far as that is known before. */
+int transfer_may_suspend(const struct container *c, struct ct_error *err);
+/* One that is suspended: it is so again after a failure. */
+int transfer_resume(struct job *job);
+/* What another ctd was suspending or resuming, or had resumed: it runs on, or is resumed. */
+int transfer_recover(struct container *c, struct ct_error *err);
+/* One that was being suspended, and is not: at once, or when CRIU, which may have outlived ctd, has ended. */
+void transfer_run_on(struct container *c);
+void transfer_run_on_after_criu(struct container *c);

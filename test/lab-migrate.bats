@@ -1,0 +1,233 @@
+#!/usr/bin/env bats
+# lab: script deadline=900
+# A container moves between two daemons with its processes: counting where they stopped, with their connection, of other ids, in another cgroup; while
+# it runs or is suspended, under kills of the daemons too. All tests share one container, that goes there and back.
+load lib
+load peer
+
+setup_file()
+{
+	uplink_up
+	outside ip route add 10.7.0.1 via 192.0.2.2
+	ctd_setup
+	tiny_template
+	mkdir "$CTD_DIR/peer" # of its own: project ids are a container's for life, and belong to a file system
+	mkfs.ext4 -q -F -O quota,project -E quotatype=usrquota:grpquota:prjquota /dev/disk/by-id/virtio-scratch
+	mount -o prjquota /dev/disk/by-id/virtio-scratch "$CTD_DIR/peer"
+	peer_setup
+	ctctl create one --template tiny --net routed,ip=10.7.0.1 --memory 100M --processes 50 --hostname onehost --start
+	# shellcheck disable=SC2016 # for that shell
+	ctctl exec one -- sh -c 'echo kept >/dev/shm/x; echo disk >/root/y
+		printf "#!/bin/sh\ni=0; while :; do i=\$((i + 1)); echo \$i; sleep 0.1; done\n" >/bin/counter; chmod 755 /bin/counter
+		(nc -l -p 7000 -e /bin/counter) >/dev/null 2>&1 </dev/null &
+		(nc -ll -p 7001 -e /bin/hostname) >/dev/null 2>&1 </dev/null &'
+	export CTID
+	CTID=$(field ctctl one .ctid | tr -d '"')
+}
+
+teardown_file()
+{
+	peer_teardown
+	umount "$PEER"
+	ctd_teardown
+	uplink_down
+}
+
+is() # DAEMON STATE
+{
+	[ "$(state_of "$1" one)" = "$2" ]
+}
+
+greets()
+{
+	[ "$(outside timeout 5 bash -c "cat </dev/tcp/10.7.0.1/7001")" = onehost ]
+}
+
+# The processes are those that there were.
+goes_on() # DAEMON
+{
+	is "$1" running
+	wait_for 30 greets
+	[ "$($1 exec one -- cat /dev/shm/x /root/y)" = $'kept\ndisk' ]
+}
+
+received_beyond() # NUMBER
+{
+	[ "$(tail -n 1 "$CTD_DIR/stream")" -gt "$1" ]
+}
+
+ids_of() # DAEMON: where its ids begin on the host
+{
+	awk '{ print $2 }' "/proc/$(field "$1" one .pid)/uid_map"
+}
+
+# What the kernel says of init, but for where its ids begin, and its interfaces but for their hardware.
+confinement() # DAEMON
+{
+	local pid base
+	pid=$(field "$1" one .pid)
+	base=$(ids_of "$1")
+	grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp|Cap[A-Z][a-z]+):' "/proc/$pid/status" | sed "s/\b$base\b/BASE/g"
+	awk '{ print $1, $3 }' "/proc/$pid/uid_map" "/proc/$pid/gid_map"
+	awk '{ print $5, $6 }' "/proc/$pid/mountinfo" | sort
+	(cd "$(cgroup_mount)$($1 version --json | jq -r .cgroup)/c-$CTID" && head memory.max pids.max && stat -c %u:%g . cgroup.procs | sed "s/\b$base\b/BASE/g")
+	$1 exec one -- sh -c 'ip -4 addr; ip -4 route' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid.*//; s/valid_lft.*//'
+}
+
+totals() # DAEMON
+{
+	$1 usage one --json | jq -c '.containers[0].total'
+}
+
+moved_to() # SOCKET: from where it is, while it runs
+{
+	local from=ctctl
+	[ "$1" != "$CTD_SOCKET" ] || from=peer
+	run -0 "$from" migrate one "$1"
+	[[ ${lines[-1]} == "one is on $1 now ("*"; frozen for "* ]]
+	run -3 "$from" show one
+}
+
+@test "it goes on there while it runs and, suspended, comes back: memory, connection, confinement, totals" {
+	wait_for 30 greets
+	nsenter --target "$CTD_OUTSIDE" --net -- bash -c 'exec cat </dev/tcp/10.7.0.1/7000' >"$CTD_DIR/stream" </dev/null 3>&- 4>&- &
+	stream=$!
+	wait_for 30 received_beyond 5
+	confinement ctctl >"$CTD_DIR/before"
+	ids=$(ids_of ctctl)
+	totals=$(totals ctctl)
+	run -0 ctctl migrate one "$PEER/run/ctd.sock" --dry-run --json
+	jq -e '.checks | length == 7 and all(.ok) and .[0].name == "to be suspended here"' <<<"${lines[-1]}"
+	moved_to "$PEER/run/ctd.sock"
+	goes_on peer
+	moved=$(tail -n 1 "$CTD_DIR/stream")
+	wait_for 120 received_beyond "$((moved + 5))"
+	confinement peer >"$CTD_DIR/there"
+	diff "$CTD_DIR/before" "$CTD_DIR/there"
+	[ "$(ids_of peer)" != "$ids" ]
+	not_less "$totals" "$(totals peer)"
+	peer fsck
+
+	totals=$(totals peer)
+	peer suspend one
+	stopped=$(tail -n 1 "$CTD_DIR/stream")
+	run -0 peer migrate one "$CTD_SOCKET" --dry-run --json
+	jq -e '.checks | length == 6 and all(.ok) and any(.name == "processes")' <<<"${lines[-1]}"
+	run -0 peer migrate one "$CTD_SOCKET" --offline
+	[[ ${lines[-1]} == "one is on $CTD_SOCKET now, suspended ("* ]]
+	run -3 peer show one
+	is ctctl suspended
+	ctd_stop # its ids are its own still
+	ctd_start
+	ctctl create other --template tiny --start
+	run -4 ctctl start one
+	ctctl resume one
+	goes_on ctctl
+	wait_for 120 received_beyond "$((stopped + 5))"
+	confinement ctctl >"$CTD_DIR/after"
+	diff "$CTD_DIR/before" "$CTD_DIR/after"
+	not_less "$totals" "$(totals ctctl)"
+	ctctl destroy other --force
+	kill "$stream"
+	wait "$stream" || true
+	sed '$d' "$CTD_DIR/stream" >"$CTD_DIR/got" # the last line may be half of one
+	diff <(seq "$(tail -n 1 "$CTD_DIR/got")") "$CTD_DIR/got" # none lost, none twice
+	ctctl fsck
+}
+
+@test "images that were changed, or of a host that has more, do not go" {
+	ctctl suspend one
+	images=$CTD_STATE/fs/containers/$CTID/suspended
+	cp "$images/host.json" "$CTD_DIR/host.json"
+	jq -c '.criu = "99.0"' "$CTD_DIR/host.json" >"$images/host.json"
+	run -5 ctctl migrate one "$PEER/run/ctd.sock"
+	[[ $output == *"saved by criu 99.0"* ]]
+	jq -c '.cpu += " avx1024"' "$CTD_DIR/host.json" >"$images/host.json"
+	run -1 ctctl migrate one "$PEER/run/ctd.sock" --dry-run
+	[[ $output == *"lacks: avx1024"* ]]
+	cat "$CTD_DIR/host.json" >"$images/host.json"
+
+	cp "$images/core-1.img" "$CTD_DIR/core"
+	printf x | dd of="$images/core-1.img" bs=1 seek=40 conv=notrunc status=none
+	run -1 ctctl migrate one "$PEER/run/ctd.sock"
+	[[ $output == *"not those that were sent"* ]]
+	cat "$CTD_DIR/core" >"$images/core-1.img"
+	run -3 peer show one
+	is ctctl suspended
+	ctctl resume one
+	goes_on ctctl
+}
+
+@test "what cannot be saved runs on, and is told with the way out" {
+	ctctl exec one -- sh -c '(cd /proc/sys && exec sleep 1000) >/dev/null 2>&1 </dev/null &'
+	wait_for 30 ctctl exec one -- pidof sleep
+	run -5 ctctl migrate one "$PEER/run/ctd.sock"
+	[[ $output == *"directory of /proc or /sys open"*"--offline"* ]]
+	goes_on ctctl
+	run -3 peer show one
+	ctctl exec one -- killall sleep
+}
+
+@test "in doubt it runs nowhere; in the end it does, here, or there when the cause has gone" {
+	lose_commit one
+	for daemon in ctctl peer; do
+		is "$daemon" suspended
+		run -4 "$daemon" resume one
+		run -4 "$daemon" resume --discard one
+	done
+	run -0 ctctl migrate resolve one
+	goes_on ctctl
+	run -3 peer show one
+	lose_commit one
+	image=$PEER/state/fs/containers/$CTID/suspended/core-1.img
+	cp "$image" "$CTD_DIR/core"
+	printf x | dd of="$image" bs=1 seek=40 conv=notrunc status=none
+	run -0 ctctl migrate one "$PEER/run/ctd.sock"
+	[[ $output == *"images were changed"* && $output == *"now, suspended ("* ]]
+	run -3 ctctl show one
+	is peer suspended
+	cat "$CTD_DIR/core" >"$image"
+	peer resume one
+	goes_on peer
+	moved_to "$CTD_SOCKET"
+	goes_on ctctl
+}
+
+# Who is killed when there is a directory.
+killed_at() # ours|theirs PATH
+{
+	local end=$((SECONDS + 120))
+	ctctl migrate one "$PEER/run/ctd.sock" >/dev/null 2>&1 3>&- 4>&- &
+	until [ -e "$2" ]; do
+		[ "$SECONDS" -lt "$end" ]
+		sleep 0.01
+	done
+	if [ "$1" = ours ]; then
+		ctd_kill && ctd_start
+	else
+		peer_stop KILL && peer_start
+	fi
+	wait $! || true
+	wait_for 60 idle ctctl
+	wait_for 60 idle peer
+}
+
+@test "killed while it moves, it runs on one node and on no other" {
+	for at in "ours $CTD_STATE/fs/containers/$CTID/suspended/inventory.img" "ours $PEER/state/fs/containers/$CTID/suspended" \
+		"theirs $PEER/state/fs/containers/$CTID/suspended"; do
+		# shellcheck disable=SC2086 # two words
+		killed_at $at
+		if ctctl show one >/dev/null 2>&1 && [ "$(field ctctl one .handover)" = null ]; then
+			wait_for 60 is ctctl running
+			goes_on ctctl
+			! peer show one >/dev/null 2>&1 || [ "$(field peer one .handover.state)" = '"incoming"' ]
+		else
+			! ctctl show one >/dev/null 2>&1 || ctctl migrate one "$PEER/run/ctd.sock"
+			wait_for 60 is peer running
+			goes_on peer
+			moved_to "$CTD_SOCKET"
+		fi
+	done
+	ctctl fsck
+	peer fsck
+}
