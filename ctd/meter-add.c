@@ -16,8 +16,9 @@
  * there was. What was sold, and the disk of a container that does not run, are known without looking as long
  * as the host is up; while it is off nothing is counted.
  *
- * When a boot ended is written nowhere: a gap over one ends where the next boot begins, which is the latest
- * that it can have been.
+ * A gap over a boot ends where the boot did, at the latest that this can have been: when its last sample of
+ * all containers was followed by none (meter-mark.c), or else where the next boot begins. While the host is
+ * off nothing is unknown.
  *
  * A file that cannot be read now leaves its counters out of one reading, and the next has all of it; what is
  * held is taken to be what it was.
@@ -93,15 +94,17 @@ static uint64_t running_since(
 	return same_boot && since < a->clock_usec ? a->clock_usec : since;
 }
 
-/* Since it was looked at; over boots, up to the present one. A wall clock that was set back says nothing, and
- * a second is a mark at least. */
+/* Since it was looked at; over boots, up to the end of the last one or the present one. A wall clock that was
+ * set back says nothing, and a second is a mark at least. */
 static uint64_t pause_of(const struct account *a, const struct meter_moment *at, bool same_boot)
 {
-	const uint64_t booted = at->time_usec > at->clock_usec ? at->time_usec - at->clock_usec : 0;
+	uint64_t until = at->time_usec > at->clock_usec ? at->time_usec - at->clock_usec : 0;
 
 	if (same_boot)
 		return at->clock_usec - a->clock_usec;
-	return booted > a->time_usec + USEC_PER_SEC ? booted - a->time_usec : USEC_PER_SEC;
+	if (at->ended_usec && at->ended_usec < until)
+		until = at->ended_usec;
+	return until > a->time_usec + USEC_PER_SEC ? until - a->time_usec : USEC_PER_SEC;
 }
 
 /* What cannot be read now is taken to be what it was. */

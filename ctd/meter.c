@@ -28,7 +28,6 @@
 #include "ctd/operate.h"
 #include "ctd/traffic.h"
 
-#define LATE_USEC    (5 * USEC_PER_SEC)
 #define REPLACE_USEC (60 * USEC_PER_SEC) /* a disk that damages each new ledger gets few of them */
 #define RETRY_USEC   (10 * USEC_PER_SEC) /* one that has no room for it */
 #define TRIM_SECONDS 60
@@ -151,13 +150,14 @@ struct meter *meter_sample(struct container *c)
 		.time_usec = now_realtime_usec(),
 		.boot_id = c->manager->boot_id,
 		.disk_sold = c->config.limits.disk.value,
-		.late_usec = LATE_USEC + 2 * c->manager->conf.meter_sample * USEC_PER_SEC,
+		.late_usec = METER_LATE_USEC(c->manager->conf.meter_sample),
 	};
 	struct reading now;
 
 	if (!meter || (c->state == CONTAINER_STARTING && !c->teardown))
 		return meter; /* half made: its cgroup counts from the first sample */
 	at.started_usec = started_of(c, at.clock_usec, at.time_usec);
+	at.ended_usec = meter_mark_ended(c->manager->metering, &meter->account);
 	meter_read(c, &now);
 	if (meter->anew && (now.torn || now.traffic_torn))
 		return meter; /* what cannot be read now would be charged at the next look */
@@ -325,6 +325,7 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 	else if (begun)
 		r = commit_part(metering, sync, any, &error);
 	tell(metering, r, &error);
+	meter_mark_set(m, r >= 0 && !m->closing);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
 		if (!is_of(c, part, parts))
@@ -451,6 +452,7 @@ static int load_account(const struct account *a, void *userdata)
 	struct container *c = container_by_ctid(l->manager, a->ctid);
 	struct account *grown;
 
+	meter_mark_see(l->manager->metering, a);
 	if (a->destroyed)
 		return 0;
 	if (c) {
@@ -525,6 +527,7 @@ int meter_init(struct manager *m, struct ct_error *err)
 	m->metering = calloc(1, sizeof(*m->metering));
 	if (!m->metering)
 		return ct_error_set(err, -ENOMEM, "meter", "out of memory");
+	meter_mark_read(m);
 	r = meter_ledger_open(m, load, unload, err);
 	if (r < 0)
 		return r;
@@ -543,6 +546,7 @@ void meter_done(struct manager *m)
 		return;
 	if (m->metering->timer && m->containers.by_ctid)
 		settle_part(m, 0, 1);
+	meter_mark_set(m, false);
 	(void)sd_event_source_disable_unref(m->metering->timer); /* always NULL */
 	store_close(m->metering->ledger);
 	free(m->metering);

@@ -64,6 +64,7 @@ struct meter_moment {
 	uint64_t started_usec; /* monotonic, of the run that has the cgroup; 0: not known */
 	uint64_t disk_sold;    /* bytes */
 	uint64_t late_usec;    /* a sample that comes later than this after the one before leaves a gap */
+	uint64_t ended_usec;   /* wall: the boot it was seen in last had ended by then; 0: not known */
 };
 void meter_add(struct meter *meter, const struct reading *now, const struct meter_moment *at);
 /* Before the first meter_add of an account whose ledger was lost: what the kernel says now was counted; a run
@@ -82,6 +83,10 @@ void meter_carry(struct container *c, const struct counts *totals);
 void meter_forget(struct container *c);
 void meter_free(struct meter *meter);
 
+#define METER_SAMPLE_MAX 60 /* seconds: of ctd.conf */
+/* How long the next sample may take to come, synced, of a ctd that lives. */
+#define METER_LATE_USEC(sample) ((5 + 2 * (uint64_t)(sample)) * USEC_PER_SEC)
+
 /* What the daemon has of it. */
 struct metering {
 	struct store *ledger; /* NULL: it was put aside and there is no room for a new one yet */
@@ -97,6 +102,14 @@ struct metering {
 	int64_t cursor;      /* of ledger_trim */
 	uint64_t quota_usec; /* monotonic: when it was asked for; 0: never */
 	bool quota;          /* the store has project quota */
+	/* meter-mark.c: of the boot in which a ctd looked to its end, "" if none is known; how often; the
+	 * newest sample that the ledger has of it. */
+	struct meter_watched {
+		char boot_id[40];
+		unsigned sample; /* seconds */
+		uint64_t newest_usec;
+	} watched;
+	bool marked; /* this one looks */
 	/* meter-classes.c: names by their slots, "" of one that is free; the slots of ctd.conf's classes, -1:
 	 * none. */
 	char classes[CLASS_SLOTS][CONF_CLASS_NAME];
@@ -122,6 +135,18 @@ int meter_ledger_open(struct manager *m, int (*load)(struct manager *m, struct c
 int meter_ledger_replace(struct manager *m, const char *reason, struct ct_error *err);
 /* What failed with r was about the ledger; if it is damaged it is replaced soon. */
 void meter_ledger_failed(struct manager *m, int r);
+
+/* ---- meter-mark.c ---- */
+
+/* Before the ledger is read: takes the mark of the ctd before. */
+void meter_mark_read(struct manager *m);
+/* Whether this one looks, and can write what it sees. */
+void meter_mark_set(struct manager *m, bool looks);
+/* For each account that the ledger has. */
+void meter_mark_see(struct metering *metering, const struct account *a);
+/* When the boot that A was sampled in last had ended, at the latest, by the wall clock of then. 0: not known.
+ */
+uint64_t meter_mark_ended(const struct metering *metering, const struct account *a);
 
 /* ---- meter-hits.c ---- */
 

@@ -211,6 +211,38 @@ static void test_power_cut(void **state)
 	assert_int_equal(total(&w, COUNT_GAP), 301 * USEC_PER_SEC);
 }
 
+/* Another ctd, or this one, had looked until then: what is unknown ends soon after its last sample, however
+ * long the host was off, and whatever the clock says afterwards. */
+static void test_power_cut_seen(void **state)
+{
+	struct world w = world_new();
+
+	(void)state;
+	w.at.started_usec = w.at.clock_usec;
+	kernel_says(&w, 7, 500);
+	later(&w, 10);
+	restart(&w);
+	w.at.boot_id = "two";
+	w.at.clock_usec = 0;
+	w.at.ended_usec = w.at.time_usec + 35 * USEC_PER_SEC;
+	w.at.time_usec += 8 * 3600 * USEC_PER_SEC;
+	w.at.started_usec = 15 * USEC_PER_SEC;
+	kernel_says(&w, 3, 40);
+	later(&w, 600);
+	assert_int_equal(total(&w, COUNT_GAP), 35 * USEC_PER_SEC);
+	assert_int_equal(total(&w, COUNT_RUNNING), (10 + 585) * USEC_PER_SEC);
+
+	/* Switched on again before that. */
+	restart(&w);
+	w.at.boot_id = "three";
+	w.at.clock_usec = 0;
+	w.at.ended_usec = w.at.time_usec + 35 * USEC_PER_SEC;
+	w.at.time_usec += 20 * USEC_PER_SEC;
+	kernel_says(&w, 0, 0);
+	later(&w, 0);
+	assert_int_equal(total(&w, COUNT_GAP), (35 + 20) * USEC_PER_SEC);
+}
+
 /* What cannot be read once is neither lost nor charged twice. */
 static void test_torn(void **state)
 {
@@ -398,6 +430,7 @@ int main(void)
 		cmocka_unit_test(test_kill),
 		cmocka_unit_test(test_reboot),
 		cmocka_unit_test(test_power_cut),
+		cmocka_unit_test(test_power_cut_seen),
 		cmocka_unit_test(test_torn),
 		cmocka_unit_test(test_traffic),
 		cmocka_unit_test(test_drops),

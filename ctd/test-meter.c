@@ -214,9 +214,73 @@ static void test_class_without_room(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static bool has_mark(const char *dir)
+{
+	_cleanup_free_ char *path = str_printf("%s/metering", dir);
+
+	return access(path, F_OK) == 0;
+}
+
+/* What the next ctd knows of the end of a boot in which one looked, and of one in which none did. */
+static void test_mark(void **state)
+{
+	char dir[] = "/tmp/test-meter.XXXXXX";
+	struct metering metering = { 0 }, next = { 0 };
+	struct manager m = {
+		.conf.state_dir = dir, .conf.meter_sample = 15, .boot_id = "one", .metering = &metering
+	};
+	struct account a = { .boot_id = "one", .time_usec = 1000 * USEC_PER_SEC },
+	               later = { .boot_id = "one", .time_usec = 1009 * USEC_PER_SEC },
+	               other = { .boot_id = "none", .time_usec = 5000 * USEC_PER_SEC };
+
+	assert_non_null(mkdtemp(dir));
+	meter_mark_set(&m, false);
+	meter_mark_read(&m);
+	meter_mark_see(&metering, &a);
+	assert_int_equal(meter_mark_ended(&metering, &a), 0);
+	meter_mark_set(&m, true);
+	meter_mark_set(&m, true);
+	assert_true(has_mark(dir));
+
+	m.metering = &next;
+	meter_mark_read(&m);
+	assert_false(has_mark(dir)); /* for one that ends before it has looked */
+	assert_int_equal(meter_mark_ended(&next, &a), 0);
+	meter_mark_see(&next, &later);
+	meter_mark_see(&next, &a);
+	meter_mark_see(&next, &other);
+	assert_int_equal(meter_mark_ended(&next, &a), (1009 + 35) * USEC_PER_SEC);
+	assert_int_equal(meter_mark_ended(&next, &other), 0);
+
+	/* It cannot write any more, or ends. */
+	meter_mark_set(&m, true);
+	assert_true(has_mark(dir));
+	meter_mark_set(&m, false);
+	assert_false(has_mark(dir));
+	meter_mark_read(&m);
+	meter_mark_see(&next, &a);
+	assert_int_equal(meter_mark_ended(&next, &a), 0);
+
+	/* What nobody wrote says nothing, and is not in the way. */
+	_cleanup_free_ char *path = str_printf("%s/metering", dir);
+	static const char *const texts[] = { "", "one", "one 61", "one -1", "one x" };
+	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++) {
+		FILE *file = fopen(path, "we");
+
+		assert_non_null(file);
+		assert_true(fputs(texts[i], file) >= 0);
+		assert_int_equal(fclose(file), 0);
+		meter_mark_read(&m);
+		meter_mark_see(&next, &a);
+		assert_int_equal(meter_mark_ended(&next, &a), 0);
+	}
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mark),
 		cmocka_unit_test(test_pauses),
 		cmocka_unit_test(test_classes_told),
 		cmocka_unit_test(test_classes_too_many),

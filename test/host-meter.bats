@@ -246,6 +246,7 @@ queues_dropped() # [dev LINK]
 	}
 	wait_for 30 alike
 	all=$(total slow net_rate_dropped_packets)
+
 	ctd_kill
 	ctd_start
 	[ "$(total slow net_rate_dropped_packets)" -ge "$all" ]
@@ -255,6 +256,33 @@ queues_dropped() # [dev LINK]
 	[ "$(total slow net_rate_dropped_packets)" -ge "$all" ]
 	adds_up slow
 	ctctl destroy slow --force
+}
+
+@test "a gap ends where somebody stopped looking, not where the host was switched on again" {
+	ctctl create cut --template tiny --start
+	looks() { [ -e "$CTD_STATE/metering" ] && [ "$(total cut running_usec)" -gt 0 ]; }
+	wait_for 30 looks
+	ctd_kill
+	# As if it had been seen an hour before this boot, in another, which ended soon after.
+	booted=$(awk '$1 == "btime" { print $2 }' /proc/stat)
+	long_ago() { sqlite3 "$CTD_STATE/ledger.db" "UPDATE account SET boot_id = 'other', time_usec = ($booted - 3600) * 1000000"; }
+	long_ago
+	echo other 1 >"$CTD_STATE/metering"
+	ctd_start
+	gap=$(total cut gap_usec)
+	[ "$gap" -ge 7000000 ] # five seconds and two samples
+	[ "$gap" -le 600000000 ]
+	adds_up cut
+
+	# A ctd that had ended saw nothing of what came then.
+	ctd_stop
+	[ ! -e "$CTD_STATE/metering" ]
+	long_ago
+	ctd_start
+	gap=$(total cut gap_usec)
+	[ "$gap" -ge 3600000000 ]
+	[ "$gap" -le 4200000000 ]
+	ctctl destroy cut --force
 }
 
 @test "the ledger has a day of its own for each container, and refuses what it cannot say" {

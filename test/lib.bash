@@ -298,7 +298,7 @@ world_show()
 	lib_show_network | lib_count_alike
 	lib_show_processes
 	lib_show_leases
-	find "$CTD_STATE/" -mindepth 1 -maxdepth 2 ! -name 'ctd.db*' -printf 'file %P\n' 2>/dev/null | sort
+	find "$CTD_STATE/" -mindepth 1 -maxdepth 2 ! -name 'ctd.db*' ! -name metering -printf 'file %P\n' 2>/dev/null | sort
 }
 
 lib_show_network()
