@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctd/manager.h"
+#include "ctd/meter.h"
 #include "ctd/ports-private.h"
 #include "ctd/traffic.h"
 
@@ -373,6 +374,14 @@ static int all_up(struct container *c, struct ct_error *err)
 	return r;
 }
 
+/* What is made anew counts from zero: the old ones are looked at before, and the new ones at once, or their
+ * first numbers would be taken for those of the old. */
+static void look(struct container *c)
+{
+	if (c->meter)
+		(void)meter_sample(c); /* NULL: there is none */
+}
+
 /* Rates first: what was cut passes only when it is slowed. */
 static int change_limits(struct container *c, bool rates, struct ct_error *err)
 {
@@ -381,6 +390,8 @@ static int change_limits(struct container *c, bool rates, struct ct_error *err)
 	struct port port;
 	int r = 0;
 
+	if (rates)
+		look(c);
 	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
 		if (rates) {
 			if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
@@ -390,6 +401,8 @@ static int change_limits(struct container *c, bool rates, struct ct_error *err)
 		if (r >= 0)
 			r = net_port_limit(net, port.spec.host_name, &port.limits, err);
 	}
+	if (rates)
+		look(c);
 	return r;
 }
 
@@ -408,6 +421,7 @@ int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err
 	struct port port;
 	int r = 0;
 
+	look(c);
 	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
 		if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
 			continue;
@@ -418,6 +432,7 @@ int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err
 		if (r >= 0 && announce && port.spec.proxy_neighbours)
 			r = net_port_announce(net, &port.spec, err);
 	}
+	look(c);
 	return r;
 }
 
@@ -551,6 +566,7 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 		r = all_up(c, err);
 	if (r >= 0)
 		r = forwards_change(c, &before->forwards, &now->forwards, err);
+	look(c);
 	ports_snapshot_free(now);
 	return r;
 }
@@ -605,9 +621,11 @@ int ports_restore(struct container *c, struct ct_error *err)
 	struct forwards forwards = { 0 };
 	int r;
 
+	look(c);
 	r = drop_strays(c, err);
 	if (r >= 0)
 		r = all_up(c, err);
+	look(c);
 	if (r >= 0)
 		r = forwards_of(c, &forwards, err);
 	if (r >= 0)

@@ -20,6 +20,7 @@
 #include "ctd/guest.h"
 #include "ctd/handover.h"
 #include "ctd/manager.h"
+#include "ctd/meter.h"
 #include "ctd/pending.h"
 #include "ctd/plan.h"
 #include "ctd/ports.h"
@@ -167,6 +168,7 @@ static int change(struct job *job, const json_t *old, const json_t *patch, const
 	if (!merged)
 		return ct_error_set(&job->error, -ENOMEM, "set", "out of memory");
 	if (net && running) {
+		meter_settle(c); /* by the old configuration: queues that it has may go */
 		r = ports_snapshot(c, &before, &job->error);
 		if (r < 0)
 			return r;

@@ -247,6 +247,20 @@ queues_dropped() # [dev LINK]
 	wait_for 30 alike
 	all=$(total slow net_rate_dropped_packets)
 
+	# Queues of another rate are new ones, and what they drop from their first packet on is more.
+	ctctl set slow net=routed,ip=203.0.113.50,rate-in=32k,rate-out=32k
+	[ "$(total slow net_rate_dropped_packets)" -ge "$all" ]
+	anew=$(queues_dropped)
+	outside ping -c 60 -i 0.01 -s 8000 -W 1 203.0.113.50 >/dev/null || true
+	[ "$(queues_dropped)" -gt "$anew" ]
+	more()
+	{
+		local now
+		now=$(queues_dropped)
+		[ "$(total slow net_rate_dropped_packets)" = $((all + now - anew)) ] && [ "$(queues_dropped)" = "$now" ]
+	}
+	wait_for 30 more
+	all=$(total slow net_rate_dropped_packets)
 	ctd_kill
 	ctd_start
 	[ "$(total slow net_rate_dropped_packets)" -ge "$all" ]
