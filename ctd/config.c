@@ -185,6 +185,11 @@ static int read_ssh_keys(
 	if (!json_is_array(value) || json_array_size(value) > CONFIG_KEYS_MAX)
 		return ct_error_field(
 		        err, key->name, "ssh_keys must be a list of at most %d keys", CONFIG_KEYS_MAX);
+	if (json_array_size(value) > 0) {
+		config->ssh_keys = calloc(json_array_size(value), sizeof(*config->ssh_keys));
+		if (!config->ssh_keys)
+			return -ENOMEM;
+	}
 
 	json_array_foreach(value, i, item)
 	{
@@ -336,6 +341,8 @@ void config_done(struct config *config)
 {
 	for (unsigned i = 0; i < config->n_ssh_keys; i++)
 		free(config->ssh_keys[i]);
+	free(config->ssh_keys);
+	config->ssh_keys = NULL;
 	config->n_ssh_keys = 0;
 	config_nets_done(config->nets, config->n_nets);
 	config->nets = NULL;

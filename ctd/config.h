@@ -48,7 +48,7 @@ struct config {
 	bool has_billing_day;
 	uint32_t
 	        billing_day; /* of the month, on which its billing periods begin; 0: the day it was created */
-	char *ssh_keys[CONFIG_KEYS_MAX]; /* lines of authorized_keys */
+	char **ssh_keys;     /* lines of authorized_keys */
 	unsigned n_ssh_keys;
 	struct config_net *nets; /* none given: one nat */
 	unsigned n_nets;
