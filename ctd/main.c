@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "ctd/manager.h"
+#include "ctd/memory.h"
 
 #define DEFAULT_CONFIG "/etc/ctd/ctd.conf"
 
@@ -127,6 +128,7 @@ static int prepare_process(struct ct_error *err)
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return ct_error_set(err, -errno, "signal", "cannot ignore SIGPIPE: %s", strerror(errno));
 	(void)umask(022);
+	memory_begin();
 	raise_fd_limit();
 	drop_resource_override();
 	return 0;
@@ -197,6 +199,7 @@ static int serve(const struct conf *conf, struct ct_error *err)
 {
 	_cleanup_close_ int ready_fd = -1;
 	struct manager *m = NULL;
+	bool let_go;
 	int r = 0;
 
 	if (!conf->foreground)
@@ -205,6 +208,8 @@ static int serve(const struct conf *conf, struct ct_error *err)
 		r = manager_new(conf, &m, err);
 	if (r >= 0)
 		r = catch_signals(m, err);
+	if (r >= 0 && memory_watch(m->event, &let_go) < 0)
+		log_notice("memory is not given back: out of memory");
 	if (r >= 0) {
 		log_info("ctd %s is ready, instance %s, state in %s", CTD_VERSION, m->tag, conf->state_dir);
 		(void)sd_notify(false, "READY=1"); /* nobody may be listening */
