@@ -54,6 +54,7 @@ struct http {
 	size_t n_pending;
 	bool stopping;      /* in http_free: no handler is called any more */
 	bool record_failed; /* said once, until it works again */
+	unsigned n_recorded;
 };
 
 struct pair {

@@ -26,6 +26,7 @@
 #include "ctd/store.h"
 
 #define DIGEST_LEN 32
+#define TRIM_EVERY 1000 /* records */
 
 static int digest_request(const struct call *call, char ret[2 * DIGEST_LEN + 1])
 {
@@ -159,4 +160,7 @@ void record_finish(struct call *call, unsigned status, const char *data, size_t 
 		log_warning("cannot record the answer to %s (user %u): %s", call->route->operation,
 		        call->peer.uid, err.text);
 	call->http->record_failed = r < 0;
+	/* Also where nothing ever happens but what is refused. */
+	if (r >= 0 && call->http->n_recorded++ % TRIM_EVERY == 0 && store_trim(call->http->store, &err) < 0)
+		log_warning("cannot trim old records: %s", err.text);
 }

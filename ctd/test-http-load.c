@@ -429,6 +429,24 @@ static unsigned status_as(struct front *f, uid_t uid, gid_t gid, gid_t extra)
 	return r;
 }
 
+static int take_uid(const struct audit_row *row, void *userdata)
+{
+	*(int64_t *)userdata = row->uid;
+	return 0;
+}
+
+/* Whose request is the last in the audit. */
+static int64_t last_uid(struct front *f)
+{
+	int64_t uid = -1;
+
+	assert_int_equal(
+	        store_audit_each(f->store, &(struct log_query){ .to_usec = LOG_QUERY_NO_END, .limit = 1000 },
+	                take_uid, &uid, NULL),
+	        0);
+	return uid;
+}
+
 static void test_peers(void **state)
 {
 	struct front *f = *state;
@@ -446,7 +464,9 @@ static void test_peers(void **state)
 	front_start(f, routes, &with_group);
 	assert_int_equal(status_as(f, 12345, 12345, 12345), 403);
 	assert_int_equal(status_as(f, 12345, 4242, 12345), 200);
-	assert_int_equal(status_as(f, 12345, 12345, 4242), 200);
+	assert_int_equal(last_uid(f), 12345);
+	assert_int_equal(status_as(f, 12346, 12345, 4242), 200);
+	assert_int_equal(last_uid(f), 12346);
 	/* nobody is nobody, whatever its groups */
 	assert_int_equal(status_as(f, 65534, 4242, 4242), 403);
 }

@@ -42,6 +42,14 @@ teardown_file()
 	ctctl audit --json | jq -e '[.. | objects | select(.operation? == "containerCreate" and .object == "traced" and .status == 201 and .uid == 0)] | length == 1'
 	ctctl audit --json | jq -e '[.. | objects | select(.operation? == "containerStart" and .status == 404)] | length == 1'
 	ctctl destroy traced
+
+	# It keeps 100000 of them, also if nothing is done but what is refused.
+	ctd_stop
+	sqlite3 "$CTD_STATE/ctd.db" "INSERT INTO audit (id, time, uid, gid, pid, operation, object, status, message)
+		SELECT max(id) + 200000, 0, 0, 0, 0, 'x', '', 200, '' FROM audit"
+	ctd_start
+	run -3 ctctl start no-such-container
+	ctctl audit --json | jq -e '.audit | (.[-1].id - .[0].id) <= 100000'
 }
 
 @test "doctor names what is missing with a remedy" {
