@@ -518,6 +518,28 @@ yes                yes'
 	request_is 'GET /v1/audit?limit=5&object=a&operation=containerStart '
 }
 
+@test "usage: whole numbers for programs, rounded ones for people" {
+	local totals='"cpu_user_usec":1500000,"cpu_system_usec":0,"memory_kib_seconds":3774873600,"net_in_bytes":9007199254740993,"gap_usec":0,"classes":{"near":{"in_bytes":1,"out_bytes":2}}'
+	local row='{"start":"2026-01-31T00:00:00Z","end":"2026-02-28T00:00:00Z",'$totals'}'
+	answer 'GET /v1/usage' 200 '{"by":"period","containers":[{"ctid":"00ff","name":"a","created":"2026-01-31T00:00:00Z","billing_day":31,"rows":['"$row"','"$row"'],"sum":{'"$totals"'},"total":{'"$totals"'}}]}'
+	run -0 ctctl usage a --by hour --from 1970-01-02 --to 1970-01-03T00:00:01Z --csv
+	request_is 'GET /v1/usage?container=a&by=hour&from=86400&to=172801 '
+	[ "${lines[0]}" = 'ctid,name,start,end,cpu_user_usec,cpu_system_usec,memory_kib_seconds,net_in_bytes,gap_usec,class_near_in_bytes,class_near_out_bytes' ]
+	[ "${lines[1]}" = '00ff,a,2026-01-31T00:00:00Z,2026-02-28T00:00:00Z,1500000,0,3774873600,9007199254740993,0,1,2' ]
+	[ "${lines[1]}" = "${lines[2]}" ]
+	[ "${#lines[@]}" = 3 ]
+	run -0 ctctl usage --all --json
+	request_is 'GET /v1/usage '
+	[ "$(grep -o '9007199254740993' <<<"$output" | wc -l)" = 4 ]
+	run -0 ctctl usage
+	[[ ${lines[0]} == 'NAME  FROM '*' IN-near  OUT-near' ]]
+	[[ ${lines[1]} == 'a     2026-01-31T00:00:00Z  1.5s '*' 1.000 '* ]]
+	[[ ${lines[3]} == 'a     sum '* ]]
+	run -2 ctctl usage --csv --json
+	run -2 ctctl usage a --all
+	run -2 ctctl usage --from yesterday
+}
+
 @test "events --follow goes on from the last, over a restart of the daemon" {
 	answer 'GET /v1/events.1' 200 '{"events":[{"id":4,"time":"t4","type":"x","name":"a"}],"last":4}'
 	answer 'GET /v1/events?after=4&wait=30' 200 '' hang

@@ -237,6 +237,8 @@ as_shown() # NAME FIELD
 }
 
 @test "scrapers, slow readers, half requests and garbage at once: ctd answers, and so does the gate" {
+	ctctl create busy --template tiny --start
+	ctid=$(ctctl show busy --json | jq -r .ctid)
 	before=$(find "/proc/$(ctd_pid)/fd" -mindepth 1 | wc -l)
 	for _ in 1 2; do
 		(for _ in $(seq 30); do scrape >/dev/null || exit 1; done) &
@@ -261,6 +263,14 @@ as_shown() # NAME FIELD
 	kill "${others[@]}"
 	wait "${others[@]}" || true
 	[ "$(gate | wc -w)" = 1 ]
+	# However many asked, each unit is counted once.
+	cgroup=$(cgroup_mount)$(ctctl version --json | jq -r .cgroup)/c-$ctid
+	used() { ctctl usage busy --json | jq '.containers[0].total | .cpu_user_usec + .cpu_system_usec'; }
+	[ "$(used)" -le $(($(awk '$1 == "usage_usec" { print $2 }' "$cgroup/cpu.stat") + 10)) ]
+	ctctl stop busy --timeout 5
+	wait_for 30 same "$ctid"
+	ctctl usage busy --json | jq -e '.containers[0] | .sum == .total'
+	ctctl destroy busy
 }
 
 @test "stopped, it disturbs nobody; killed, it comes back" {

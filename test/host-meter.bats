@@ -299,6 +299,26 @@ queues_dropped() # [dev LINK]
 	ctctl destroy cut --force
 }
 
+@test "rows are kept as long as ctd.conf says" {
+	ctctl create kept --template tiny
+	ctctl usage kept >/dev/null
+	ctd_stop
+	cp "$BATS_FILE_TMPDIR/ctd.conf" "$BATS_TEST_TMPDIR/ctd.conf"
+	printf '%s\n' 'ledger-interval-days = 1' 'ledger-hour-days = 3' >>"$BATS_FILE_TMPDIR/ctd.conf"
+	now=$(date +%s)
+	sqlite3 "$CTD_STATE/ledger.db" "INSERT INTO posting SELECT id, kind, $now - $now % 3600 - 86400 * days, x'0105'
+		FROM account, (SELECT 0 AS kind UNION SELECT 1), (SELECT 2 AS days UNION SELECT 4) WHERE name = 'kept'"
+	ctd_start
+	# Of intervals and hours, two and four days old.
+	left() { [ "$(sqlite3 "$CTD_STATE/ledger.db" "SELECT group_concat(kind || ':' || (($now - start) / 86400)) FROM posting, account WHERE account = id AND name = 'kept' AND start < $now - 86400")" = 1:2 ]; }
+	wait_for 60 left
+	ctctl usage kept --by hour --from 72h --json | jq -e '.containers[0].rows[0].cpu_user_usec == 5'
+	ctd_stop
+	cp "$BATS_TEST_TMPDIR/ctd.conf" "$BATS_FILE_TMPDIR/ctd.conf"
+	ctd_start
+	ctctl destroy kept
+}
+
 @test "the ledger has a day of its own for each container, and refuses what it cannot say" {
 	ctctl create day --template tiny --billing-day 31
 	ctctl usage day --json | jq -e '.containers[0].billing_day == 31' >/dev/null
@@ -550,6 +570,30 @@ passes() # KIB SECONDS: half there and half back, or what gets through in the ti
 	run ! grep -q 64Kbit <(slowed)
 	ctctl show quota --json | jq -e '.allowance == null'
 	[ "$(kept .period)" = null ]
+	ctctl destroy quota --force
+}
+
+@test "what a traffic allowance did is undone when the next billing period begins" {
+	ctctl create quota --template tiny --net routed --ip 203.0.113.40 --start
+	wait_for 30 reached
+	passes 1200 120
+	used() { [ "$(($(total quota net_in_bytes) + $(total quota net_out_bytes)))" -ge 1048576 ]; }
+	wait_for 30 used
+	ctctl set quota --traffic-allowance 1M --traffic-action cut
+	quota_is exhausted
+	run ! reached
+	restored=$(quota_events traffic.restored)
+	ctd_stop
+	# As if all of it had been forty days ago.
+	sqlite3 "$CTD_STATE/ledger.db" "UPDATE posting SET start = start - 40 * 86400 WHERE account IN (SELECT id FROM account WHERE name = 'quota');
+		UPDATE account SET open = open - 40 * 86400 WHERE name = 'quota'"
+	sqlite3 "$CTD_STATE/ctd.db" "UPDATE container SET config = json_set(config, '\$._allowance.period', json_extract(config, '\$._allowance.period') - 40 * 86400) WHERE name = 'quota'"
+	ctd_start
+	wait_for 30 quota_is open
+	wait_for 30 reached
+	[ "$(allowance used)" -lt 1048576 ]
+	[ "$(quota_events traffic.restored)" = $((restored + 1)) ]
+	ctctl usage quota --json | jq -e '.containers[0] | .sum == .total and (.rows | length) >= 2'
 	ctctl destroy quota --force
 }
 

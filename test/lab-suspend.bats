@@ -57,6 +57,19 @@ received_beyond() # NUMBER
 	[ "$(tail -n 1 "$CTD_DIR/stream")" -gt "$1" ]
 }
 
+used()
+{
+	ctctl usage one --json | jq '.containers[0] | if .sum == .total then .total else error("the parts are not the whole") end'
+}
+
+# Nothing has become less since it was looked at last, and nothing is missing.
+used_more()
+{
+	used >"$CTD_DIR/used.now"
+	jq -e --slurpfile before "$CTD_DIR/used" '. as $now | .gap_usec == 0 and ($before[0] | to_entries | all(.value <= $now[.key]))' "$CTD_DIR/used.now"
+	mv "$CTD_DIR/used.now" "$CTD_DIR/used"
+}
+
 greets()
 {
 	[ "$(outside timeout 5 bash -c "cat </dev/tcp/10.7.0.1/7001")" = onehost ]
@@ -144,10 +157,13 @@ refused_images() # that were changed
 	stream=$!
 	wait_for 30 received_beyond 5
 	confinement >"$CTD_DIR/before"
+	used >"$CTD_DIR/used"
 
 	ctctl suspend one
 	is suspended
 	[ ! -e "$(cgroup_of_one)" ]
+	used_more
+	running=$(jq .running_usec "$CTD_DIR/used")
 	stopped=$(tail -n 1 "$CTD_DIR/stream")
 	kill -0 "$stream"
 	ctctl suspend one # it is already
@@ -166,9 +182,13 @@ refused_images() # that were changed
 	refused_images
 	cat "$CTD_DIR/core" >"$images/core-1.img"
 
+	used_more
+	[ "$(jq .running_usec "$CTD_DIR/used")" = "$running" ] # it did not while it was suspended
 	ctctl resume one
 	is running
 	wait_for 120 received_beyond "$((stopped + 5))"
+	used_more
+	[ "$(jq .running_usec "$CTD_DIR/used")" -gt "$running" ]
 	[ "$(ctctl exec one -- cat /dev/shm/x)" = kept ]
 	[ "$(ctctl exec one -- hostname)" = onehost ]
 	confinement >"$CTD_DIR/after"
