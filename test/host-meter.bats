@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# host: deadline=900
 # What containers used: totals that never go down, and a ledger that adds up to them.
 load lib
 
