@@ -11,7 +11,9 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -207,6 +209,49 @@ static enum outcome check_uplink(const struct host *h, struct finding *f)
 	return OUTCOME_WARNING;
 }
 
+/* Whether the C library is told to ask nss-ctd(8) for hosts. */
+static bool names_are_asked_for(void)
+{
+	_cleanup_fclose_ FILE *file = fopen("/etc/nsswitch.conf", "re");
+	char line[512];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		char *rest = NULL;
+
+		line[strcspn(line, "#")] = '\0';
+		if (!str_eq(strtok_r(line, " \t\n", &rest) ?: "", "hosts:"))
+			continue;
+		for (const char *word; (word = strtok_r(NULL, " \t\n", &rest));)
+			if (str_eq(word, "ctd"))
+				return true;
+	}
+	return false;
+}
+
+static enum outcome check_names(const struct host *h, struct finding *f)
+{
+	_cleanup_free_ char *own = NULL;
+	struct stat asked, written;
+
+	if (!names_are_asked_for()) {
+		SAY(f, "programs of this host do not find containers by name");
+		REMEDY(f,
+		        "put [!NOTFOUND=return] ctd at the end of the line hosts in /etc/nsswitch.conf, see nss-ctd(8)");
+		return OUTCOME_WARNING;
+	}
+	if (asprintf(&own, "%s/hosts", h->manager->conf.runtime_dir) < 0)
+		own = NULL;
+	if (own && stat(own, &written) == 0 &&
+	        (stat("/run/ctd/hosts", &asked) < 0 || asked.st_ino != written.st_ino ||
+	                asked.st_dev != written.st_dev)) {
+		SAY(f, "programs of this host do not find containers of this ctd by name");
+		REMEDY(f, "libnss_ctd reads /run/ctd/hosts, which is not %s: make it a link to that", own);
+		return OUTCOME_WARNING;
+	}
+	SAY(f, "programs of this host find containers by name");
+	return OUTCOME_OK;
+}
+
 static enum outcome check_time(const struct host *h, struct finding *f)
 {
 	SAY(f, h->ct.time_namespace ? "time namespaces: uptime inside is the container's"
@@ -352,6 +397,7 @@ static const struct {
 	{ "pressure", check_pressure },
 	{ "filter", check_filter },
 	{ "uplink", check_uplink },
+	{ "names", check_names },
 	{ "mmdebstrap", check_mmdebstrap },
 	{ "ledger", check_ledger },
 	{ "metrics", check_metrics },

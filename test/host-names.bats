@@ -107,6 +107,28 @@ seven() # NAME [NAMES]: its lines on the network of c7
 		sh "$BATS_TEST_TMPDIR/nsswitch.conf"
 }
 
+doctor_says() # STATE PATTERN
+{
+	ctctl doctor --json | jq -e --arg state "$1" --arg what "$2" '.checks[] | select(.name == "names") | .state == $state and (.detail + .remedy | test($what))'
+}
+
+@test "doctor says whether that line is there, and whether what it reads is this ctd's" {
+	ctd_stop
+	echo 'hosts: files dns # ctd' >"$BATS_TEST_TMPDIR/nsswitch.conf"
+	# shellcheck disable=SC2016 # for the shell inside
+	ctd_start unshare --mount sh -ec 'mount --bind "$0" /etc/nsswitch.conf; exec "$@"' "$BATS_TEST_TMPDIR/nsswitch.conf"
+	restarted=yes
+	doctor_says warning 'nsswitch.conf.*nss-ctd'
+	echo 'hosts: files dns [!NOTFOUND=return] ctd # by name' >"$BATS_TEST_TMPDIR/nsswitch.conf"
+	doctor_says ok 'find containers by name'
+	mv /run/ctd/hosts /run/ctd/kept
+	doctor_says warning "is not $CTD_RUNTIME/hosts"
+	mv /run/ctd/kept /run/ctd/hosts
+	doctor_says ok 'find containers by name'
+	ctd_stop
+	ctd_start
+}
+
 @test "with the line of the manual, a name server that does not answer makes no name one that does not exist" {
 	grep -x '[.]Dl hosts: .*' "$CTD_TREE/man/nss-ctd.8" | cut -c 5- >"$BATS_TEST_TMPDIR/nsswitch.conf"
 	echo 'nameserver 127.0.0.1' >"$BATS_TEST_TMPDIR/resolv.conf" # where nobody listens
