@@ -22,8 +22,9 @@
 #include "netns/test-support.h"
 
 static struct net_context *net;
-static struct container victim;
+static struct container victim, member; /* one is routed, one on the segment */
 static int outside, raw_victim;
+static bool segment; /* the port that is made is one of a bridge */
 
 static void apply(void)
 {
@@ -43,18 +44,38 @@ static int begin(void **state)
 		fail_msg("context: %s", err.text);
 	apply();
 	container_begin(net, &victim, 1, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.1", NULL });
-	raw_victim = raw_open(victim.netns, "eth0");
+	segment_add(net, &(struct net_bridge_spec){ .number = 7 });
+	segment_member_begin(net, &member, 3, false, "10.5.0.1/24", "fd05::1/64");
 	return 0;
 }
 
 static int end(void **state)
 {
-	close(raw_victim);
 	container_end(net, &victim);
+	container_end(net, &member);
 	assert_int_equal(net_host_remove(net, NULL), 0);
 	net_context_free(net);
 	close(outside);
 	return 0;
+}
+
+static void name_it(struct container *c)
+{
+	net_port_name(c->spec.host_name, TEST_TAG, 2, 0);
+	net_port_mac(c->spec.mac, TEST_TAG, 2, 0);
+}
+
+static void describe_member(struct container *c)
+{
+	c->spec = (struct net_port_spec){ .guest_name = "eth0",
+		.mode = NET_MODE_BRIDGE,
+		.addresses = c->addresses,
+		.n_addresses = 2,
+		.mtu = 1500 };
+	c->addresses[0] = ip("10.5.0.2/24");
+	c->addresses[1] = ip("fd05::2/64");
+	net_bridge_name(c->spec.bridge, TEST_TAG, 7);
+	name_it(c);
 }
 
 static void describe(struct container *c)
@@ -62,6 +83,10 @@ static void describe(struct container *c)
 	static const char *const addresses[] = { "198.51.100.2", "2001:db8:1::2", "198.51.100.8/29" };
 
 	*c = (struct container){ .netns = world_namespace() };
+	if (segment) {
+		describe_member(c);
+		return;
+	}
 	c->spec = (struct net_port_spec){ .guest_name = "eth0",
 		.mode = NET_MODE_ROUTED,
 		.addresses = c->addresses,
@@ -70,21 +95,19 @@ static void describe(struct container *c)
 		.gateway6 = ip("fe80::1"),
 		.mtu = 1500,
 		.proxy_neighbours = true };
-	net_port_name(c->spec.host_name, TEST_TAG, 2, 0);
-	net_port_mac(c->spec.mac, TEST_TAG, 2, 0);
+	name_it(c);
 	for (size_t i = 0; i < ARRAY_SIZE(addresses); i++)
 		c->addresses[i] = ip(addresses[i]);
 }
 
-/* The whole life of a port, with sockets of its own. */
 /* The whole life of a port, with sockets of its own. */
 static void live(struct container *c)
 {
 	struct net_publish publish = {
 		.protocol = IPPROTO_TCP, .port = 8080, .to_port = 80, .to = ip("198.51.100.2")
 	};
-	const struct net_limits limits = { .packets_out = 1000, .connections = 10 };
-	const struct net_rates rates = { .in = 10000000, .out = 10000000 };
+	const struct net_limits limits = { .packets_out = 1000, .connections = 10, .block_mail = true };
+	const struct net_rates rates = { .in = 10000000, .out = 10000000, .segment = segment };
 	struct net_context *own = NULL;
 	struct ct_error err = { 0 };
 	int r;
@@ -94,16 +117,16 @@ static void live(struct container *c)
 		r = net_port_create(own, c->spec.host_name, "eth0", c->netns, &err);
 	if (r == 0)
 		r = net_port_configure(own, &c->spec, c->netns, &err);
-	c->addresses[0] = ip("198.51.100.3");
+	c->addresses[0] = ip(segment ? "10.5.0.3/24" : "198.51.100.3");
 	if (r == 0)
 		r = net_port_configure(own, &c->spec, c->netns, &err);
 	if (r == 0)
 		r = net_port_limit(own, c->spec.host_name, &limits, &err);
 	if (r == 0)
 		r = net_port_shape(own, c->spec.host_name, &rates, &err);
-	if (r == 0)
+	if (r == 0 && !segment)
 		r = net_publish_add(own, &publish, 1, &err);
-	if (r == 0)
+	if (r == 0 && !segment)
 		r = net_publish_remove(own, &publish, 1, &err);
 	if (r == 0)
 		r = net_port_release(own, &c->spec, false, &err);
@@ -176,8 +199,9 @@ static void spoof(const struct container *c, unsigned nth)
 		return;
 
 	raw = raw_open(c->netns, "eth0");
-	frame_ether(&f, net_gateway_mac, c->spec.mac, 0x0800);
-	frame_ip4(&f, ip("198.51.100.77"), ip("198.51.100.1"), IPPROTO_UDP, 0, 8 + strlen(MARK));
+	frame_ether(&f, segment ? broadcast : net_gateway_mac, c->spec.mac, 0x0800);
+	frame_ip4(&f, ip(segment ? "10.5.0.77" : "198.51.100.77"), ip(segment ? "10.5.0.1" : "198.51.100.1"),
+	        IPPROTO_UDP, 0, 8 + strlen(MARK));
 	frame_udp(&f, 1234, 1234, MARK);
 	(void)send(raw, f.data, f.len, 0); /* the host side may be down yet */
 	if (raw_wait(raw_victim, MARK, strlen(MARK), 20, NULL, 0) > 0)
@@ -191,15 +215,15 @@ static int count(const struct net_object *object, void *userdata)
 	return 0;
 }
 
-static void who_comes_after_finds_a_safe_host_and_clears_it(void **state)
+static void kill_everywhere(const struct container *seen_by)
 {
 	struct net_publish publish = {
 		.protocol = IPPROTO_TCP, .port = 8080, .to_port = 80, .to = ip("198.51.100.2")
 	};
-	char *shown = NULL;
 	unsigned nth = 0;
 	bool killed;
 
+	raw_victim = raw_open(seen_by->netns, "eth0");
 	do {
 		struct ct_error err = { 0 };
 		struct container c;
@@ -220,18 +244,35 @@ static void who_comes_after_finds_a_safe_host_and_clears_it(void **state)
 		close(c.netns);
 	} while (killed);
 
+	close(raw_victim);
+	print_message("killed before each of %u messages\n", nth - 1);
+	assert_true(nth > 20);
+}
+
+static void who_comes_after_finds_a_safe_host_and_clears_it(void **state)
+{
+	char *shown = NULL;
+
+	segment = false;
+	kill_everywhere(&victim);
 	/* the class of all stays, no other */
 	assert_int_equal(run((const char *const[]){ "tc", "class", "show", "dev", "up0", NULL }, &shown), 0);
 	assert_ptr_equal(strchr(shown, '\n'), shown + strlen(shown) - 1);
 	free(shown);
-	print_message("killed before each of %u messages\n", nth - 1);
-	assert_true(nth > 20);
+}
+
+static void so_he_does_on_a_segment(void **state)
+{
+	segment = true;
+	kill_everywhere(&member);
+	assert_int_equal(if_nametoindex("itest"), 0); /* where the rate was kept */
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_comes_after_finds_a_safe_host_and_clears_it),
+		cmocka_unit_test(so_he_does_on_a_segment),
 	};
 
 	world_begin();

@@ -37,6 +37,8 @@ is_added() { outside_pings 203.0.113.7 && pings 198.51.100.1; }
 make_added() { make && add; }
 remove() { net '{"net":[{"mode":"nat"}]}'; }
 is_removed() { ! ctctl exec k -- ip link | grep -q eth1 && pings 198.51.100.1; }
+join() { net '{"net":[{"mode":"nat"},{"network":"lan","ip":["10.50.0.7"],"rate_out":"50M","block_mail":true}]}'; }
+is_joined() { ctctl exec other -- ping -c 1 -W 10 10.50.0.7 >/dev/null && pings 198.51.100.1 && tc class show dev "i$(ctd_tag)" | grep -q 'ceil 50Mbit'; }
 publish() { net '{"publish":["8000-8009:80","8010:22/udp"]}'; }
 is_published() { [ "$(nft list table inet "ctd-$(ctd_tag)" | grep -o 'tcp . 80[0-9]* ' | sort -u | wc -l)" = 10 ]; }
 make_published() { make && publish; }
@@ -53,6 +55,13 @@ no_network() { ctctl network remove n; }
 
 @test "add an interface" { try_all add make gone is_added; }
 @test "remove an interface" { try_all remove make_added gone is_removed; }
+@test "join a private network" {
+	ctctl network create lan --mode private --range 10.50.0.0/24
+	ctctl create other --template tiny --net network=lan --start
+	CTD_KILL_STEP=40 try_all join make gone is_joined
+	ctctl destroy other --force
+	ctctl network remove lan
+}
 @test "publish" { try_all publish make gone is_published; }
 @test "unpublish" { try_all unpublish make_published gone is_unpublished; }
 @test "cut" { try_all cut make gone is_cut; }
