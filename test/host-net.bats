@@ -50,6 +50,12 @@ pings()
 	pings r1 2001:db8:1::1
 }
 
+@test "a routing daemon can tell the routes of containers from all others" {
+	ip route show proto 199 | grep -q '^203.0.113.7 '
+	ip -6 route show proto 199 | grep -q '^2001:db8:7::7 '
+	! ip route show proto 199 | grep -v -e '^203.0.113.[78] ' -e '^10.77.' || return 1
+}
+
 @test "the outside reaches routed addresses, and not private ones" {
 	outside ping -c 1 -W 10 203.0.113.7 >/dev/null
 	outside ping -c 1 -W 10 2001:db8:7::7 >/dev/null

@@ -197,6 +197,30 @@ in_ledger() # CLASS KEY
 	ctctl destroy b --force
 }
 
+@test "what the host answers for on a link that was the uplink once goes with the container, also if another ctd put it there" {
+	answers() { { ip -4 neigh show proxy && ip -6 neigh show proxy; } | grep -e 192.0.2.55 -e 2001:db8::55; }
+	{ near && far && echo 'proxy-neighbours = yes'; } | again
+	ip link add up9 type veth peer name out9 netns "$CTD_OUTSIDE"
+	ip link set up9 up
+	outside ip link set out9 up
+	ip route replace default dev up9
+	ip -6 route replace default dev up9
+	ctctl create p --template tiny --net routed,ip=192.0.2.55,ip=2001:db8::55 --start
+	[ "$(answers | grep -c up9)" = 2 ]
+	ctd_kill
+	ip route replace default via 192.0.2.1
+	ip -6 route replace default via 2001:db8::1
+	ctd_start
+	on_both() { [ "$(answers | wc -l)" = 4 ]; }
+	wait_for 60 on_both
+	outside ping -c 1 -W 20 192.0.2.55
+	outside ping -c 1 -W 20 2001:db8::55
+	ctctl destroy p --force
+	[ -z "$(answers)" ]
+	ip link del up9
+	{ near && far; } | again
+}
+
 @test "what cannot be kept on a segment is refused there" {
 	ctctl network create lan --mode private --range 10.50.0.0/24
 	for key in rate-out=10M,guaranteed=1M class=far:1M internal-rate=1M connections=10 new-connections=10; do

@@ -118,13 +118,17 @@ expect() # FROM RESULT...
 	outside ip route del 10.77.0.0/16
 }
 
-# From where it is reached: the host, or another member of its segment. What goes in comes back whole.
-login() # NAME 4|6 FROM
+# From where it is reached: the host, the outside, or another member of its segment. What goes in comes back whole.
+login() # NAME 4|6 FROM [ADDRESS PORT]
 {
-	local at from=()
-	at=$(address "$1" "$2")
-	[ "$3" = host ] || from=(nsenter -t "$(ctctl show "$3" --json | jq .pid)" -n)
-	"${from[@]}" ssh -i "$BATS_FILE_TMPDIR/id" -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+	local at=${4:-} from=()
+	[ -n "$at" ] || at=$(address "$1" "$2")
+	case $3 in
+	host) ;;
+	outside) from=(outside) ;;
+	*) from=(nsenter -t "$(ctctl show "$3" --json | jq .pid)" -n) ;;
+	esac
+	"${from[@]}" ssh -p "${5:-22}" -i "$BATS_FILE_TMPDIR/id" -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
 		-o LogLevel=ERROR "root@$at" cat <"$BATS_FILE_TMPDIR/data" | cmp - "$BATS_FILE_TMPDIR/data"
 }
 
@@ -139,49 +143,77 @@ login() # NAME 4|6 FROM
 		wait_for 30 login routed1 $family routed2
 		wait_for 30 login seg1 $family seg2
 		wait_for 30 login lan2 $family lan1
+		wait_for 30 login routed1 $family outside
+		wait_for 30 login seg1 $family outside
 	done
+	ctctl set nat1 --publish 2222:22
+	wait_for 30 login nat1 4 outside 192.0.2.2 2222
+	wait_for 30 login nat1 6 outside 2001:db8::2 2222
+	ctctl set nat1 publish=
 }
 
-# Where forged packets would be seen: a link outside, and a container; whose address on it is claimed; an address of the container.
-on_uplink() { LINK=out0 NEIGHBOUR=routed1 ROUTER=192.0.2.1 NEAR=203.0.113.7; }
-on_segment() { LINK=out1 NEIGHBOUR=seg1 ROUTER=10.66.0.1 NEAR=$(address seg1 4); }
+# Where forged packets would be seen: a link of the host, its other end outside, and a container; who is written to, at which MAC; whose address
+# on the segment is claimed.
+on_uplink()
+{
+	LINK=up0 OUTSIDE=out0 NEIGHBOUR=routed1 ROUTER=192.0.2.1 HONEST=outside
+	TO=("198.51.100.1 2001:db8:1::1 02:63:74:64:00:01" "203.0.113.7 2001:db8:7::7 02:63:74:64:00:01")
+}
+on_segment()
+{
+	LINK=up1 OUTSIDE=out1 NEIGHBOUR=seg1 ROUTER=10.66.0.1 HONEST=neighbour
+	TO=("$(address seg1 4) $(address seg1 6) $(ctctl exec seg1 -- cat /sys/class/net/eth0/address)" "10.66.0.1 fd66::1 $(mac_of_router)")
+}
+mac_of_router() { outside ip -j link show out1 | jq -r '.[0].address'; }
 
-# The container sends, from its first moment on, with addresses that are not its own.
+# The container sends from its first moment on, with addresses that are not its own, and frames made by hand: test/probe-frames.c.
 forge()
 {
 	ctctl create evil --template tiny --net "$1" --start
+	ctctl exec evil -- sh -c 'cat >/sbin/probe && chmod 755 /sbin/probe' <"$CTD_BUILD/libct/probe"
 	ctctl exec evil -- sh -c 'cat >/sbin/forge && chmod 755 /sbin/forge && echo "::respawn:/sbin/forge" >>/etc/inittab' <<END
 #!/bin/sh
 ip addr add 203.0.113.66/32 dev eth0
 ip -6 addr add 2001:db8:66::66/128 dev eth0
+/sbin/probe frames eth0 $(address evil 4) $(address evil 6) ${TO[0]} &
+/sbin/probe frames eth0 $(address evil 4) $(address evil 6) ${TO[1]} &
 while :; do
 	ping -c 1 -W 1 -I 203.0.113.66 198.51.100.1 &
-	ping -c 1 -W 1 -I 203.0.113.66 $NEAR &
+	ping -c 1 -W 1 -I 203.0.113.66 ${TO[1]%% *} &
 	ping -6 -c 1 -W 1 -I 2001:db8:66::66 2001:db8:1::1 &
 	arping -c 1 -w 1 -U -I eth0 -s $ROUTER $ROUTER &
-	usleep 50000
-	wait
+	usleep 500000
 done >/dev/null 2>&1
 END
 }
 
-capture() # what would be a forged packet, outside and at a neighbour
+capture() # outside, at a neighbour, and on the host's link
 {
-	local filter='host 203.0.113.66 or host 2001:db8:66::66 or (arp and src host '$ROUTER' and not ether src '$(outside ip -j link show "$LINK" | jq -r '.[0].address')')'
-	outside tcpdump -lnni "$LINK" "$filter" >"$BATS_TEST_TMPDIR/outside" 2>"$BATS_TEST_TMPDIR/outside.err" 3>&- &
-	nsenter --target "$(ctctl show "$NEIGHBOUR" --json | jq .pid)" --net tcpdump -lnni eth0 "$filter" >"$BATS_TEST_TMPDIR/neighbour" 2>"$BATS_TEST_TMPDIR/neighbour.err" 3>&- &
-	wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/outside.err"
-	wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/neighbour.err"
+	outside tcpdump -nU -i "$OUTSIDE" -w - >"$BATS_TEST_TMPDIR/outside" 2>"$BATS_TEST_TMPDIR/outside.err" 3>&- &
+	nsenter --target "$(ctctl show "$NEIGHBOUR" --json | jq .pid)" --net tcpdump -nU -i eth0 -w - >"$BATS_TEST_TMPDIR/neighbour" 2>"$BATS_TEST_TMPDIR/neighbour.err" 3>&- &
+	tcpdump -nU -i "$LINK" -w - >"$BATS_TEST_TMPDIR/host" 2>"$BATS_TEST_TMPDIR/host.err" 3>&- &
+	for at in outside neighbour host; do wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/$at.err"; done
+}
+
+honest_seen()
+{
+	grep -aq 'sent by root, IPv4' "$BATS_TEST_TMPDIR/$HONEST" && grep -aq 'sent by root, IPv6' "$BATS_TEST_TMPDIR/$HONEST"
 }
 
 nothing_seen()
 {
+	local at filter
+	wait_for 30 honest_seen # else the captures would prove nothing
 	# shellcheck disable=SC2046 # pids
 	kill $(jobs -p)
 	wait
-	! grep -q . "$BATS_TEST_TMPDIR/outside" "$BATS_TEST_TMPDIR/neighbour" || {
-		head -n 5 "$BATS_TEST_TMPDIR/outside" "$BATS_TEST_TMPDIR/neighbour" && return 1
-	}
+	filter='host 203.0.113.66 or host 2001:db8:66::66 or (arp and src host '$ROUTER' and not ether src '$(outside ip -j link show "$OUTSIDE" | jq -r '.[0].address')')'
+	for at in outside neighbour host; do
+		tcpdump -nr "$BATS_TEST_TMPDIR/$at" "$filter" >"$BATS_TEST_TMPDIR/seen" 2>/dev/null
+		! grep -q . "$BATS_TEST_TMPDIR/seen" || { echo "$at:" && head -n 5 "$BATS_TEST_TMPDIR/seen" && return 1; }
+		! grep -aq 'forged by root' "$BATS_TEST_TMPDIR/$at" || { tcpdump -enXr "$BATS_TEST_TMPDIR/$at" | grep -B 8 'forged by\|ged by root' | head -n 40 && return 1; }
+	done
+	! ip neigh | grep -e 203.0.113.66 -e 2001:db8:66::66 -e fe80::66 || return 1
 }
 
 refused()
@@ -219,10 +251,13 @@ through_its_life()
 	capture
 	ctctl restart evil --timeout 3
 	wait_for 30 refused_more 0 # they are sent
+	wait_for 30 honest_seen
 	before=$(refused)
 	ctd_kill
 	sleep 0.5
 	ctd_start
+	ctctl network create again --mode nat --range 10.91.0.0/24 # all rules are replaced
+	ctctl network remove again
 	ctctl network cut evil
 	ctctl network restore evil
 	ctctl set evil --rate-out 10M --pps-out 1000
@@ -232,6 +267,7 @@ through_its_life()
 	ctctl destroy evil --force
 }
 
+# MAC, source, ARP, gratuitous ARP, neighbour and router advertisements, redirects, DHCP servers, options, extension headers, fragments, tags.
 @test "forged packets leave no nat port, in starts, restarts, changes and without a daemon" {
 	on_uplink
 	through_its_life nat
@@ -239,7 +275,7 @@ through_its_life()
 
 @test "nor a routed port" {
 	on_uplink
-	through_its_life routed,ip=203.0.113.9
+	through_its_life routed,ip=203.0.113.9,ip=2001:db8:7::9
 }
 
 @test "nor a port of a segment, where neighbours would believe them" {

@@ -258,6 +258,31 @@ rate_on()
 	wait_for 60 pings a 198.51.100.1
 }
 
+@test "a rate that was set while the route led elsewhere for a moment is on the link that it leads to again" {
+	ip link add up9 type veth peer name out9 netns "$CTD_OUTSIDE"
+	ip link set up9 up
+	outside ip link set out9 up
+	ip -6 route del default
+	ctctl set a --net nat,rate-out=3M
+	rate_on up0 3
+	ip route replace default dev up9
+	ctctl set a --net nat,rate-out=7M
+	ip route replace default via 192.0.2.1
+	wait_for 60 rate_on up0 7
+	# one link for each family: the rate is on both
+	ip -6 route add default dev up9
+	ctctl set a --net nat,rate-out=8M
+	rate_on up0 8
+	rate_on up9 8
+	ctctl set a net=
+	! rate_on up0 8 || return 1
+	! rate_on up9 8 || return 1
+	ip link del up9
+	ip -6 route add default via 2001:db8::1
+	wait_for 60 pings a 198.51.100.1
+	wait_for 60 pings a 2001:db8:1::1
+}
+
 @test "an interface keeps its address and MAC when one before it goes" {
 	net a '[{"mode":"nat"},{"mode":"routed","name":"lan","ip":["203.0.113.9"]},{"mode":"routed","name":"eth3","ip":["203.0.113.10"]}]'
 	mac=$(ctctl exec a -- cat /sys/class/net/eth3/address)
@@ -388,6 +413,20 @@ rate_on()
 	ctctl set b net=
 }
 
+@test "on an isolated network members do not see each other" {
+	restarted=yes # what is kept open of a and b may be new
+	ctctl network create apart --mode private --isolated --range 10.54.0.0/24 --range fd54::/64
+	net a '[{"mode":"nat"},{"network":"apart"}]'
+	net b '[{"mode":"nat"},{"network":"apart"}]'
+	silent a "$(address b ^10.54)"
+	silent b "$(address a ^fd54)"
+	net a '[{"mode":"nat"}]'
+	net b '[{"mode":"nat"}]'
+	ctctl network remove apart
+	ctctl set a net=
+	ctctl set b net=
+}
+
 @test "a network of one tenant joins his containers and takes nobody else's" {
 	ctctl network create theirs --mode private --range 10.51.0.0/24 --range fd51::/64 --tenant acme
 	[ "$(ctctl network show theirs --json | jq -r .tenant)" = acme ]
@@ -505,6 +544,103 @@ take()
 	ctctl set b --net nat,mtu=9000,rate-in=64K
 	wait_for 30 ping -c 1 -W 20 -M do -s 8900 "$(address b ^10)"
 	ctctl set b net=
+}
+
+@test "by a bridge that the host has an address on, a container reaches what is there, but no service of the host" {
+	ip link add br9 type bridge
+	ip addr add 10.67.0.254/24 dev br9
+	ip addr add fd67::fe/64 dev br9 nodad
+	ip link set br9 up
+	ctctl create m --template tiny --net bridge,bridge=br9,ip=10.67.0.5/24,ip=fd67::5/64,gateway=10.67.0.254 --start
+	serve m
+	wait_for 20 pings m 10.67.0.254
+	wait_for 20 pings m fd67::fe
+	ping -c 1 -W 20 fd67::5 >/dev/null
+	[[ $(curl -sS -m 20 http://10.67.0.5/cgi-bin/hello) == "I am m"* ]]
+	socat TCP6-LISTEN:8022,fork,reuseaddr SYSTEM:'echo host' 3>&- &
+	wait_for 20 sh -c 'echo | socat - TCP:127.0.0.1:8022 | grep -q host'
+	for at in 10.67.0.254 fd67::fe 192.0.2.2; do
+		run ctctl exec m -- sh -c "nc -w 2 $at 8022 </dev/null"
+		[[ $output != *host* ]]
+	done
+	kill %1
+	# it is a router for those on it, if the administrator wants it to be
+	outside ip route add 10.67.0.0/24 via 192.0.2.2
+	pings m 198.51.100.1
+	ctctl exec m -- ip addr add 10.67.0.9/24 dev eth0
+	run ctctl exec m -- ping -c 1 -W 1 -I 10.67.0.9 10.67.0.254
+	[ "$status" -ne 0 ]
+	ctctl destroy m --force
+	ip link show br9 >/dev/null
+	outside ip route del 10.67.0.0/24
+	ip link del br9
+}
+
+bring() # NAME PROGRAM: from this host, with its libraries
+{
+	# shellcheck disable=SC2046 # paths
+	tar -chPf - "$2" $(ldd "$2" | grep -o '/[^ ]*') | ctctl exec "$1" -- tar -C / -xf -
+}
+
+rules_of_host() # in whatever order
+{
+	nft -s list ruleset | tr ',' '\n' | sed 's/^[ \t]*//; s/ *[{}] *//g' | sort
+}
+
+@test "root inside has rules of its own; they reach nobody else, and nothing that the host keeps it from" {
+	bring a "$(type -P nft)"
+	before=$(rules_of_host)
+	ctctl exec a -- nft -f - <<'END'
+table inet own {
+	set seen { type ipv4_addr; size 65535; flags dynamic; }
+	chain input {
+		type filter hook input priority 0; policy drop
+		ct state established,related accept
+		meta l4proto { 1, 58 } accept
+	}
+	chain output {
+		type filter hook output priority 0
+		tcp dport 8099 reject with tcp reset
+	}
+	chain masq {
+		type nat hook postrouting priority 100
+		masquerade
+	}
+}
+END
+	target=$(address a ^10)
+	run ! curl -sS -m 2 "http://$target/cgi-bin/hello"
+	ctctl exec a -- nft add rule inet own input tcp dport 80 add @seen '{ ip saddr }' accept
+	[[ $(curl -sS -m 20 "http://$target/cgi-bin/hello") == "I am a"* ]]
+	ctctl exec a -- nft list set inet own seen | grep -q elements
+	pings a 198.51.100.1
+	# of the others' it sees and changes nothing
+	! ctctl exec a -- nft list ruleset | grep ctd- || return 1
+	[ "$(rules_of_host)" = "$before" ]
+	# under load: change after change, while a neighbour loses nothing
+	ctctl exec a -- sh -c 'i=0; while [ $i -lt 60 ]; do i=$((i + 1)); nft add table inet t$i; nft add chain inet t$i c "{ type filter hook input priority $i; }"; nft add rule inet t$i c tcp dport 9 drop; done' &
+	ctctl exec b -- ping -c 40 -i 0.05 -W 20 198.51.100.1 | grep -q ' 0% packet loss'
+	wait
+	[ "$(ctctl exec a -- nft list tables | wc -l)" = 61 ]
+	[[ $(curl -sS -m 20 "http://$target/cgi-bin/hello") == "I am a"* ]]
+	ctctl exec a -- nft flush ruleset
+	[[ $(curl -sS -m 20 "http://$target/cgi-bin/hello") == "I am a"* ]]
+	[ "$(rules_of_host)" = "$before" ]
+	# a source that its own rules make is as forged as any other
+	ctctl exec a -- nft -f - <<'END'
+table ip own {
+	chain forge {
+		type nat hook postrouting priority 100
+		snat to 203.0.113.66
+	}
+}
+END
+	refused=$(ctctl show a --json | jq .traffic.out_dropped)
+	silent a 198.51.100.1
+	[ "$(ctctl show a --json | jq .traffic.out_dropped)" -gt "$refused" ]
+	ctctl exec a -- nft flush ruleset
+	pings a 198.51.100.1
+	pings b 198.51.100.1
 }
 
 @test "rates and limits of a running container change at once" {

@@ -250,6 +250,7 @@ static const struct {
 	{ "rob", probe_rob },
 	{ "stop", probe_stop },
 	{ "devices", probe_devices },
+	{ "frames", probe_frames },
 	{ "cat", probe_cat },
 	{ "write", probe_write },
 	{ "sleep", probe_sleep },

@@ -11,5 +11,8 @@ probe_verb probe_fds, probe_status, probe_namespaces, probe_environment, probe_f
 /* What it can do: probe-attack.c */
 probe_verb probe_syscalls, probe_sockets, probe_terminal, probe_mounts, probe_rob, probe_stop, probe_devices;
 
+/* What it sends: probe-frames.c */
+probe_verb probe_frames;
+
 /* "NAME ok" or "NAME ENOENT"; result is a system call's. Returns 0. */
 int probe_report(const char *name, long result);
