@@ -149,6 +149,7 @@ static void on_criu(struct keeper_reply *reply, void *userdata)
 	if (c->manager->closing)
 		return;
 	x = job->data;
+	(void)fd_close(x->criu_pidfd);
 	x->criu_pidfd = reply->result < 0 ? -1 : TAKE_FD(reply->pidfd);
 	if (x->criu_pidfd < 0 || sd_event_add_io(c->manager->event, &x->criu_source, x->criu_pidfd, EPOLLIN,
 	                                 on_criu_ended, job) < 0)
@@ -572,11 +573,14 @@ static int discard(struct container *c, struct ct_error *err)
 	return 1;
 }
 
-int transfer_resume(struct job *job)
+static int begin_resume(struct job *job)
 {
 	struct container *c = job->container;
-	int r = container_may_run(c, &job->error);
+	int r = handover_check_owner(c, "resume", &job->error);
 
+	if (r < 0)
+		return r;
+	r = container_may_run(c, &job->error);
 	if (r >= 0)
 		r = suspend_host_check(&job->error);
 	if (r >= 0)
@@ -591,8 +595,40 @@ int transfer_resume(struct job *job)
 	return 0;
 }
 
+static void resume_now(struct job *job)
+{
+	int r = begin_resume(job);
+
+	if (r < 0)
+		finish(job, r);
+}
+
+static void on_last_run_gone(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	c->network_held = false;
+	suspend_forget_restored(c);
+	if (result >= 0) {
+		after_criu(job, resume_now);
+		return;
+	}
+	job->error = *error;
+	finish(job, result);
+}
+
+/* What an earlier ctd left of it may still be on its way out, and CRIU with it: recover.c. */
+int transfer_resume(struct job *job)
+{
+	if (!job->container->teardown)
+		return begin_resume(job);
+	container_teardown(job->container, on_last_run_gone, job);
+	return 0;
+}
+
 static int run_resume(struct job *job)
 {
+	const bool discarded = json_is_true(json_object_get(job->params, "discard"));
 	struct container *c = job->container;
 	int r;
 
@@ -602,13 +638,13 @@ static int run_resume(struct job *job)
 		               : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH,
 		                         "cannot resume \"%s\": it is not suspended but %s", c->row.name,
 		                         container_state_name(c->state));
-	if (c->teardown || c->state != CONTAINER_STOPPED)
+	if (c->state != CONTAINER_STOPPED || (c->teardown && discarded))
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "cannot resume \"%s\": its last run has not ended (try again)", c->row.name);
 	r = handover_check_owner(c, "resume", &job->error);
 	if (r < 0)
 		return r;
-	if (json_is_true(json_object_get(job->params, "discard")))
+	if (discarded)
 		return discard(c, &job->error);
 
 	r = begin(job);
@@ -629,10 +665,24 @@ int transfer_recover(struct container *c, struct ct_error *err)
 {
 	if (c->config.suspended_slot)
 		return job_submit(c->manager,
-		        &(struct job_request){ .type = &verb_resume, .container = c, .object = c->row.name },
+		        &(struct job_request){
+		                .type = &verb_resume,
+		                .container = c,
+		                .object = c->row.name,
+		                .params = json_pack("{s:b}", "again", 1),
+		        },
 		        err);
 	transfer_run_on_after_criu(c);
 	return 0;
+}
+
+/* Asked for by transfer_recover: it ran, and is to. */
+static bool is_again(const struct job_row *row)
+{
+	_cleanup_json_ json_t *params = NULL;
+
+	return json_parse(row->params, strlen(row->params), &params, NULL) >= 0 &&
+	       json_is_true(json_object_get(params, "again"));
 }
 
 /* Recovery has ended what there was, if the mark is there. */
@@ -641,6 +691,8 @@ static int replay_resume(
 {
 	if (!c)
 		return 0;
+	if (c->config.suspended_slot && is_again(row))
+		return transfer_recover(c, err);
 	if (c->config.suspended_slot)
 		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 		        "ctd ended while \"%s\" was being resumed; it is still suspended", row->object);
