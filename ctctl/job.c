@@ -103,10 +103,10 @@ static int job_result(const json_t *job, bool cancelled, struct ct_error *err)
 
 	if (str_eq(text_at(job, "state"), "done"))
 		return 0;
-	if (cancelled)
-		return ct_error_kind_set(err, CT_ERROR_FAILED, -EINTR, "interrupted; nothing is left of it");
 
 	const char *message = text_at(error, "message");
+	if (cancelled && (!*message || str_has_suffix(message, "cancelled")))
+		return ct_error_kind_set(err, CT_ERROR_FAILED, -EINTR, "interrupted; nothing is left of it");
 	return ct_error_kind_set(err, ct_error_kind_from_name(text_at(error, "code")), -EREMOTEIO, "%s",
 	        *message ? message : "the job failed and does not say why");
 }

@@ -172,7 +172,7 @@ static int run_migrate(struct context *ctx, struct ct_error *err)
 	if (ctx->n_operands == 2 && str_eq(ctx->operands[0], "resolve") && !v.offline && !v.dry_run)
 		return resolve(ctx, ctx->operands[1], err);
 	if (ctx->n_operands != 2)
-		return ct_error_field(err, "to", "where to? ctctl migrate NAME [USER@]HOST --offline");
+		return ct_error_field(err, "to", "where to? ctctl migrate NAME [USER@]HOST");
 	return move(ctx, &v, err);
 }
 

@@ -92,7 +92,7 @@ int handover_check_owner(const struct container *c, const char *what, struct ct_
 		        what, name, node, name);
 	case HANDOVER_RELINQUISHED:
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
-		        "cannot %s \"%s\": it was handed over to \"%s\" (ctctl migrate %s %s --offline finishes that; if it is not there for sure: ctctl migrate %s --keep)",
+		        "cannot %s \"%s\": it was handed over to \"%s\" (ctctl migrate %s %s finishes that; if it is not there for sure: ctctl migrate %s --keep)",
 		        what, name, node, name, node, name);
 	}
 	return -EINVAL;

@@ -85,11 +85,15 @@ static void on_back(struct container *c, int result, const struct ct_error *erro
 
 static void on_resumed_here(struct job *job, int result)
 {
-	struct migrate *x = job->data;
+	const struct migrate *x = job->data;
+	const char *name = job->container->row.name;
+	const struct ct_error error = job->error;
 
-	if (result < 0)
-		log_error("\"%s\" could not be resumed: %s", job->container->row.name, job->error.text);
 	job->error = x->failure;
+	if (result < 0)
+		(void)ct_error_kind_set(&job->error, x->failure.kind, x->failure.code,
+		        "%.180s; and \"%s\" is suspended here (ctctl resume %s): %.150s", x->failure.text,
+		        name, name, error.text);
 	job_finish(job, job->error.code);
 }
 
@@ -269,7 +273,7 @@ static void on_committed(struct job *job, const json_t *result)
 	}
 	if (!result) {
 		(void)ct_error_set(&job->error, -EIO, "migrate",
-		        "\"%s\" was handed over to \"%s\", which has not confirmed it: %.200s (repeat: ctctl migrate %s %s --offline)",
+		        "\"%s\" was handed over to \"%s\", which has not confirmed it: %.200s (repeat: ctctl migrate %s %s)",
 		        c->row.name, peer_of(job), failure.text, c->row.name, peer_of(job));
 		job_finish(job, -EIO);
 		return;
@@ -286,15 +290,19 @@ static int commit(struct job *job)
 {
 	struct container *c = job->container;
 	const struct meter *meter;
+	int r;
 
 	job_progress(job, -1, "handing over");
 	meter_settle(c);
 	meter = c->meter;
-	return ask(job,
+	r = ask(job,
 	        json_pack("{s:i, s:s, s:s, s:I, s:b, s:o*}", "protocol", 1, "word", "commit", "ctid",
 	                c->row.ctid, "epoch", (json_int_t)c->row.epoch + 1, "start", was_running(job),
 	                "totals", meter ? meter_totals(c->manager->metering, &meter->account.total) : NULL),
 	        false, on_committed);
+	if (r >= 0)
+		job->cancel = cancel; /* then it is as if the answer were lost */
+	return r;
 }
 
 /* ---- offer */
@@ -348,7 +356,11 @@ static int cannot_go_live(struct job *job)
 
 static void on_suspended(struct job *job, int result)
 {
-	if (result < 0)
+	if (result < 0 && job->container->config.suspended_slot)
+		job_finish(job, ct_error_prefix(&job->error,
+		                        "\"%s\" has not moved, and is suspended here (ctctl resume)",
+		                        job->container->row.name));
+	else if (result < 0)
 		job_finish(job, cannot_go_live(job));
 	else
 		offer(job);
@@ -633,6 +645,7 @@ static int run_resolve(struct job *job)
 {
 	const struct container *c = job->container;
 	_cleanup_json_ json_t *peer = handover_peer(c);
+	int r;
 
 	if (c->unreadable || c->config.handover == HANDOVER_INCOMING)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
@@ -648,10 +661,13 @@ static int run_resolve(struct job *job)
 	if (json_object_set(job->params, "to", peer) < 0)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 	job_progress(job, -1, "asking the other node");
-	return ask(job,
+	r = ask(job,
 	        json_pack("{s:i, s:s, s:s, s:I}", "protocol", 1, "word", "withdraw", "ctid", c->row.ctid,
 	                "epoch", (json_int_t)c->row.epoch + 1),
 	        false, on_withdrawn);
+	if (r >= 0)
+		job->cancel = cancel;
+	return r;
 }
 
 /* The mark says which way it went. */
