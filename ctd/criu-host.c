@@ -24,6 +24,8 @@
 #define NOTE_MAX     65536
 #define CPUINFO_MAX  (16 * 1024 * 1024)
 #define VERSION_USEC (5 * USEC_PER_SEC)
+#define KEPT_USEC    (10 * USEC_PER_SEC)
+#define STAT_MAX     65536
 #define SHOWN_MAX    5
 
 /* Beginnings of the names of instructions and registers that programs use as they find them. */
@@ -36,14 +38,49 @@ static const char *const instructions[] = { "3dnow", "abm", "adx", "aes", "amx",
 void criu_host_version(char ret[32])
 {
 	static const char *const argv[] = { "criu", "--version", NULL };
+	static char known[32];
+	static uint64_t since_usec; /* monotonic; zero: not asked yet */
 	_cleanup_free_ char *text = NULL;
 	const char *version;
 
+	/* ctd's loop stands still for it, and asks for each container that moves */
+	if (since_usec && now_monotonic_usec() - since_usec < KEPT_USEC) {
+		memcpy(ret, known, sizeof(known));
+		return;
+	}
 	*ret = '\0';
 	(void)process_run(argv, VERSION_USEC, 4096, &text); /* what it says counts */
 	version = text ? strstr(text, "Version: ") : NULL;
 	if (version)
 		(void)sscanf(version, "Version: %31[0-9.]", ret); /* else empty */
+	(void)snprintf(known, sizeof(known), "%s", ret);          /* as long */
+	since_usec = now_monotonic_usec();
+}
+
+/* Zero without it, as of a host without swap. */
+static uint64_t number_of(int cgroup_fd, const char *file)
+{
+	uint64_t value = 0;
+
+	(void)read_u64_at(cgroup_fd, file, &value);
+	return value;
+}
+
+static uint64_t stat_of(const char *text, const char *key)
+{
+	const char *line = strstr(text, key);
+
+	return line ? strtoull(line + strlen(key), NULL, 10) : 0;
+}
+
+uint64_t criu_host_memory(int cgroup_fd)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t all = number_of(cgroup_fd, "memory.current"), cached = 0;
+
+	if (read_file_at(cgroup_fd, "memory.stat", STAT_MAX, &text, NULL) >= 0)
+		cached = stat_of(text, "\nfile ") - stat_of(text, "\nshmem ");
+	return (cached < all ? all - cached : all) + number_of(cgroup_fd, "memory.swap.current");
 }
 
 static bool is_instruction(const char *flag)

@@ -4,11 +4,15 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
 /* The version of criu, such as 3.17.1; an empty string: it does not say. */
 void criu_host_version(char ret[32]);
+/* At most what the pages of a cgroup will be in images, in bytes: what is a file's already is not written
+ * again. Zero: not known. */
+uint64_t criu_host_memory(int cgroup_fd);
 /* Of this host, a new value. */
 int criu_host_describe(json_t **ret, struct ct_error *err);
 /* Into the directory of a dump, whose digest covers it, and out of it: -ENOENT of a dump that has none. */

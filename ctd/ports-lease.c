@@ -369,7 +369,8 @@ static int read_lease(const json_t *pair, struct lease *ret)
 	const char *address = json_string_value(json_array_get(pair, 1));
 
 	if (!device || strlen(device) >= sizeof(ret->device) || !address ||
-	        ip_parse(address, &ret->address) < 0)
+	        ip_parse(address, &ret->address) < 0 ||
+	        ret->address.prefix != ip_full_prefix(&ret->address)) /* one, and no range */
 		return -EINVAL;
 	(void)snprintf(ret->device, sizeof(ret->device), "%s", device); /* fits */
 	return 0;
@@ -393,6 +394,9 @@ int ports_lease_same(struct container *c, const json_t *addresses, struct ct_err
 	c->leases = calloc(n + 1, sizeof(*c->leases)); /* it is new, and has none */
 	if (!wanted || !c->leases)
 		return ct_error_set(err, -ENOMEM, "network", "out of memory");
+	if (n > 2 * (size_t)c->config.n_nets) /* one of each family */
+		return ct_error_field(
+		        err, "addresses", "there are more addresses than its interfaces can have");
 	for (size_t i = 0; i < n; i++)
 		if (read_lease(json_array_get(addresses, i), &wanted[i]) < 0)
 			return ct_error_field(

@@ -69,7 +69,6 @@ static uint64_t size_of(int images_fd)
 static int offer_running(const struct container *c, json_t **ret, struct ct_error *err)
 {
 	char digest[65];
-	uint64_t memory = 0;
 	json_t *host = NULL;
 	int r = criu_host_describe(&host, err);
 
@@ -77,9 +76,8 @@ static int offer_running(const struct container *c, json_t **ret, struct ct_erro
 		return r;
 	memset(digest, '0', 64);
 	digest[64] = '\0';
-	(void)read_u64_at(c->cgroup_fd, "memory.current", &memory); /* zero: not known */
-	*ret = json_pack("{s:s, s:I, s:o, s:o}", "digest", digest, "bytes", (json_int_t)memory, "host", host,
-	        "addresses", ports_leased(c));
+	*ret = json_pack("{s:s, s:I, s:o, s:o}", "digest", digest, "bytes",
+	        (json_int_t)criu_host_memory(c->cgroup_fd), "host", host, "addresses", ports_leased(c));
 	return *ret ? 0 : ct_error_set(err, -ENOMEM, "suspend", "out of memory");
 }
 

@@ -208,11 +208,21 @@ static int check_record(struct manager *m, const struct offer *offer, struct ct_
 static int check_processes(struct manager *m, const struct offer *offer, struct ct_error *err)
 {
 	_cleanup_json_ json_t *here = NULL;
+	struct config config = { 0 };
 	int r = suspend_host_check(err);
 
 	if (r >= 0)
 		r = criu_host_describe(&here, err);
-	return r < 0 ? r : criu_host_fits(offer->images.host, here, err);
+	if (r >= 0)
+		r = criu_host_fits(offer->images.host, here, err);
+	/* a digest of zeros: it runs (suspend_offer), and is to be resumed here at once */
+	if (r < 0 || strspn(offer->images.digest, "0") != 64)
+		return r;
+	r = config_from_json(offer->config, &config, err);
+	if (r >= 0)
+		r = node_admit(m, NULL, &config.limits, err);
+	config_done(&config);
+	return r;
 }
 
 static const struct {
@@ -498,8 +508,13 @@ static int run_commit(struct job *job)
 	if (r < 0)
 		return r;
 	job->result = json_object();
-	if (c->config.handover == HANDOVER_NONE) /* said again: the first answer was lost */
+	if (c->config.handover == HANDOVER_NONE) { /* said again: the first answer was lost */
+		if (json_is_true(json_object_get(job->params, "start")) && c->config.suspended_slot)
+			(void)json_object_set_new(job->result, "warning",
+			        json_string(
+			                "it was not resumed there, or was suspended again (ctctl resume)"));
 		return 1;
+	}
 	/* before the record: said again after a power cut, it is done again */
 	if (c->manager->metering) {
 		meter_totals_read(c->manager, json_object_get(job->params, "totals"), &totals);
@@ -532,9 +547,9 @@ static int replay_commit(
 	if (json_parse(row->params, strlen(row->params), &params, NULL) < 0 ||
 	        !json_is_true(json_object_get(params, "start")))
 		return 0;
-	if (c->config.suspended_slot || c->state == CONTAINER_FROZEN)
-		return transfer_recover(c, err);
-	return c->state == CONTAINER_STOPPED ? verb_start_quietly(c, NULL, NULL, err) : 0;
+	if (c->state == CONTAINER_STOPPED && !c->config.suspended_slot)
+		return verb_start_quietly(c, NULL, NULL, err);
+	return transfer_recover(c, err); /* of one that runs there may be images still */
 }
 
 const struct job_type verb_migrate_commit = {

@@ -238,37 +238,10 @@ static int audit_before(struct suspend_params *in, int cgroup, struct ct_error *
 	return restore_audit(cgroup, (pid_t)in->pid, &in->common.want, err);
 }
 
-/* Zero without it, as of a host without swap. */
-static uint64_t number_of(int cgroup, const char *file)
-{
-	uint64_t value = 0;
-
-	(void)read_u64_at(cgroup, file, &value);
-	return value;
-}
-
-static uint64_t stat_of(const char *text, const char *key)
-{
-	const char *line = strstr(text, key);
-
-	return line ? strtoull(line + strlen(key), NULL, 10) : 0;
-}
-
-/* At most what its pages will be on the disk: what is a file's already is not written again. */
-static uint64_t memory_of(int cgroup)
-{
-	_cleanup_free_ char *text = NULL;
-	uint64_t all = number_of(cgroup, "memory.current"), cached = 0;
-
-	if (read_file_at(cgroup, "memory.stat", MOUNTS_MAX, &text, NULL) >= 0)
-		cached = stat_of(text, "\nfile ") - stat_of(text, "\nshmem ");
-	return (cached < all ? all - cached : all) + number_of(cgroup, "memory.swap.current");
-}
-
 /* CRIU writes as root, whom no quota stops, and the store is everybody's. */
 static int check_room(int cgroup, int images_fd, struct ct_error *err)
 {
-	const uint64_t needed = memory_of(cgroup);
+	const uint64_t needed = criu_host_memory(cgroup);
 	struct statvfs fs;
 	uint64_t room;
 
