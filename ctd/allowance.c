@@ -291,7 +291,7 @@ static void run_or_stop(struct container *c, bool changed)
 		if (is_running(c) && !c->active)
 			stop(c);
 	} else if (c->config.allowance.stopped && c->state == CONTAINER_STOPPED && !c->config.disabled &&
-	           !c->row.broken && (changed || !c->active)) {
+	           !c->config.suspended_slot && !c->row.broken && (changed || !c->active)) {
 		start_again(c);
 	}
 }
