@@ -21,7 +21,9 @@ peer_teardown()
 	peer fsck
 	peer_stop
 	for pid in $(lib_processes_of ct-keeper); do
-		! tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF -- "$PEER/run" || kill -9 "$pid"
+		tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF -- "$PEER/run" || continue
+		kill -9 "$pid"
+		wait_for 20 lib_is_gone "$pid"
 	done
 }
 
@@ -88,8 +90,8 @@ say() # JSON: to the other daemon, as another node would
 # The answer to commit is lost, before or behind the other node's record.
 lose_commit() # NAME [OPTION]
 {
-	sqlite3 "$PEER/state/ctd.db" "CREATE TRIGGER lost BEFORE UPDATE OF config ON container WHEN instr(OLD.config, '_handover') AND NOT instr(NEW.config, '_handover') BEGIN SELECT RAISE(ABORT, 'lost'); END"
+	sqlite3 -cmd '.timeout 10000' "$PEER/state/ctd.db" "CREATE TRIGGER lost BEFORE UPDATE OF config ON container WHEN instr(OLD.config, '_handover') AND NOT instr(NEW.config, '_handover') BEGIN SELECT RAISE(ABORT, 'lost'); END"
 	run -1 ctctl migrate "$1" "$PEER/run/ctd.sock" "${@:2}"
 	[[ $output == *'not confirmed'* ]]
-	sqlite3 "$PEER/state/ctd.db" "DROP TRIGGER lost"
+	sqlite3 -cmd '.timeout 10000' "$PEER/state/ctd.db" "DROP TRIGGER lost"
 }
