@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 
 #define STATE_BIT(state)    (1U << ((state) + 1)) /* NF_CT_STATE_BIT: not in the exported headers */
 #define STATE_INVALID       1U
@@ -68,18 +69,38 @@ static void match_ours(struct layout *l, uint32_t key, uint32_t op)
 	nft_cmp(l->b, R(0), op, l->net->prefix, net_prefix_len(l->net));
 }
 
-/* Sub-interfaces of trunks are ports of bridges. One whose bridge was taken away must not lead to the host.
- */
-static void add_rule_no_trunk(struct layout *l, const char *chain)
+/* Others of our links than ports: "b" of bridges, "t" of sub-interfaces of trunks. */
+static void match_kind(struct layout *l, char kind, uint32_t key, uint32_t op)
 {
 	char prefix[sizeof(l->net->prefix)];
 
 	memcpy(prefix, l->net->prefix, sizeof(prefix));
-	prefix[0] = 't';
+	prefix[0] = kind;
+	nft_meta(l->b, key, R(0));
+	nft_cmp(l->b, R(0), op, prefix, net_prefix_len(l->net));
+}
+
+/* Sub-interfaces of trunks are ports of bridges. One whose bridge was taken away must not lead to the host.
+ */
+static void add_rule_no_trunk(struct layout *l, const char *chain)
+{
 	RULE(&l->p, chain)
 	{
-		nft_meta(l->b, NFT_META_IIFNAME, R(0));
-		nft_cmp(l->b, R(0), NFT_CMP_EQ, prefix, net_prefix_len(l->net));
+		match_kind(l, 't', NFT_META_IIFNAME, NFT_CMP_EQ);
+		nft_verdict(l->b, NF_DROP, NULL);
+	}
+}
+
+/* What is sent to the address of a port's host side or of the uplink, which a tenant can know, a bridge of
+ * ours passes up to the host, which is no part of the segment: neither a target nor a router. */
+static void add_rule_no_bridge(struct layout *l, const char *chain)
+{
+	RULE(&l->p, chain)
+	{
+		match_kind(l, 'b', NFT_META_IIFNAME, NFT_CMP_EQ);
+		/* what is bridged is shown as from the bridge to the bridge (br_netfilter) */
+		if (str_eq(chain, "forward"))
+			match_kind(l, 'b', NFT_META_OIFNAME, NFT_CMP_NEQ);
 		nft_verdict(l->b, NF_DROP, NULL);
 	}
 }
@@ -183,7 +204,7 @@ static void add_rule_icmp(struct layout *l, const char *chain, uint8_t family, u
 static void add_input_segment(struct layout *l)
 {
 	static const uint32_t upper = 0xffff0000;
-	static const uint8_t discovery[] = { 135, 136 };
+	static const uint8_t discovery[] = { 133, 135, 136 }; /* a host may be their router, too */
 
 	RULE(&l->p, "input")
 	{
@@ -207,6 +228,7 @@ static void add_input(struct layout *l)
 	} echo[] = { { NFPROTO_IPV4, IPPROTO_ICMP, 8 }, { NFPROTO_IPV6, IPPROTO_ICMPV6, 128 } };
 
 	add_rule_no_trunk(l, "input");
+	add_rule_no_bridge(l, "input");
 	add_input_segment(l);
 	RULE(&l->p, "input")
 	{
@@ -238,14 +260,9 @@ static void add_input(struct layout *l)
  * are. The host has no address there; nothing of it is its affair. */
 static void add_segments(struct layout *l)
 {
-	char prefix[sizeof(l->net->prefix)];
-
-	memcpy(prefix, l->net->prefix, sizeof(prefix));
-	prefix[0] = 'b';
 	RULE(&l->p, "segments")
 	{
-		nft_meta(l->b, NFT_META_IIFNAME, R(0));
-		nft_cmp(l->b, R(0), NFT_CMP_EQ, prefix, net_prefix_len(l->net));
+		match_kind(l, 'b', NFT_META_IIFNAME, NFT_CMP_EQ);
 		nft_no_track(l->b);
 	}
 }
@@ -318,6 +335,7 @@ static void add_forward_nat(struct layout *l, uint8_t family)
 static void add_forward(struct layout *l)
 {
 	add_rule_no_trunk(l, "forward");
+	add_rule_no_bridge(l, "forward");
 	RULE(&l->p, "forward")
 	{
 		match_ours(l, NFT_META_IIFNAME, NFT_CMP_EQ);

@@ -253,6 +253,46 @@ static void hosts_services_are_out_of_reach_by_its_bridge(void **state)
 	close(host);
 }
 
+/* A tenant's default route: to where its frames go up to the host, if that lets them. */
+static void route_to_host_side(const struct container *c)
+{
+	char mac[20];
+	const char *const neighbours[][10] = {
+		{ "ip", "neigh", "replace", "10.5.0.99", "lladdr", mac, "dev", "eth0" },
+		{ "ip", "neigh", "replace", "fd05::99", "lladdr", mac, "dev", "eth0" },
+		{ "ip", "route", "replace", "default", "via", "10.5.0.99" },
+		{ "ip", "-6", "route", "replace", "default", "via", "fd05::99", "dev", "eth0" },
+	};
+
+	(void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", 0xfe, c->spec.mac[1],
+	        c->spec.mac[2], c->spec.mac[3], c->spec.mac[4], c->spec.mac[5]);
+	world_enter(c->netns);
+	for (size_t i = 0; i < ARRAY_SIZE(neighbours); i++)
+		assert_int_equal(ip_does(neighbours[i]), 0);
+	world_leave();
+}
+
+/* To the host's own address, and through it: a bridge passes up what is for its ports' own addresses. */
+static void a_segment_does_not_lead_to_the_host(void **state)
+{
+	static const char *const addresses[] = { "192.0.2.1", "2001:db8:ff::1" };
+	static const char *const beyond[] = { "192.0.2.2", "2001:db8:ff::2" };
+	int host = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct container a;
+
+	segment_add(net, &(struct net_bridge_spec){ .number = 7 });
+	segment_member_begin(net, &a, 1, false, "10.5.0.1/24", "fd05::1/64");
+	assert_true(write_file_at(AT_FDCWD, "/proc/sys/net/ipv4/conf/all/rp_filter", "0") >= 0);
+	route_to_host_side(&a);
+	for (size_t i = 0; i < ARRAY_SIZE(addresses); i++) {
+		assert_false(reaches_soon(a.netns, host, addresses[i]));
+		assert_false(reaches_soon(a.netns, outside, beyond[i]));
+	}
+	container_end(net, &a);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+	close(host);
+}
+
 /* Another end of the tagged link: a sub-interface outside. */
 static int vlan_outside(uint16_t vlan)
 {
@@ -337,6 +377,7 @@ int main(void)
 		cmocka_unit_test(isolated_members_do_not),
 		cmocka_unit_test(what_stays_on_a_segment_has_no_connections),
 		cmocka_unit_test(hosts_services_are_out_of_reach_by_its_bridge),
+		cmocka_unit_test(a_segment_does_not_lead_to_the_host),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(vlan_leads_to_its_own_segment),
 		cmocka_unit_test(uplink_is_shared),
