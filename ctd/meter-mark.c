@@ -35,7 +35,10 @@ void meter_mark_read(struct manager *m)
 	if (sscanf(text, "%39s %u", watched->boot_id, &watched->sample) != 2 ||
 	        watched->sample > METER_SAMPLE_MAX)
 		watched->boot_id[0] = '\0';
-	(void)unlink(path); /* this ctd has not looked yet; what stays is of a state that cannot be written */
+	/* Of this boot: this ctd has not looked yet. What is said of an earlier one stays true, for the next
+	 * ctd too if this one does not come to look. */
+	if (!*watched->boot_id || str_eq(watched->boot_id, m->boot_id))
+		(void)unlink(path); /* what stays is of a state that cannot be written */
 }
 
 static bool write_mark(const struct manager *m, const char *path)

@@ -325,7 +325,9 @@ static void settle_part(struct manager *m, unsigned part, unsigned parts)
 	else if (begun)
 		r = commit_part(metering, sync, any, &error);
 	tell(metering, r, &error);
-	meter_mark_set(m, r >= 0 && !m->closing);
+	/* Not before each was looked at: the newest sample would be of a ctd before this one. */
+	if (parts == 1 || metering->tick + 1 >= parts)
+		meter_mark_set(m, r >= 0 && !m->closing);
 	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
 	{
 		if (!is_of(c, part, parts))
@@ -546,6 +548,8 @@ void meter_done(struct manager *m)
 		return;
 	if (m->metering->timer && m->containers.by_ctid)
 		settle_part(m, 0, 1);
+	if (m->metering->timer) /* all is in the ledger: what was left of an earlier boot goes too */
+		m->metering->marked = true;
 	meter_mark_set(m, false);
 	(void)sd_event_source_disable_unref(m->metering->timer); /* always NULL */
 	store_close(m->metering->ledger);

@@ -378,8 +378,7 @@ static int all_up(struct container *c, struct ct_error *err)
  * first numbers would be taken for those of the old. */
 static void look(struct container *c)
 {
-	if (c->meter)
-		(void)meter_sample(c); /* NULL: there is none */
+	meter_settle(c);
 }
 
 /* Rates first: what was cut passes only when it is slowed. */
@@ -421,7 +420,6 @@ int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err
 	struct port port;
 	int r = 0;
 
-	look(c);
 	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
 		if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
 			continue;
@@ -432,7 +430,6 @@ int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err
 		if (r >= 0 && announce && port.spec.proxy_neighbours)
 			r = net_port_announce(net, &port.spec, err);
 	}
-	look(c);
 	return r;
 }
 

@@ -252,6 +252,16 @@ static void test_mark(void **state)
 	assert_int_equal(meter_mark_ended(&next, &a), (1009 + 35) * USEC_PER_SEC);
 	assert_int_equal(meter_mark_ended(&next, &other), 0);
 
+	/* Of an earlier boot: for the next as well, until one has looked. */
+	meter_mark_set(&m, true);
+	(void)snprintf(m.boot_id, sizeof(m.boot_id), "two"); /* fits */
+	meter_mark_read(&m);
+	assert_true(has_mark(dir));
+	next.marked = false;
+	meter_mark_set(&m, false);
+	assert_true(has_mark(dir));
+	(void)snprintf(m.boot_id, sizeof(m.boot_id), "one"); /* fits */
+
 	/* It cannot write any more, or ends. */
 	meter_mark_set(&m, true);
 	assert_true(has_mark(dir));

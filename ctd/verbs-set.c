@@ -167,8 +167,9 @@ static int change(struct job *job, const json_t *old, const json_t *patch, const
 
 	if (!merged)
 		return ct_error_set(&job->error, -ENOMEM, "set", "out of memory");
-	if (net && running) {
+	if (running)
 		meter_settle(c); /* by the old configuration: queues that it has may go */
+	if (net && running) {
 		r = ports_snapshot(c, &before, &job->error);
 		if (r < 0)
 			return r;

@@ -154,7 +154,8 @@ int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
 	if (r < 0)
 		return r;
 	r = net->uplinks_changed;
-	net->uplinks_changed = false;
+	if (ret[0] || ret[1]) /* else nobody does anything about it yet */
+		net->uplinks_changed = false;
 	return r;
 }
 

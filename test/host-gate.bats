@@ -239,6 +239,8 @@ as_shown() # NAME FIELD
 @test "scrapers, slow readers, half requests and garbage at once: ctd answers, and so does the gate" {
 	ctctl create busy --template tiny --start
 	ctid=$(ctctl show busy --json | jq -r .ctid)
+	seen() { ctctl usage busy --json | jq -e '.containers[0].total.running_usec > 0'; }
+	wait_for 30 seen # ctd keeps files open that it looked at
 	before=$(find "/proc/$(ctd_pid)/fd" -mindepth 1 | wc -l)
 	for _ in 1 2; do
 		(for _ in $(seq 30); do scrape >/dev/null || exit 1; done) &

@@ -251,7 +251,13 @@ queues_dropped() # [dev LINK]
 	# Queues of another rate are new ones, and what they drop from their first packet on is more.
 	ctctl set slow net=routed,ip=203.0.113.50,rate-in=32k,rate-out=32k
 	[ "$(total slow net_rate_dropped_packets)" -ge "$all" ]
-	anew=$(queues_dropped)
+	at_rest() # both of one moment: what waits may be dropped still
+	{
+		anew=$(queues_dropped)
+		all=$(total slow net_rate_dropped_packets)
+		[ "$(queues_dropped)" = "$anew" ]
+	}
+	wait_for 30 at_rest
 	outside ping -c 60 -i 0.01 -s 8000 -W 1 203.0.113.50 >/dev/null || true
 	[ "$(queues_dropped)" -gt "$anew" ]
 	more()

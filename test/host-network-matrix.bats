@@ -189,7 +189,7 @@ END
 
 capture() # outside, at a neighbour, and on the host's link
 {
-	outside tcpdump -nU -i "$OUTSIDE" -w - >"$BATS_TEST_TMPDIR/outside" 2>"$BATS_TEST_TMPDIR/outside.err" 3>&- &
+	nsenter --target "$CTD_OUTSIDE" --net tcpdump -nU -i "$OUTSIDE" -w - >"$BATS_TEST_TMPDIR/outside" 2>"$BATS_TEST_TMPDIR/outside.err" 3>&- &
 	nsenter --target "$(ctctl show "$NEIGHBOUR" --json | jq .pid)" --net tcpdump -nU -i eth0 -w - >"$BATS_TEST_TMPDIR/neighbour" 2>"$BATS_TEST_TMPDIR/neighbour.err" 3>&- &
 	tcpdump -nU -i "$LINK" -w - >"$BATS_TEST_TMPDIR/host" 2>"$BATS_TEST_TMPDIR/host.err" 3>&- &
 	for at in outside neighbour host; do wait_for 30 grep -q listening "$BATS_TEST_TMPDIR/$at.err"; done
