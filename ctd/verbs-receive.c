@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A container that comes from another node: check, offer and commit as ct-migration(7) has them.
+/* A container that comes from another node: check and offer as ct-migration(7) has them.
  *
  * An offer is a create whose disk is filled with what was sent: the record is incomplete until the disk is
  * whole, verified and synced, and a death in between leaves nothing. Complete, it has the mark incoming,
- * which commit takes away. What an offer says is believed only of what the other node owns: its id, name,
- * epoch and configuration, which goes through the same checks as one that people give; template, room and
- * addresses are this node's to judge.
+ * which commit takes away (verbs-offered.c). What an offer says is believed only of what the other node owns:
+ * its id, name, epoch and configuration, which goes through the same checks as one that people give;
+ * template, room and addresses are this node's to judge.
  *
  * With one that is suspended its images come along. They are put beside the disk, made to be of an id range
  * that is leased here, and get the mark that resume goes by before the record is complete.
@@ -27,8 +27,6 @@
 #include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/suspend.h"
-#include "ctd/sweeper.h"
-#include "ctd/transfer.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
@@ -432,167 +430,6 @@ const struct job_type verb_migrate_receive = {
 	.verb = "migrate-receive", .run = run_receive, .free = free_receive, .replay = replay_receive
 };
 
-/* ---- commit as a job */
-
-static void on_started(struct container *c, int result, const struct ct_error *error, void *userdata)
-{
-	struct job *job = userdata;
-
-	/* It is this node's now, whether it starts or not. */
-	if (result < 0)
-		(void)json_object_set_new(
-		        job->result, "warning", json_string(error ? error->text : "it did not start"));
-	job_finish(job, 0);
-}
-
-static int check_word(const struct job *job, struct ct_error *err)
-{
-	const struct container *c = job->container;
-	const uint64_t epoch = (uint64_t)json_integer_value(json_object_get(job->params, "epoch"));
-
-	/* One that does not read says nothing of its mark: that it has none must not be taken from it. */
-	if (c->row.broken)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
-		        "\"%s\" is broken there: %s; both nodes keep their copy until it is mended (ctctl fsck)",
-		        c->row.name, c->row.broken);
-	/* Taken, it may have a later one by now. */
-	if (c->config.handover == HANDOVER_NONE && c->row.epoch > epoch)
-		return 0;
-	if (c->row.epoch != epoch || c->config.handover == HANDOVER_RELINQUISHED)
-		return ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE,
-		        "\"%s\" is here with another epoch (%llu, not %llu)", c->row.name,
-		        (unsigned long long)c->row.epoch, (unsigned long long)epoch);
-	return 0;
-}
-
-static void on_resumed(struct job *job, int result)
-{
-	on_started(job->container, result, &job->error, job);
-}
-
-/* As on_started. */
-static int resume(struct job *job)
-{
-	struct transfer *x = job->data = malloc(sizeof(*x));
-	int r;
-
-	if (!x) {
-		(void)ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-		on_resumed(job, -ENOMEM);
-		return 0;
-	}
-	transfer_init(x, on_resumed);
-	r = transfer_resume(job);
-	if (r < 0)
-		on_resumed(job, r);
-	return 0;
-}
-
-static void free_commit(struct job *job)
-{
-	struct transfer *x = job->data;
-
-	if (x)
-		transfer_done(x);
-	free(x);
-}
-
-static int run_commit(struct job *job)
-{
-	struct container *c = job->container;
-	struct ct_error error = { 0 };
-	struct counts totals;
-	int r;
-
-	r = check_word(job, &job->error);
-	if (r < 0)
-		return r;
-	job->result = json_object();
-	if (c->config.handover == HANDOVER_NONE) { /* said again: the first answer was lost */
-		if (json_is_true(json_object_get(job->params, "start")) && c->config.suspended_slot)
-			(void)json_object_set_new(job->result, "warning",
-			        json_string(
-			                "it was not resumed there, or was suspended again (ctctl resume)"));
-		return 1;
-	}
-	/* before the record: said again after a power cut, it is done again */
-	if (c->manager->metering) {
-		meter_totals_read(c->manager, json_object_get(job->params, "totals"), &totals);
-		meter_carry(c, &totals);
-	}
-	r = allowance_take(c, &job->error);
-	if (r >= 0)
-		r = handover_end(c, &job->error);
-	if (r < 0)
-		return r;
-	manager_event(job->manager, c, "container.taken", NULL);
-	if (!json_is_true(json_object_get(job->params, "start")))
-		return 1;
-	if (c->config.suspended_slot)
-		return resume(job);
-	r = container_start(c, on_started, job, &error);
-	if (r < 0)
-		json_object_set_new(job->result, "warning", json_string(error.text));
-	return r == 0 ? 0 : 1;
-}
-
-static int replay_commit(
-        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
-{
-	_cleanup_json_ json_t *params = NULL;
-
-	if (!c || c->config.handover != HANDOVER_NONE)
-		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
-		        "ctd ended before \"%s\" was taken over", row->object);
-	if (json_parse(row->params, strlen(row->params), &params, NULL) < 0 ||
-	        !json_is_true(json_object_get(params, "start")))
-		return 0;
-	if (c->state == CONTAINER_STOPPED && !c->config.suspended_slot)
-		return verb_start_quietly(c, NULL, NULL, err);
-	return transfer_recover(c, err); /* of one that runs there may be images still */
-}
-
-const struct job_type verb_migrate_commit = {
-	.verb = "migrate-commit", .run = run_commit, .free = free_commit, .replay = replay_commit
-};
-
-/* ---- withdraw as a job: whose is it? Nobody's, so far: then this node gives it up. */
-
-static int run_withdraw(struct job *job)
-{
-	struct container *c = job->container;
-	const bool taken = c->config.handover == HANDOVER_NONE;
-	int r;
-
-	r = check_word(job, &job->error);
-	if (r < 0)
-		return r;
-	job->result = json_pack("{s:s}", "owner", taken ? "me" : "you");
-	if (taken)
-		return 1;
-	r = verb_forget(c, &job->error);
-	if (r < 0)
-		return r;
-	manager_event(job->manager, c, "container.withdrawn", NULL);
-	job_finish_gone(job, 0);
-	return 0;
-}
-
-static int replay_withdraw(
-        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
-{
-	if (!c) {
-		disk_recover_migrated(m, row->ctid);
-		return 0;
-	}
-	return ct_error_kind_set(
-	        err, CT_ERROR_FAILED, -ECANCELED, "ctd ended before \"%s\" was given up", row->object);
-}
-
-const struct job_type verb_migrate_withdraw = {
-	.verb = "migrate-withdraw", .run = run_withdraw, .replay = replay_withdraw
-};
-
 /* ---- in the API */
 
 struct receive_request {
@@ -730,73 +567,4 @@ int api_migration_receive(struct manager *m, struct call *call, struct ct_error 
 		return first.code;
 	}
 	return receive(m, call, &in, &offer, err);
-}
-
-static int find_offered(
-        struct manager *m, const struct call *call, struct container **ret, struct ct_error *err)
-{
-	struct container *c = container_by_ctid(m, call_param(call, "ctid"));
-
-	if (!c || !c->row.complete) {
-		/* The field makes it a statement that the other node may rely on. */
-		(void)ct_error_field(err, "ctid", "there is no such container here");
-		err->kind = CT_ERROR_NOT_FOUND;
-		return -ENOENT;
-	}
-	*ret = c;
-	return 0;
-}
-
-int api_migration_withdraw(struct manager *m, struct call *call, struct ct_error *err)
-{
-	const struct json_field fields[] = { { "epoch", JSON_KIND_U64, 0, JSON_NO_HAS, true }, { NULL } };
-	struct container *c = NULL;
-	uint64_t epoch = 0;
-	int r;
-
-	if (call_peer(call)->uid != 0)
-		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
-	r = json_read(call_body(call), fields, &epoch, err);
-	if (r >= 0)
-		r = find_offered(m, call, &c, err);
-	if (r < 0)
-		return r;
-	return verb_submit(
-	        m, call, &verb_migrate_withdraw, c, json_pack("{s:I}", "epoch", (json_int_t)epoch), err);
-}
-
-struct commit_request {
-	uint64_t epoch;
-	json_t *totals;
-	bool start;
-};
-
-static const struct json_field commit_fields[] = {
-	{ "epoch", JSON_KIND_U64, offsetof(struct commit_request, epoch), JSON_NO_HAS, true },
-	{ "start", JSON_KIND_BOOL, offsetof(struct commit_request, start), JSON_NO_HAS, false },
-	{ "totals", JSON_KIND_OBJECT, offsetof(struct commit_request, totals), JSON_NO_HAS, false },
-	{ NULL },
-};
-
-int api_migration_commit(struct manager *m, struct call *call, struct ct_error *err)
-{
-	struct commit_request in = { 0 };
-	struct container *c = NULL;
-	int r;
-
-	if (call_peer(call)->uid != 0)
-		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
-	r = json_read(call_body(call), commit_fields, &in, err);
-	if (r < 0)
-		return r;
-	if (meter_totals_check(in.totals) < 0)
-		return ct_error_field(
-		        err, "totals", "totals must be numbers that are not negative, of at most 8 classes");
-	r = find_offered(m, call, &c, err);
-	if (r < 0)
-		return r;
-	return verb_submit(m, call, &verb_migrate_commit, c,
-	        json_pack("{s:I, s:b, s:O*}", "epoch", (json_int_t)in.epoch, "start", in.start, "totals",
-	                in.totals),
-	        err);
 }
