@@ -112,8 +112,8 @@ here() # ctctl to the instance of quickstart
 		page=${page##*/}
 		[ -s "$dest/usr/share/man/man${page##*.}/$page" ] || { echo "no page $page" && return 1; }
 	done
-	# the units name what is there
-	for program in $(sed -n 's/^Exec[A-Za-z]*=\([^ ]*\).*/\1/p' "$dest"/usr/lib/systemd/system/*.service); do
+	# the units name what is there, or the system's own
+	for program in $(sed -n 's/^Exec[A-Za-z]*=[-@:+!]*\([^ ]*\).*/\1/p' "$dest"/usr/lib/systemd/system/*.service | grep -v '^/bin/'); do
 		[ -x "$dest$program" ] || { echo "a unit starts $program, which is not installed" && return 1; }
 	done
 	# a program of somebody else finds the library by its soname
