@@ -37,6 +37,18 @@ static const struct nft_set sets[SETS] = {
 	        NFT_SET_MAP, NFT_TYPE_MARK, 4, 0 },
 };
 
+/* By way of the packet's priority, which is as it was afterwards if it is to be: nft(8) 1.0.6 aborts when it
+ * prints a key of which a part comes out of a map. */
+static void class_by_priority(struct nl_batch *b, bool keep)
+{
+	if (keep)
+		nft_meta(b, NFT_META_PRIORITY, R(12));
+	nft_meta_set(b, NFT_META_PRIORITY, R(4));
+	nft_meta(b, NFT_META_PRIORITY, R(4));
+	if (keep)
+		nft_meta_set(b, NFT_META_PRIORITY, R(12));
+}
+
 static void add_rule(struct net_context *net, const struct nft_place *p, bool v4, bool out)
 {
 	const struct nft_set *prefixes = &sets[v4 ? PREFIXES4 : PREFIXES6], *counters = &sets[out ? OUT : IN];
@@ -51,6 +63,7 @@ static void add_rule(struct net_context *net, const struct nft_place *p, bool v4
 		nft_cmp_u8(b, R(4), NFT_CMP_EQ, v4 ? NFPROTO_IPV4 : NFPROTO_IPV6);
 		nft_payload(b, NFT_PAYLOAD_NETWORK_HEADER, out ? source + len : source, len, R(8));
 		nft_lookup_map(b, prefixes->name, prefixes->id, R(8), R(4));
+		class_by_priority(b, out);
 		nft_count(b, counters->name, counters->id, R(0));
 		if (out)
 			nft_lookup_map(b, sets[RATES].name, sets[RATES].id, R(0), R(8));

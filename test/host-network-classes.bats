@@ -26,6 +26,7 @@ teardown_file()
 setup()
 {
 	ctctl fsck
+	nft list ruleset >/dev/null # an administrator's nft can read it
 }
 
 teardown()
