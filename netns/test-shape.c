@@ -28,12 +28,7 @@ static int outside;
 
 static int begin(void **state)
 {
-	struct net_host_spec spec = { .routed_peers = true, .enable_forwarding = true };
-	struct ct_error err = { 0 };
-
-	outside = world_outside();
-	if (net_context_new(TEST_TAG, &net, &err) < 0 || net_host_apply(net, &spec, &err) < 0)
-		fail_msg("%s", err.text);
+	outside = routed_begin(&net);
 	container_begin(net, &c, 1, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.1", NULL });
 	container_begin(net, &other, 2, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.2", NULL });
 	return 0;

@@ -258,15 +258,25 @@ void container_end(struct net_context *net, struct container *c)
 	close(c->netns);
 }
 
-int segments_begin(struct net_context **ret)
+static int host_begin(struct net_context **ret, bool routed_peers)
 {
-	struct net_host_spec spec = { .enable_forwarding = true };
+	struct net_host_spec spec = { .routed_peers = routed_peers, .enable_forwarding = true };
 	struct ct_error err = { 0 };
 	int outside = world_outside();
 
 	if (net_context_new(TEST_TAG, ret, &err) < 0 || net_host_apply(*ret, &spec, &err) < 0)
 		fail_msg("%s", err.text);
 	return outside;
+}
+
+int routed_begin(struct net_context **ret)
+{
+	return host_begin(ret, true);
+}
+
+int segments_begin(struct net_context **ret)
+{
+	return host_begin(ret, false);
 }
 
 void segments_end(struct net_context *net, int outside)

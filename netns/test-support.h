@@ -43,6 +43,9 @@ void container_begin(struct net_context *net, struct container *c, uint32_t numb
         const char *const addresses[]);
 void container_end(struct net_context *net, struct container *c);
 
+/* A host with an outside, whose routed containers reach each other. Returns the namespace outside. */
+int routed_begin(struct net_context **ret);
+
 /* A host with an outside, for bridges. Returns the namespace outside. At the end what was left goes, bridges
  * too. */
 int segments_begin(struct net_context **ret);
