@@ -8,9 +8,11 @@
  */
 #include "ctd/criu-host.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/cleanup.h"
@@ -81,6 +83,19 @@ uint64_t criu_host_memory(int cgroup_fd)
 	if (read_file_at(cgroup_fd, "memory.stat", STAT_MAX, &text, NULL) >= 0)
 		cached = stat_of(text, "\nfile ") - stat_of(text, "\nshmem ");
 	return (cached < all ? all - cached : all) + number_of(cgroup_fd, "memory.swap.current");
+}
+
+uint64_t criu_host_images_size(int images_fd)
+{
+	_cleanup_closedir_ DIR *dir = fdopendir(openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	uint64_t bytes = 0;
+	struct dirent *e;
+	struct stat st;
+
+	while (dir && (e = readdir(dir)))
+		if (fstatat(images_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_size;
+	return bytes;
 }
 
 static bool is_instruction(const char *flag)

@@ -13,6 +13,8 @@ void criu_host_version(char ret[32]);
 /* At most what the pages of a cgroup will be in images, in bytes: what is a file's already is not written
  * again. Zero: not known. */
 uint64_t criu_host_memory(int cgroup_fd);
+/* What is in the directory of a dump, in bytes. */
+uint64_t criu_host_images_size(int images_fd);
 /* Of this host, a new value. */
 int criu_host_describe(json_t **ret, struct ct_error *err);
 /* Into the directory of a dump, whose digest covers it, and out of it: -ENOENT of a dump that has none. */

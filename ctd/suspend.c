@@ -2,12 +2,10 @@
 /* The mark "_suspended", the images, and whether this host's CRIU and kernel fit together; see the header. */
 #include "ctd/suspend.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/clock.h"
@@ -51,20 +49,6 @@ json_t *suspend_images_path(const struct container *c)
 	return json_sprintf("%s/fs/containers/%s/suspended", c->manager->conf.state_dir, c->row.ctid);
 }
 
-/* Regular files in one directory. */
-static uint64_t size_of(int images_fd)
-{
-	_cleanup_closedir_ DIR *dir = fdopendir(openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	uint64_t bytes = 0;
-	struct dirent *e;
-	struct stat st;
-
-	while (dir && (e = readdir(dir)))
-		if (fstatat(images_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-			bytes += (uint64_t)st.st_size;
-	return bytes;
-}
-
 /* As it would be: its images are not there yet. */
 static int offer_running(const struct container *c, json_t **ret, struct ct_error *err)
 {
@@ -101,7 +85,7 @@ int suspend_offer(const struct container *c, json_t **ret, struct ct_error *err)
 		        "the images of \"%s\" do not say which host they are of (ctctl resume %s, and suspend it again)",
 		        c->row.name, c->row.name);
 	*ret = json_pack("{s:s, s:I, s:O, s:o}", "digest", c->config.suspended_digest, "bytes",
-	        (json_int_t)size_of(images), "host", host, "addresses", ports_leased(c));
+	        (json_int_t)criu_host_images_size(images), "host", host, "addresses", ports_leased(c));
 	return *ret ? 0 : ct_error_set(err, -ENOMEM, "suspend", "out of memory");
 }
 

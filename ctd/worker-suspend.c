@@ -19,7 +19,6 @@
  * namespace of ours lie plain files where CRIU writes hostname and IPC limits, and we write them where they
  * belong.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -127,19 +126,6 @@ static int add_mounts(struct lists *l, struct ct_error *err)
 	while (r >= 0 && (line = strsep(&rest, "\n")) && *line)
 		r = take_mount(l, line, err);
 	return r;
-}
-
-static uint64_t size_of(int images_fd)
-{
-	uint64_t bytes = 0;
-	_cleanup_closedir_ DIR *dir = fdopendir(openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	struct dirent *e;
-	struct stat st;
-
-	while (dir && (e = readdir(dir)))
-		if (fstatat(images_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-			bytes += (uint64_t)st.st_size;
-	return bytes;
 }
 
 /* What both verbs are told. */
@@ -328,7 +314,7 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 	r = tree_digest(images, digest, err);
 	if (r < 0)
 		return r;
-	*ret = json_pack("{s:s, s:I}", "digest", digest, "bytes", (json_int_t)size_of(images));
+	*ret = json_pack("{s:s, s:I}", "digest", digest, "bytes", (json_int_t)criu_host_images_size(images));
 	return 0;
 }
 
