@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* migrate and keep: a container's move to another node, this side of it.
+/* migrate: a container's move to another node, this side of it.
  *
  * ct-migration(7) has the protocol. Three words are said to the other node, each on a connection of its own
  * by a worker, so each can be repeated: check (nothing changes on either side), offer (the disk follows; it
@@ -8,8 +8,8 @@
  * before. From there on it leads forward only: the job, its replay after a death of ctd, or the same command
  * given again say commit until it is answered; then the copy here is forgotten. The ways back are an answer
  * of the other node to the first commit that it has no such container, and one to the word withdraw (resolve)
- * that it has given up its copy. To a later commit the first says nothing: it may have taken it, and have
- * destroyed it or given it to a third node since.
+ * that it has given up its copy (verbs-migrate-resolve.c). To a later commit the first says nothing: it may
+ * have taken it, and have destroyed it or given it to a third node since.
  *
  * One that runs is suspended for the move (transfer.h), unless it is to be stopped: then its images go with
  * the disk, and it is resumed where it is afterwards, there or here.
@@ -32,26 +32,10 @@
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/suspend.h"
-#include "ctd/transfer.h"
-#include "ctd/verbs.h"
+#include "ctd/verbs-migrate.h"
 #include "ctd/worker.h"
 
-#define PEER_MAX 255
-/* Of the record: it runs, and is being stopped, or suspended. */
-#define STEP_STOPPING   "stopping"
-#define STEP_SUSPENDING "suspending"
-
-struct migrate {
-	struct transfer transfer; /* first: transfer.h */
-	struct ct_error failure;  /* why it is resumed here */
-	uint64_t sent_usec;       /* monotonic: when it was there */
-	struct worker *worker;    /* at work, else NULL */
-	void (*answered)(struct job *job, const json_t *result);
-	uint64_t bytes;
-	bool repeated; /* commit may have been said, and heard, before */
-};
-
-static const char *peer_of(const struct job *job)
+const char *migrate_peer(const struct job *job)
 {
 	return json_string_value(json_object_get(job->params, "to"));
 }
@@ -61,7 +45,7 @@ static bool was_running(const struct job *job)
 	return json_is_true(json_object_get(job->params, "was_running"));
 }
 
-static struct migrate *new_migrate(struct job *job)
+struct migrate *migrate_new(struct job *job)
 {
 	struct migrate *x = job->data = calloc(1, sizeof(*x));
 
@@ -142,7 +126,7 @@ static void on_answer(const json_t *result, const struct ct_error *error, void *
 	x->answered(job, result);
 }
 
-static void cancel(struct job *job)
+void migrate_cancel(struct job *job)
 {
 	const struct migrate *x = job->data;
 
@@ -159,15 +143,14 @@ static json_t *command_to(const struct manager *m, const char *peer)
 	        "ServerAliveInterval=15", "--", peer, "ctctl migrate-receive");
 }
 
-/* request is consumed. offer: disk and images go with it. */
-static int ask(
+int migrate_ask(
         struct job *job, json_t *request, bool offer, void (*answered)(struct job *job, const json_t *result))
 {
 	static const struct worker_ops ops = { .progress = ask_progress, .done = on_answer };
 	struct manager *m = job->manager;
 	struct migrate *x = job->data;
 	const struct container *c = job->container;
-	json_t *params = json_pack("{s:o, s:o, s:o*, s:o*}", "command", command_to(m, peer_of(job)),
+	json_t *params = json_pack("{s:o, s:o, s:o*, s:o*}", "command", command_to(m, migrate_peer(job)),
 	        "request", request, "disk", offer ? container_disk_params(c) : NULL, "images",
 	        offer && c->config.suspended_slot ? suspend_images_path(c) : NULL);
 
@@ -217,11 +200,10 @@ static int ask_offer(struct job *job, const char *word, bool offer,
 
 	if (!request && job->error.code == 0)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	return request ? ask(job, request, offer, answered) : job->error.code;
+	return request ? migrate_ask(job, request, offer, answered) : job->error.code;
 }
 
-/* It is the other node's for sure. */
-static void let_go(struct job *job)
+void migrate_let_go(struct job *job)
 {
 	struct container *c = job->container;
 	int r = verb_forget(c, &job->error);
@@ -230,7 +212,7 @@ static void let_go(struct job *job)
 		job_finish(job, r); /* to be repeated */
 		return;
 	}
-	manager_event(job->manager, c, "container.migrated", json_pack("{s:s}", "to", peer_of(job)));
+	manager_event(job->manager, c, "container.migrated", json_pack("{s:s}", "to", migrate_peer(job)));
 	job_finish_gone(job, 0);
 }
 
@@ -261,7 +243,7 @@ static void on_committed(struct job *job, const json_t *result)
 	if (absent && x->repeated) {
 		r = ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "\"%s\" was handed over to \"%s\", which does not have it (any more); if no other node has it: ctctl migrate %s --keep",
-		        c->row.name, peer_of(job), c->row.name);
+		        c->row.name, migrate_peer(job), c->row.name);
 		job_finish(job, r);
 		return;
 	}
@@ -274,16 +256,16 @@ static void on_committed(struct job *job, const json_t *result)
 	if (!result) {
 		(void)ct_error_set(&job->error, -EIO, "migrate",
 		        "\"%s\" was handed over to \"%s\", which has not confirmed it: %.200s (repeat: ctctl migrate %s %s)",
-		        c->row.name, peer_of(job), failure.text, c->row.name, peer_of(job));
+		        c->row.name, migrate_peer(job), failure.text, c->row.name, migrate_peer(job));
 		job_finish(job, -EIO);
 		return;
 	}
 
 	job->result = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o*, s:O*}", "ctid", c->row.ctid, "name",
-	        c->row.name, "to", peer_of(job), "bytes", (json_int_t)x->bytes, "suspended",
+	        c->row.name, "to", migrate_peer(job), "bytes", (json_int_t)x->bytes, "suspended",
 	        c->config.suspended_slot && (!was_running(job) || warning), "frozen_msec", frozen_times(x),
 	        "warning", warning);
-	let_go(job);
+	migrate_let_go(job);
 }
 
 static int commit(struct job *job)
@@ -295,13 +277,13 @@ static int commit(struct job *job)
 	job_progress(job, -1, "handing over");
 	meter_settle(c);
 	meter = c->meter;
-	r = ask(job,
+	r = migrate_ask(job,
 	        json_pack("{s:i, s:s, s:s, s:I, s:b, s:o*}", "protocol", 1, "word", "commit", "ctid",
 	                c->row.ctid, "epoch", (json_int_t)c->row.epoch + 1, "start", was_running(job),
 	                "totals", meter ? meter_totals(c->manager->metering, &meter->account.total) : NULL),
 	        false, on_committed);
 	if (r >= 0)
-		job->cancel = cancel; /* then it is as if the answer were lost */
+		job->cancel = migrate_cancel; /* then it is as if the answer were lost */
 	return r;
 }
 
@@ -318,7 +300,8 @@ static void on_offered(struct job *job, const json_t *result)
 	}
 	x->bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
 	x->sent_usec = now_monotonic_usec();
-	r = handover_set(job->container, HANDOVER_RELINQUISHED, peer_of(job), was_running(job), &job->error);
+	r = handover_set(
+	        job->container, HANDOVER_RELINQUISHED, migrate_peer(job), was_running(job), &job->error);
 	if (r < 0) {
 		go_back(job);
 		return;
@@ -333,7 +316,7 @@ static void offer(struct job *job)
 	if (ask_offer(job, "offer", true, on_offered) < 0)
 		go_back(job);
 	else
-		job->cancel = cancel;
+		job->cancel = migrate_cancel;
 }
 
 static void on_stopped(struct container *c, int result, const struct ct_error *error, void *userdata)
@@ -467,7 +450,7 @@ static void on_checked(struct job *job, const json_t *result)
 	}
 	if (failure) {
 		(void)ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -EPERM,
-		        "\"%s\" cannot move to \"%s\": %s", c->row.name, peer_of(job), failure);
+		        "\"%s\" cannot move to \"%s\": %s", c->row.name, migrate_peer(job), failure);
 		job_finish(job, -EPERM);
 		return;
 	}
@@ -488,7 +471,7 @@ static int finish_handover(struct job *job)
 
 	x->repeated = true;
 	if (json_is_true(json_object_get(job->params, "dry_run")) ||
-	        !str_eq(json_string_value(peer), peer_of(job)))
+	        !str_eq(json_string_value(peer), migrate_peer(job)))
 		return handover_check(job->container, "migrate", &job->error);
 	(void)json_object_set_new(
 	        job->params, "was_running", json_boolean(handover_ran(job->container))); /* else: not */
@@ -500,7 +483,7 @@ static int run_migrate(struct job *job)
 	const struct container *c = job->container;
 	int r;
 
-	if (!new_migrate(job))
+	if (!migrate_new(job))
 		return -ENOMEM;
 	if (c->config.handover == HANDOVER_RELINQUISHED)
 		return finish_handover(job);
@@ -517,11 +500,11 @@ static int run_migrate(struct job *job)
 	job_progress(job, -1, "asking the other node");
 	r = ask_offer(job, "check", false, on_checked);
 	if (r >= 0)
-		job->cancel = cancel;
+		job->cancel = migrate_cancel;
 	return r;
 }
 
-static void free_migrate(struct job *job)
+void migrate_free(struct job *job)
 {
 	struct migrate *x = job->data;
 
@@ -562,189 +545,5 @@ static int replay_migrate(
 }
 
 const struct job_type verb_migrate = {
-	.verb = "migrate", .run = run_migrate, .free = free_migrate, .replay = replay_migrate
+	.verb = "migrate", .run = run_migrate, .free = migrate_free, .replay = replay_migrate
 };
-
-/* ---- resolve */
-
-static void on_started_again(struct container *c, int result, const struct ct_error *error, void *userdata)
-{
-	struct job *job = userdata;
-
-	/* It is this node's, whether it starts or not. */
-	if (result < 0)
-		(void)json_object_set_new(job->result, "warning", json_string(error->text));
-	job_finish(job, 0);
-}
-
-static void on_resumed_again(struct job *job, int result)
-{
-	on_started_again(job->container, result, &job->error, job);
-}
-
-static void take_back(struct job *job)
-{
-	struct container *c = job->container;
-	const bool ran = handover_ran(c), live = ran && c->config.suspended_slot;
-	struct migrate *x = job->data;
-	struct ct_error error = { 0 };
-	int r;
-
-	r = store_job_step(job->manager->store, job->row.id,
-	        live  ? STEP_SUSPENDING
-	        : ran ? STEP_STOPPING
-	              : "",
-	        &job->error);
-	if (r >= 0)
-		r = handover_end(c, &job->error);
-	if (r < 0) {
-		job_finish(job, r);
-		return;
-	}
-	manager_event(job->manager, c, "container.kept", NULL);
-	job->result = json_pack("{s:s, s:s}", "name", c->row.name, "owner", "here");
-	if (live) {
-		x->transfer.finished = on_resumed_again;
-		r = transfer_resume(job);
-		if (r < 0)
-			on_resumed_again(job, r);
-		return;
-	}
-	r = ran ? container_start(c, on_started_again, job, &error) : 1;
-	if (r == 0)
-		return;
-	if (r < 0)
-		(void)json_object_set_new(job->result, "warning", json_string(error.text));
-	job_finish(job, 0);
-}
-
-static void on_withdrawn(struct job *job, const json_t *result)
-{
-	const char *owner = json_string_value(json_object_get(result, "owner"));
-	const struct container *c = job->container;
-	struct ct_error failure = job->error;
-	int r;
-
-	if (str_eq(owner, "you")) {
-		take_back(job);
-		return;
-	}
-	if (str_eq(owner, "me")) {
-		job->result = json_pack(
-		        "{s:s, s:s, s:s}", "name", c->row.name, "owner", "there", "to", peer_of(job));
-		let_go(job);
-		return;
-	}
-	r = ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
-	        "whose \"%s\" is stays open: \"%s\" says: %.200s (resolve it again; if no other node has it for sure: ctctl migrate %s --keep)",
-	        c->row.name, peer_of(job), result ? "nothing that is known here" : failure.text, c->row.name);
-	job_finish(job, r);
-}
-
-static int run_resolve(struct job *job)
-{
-	const struct container *c = job->container;
-	_cleanup_json_ json_t *peer = handover_peer(c);
-	int r;
-
-	if (c->unreadable || c->config.handover == HANDOVER_INCOMING)
-		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
-		        c->unreadable ? "whether \"%s\" was handed over is not known: %s"
-		                      : "\"%s\" came from \"%s\": that node can resolve it",
-		        c->row.name, c->unreadable ? c->row.broken : json_string_value(peer) ?: "");
-	if (c->config.handover == HANDOVER_NONE) {
-		job->result = json_pack("{s:s, s:s}", "name", c->row.name, "owner", "here");
-		return 1;
-	}
-	if (!new_migrate(job))
-		return -ENOMEM;
-	if (json_object_set(job->params, "to", peer) < 0)
-		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	job_progress(job, -1, "asking the other node");
-	r = ask(job,
-	        json_pack("{s:i, s:s, s:s, s:I}", "protocol", 1, "word", "withdraw", "ctid", c->row.ctid,
-	                "epoch", (json_int_t)c->row.epoch + 1),
-	        false, on_withdrawn);
-	if (r >= 0)
-		job->cancel = cancel;
-	return r;
-}
-
-/* The mark says which way it went. */
-static int replay_resolve(
-        struct manager *m, const struct job_row *row, struct container *c, struct ct_error *err)
-{
-	if (!c) {
-		disk_recover_migrated(m, row->ctid);
-		return 0;
-	}
-	if (c->config.handover != HANDOVER_NONE)
-		return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
-		        "ctd ended before it was known whose \"%s\" is", row->object);
-	if (str_eq(row->step, STEP_SUSPENDING))
-		return transfer_recover(c, err);
-	return c->state == CONTAINER_STOPPED && str_eq(row->step, STEP_STOPPING)
-	               ? verb_start_quietly(c, NULL, NULL, err)
-	               : 0;
-}
-
-const struct job_type verb_resolve = {
-	.verb = "resolve", .run = run_resolve, .free = free_migrate, .replay = replay_resolve
-};
-
-/* ---- in the API */
-
-struct request {
-	const char *to;
-	bool offline, dry_run;
-};
-
-static const struct json_field request_fields[] = {
-	{ "to", JSON_KIND_STRING, offsetof(struct request, to), JSON_NO_HAS, true },
-	{ "offline", JSON_KIND_BOOL, offsetof(struct request, offline), JSON_NO_HAS, false },
-	{ "dry_run", JSON_KIND_BOOL, offsetof(struct request, dry_run), JSON_NO_HAS, false },
-	{ NULL },
-};
-
-/* [USER@]HOST as ssh takes it and nothing that it could take for an option, or an absolute path. */
-static int check_peer(const char *peer, struct ct_error *err)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:@/";
-	const size_t len = strlen(peer);
-
-	if (len < 1 || len > PEER_MAX || strspn(peer, allowed) != len || peer[0] == '-' ||
-	        strstr(peer, "@-") || (peer[0] != '/' && strchr(peer, '/')))
-		return ct_error_field(err, "to",
-		        "to must be [USER@]HOST, or the absolute path of the socket of another daemon on this host");
-	return 0;
-}
-
-int api_container_migrate(struct manager *m, struct call *call, struct ct_error *err)
-{
-	struct container *c = NULL;
-	struct request in = { 0 };
-	int r;
-
-	/* ssh runs as root, with root's keys. */
-	if (call_peer(call)->uid != 0)
-		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
-	r = json_read(call_body(call), request_fields, &in, err);
-	if (r >= 0)
-		r = check_peer(in.to, err);
-	if (r >= 0)
-		r = verb_target(m, call, &c, err);
-	if (r < 0)
-		return r;
-	return job_submit(m,
-	        &(struct job_request){
-	                .type = &verb_migrate,
-	                .container = c,
-	                .object = c->row.name,
-	                .params = json_pack(
-	                        "{s:s, s:b, s:b}", "to", in.to, "offline", in.offline, "dry_run", in.dry_run),
-	                .call = call,
-	                .detached = true,
-	                .durable = true, /* its end, and with it that the disk is in the trash */
-	        },
-	        err);
-}
