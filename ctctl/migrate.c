@@ -236,10 +236,10 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 	        in->data.data + in->line_len + 1, rest, (uint64_t)json_integer_value(bytes), spooled, err);
 	if (r < 0)
 		return r;
-	body = json_pack("{s:O, s:s, s:O, s:O, s:O*}", "offer", json_object_get(request, "offer"), "file",
-	        *spooled, "digest", json_object_get(request, "digest"), "removed_bytes",
+	body = json_pack("{s:O, s:s, s:O, s:O, s:O*, s:O*}", "offer", json_object_get(request, "offer"),
+	        "file", *spooled, "digest", json_object_get(request, "digest"), "removed_bytes",
 	        json_object_get(request, "removed_bytes"), "images_bytes",
-	        json_object_get(request, "images_bytes"));
+	        json_object_get(request, "images_bytes"), "resume", json_object_get(request, "resume"));
 	if (!body)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer or digest");
 	r = client_call(&ctx->client, "POST", "/v1/migrations", body, &job, err);

@@ -221,8 +221,9 @@ int container_stop(struct container *c, enum stop_kind kind, uint64_t timeout_us
 		return 0;
 	}
 
-	if (c->state == CONTAINER_FROZEN)
-		(void)ct_cgroup_freeze(c->cgroup_fd, false, 0, NULL); /* a kill works on the frozen too */
+	/* A kill works on the frozen too, and one that is another node's must not run for a moment. */
+	if (c->state == CONTAINER_FROZEN && kind != STOP_KILL && timeout_usec > 0)
+		(void)ct_cgroup_freeze(c->cgroup_fd, false, 0, NULL); /* else it is killed in the end */
 	c->on_exit = on_exit_of;
 	c->on_exit_data = s;
 	container_set_state(c, CONTAINER_STOPPING);

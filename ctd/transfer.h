@@ -24,6 +24,7 @@ struct transfer {
 	sd_event_source *criu_source;
 	int criu_pidfd;
 	bool suspending;
+	bool preparing;                   /* restored, it is held: transfer_prepare */
 	uint64_t frozen_usec, saved_usec; /* monotonic: when it was frozen, and its images were on the disk */
 };
 
@@ -36,6 +37,13 @@ int transfer_suspend(struct job *job);
 int transfer_may_suspend(const struct container *c, struct ct_error *err);
 /* One that is suspended: it is so again after a failure. */
 int transfer_resume(struct job *job);
+/* One that is suspended, and the other node's still: restored, and held frozen with its network closed. It
+ * stays marked as suspended, so whatever ends ctd ends what was restored; so does a minute without
+ * transfer_go. After a failure it is suspended as before. */
+int transfer_prepare(struct job *job);
+bool transfer_is_prepared(const struct container *c);
+/* It is this node's, and runs from here on. On failure nothing was changed. */
+int transfer_go(struct container *c, struct ct_error *err);
 /* What another ctd was suspending or resuming, or had resumed: it runs on, or is resumed. */
 int transfer_recover(struct container *c, struct ct_error *err);
 /* One that was being suspended, and is not: at once, or when CRIU, which may have outlived ctd, has ended. */

@@ -7,11 +7,14 @@
 #include "ctd/api.h"
 #include "ctd/handover.h"
 #include "ctd/manager.h"
+#include "ctd/operate.h"
+#include "ctd/transfer.h"
 #include "ctd/verbs.h"
 
 static int run_keep(struct job *job)
 {
 	struct container *c = job->container;
+	const bool prepared = transfer_is_prepared(c);
 	int r;
 
 	if (c->unreadable)
@@ -23,6 +26,8 @@ static int run_keep(struct job *job)
 	if (r < 0)
 		return r;
 	manager_event(job->manager, c, "container.kept", NULL);
+	if (prepared)
+		container_teardown(c, NULL, NULL); /* suspended, as after a death of ctd */
 	return 1;
 }
 

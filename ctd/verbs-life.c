@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/api.h"
+#include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/verbs.h"
@@ -86,12 +87,19 @@ static int replay_start(
 	        "ctd ended while \"%s\" was being started; the start was undone", row->object);
 }
 
+/* One that another node has not let go of is held here without running (verbs-receive.c). */
+static int check_owner(struct job *job, const char *what)
+{
+	return container_has_init(job->container) ? handover_check_owner(job->container, what, &job->error)
+	                                          : 0;
+}
+
 static int run_stop(struct job *job)
 {
-	int r = json_is_true(json_object_get(job->params, ALLOWANCE_STOPS))
-	                ? 0
-	                : allowance_forget_wish(job->container, &job->error);
+	int r = check_owner(job, "stop");
 
+	if (r >= 0 && !json_is_true(json_object_get(job->params, ALLOWANCE_STOPS)))
+		r = allowance_forget_wish(job->container, &job->error);
 	return r < 0 ? r
 	             : container_stop(job->container, STOP_CLEAN, stop_timeout_usec(job), verb_done, job,
 	                       &job->error);
@@ -125,9 +133,12 @@ static void restart_stopped(struct container *c, int result, const struct ct_err
 
 static int run_restart(struct job *job)
 {
-	int r = container_stop(
-	        job->container, STOP_CLEAN, stop_timeout_usec(job), restart_stopped, job, &job->error);
+	int r = check_owner(job, "restart");
 
+	if (r < 0)
+		return r;
+	r = container_stop(
+	        job->container, STOP_CLEAN, stop_timeout_usec(job), restart_stopped, job, &job->error);
 	return r == 1 ? container_start(job->container, verb_done, job, &job->error) : r;
 }
 
@@ -150,6 +161,8 @@ static int run_kill(struct job *job)
 	const json_t *given = json_object_get(job->params, "signal");
 	int signo = (int)json_integer_value(given);
 
+	if (check_owner(job, "kill") < 0)
+		return job->error.code;
 	if (!given && allowance_forget_wish(c, &job->error) < 0)
 		return job->error.code;
 	if (!given)
@@ -165,12 +178,16 @@ static int run_kill(struct job *job)
 
 static int run_freeze(struct job *job)
 {
-	return container_freeze(job->container, true, verb_done, job, &job->error);
+	int r = check_owner(job, "freeze");
+
+	return r < 0 ? r : container_freeze(job->container, true, verb_done, job, &job->error);
 }
 
 static int run_thaw(struct job *job)
 {
-	return container_freeze(job->container, false, verb_done, job, &job->error);
+	int r = check_owner(job, "thaw");
+
+	return r < 0 ? r : container_freeze(job->container, false, verb_done, job, &job->error);
 }
 
 const struct job_type verb_start = { .verb = "start", .run = run_start, .replay = replay_start };

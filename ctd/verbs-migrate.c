@@ -197,9 +197,14 @@ static int ask_offer(struct job *job, const char *word, bool offer,
         void (*answered)(struct job *job, const json_t *result))
 {
 	json_t *request = make_offer(job, word);
+	const bool resume = offer && was_running(job) && job->container->config.suspended_slot;
 
 	if (!request && job->error.code == 0)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	if (resume && json_object_set_new(request, "resume", json_true()) < 0) {
+		json_decref(request);
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	}
 	return request ? migrate_ask(job, request, offer, answered) : job->error.code;
 }
 

@@ -2,9 +2,9 @@
 /* Whose a container is that came from another node: commit and withdraw as ct-migration(7) has them.
  *
  * Until the one or the other it has the mark incoming, and does nothing. commit takes the mark away, synced,
- * after what was counted of it elsewhere, and only then it is started or resumed: whether that succeeds or
- * not it is this node's now, so a failure is a warning. withdraw gives it up. Said again, both have the same
- * answer, and change nothing.
+ * after what was counted of it elsewhere, and only then it is started or resumed, or let go if it was
+ * restored already: whether that succeeds or not it is this node's now, so a failure is a warning. withdraw
+ * gives it up. Said again, both have the same answer, and change nothing.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -83,10 +83,33 @@ static void free_commit(struct job *job)
 	free(x);
 }
 
-static int run_commit(struct job *job)
+/* Taken over: as the other node says it goes on, or stays down. */
+static int go_on(struct job *job, bool prepared)
 {
 	struct container *c = job->container;
 	struct ct_error error = { 0 };
+	int r;
+
+	if (!json_is_true(json_object_get(job->params, "start"))) {
+		if (prepared)
+			container_teardown(c, NULL, NULL);
+		return 1;
+	}
+	if (c->config.suspended_slot && !prepared)
+		return resume(job);
+	r = prepared ? transfer_go(c, &error) : container_start(c, on_started, job, &error);
+	if (r < 0)
+		(void)json_object_set_new(
+		        job->result, "warning", json_string(error.text)); /* as in on_started */
+	if (r < 0 && prepared)
+		container_teardown(c, NULL, NULL);
+	return r == 0 && !prepared ? 0 : 1;
+}
+
+static int run_commit(struct job *job)
+{
+	struct container *c = job->container;
+	const bool prepared = transfer_is_prepared(c);
 	struct counts totals;
 	int r;
 
@@ -112,14 +135,7 @@ static int run_commit(struct job *job)
 	if (r < 0)
 		return r;
 	manager_event(job->manager, c, "container.taken", NULL);
-	if (!json_is_true(json_object_get(job->params, "start")))
-		return 1;
-	if (c->config.suspended_slot)
-		return resume(job);
-	r = container_start(c, on_started, job, &error);
-	if (r < 0)
-		json_object_set_new(job->result, "warning", json_string(error.text));
-	return r == 0 ? 0 : 1;
+	return go_on(job, prepared);
 }
 
 static int replay_commit(
@@ -144,6 +160,22 @@ const struct job_type verb_migrate_commit = {
 
 /* ---- withdraw as a job: whose is it? Nobody's, so far: then this node gives it up. */
 
+static void give_up(struct container *c, int result, const struct ct_error *error, void *userdata)
+{
+	struct job *job = userdata;
+
+	if (result < 0)
+		job->error = *error;
+	else
+		result = verb_forget(c, &job->error);
+	if (result < 0) {
+		job_finish(job, result);
+		return;
+	}
+	manager_event(job->manager, c, "container.withdrawn", NULL);
+	job_finish_gone(job, 0);
+}
+
 static int run_withdraw(struct job *job)
 {
 	struct container *c = job->container;
@@ -156,11 +188,10 @@ static int run_withdraw(struct job *job)
 	job->result = json_pack("{s:s}", "owner", taken ? "me" : "you");
 	if (taken)
 		return 1;
-	r = verb_forget(c, &job->error);
-	if (r < 0)
-		return r;
-	manager_event(job->manager, c, "container.withdrawn", NULL);
-	job_finish_gone(job, 0);
+	if (container_has_init(c) || c->teardown)
+		container_teardown(c, give_up, job);
+	else
+		give_up(c, 0, NULL, job);
 	return 0;
 }
 

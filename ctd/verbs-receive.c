@@ -8,11 +8,14 @@
  * template, room and addresses are this node's to judge.
  *
  * With one that is suspended its images come along. They are put beside the disk, made to be of an id range
- * that is leased here, and get the mark that resume goes by before the record is complete.
+ * that is leased here, and get the mark that resume goes by before the record is complete. One that is to run
+ * here at once is restored as well, and held frozen until commit: what cannot be restored is found out while
+ * the other node still has it. It is held for a minute; then it is just suspended, and commit resumes it.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -27,10 +30,12 @@
 #include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/suspend.h"
+#include "ctd/transfer.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
 #define EPOCH_MAX (1ULL << 53)
+#define HELD_USEC (60 * USEC_PER_SEC)
 
 /* Its processes, if it is suspended. */
 struct offered_images {
@@ -182,6 +187,12 @@ static int check_absent(
 	if (c && offer->epoch < c->row.epoch)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE,
 		        "a later offer of \"%s\" has come already", c->row.name);
+	if (c && (container_has_init(c) || c->teardown)) {
+		container_teardown(c, NULL, NULL);
+		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
+		        "an earlier offer of \"%s\" is being taken down there (try again in a moment)",
+		        c->row.name);
+	}
 	*ret = c;
 	return 0;
 }
@@ -258,8 +269,9 @@ static json_t *run_checks(struct manager *m, const struct offer *offer, struct c
 /* ---- the offer as a job */
 
 struct receive {
-	struct worker *worker; /* at work, else NULL */
-	uint32_t slot;         /* leased for one that is suspended, until the mark has it; else 0 */
+	struct transfer transfer; /* first: transfer.h */
+	struct worker *worker;    /* at work, else NULL */
+	uint32_t slot;            /* leased for one that is suspended, until the mark has it; else 0 */
 };
 
 static void fail_receive(struct job *job, int result)
@@ -270,6 +282,10 @@ static void fail_receive(struct job *job, int result)
 
 	if (x && x->slot)
 		pool_release_slot(&job->manager->pool, TAKE(x->slot, 0));
+	if (c->state != CONTAINER_STOPPED) { /* what was restored does not end; the next offer replaces it */
+		job_finish(job, result);
+		return;
+	}
 	if (verb_forget(c, &error) < 0) {
 		log_error("cannot undo the arrival of \"%s\": %s", c->row.name, error.text);
 		container_set_broken(c, "its arrival could not be undone");
@@ -303,6 +319,61 @@ static int mark(struct job *job, const json_t *result)
 	return r;
 }
 
+struct held {
+	struct manager *manager;
+	char ctid[sizeof(((struct container_row *)0)->ctid)];
+	uint64_t epoch;
+};
+
+static int on_held_too_long(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	const struct held *held = userdata;
+	struct container *c = container_by_ctid(held->manager, held->ctid);
+
+	if (c && c->row.epoch == held->epoch && !c->active && transfer_is_prepared(c)) {
+		log_notice("nobody has taken \"%s\", which is suspended now", c->row.name);
+		container_teardown(c, NULL, NULL);
+	}
+	(void)sd_event_source_set_floating(source, false); /* the end of it, and of held */
+	return 0;
+}
+
+/* Without a timer it is held until commit, another offer or the end of ctd. */
+static void hold_for_a_while(const struct container *c)
+{
+	struct held *held = malloc(sizeof(*held));
+	sd_event_source *source = NULL;
+
+	if (!held)
+		return;
+	*held = (struct held){ .manager = c->manager, .epoch = c->row.epoch };
+	memcpy(held->ctid, c->row.ctid, sizeof(held->ctid));
+	if (sd_event_add_time_relative(c->manager->event, &source, CLOCK_MONOTONIC, HELD_USEC, USEC_PER_SEC,
+	            on_held_too_long, held) < 0) {
+		free(held);
+		return;
+	}
+	(void)sd_event_source_set_destroy_callback(source, free);
+	if (sd_event_source_set_floating(source, true) >= 0)
+		(void)sd_event_source_unref(source); /* always NULL */
+}
+
+static void arrived(struct job *job)
+{
+	manager_event(job->manager, job->container, "container.arrived", NULL);
+	job_finish(job, 0);
+}
+
+static void on_prepared(struct job *job, int result)
+{
+	if (result < 0) {
+		fail_receive(job, result);
+		return;
+	}
+	hold_for_a_while(job->container);
+	arrived(job);
+}
+
 static void apply_done(const json_t *result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;
@@ -323,8 +394,13 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 		fail_receive(job, r);
 		return;
 	}
-	manager_event(job->manager, job->container, "container.arrived", NULL);
-	job_finish(job, 0);
+	if (!json_is_true(json_object_get(job->params, "resume"))) {
+		arrived(job);
+		return;
+	}
+	r = transfer_prepare(job);
+	if (r < 0)
+		fail_receive(job, r);
 }
 
 static void cancel_apply(struct job *job)
@@ -392,6 +468,8 @@ static int run_receive(struct job *job)
 	struct receive *x = job->data = calloc(1, sizeof(*x));
 	int r = x ? 0 : ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 
+	if (x)
+		transfer_init(&x->transfer, on_prepared);
 	if (r >= 0 && json_object_get(job->params, "images_bytes")) {
 		x->slot = pool_lease_slot(&job->manager->pool);
 		if (x->slot == 0)
@@ -411,8 +489,10 @@ static void free_receive(struct job *job)
 {
 	struct receive *x = job->data;
 
-	if (x)
+	if (x) {
+		transfer_done(&x->transfer);
 		worker_free(x->worker);
+	}
 	free(x);
 }
 
@@ -436,7 +516,7 @@ struct receive_request {
 	json_t *offer;
 	const char *file, *digest;
 	uint64_t removed_bytes, images_bytes;
-	bool has_images;
+	bool has_images, resume;
 };
 
 static const struct json_field receive_fields[] = {
@@ -446,6 +526,7 @@ static const struct json_field receive_fields[] = {
 	NUMBER("removed_bytes", struct receive_request, removed_bytes),
 	{ "images_bytes", JSON_KIND_U64, offsetof(struct receive_request, images_bytes),
 	        offsetof(struct receive_request, has_images), false },
+	{ "resume", JSON_KIND_BOOL, offsetof(struct receive_request, resume), JSON_NO_HAS, false },
 	{ NULL },
 };
 
@@ -517,8 +598,8 @@ static int receive(struct manager *m, struct call *call, const struct receive_re
 	container_row_done(&row);
 	if (r < 0)
 		return r;
-	params = json_pack("{s:s, s:s, s:I}", "file", in->file, "digest", in->digest, "removed_bytes",
-	        (json_int_t)in->removed_bytes);
+	params = json_pack("{s:s, s:s, s:I, s:b}", "file", in->file, "digest", in->digest, "removed_bytes",
+	        (json_int_t)in->removed_bytes, "resume", in->resume && in->has_images);
 	if (params && in->has_images &&
 	        (json_object_set_new(params, "images_bytes", json_integer((json_int_t)in->images_bytes)) <
 	                        0 ||

@@ -429,10 +429,14 @@ static void on_undone(struct container *c, int result, const struct ct_error *er
 static void end_restored(struct job *job)
 {
 	const char *name = job->container->row.name;
+	const struct transfer *x = job->data;
 
-	(void)ct_error_prefix(&job->error,
-	        "cannot resume \"%s\", which stays suspended (to give its memory up: ctctl resume --discard %s)",
-	        name, name);
+	if (x->preparing)
+		(void)ct_error_prefix(&job->error, "cannot restore \"%s\"", name);
+	else
+		(void)ct_error_prefix(&job->error,
+		        "cannot resume \"%s\", which stays suspended (to give its memory up: ctctl resume --discard %s)",
+		        name, name);
 	container_teardown(job->container, on_undone, job);
 }
 
@@ -458,7 +462,6 @@ static int limit_user(struct container *c, struct ct_error *err)
 static int take_over(struct job *job, struct keeper_reply *reply)
 {
 	struct container *c = job->container;
-	int r;
 
 	c->run.pid = reply->process.pid;
 	c->run.start_time = reply->process.start_time;
@@ -467,14 +470,33 @@ static int take_over(struct job *job, struct keeper_reply *reply)
 	c->pidfd = TAKE_FD(reply->pidfd);
 	c->console_fd = TAKE_FD(reply->console_fd);
 	container_set_state(c, CONTAINER_FROZEN);
-	r = limit_user(c, &job->error);
-	return r < 0 ? r : set_mark(c, NULL, &job->error);
+	return limit_user(c, &job->error);
+}
+
+bool transfer_is_prepared(const struct container *c)
+{
+	return c->config.handover == HANDOVER_INCOMING && c->config.suspended_slot &&
+	       c->state == CONTAINER_FROZEN;
+}
+
+int transfer_go(struct container *c, struct ct_error *err)
+{
+	int r = set_mark(c, NULL, err);
+
+	if (r < 0)
+		return r;
+	release_network(c);
+	thaw(c);
+	suspend_discard(c);
+	manager_event(c->manager, c, "container.resumed", NULL);
+	return 0;
 }
 
 static void on_pidfd(struct keeper_reply *reply, void *userdata)
 {
 	struct container *c = userdata; /* as in on_criu */
 	struct job *job = c->active;
+	const struct transfer *x = job->data;
 
 	if (c->manager->closing)
 		return;
@@ -484,14 +506,10 @@ static void on_pidfd(struct keeper_reply *reply, void *userdata)
 		undo(job);
 		return;
 	}
-	if (take_over(job, reply) < 0) {
+	if (take_over(job, reply) < 0 || (!x->preparing && transfer_go(c, &job->error) < 0)) {
 		undo(job);
 		return;
 	}
-	release_network(c);
-	thaw(c);
-	suspend_discard(c);
-	manager_event(job->manager, c, "container.resumed", NULL);
 	finish(job, 0);
 }
 
@@ -576,7 +594,8 @@ static int discard(struct container *c, struct ct_error *err)
 static int begin_resume(struct job *job)
 {
 	struct container *c = job->container;
-	int r = handover_check_owner(c, "resume", &job->error);
+	const struct transfer *x = job->data;
+	int r = x->preparing ? 0 : handover_check_owner(c, "resume", &job->error);
 
 	if (r < 0)
 		return r;
@@ -624,6 +643,14 @@ int transfer_resume(struct job *job)
 		return begin_resume(job);
 	container_teardown(job->container, on_last_run_gone, job);
 	return 0;
+}
+
+int transfer_prepare(struct job *job)
+{
+	struct transfer *x = job->data;
+
+	x->preparing = true;
+	return transfer_resume(job);
 }
 
 static int run_resume(struct job *job)
