@@ -9,7 +9,7 @@
  * The first are those whose move did not end, for they run nowhere; then what runs before what does not, what
  * starts with the node before what does not, in the order of autostart. Nodes take turns; one that cannot
  * have a container (it is asked right before the move) is passed over for that container. A move that fails
- * is not tried elsewhere: the container was stopped for it once, and runs here again.
+ * is not tried elsewhere: the container stood still for it once, and runs here again.
  *
  * SIGINT and SIGTERM end the choosing; what moves is waited for. A second one ends the waiting.
  */
@@ -43,7 +43,7 @@ struct mover {
 };
 
 struct evacuate_values {
-	bool offline, dry_run;
+	bool offline, fallback, dry_run;
 	int64_t at_once;
 };
 
@@ -61,6 +61,8 @@ struct evacuation {
 static const struct option_row evacuate_options[] = {
 	{ "offline", 0, OPTION_FLAG, NULL, "stop each, move it, start it there",
 	        offsetof(struct evacuate_values, offline) },
+	{ "fallback", 0, OPTION_FLAG, NULL, "do so with those that cannot go on there where they were",
+	        offsetof(struct evacuate_values, fallback) },
 	{ "dry-run", 'n', OPTION_FLAG, NULL, "only say which could go where; changes nothing",
 	        offsetof(struct evacuate_values, dry_run) },
 	{ "parallel", 0, OPTION_INT, "N", "as many at once, 1 to 32; 2 if not given",
@@ -149,6 +151,7 @@ static const char *host_of(const struct evacuation *e, const struct mover *m)
 /* Its end: reason "" if it went, or could go. */
 static void end(struct evacuation *e, struct mover *m, const char *reason, const json_t *result)
 {
+	const char *fallback = text_at(result, "fallback");
 	const bool stays = *reason;
 	char where[REASON_BYTES], why[2 * REASON_BYTES];
 
@@ -158,10 +161,11 @@ static void end(struct evacuation *e, struct mover *m, const char *reason, const
 	e->moved += !stays;
 	e->staying += stays;
 	(void)json_array_append_new(e->report, /* without memory the report is shorter */
-	        json_pack("{s:s, s:b, s:s*, s:s*, s:O*, s:O*}", "name", m->name, "moved",
+	        json_pack("{s:s, s:b, s:s*, s:s*, s:O*, s:O*, s:O*, s:O*}", "name", m->name, "moved",
 	                !stays && !e->v.dry_run, "to", stays ? NULL : host_of(e, m), "reason",
-	                stays ? reason : NULL, "bytes", json_object_get(result, "bytes"), "warning",
-	                json_object_get(result, "warning")));
+	                stays ? reason : NULL, "bytes", json_object_get(result, "bytes"), "frozen_msec",
+	                json_object_get(result, "frozen_msec"), "fallback",
+	                json_object_get(result, "fallback"), "warning", json_object_get(result, "warning")));
 	if (e->ctx->json)
 		return;
 	(void)str_escape_to(where, sizeof(where), host_of(e, m), strlen(host_of(e, m)));
@@ -169,7 +173,9 @@ static void end(struct evacuation *e, struct mover *m, const char *reason, const
 	if (stays)
 		(void)printf("%s stays: %s\n", m->name, why);
 	else
-		(void)printf(e->v.dry_run ? "%s can go to %s\n" : "%s is on %s now\n", m->name, where);
+		(void)printf(e->v.dry_run ? "%s can go to %s\n" : "%s is on %s now%s%s\n", m->name, where,
+		        *fallback ? "; it was stopped for it: " : "",
+		        str_escape_to(why, sizeof(why), fallback, strlen(fallback)));
 	(void)fflush(stdout); /* finish_output tells */
 	if (*text_at(result, "warning"))
 		(void)fprintf(stderr, "ctctl: %s: %s\n", m->name,
@@ -181,8 +187,9 @@ static void end(struct evacuation *e, struct mover *m, const char *reason, const
 static int submit(struct evacuation *e, struct mover *m, struct ct_error *err)
 {
 	_cleanup_json_ json_t *job = NULL;
-	_cleanup_json_ json_t *body =
-	        json_pack("{s:s, s:b, s:b}", "to", host_of(e, m), "offline", 1, "dry_run", m->checking);
+	_cleanup_json_ json_t *body = json_pack("{s:s, s:b, s:b, s:b}", "to", host_of(e, m), "offline",
+	        e->v.offline || (e->v.fallback && m->checking), "fallback", e->v.fallback && !m->checking,
+	        "dry_run", m->checking);
 	struct ct_error refused = { 0 };
 
 	free(m->job);
@@ -365,9 +372,8 @@ static int run_evacuate(struct context *ctx, struct ct_error *err)
 	int r = options_parse(ctx, &e.v, NULL, err);
 	if (r < 0)
 		return r;
-	if (!e.v.offline && !e.v.dry_run)
-		return ct_error_field(err, "offline",
-		        "this command does not move processes that run; --offline stops each container, moves it and starts it there");
+	if (e.v.offline && e.v.fallback)
+		return ct_error_field(err, "fallback", "--offline and --fallback exclude each other");
 	if (e.v.at_once == -1)
 		e.v.at_once = AT_ONCE;
 	if (e.v.at_once < 1 || e.v.at_once > AT_ONCE_MAX)

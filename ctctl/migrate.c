@@ -21,13 +21,15 @@
 #define LINE_MAX_BYTES (1024 * 1024)
 
 struct migrate_values {
-	bool offline, dry_run, keep;
+	bool offline, dry_run, keep, fallback;
 };
 
 static const struct option_row migrate_options[] = {
 	{ "offline", 0, OPTION_FLAG, NULL,
 	        "stop it, move it, start it there; else it goes on there where it was",
 	        offsetof(struct migrate_values, offline) },
+	{ "fallback", 0, OPTION_FLAG, NULL, "if it cannot go on there where it was: stop it, start it there",
+	        offsetof(struct migrate_values, fallback) },
 	{ "dry-run", 'n', OPTION_FLAG, NULL, "only say whether it could move; changes nothing",
 	        offsetof(struct migrate_values, dry_run) },
 	{ "keep", 0, OPTION_FLAG, NULL,
@@ -49,7 +51,7 @@ static int print_checks(const json_t *checks, struct ct_error *err)
 		const bool ok = json_is_true(json_object_get(check, "ok"));
 
 		table_add_json(&t, json_object_get(check, "name"));
-		if (ok)
+		if (ok && str_empty(json_string_value(json_object_get(check, "text"))))
 			table_add(&t, "ok");
 		else
 			table_add_json(&t, json_object_get(check, "text"));
@@ -85,6 +87,7 @@ static int print_moved(const json_t *result, struct ct_error *err)
 	const json_t *bytes = json_object_get(result, "bytes");
 	const char *to = json_string_value(json_object_get(result, "to"));
 	const char *name = json_string_value(json_object_get(result, "name"));
+	const char *fallback = json_string_value(json_object_get(result, "fallback"));
 	char shown[300];
 
 	(void)printf("%s is on %s now%s (%lld bytes sent", name ? name : "",
@@ -93,6 +96,9 @@ static int print_moved(const json_t *result, struct ct_error *err)
 	        (long long)json_integer_value(bytes));
 	print_frozen(json_object_get(result, "frozen_msec"));
 	(void)puts(")");
+	if (fallback)
+		(void)printf("it was stopped and started there, for it could not go on: %s\n",
+		        str_escape_to(shown, sizeof(shown), fallback, strlen(fallback)));
 	print_warning(result);
 	return finish_output(err);
 }
@@ -134,8 +140,8 @@ static int resolve(struct context *ctx, const char *name, struct ct_error *err)
 
 static int move(struct context *ctx, const struct migrate_values *v, struct ct_error *err)
 {
-	_cleanup_json_ json_t *body = json_pack(
-	        "{s:s, s:b, s:b}", "to", ctx->operands[1], "offline", v->offline, "dry_run", v->dry_run);
+	_cleanup_json_ json_t *body = json_pack("{s:s, s:b, s:b, s:b}", "to", ctx->operands[1], "offline",
+	        v->offline, "dry_run", v->dry_run, "fallback", v->fallback);
 	_cleanup_json_ json_t *finished = NULL;
 	const json_t *result, *check;
 	size_t i;
@@ -165,11 +171,14 @@ static int run_migrate(struct context *ctx, struct ct_error *err)
 	if (r < 0)
 		return r;
 	if (v.keep) {
-		if (ctx->n_operands != 1 || v.offline || v.dry_run)
+		if (ctx->n_operands != 1 || v.offline || v.dry_run || v.fallback)
 			return ct_error_field(err, "keep", "--keep stands alone: ctctl migrate NAME --keep");
 		return command_each_container(ctx, "POST", "keep", NULL, NULL, err);
 	}
-	if (ctx->n_operands == 2 && str_eq(ctx->operands[0], "resolve") && !v.offline && !v.dry_run)
+	if (v.offline && v.fallback)
+		return ct_error_field(err, "fallback", "--offline and --fallback exclude each other");
+	if (ctx->n_operands == 2 && str_eq(ctx->operands[0], "resolve") && !v.offline && !v.dry_run &&
+	        !v.fallback)
 		return resolve(ctx, ctx->operands[1], err);
 	if (ctx->n_operands != 2)
 		return ct_error_field(err, "to", "where to? ctctl migrate NAME [USER@]HOST");
@@ -221,13 +230,25 @@ static int receive_word(
 	return path.error < 0 ? path.error : client_call(&ctx->client, "POST", path.data, body, ret, err);
 }
 
+/* A job of the daemon, to its end. */
+static int make_it(struct context *ctx, const char *path, const json_t *body, struct ct_error *err)
+{
+	_cleanup_json_ json_t *job = NULL, *finished = NULL;
+	int r = client_call(&ctx->client, "POST", path, body, &job, err);
+
+	if (r < 0)
+		return r;
+	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
+	return id ? job_wait(&ctx->client, id, &finished, err) : -ENOMEM;
+}
+
 /* Spools what follows, and waits for the job. */
 static int receive_disk(struct context *ctx, const struct received *in, const json_t *request, char **spooled,
         struct ct_error *err)
 {
 	const json_t *bytes = json_object_get(request, "bytes");
 	const size_t rest = in->data.len - in->line_len - 1;
-	_cleanup_json_ json_t *body = NULL, *job = NULL, *finished = NULL;
+	_cleanup_json_ json_t *body = NULL;
 	int r;
 
 	if (!json_is_integer(bytes) || json_integer_value(bytes) < 0)
@@ -242,11 +263,38 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 	        json_object_get(request, "images_bytes"), "resume", json_object_get(request, "resume"));
 	if (!body)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer or digest");
-	r = client_call(&ctx->client, "POST", "/v1/migrations", body, &job, err);
+	return make_it(ctx, "/v1/migrations", body, err);
+}
+
+static int receive_template(struct context *ctx, const struct received *in, const json_t *request,
+        char **spooled, struct ct_error *err)
+{
+	const json_t *bytes = json_object_get(request, "bytes");
+	_cleanup_json_ json_t *body = NULL;
+	int r;
+
+	if (!json_is_integer(bytes) || json_integer_value(bytes) < 0)
+		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks bytes");
+	r = spool_bytes(in->data.data + in->line_len + 1, in->data.len - in->line_len - 1,
+	        (uint64_t)json_integer_value(bytes), spooled, err);
 	if (r < 0)
 		return r;
-	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
-	return id ? job_wait(&ctx->client, id, &finished, err) : -ENOMEM;
+	body = json_pack("{s:s, s:O}", "file", *spooled, "digest", json_object_get(request, "digest"));
+	return body ? make_it(ctx, "/v1/migrations/template", body, err)
+	            : ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks digest");
+}
+
+static bool wants_template(const json_t *result)
+{
+	const json_t *check;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "checks"), i, check)
+	{
+		if (json_is_true(json_object_get(check, "send")))
+			return true;
+	}
+	return false;
 }
 
 /* The daemon's checks, and ours: what is sent is kept on the disk before the daemon reads it. */
@@ -256,7 +304,10 @@ static int receive_check(struct context *ctx, const json_t *request, json_t **re
 	_cleanup_json_ json_t *body = json_pack("{s:O}", "offer", offer);
 	const json_t *bytes = json_object_get(offer, "bytes_used");
 	const json_t *images = json_object_get(json_object_get(offer, "suspended"), "bytes");
+	const uint64_t template_bytes =
+	        (uint64_t)json_integer_value(json_object_get(offer, "template_bytes"));
 	struct ct_error room = { 0 };
+	uint64_t most;
 	int r;
 
 	if (!body)
@@ -264,8 +315,11 @@ static int receive_check(struct context *ctx, const json_t *request, json_t **re
 	r = client_call(&ctx->client, "POST", "/v1/migrations/check", body, ret, err);
 	if (r < 0)
 		return r;
-	r = spool_check_room(
-	        (uint64_t)json_integer_value(bytes) + (uint64_t)json_integer_value(images), &room);
+	/* one after the other: a template that is to be sent, and what is the container's own */
+	most = (uint64_t)json_integer_value(bytes) + (uint64_t)json_integer_value(images);
+	if (wants_template(*ret) && template_bytes > most)
+		most = template_bytes;
+	r = spool_check_room(most, &room);
 	return json_array_append_new(json_object_get(*ret, "checks"),
 	               json_pack("{s:s, s:b, s:s}", "name", "room on the way", "ok", r >= 0, "text",
 	                       r < 0 ? room.text : "")) < 0
@@ -290,9 +344,12 @@ static int receive(struct context *ctx, const struct received *in, json_t **ret,
 		return receive_word(ctx, word, request, ret, err);
 	if (str_eq(word, "check"))
 		return receive_check(ctx, request, ret, err);
-	if (!str_eq(word, "offer"))
+	if (str_eq(word, "offer"))
+		r = receive_disk(ctx, in, request, &spooled, err);
+	else if (str_eq(word, "template"))
+		r = receive_template(ctx, in, request, &spooled, err);
+	else
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "unknown request");
-	r = receive_disk(ctx, in, request, &spooled, err);
 	if (spooled)
 		(void)unlink(spooled); /* it has been read, or nobody wants it */
 	return r;

@@ -43,6 +43,7 @@ const struct api_route api_routes[] = {
 	{ "GET", "/v1/usage", "usageList", false, api_usage_list, "container from to by" },
 
 	{ "POST", "/v1/migrations/check", "migrationCheck", true, api_migration_check },
+	{ "POST", "/v1/migrations/template", "migrationTemplate", true, api_migration_template },
 	{ "POST", "/v1/migrations", "migrationReceive", true, api_migration_receive },
 	{ "POST", "/v1/migrations/{ctid}/commit", "migrationCommit", true, api_migration_commit },
 	{ "POST", "/v1/migrations/{ctid}/withdraw", "migrationWithdraw", true, api_migration_withdraw },

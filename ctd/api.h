@@ -42,6 +42,7 @@ API_HANDLER(api_container_log);
 API_HANDLER(api_migration_check);
 API_HANDLER(api_migration_receive);
 API_HANDLER(api_migration_commit);
+API_HANDLER(api_migration_template);
 
 API_HANDLER(api_network_list);
 API_HANDLER(api_network_create);

@@ -30,6 +30,12 @@
 
 struct gate;
 
+/* template_store_hold */
+struct template_held {
+	char digest[65];
+	uint64_t until_usec; /* monotonic */
+};
+
 struct manager {
 	struct conf conf;
 	char tag[NET_TAG_LEN + 1]; /* this instance, on a host that may have several */
@@ -71,6 +77,7 @@ struct manager {
 	sd_event_source *event_beat;
 	unsigned n_event_streams;
 	struct sweeper *sweeper;
+	struct template_held templates_held[8];
 	struct autostart *autostart;
 	struct idle *idle;
 	struct metering *metering;

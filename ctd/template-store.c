@@ -22,6 +22,9 @@
 #include "ctd/template.h"
 #include "ctd/verbs.h"
 
+/* From when it has come until its container does: that one may have to wait for its turn. */
+#define HOLD_USEC (30 * 60 * 1000000ULL)
+
 void template_tmp_name(int64_t job_id, char ret[static TEMPLATE_TMP_SIZE])
 {
 	(void)snprintf(ret, TEMPLATE_TMP_SIZE, "build-%lld", (long long)job_id); /* fits */
@@ -29,7 +32,8 @@ void template_tmp_name(int64_t job_id, char ret[static TEMPLATE_TMP_SIZE])
 
 bool template_is_made_by(const struct job *job)
 {
-	return job->type == &verb_template_build || job->type == &verb_template_import;
+	return job->type == &verb_template_build || job->type == &verb_template_import ||
+	       job->type == &verb_template_arrive;
 }
 
 bool template_tmp_is_open(const struct manager *m, const char *name)
@@ -86,6 +90,26 @@ int template_store_remove(struct manager *m, const char *name, struct ct_error *
 	return *gone ? image_discard(m, gone, err) : 0;
 }
 
+void template_store_hold(struct manager *m, const char *digest)
+{
+	struct template_held *oldest = &m->templates_held[0];
+
+	for (size_t i = 1; i < ARRAY_SIZE(m->templates_held); i++)
+		if (m->templates_held[i].until_usec < oldest->until_usec)
+			oldest = &m->templates_held[i];
+	(void)snprintf(oldest->digest, sizeof(oldest->digest), "%s", digest); /* fits */
+	oldest->until_usec = now_monotonic_usec() + HOLD_USEC;
+}
+
+static bool is_held(const struct manager *m, const char *digest)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(m->templates_held); i++)
+		if (m->templates_held[i].until_usec > now_monotonic_usec() &&
+		        str_eq(m->templates_held[i].digest, digest))
+			return true;
+	return false;
+}
+
 #define TIDY_MAX 64 /* at one time; the rest goes with the next sweep */
 
 struct tidy {
@@ -98,7 +122,7 @@ static int find_unused(const struct template_row *row, void *userdata)
 {
 	struct tidy *tidy = userdata;
 
-	if (!row->name && row->users == 0 && tidy->n < TIDY_MAX)
+	if (!row->name && row->users == 0 && tidy->n < TIDY_MAX && !is_held(tidy->manager, row->digest))
 		memcpy(tidy->digests[tidy->n++], row->digest, sizeof(row->digest));
 	return 0;
 }

@@ -15,7 +15,7 @@ struct manager;
 /* "build-N": where job N builds below the store's tmp/. */
 #define TEMPLATE_TMP_SIZE 32
 void template_tmp_name(int64_t job_id, char ret[static TEMPLATE_TMP_SIZE]);
-/* Whether it builds or imports one. */
+/* Whether it builds or imports one, or takes another node's. */
 bool template_is_made_by(const struct job *job);
 /* Whether a name in tmp/ is that of an open job. */
 bool template_tmp_is_open(const struct manager *m, const char *name);
@@ -30,6 +30,8 @@ int template_check_not_made(const struct manager *m, const char *name, struct ct
  * there already), and the name points to it. */
 int template_store_add(
         struct manager *m, const char *tmp, const struct template_row *row, struct ct_error *err);
+/* One without a name came ahead of its container: it is not let go of for half an hour, or until ctd ends. */
+void template_store_hold(struct manager *m, const char *digest);
 /* Takes a name away, and the image with it if it was the last. */
 int template_store_remove(struct manager *m, const char *name, struct ct_error *err);
 /* Lets images go that have neither a name nor a container, and moves directories that have no record to the

@@ -165,7 +165,11 @@ int verb_record(struct manager *m, struct container_row *row, const json_t *addr
 	r = store_begin(m->store, false, err);
 	if (r < 0)
 		return r;
-	r = store_container_insert(m->store, row, CONF_NUMBERS_MAX, err);
+	/* of the same ctid: an earlier offer, which gives way (verbs-receive.c) */
+	if (trial && container_by_ctid(m, row->ctid))
+		r = store_container_delete(m->store, row->ctid, err);
+	if (r >= 0)
+		r = store_container_insert(m->store, row, CONF_NUMBERS_MAX, err);
 	if (r >= 0)
 		r = container_new(m, row, &c, err);
 	if (r >= 0)

@@ -12,13 +12,14 @@
 
 struct request {
 	const char *to;
-	bool offline, dry_run;
+	bool offline, dry_run, fallback;
 };
 
 static const struct json_field request_fields[] = {
 	{ "to", JSON_KIND_STRING, offsetof(struct request, to), JSON_NO_HAS, true },
 	{ "offline", JSON_KIND_BOOL, offsetof(struct request, offline), JSON_NO_HAS, false },
 	{ "dry_run", JSON_KIND_BOOL, offsetof(struct request, dry_run), JSON_NO_HAS, false },
+	{ "fallback", JSON_KIND_BOOL, offsetof(struct request, fallback), JSON_NO_HAS, false },
 	{ NULL },
 };
 
@@ -49,6 +50,8 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 		r = check_peer(in.to, err);
 	if (r >= 0)
 		r = verb_target(m, call, &c, err);
+	if (r >= 0 && in.offline && in.fallback)
+		r = ct_error_field(err, "fallback", "fallback and offline exclude each other");
 	if (r < 0)
 		return r;
 	return job_submit(m,
@@ -56,8 +59,8 @@ int api_container_migrate(struct manager *m, struct call *call, struct ct_error 
 	                .type = &verb_migrate,
 	                .container = c,
 	                .object = c->row.name,
-	                .params = json_pack(
-	                        "{s:s, s:b, s:b}", "to", in.to, "offline", in.offline, "dry_run", in.dry_run),
+	                .params = json_pack("{s:s, s:b, s:b, s:b}", "to", in.to, "offline", in.offline,
+	                        "dry_run", in.dry_run, "fallback", in.fallback),
 	                .call = call,
 	                .detached = true,
 	                .durable = true, /* its end, and with it that the disk is in the trash */

@@ -143,22 +143,35 @@ static json_t *command_to(const struct manager *m, const char *peer)
 	        "ServerAliveInterval=15", "--", peer, "ctctl migrate-receive");
 }
 
-int migrate_ask(
-        struct job *job, json_t *request, bool offer, void (*answered)(struct job *job, const json_t *result))
+int migrate_ask_with(struct job *job, json_t *request, json_t *more,
+        void (*answered)(struct job *job, const json_t *result))
 {
 	static const struct worker_ops ops = { .progress = ask_progress, .done = on_answer };
 	struct manager *m = job->manager;
 	struct migrate *x = job->data;
-	const struct container *c = job->container;
-	json_t *params = json_pack("{s:o, s:o, s:o*, s:o*}", "command", command_to(m, migrate_peer(job)),
-	        "request", request, "disk", offer ? container_disk_params(c) : NULL, "images",
-	        offer && c->config.suspended_slot ? suspend_images_path(c) : NULL);
+	json_t *params =
+	        json_pack("{s:o, s:o}", "command", command_to(m, migrate_peer(job)), "request", request);
+	const bool whole = params && more && json_object_update(params, more) == 0;
 
-	if (!params)
+	json_decref(more);
+	if (!whole) {
+		json_decref(params);
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	}
 	x->answered = answered;
 	return worker_start(
 	        m->event, m->conf.worker, "migrate-send", params, &ops, job, &x->worker, &job->error);
+}
+
+int migrate_ask(
+        struct job *job, json_t *request, bool offer, void (*answered)(struct job *job, const json_t *result))
+{
+	const struct container *c = job->container;
+
+	return migrate_ask_with(job, request,
+	        json_pack("{s:o*, s:o*}", "disk", offer ? container_disk_params(c) : NULL, "images",
+	                offer && c->config.suspended_slot ? suspend_images_path(c) : NULL),
+	        answered);
 }
 
 /* It runs, and is to go on there without having been stopped. */
@@ -185,11 +198,12 @@ static json_t *make_offer(struct job *job, const char *word)
 	if ((c->config.suspended_slot || is_live(job)) && suspend_offer(c, &suspended, &job->error) < 0)
 		return NULL;
 	(void)json_object_del(config, CONFIG_SUSPENDED); /* it need not be there */
-	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*}}", "protocol", 1,
-	        "word", word, "offer", "ctid", c->row.ctid, "name", c->row.name, "template",
+	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*, s:o*}}",
+	        "protocol", 1, "word", word, "offer", "ctid", c->row.ctid, "name", c->row.name, "template",
 	        c->row.template_digest, "template_name", c->row.template_name, "epoch",
 	        (json_int_t)c->row.epoch + 1, "created", (json_int_t)c->row.created_usec, "bytes_used",
-	        (json_int_t)usage.bytes_used, "from", uts.nodename, "config", config, "suspended", suspended);
+	        (json_int_t)usage.bytes_used, "from", uts.nodename, "config", config, "suspended", suspended,
+	        "template_bytes", migrate_template_bytes(c));
 }
 
 /* The word check or offer. */
@@ -266,10 +280,11 @@ static void on_committed(struct job *job, const json_t *result)
 		return;
 	}
 
-	job->result = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o*, s:O*}", "ctid", c->row.ctid, "name",
+	job->result = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o*, s:o*, s:O*}", "ctid", c->row.ctid, "name",
 	        c->row.name, "to", migrate_peer(job), "bytes", (json_int_t)x->bytes, "suspended",
-	        c->config.suspended_slot && (!was_running(job) || warning), "frozen_msec", frozen_times(x),
-	        "warning", warning);
+	        c->config.suspended_slot && (!was_running(job) || warning), "frozen_msec",
+	        *x->fell_back ? NULL : frozen_times(x), "fallback",
+	        *x->fell_back ? json_string(x->fell_back) : NULL, "warning", warning);
 	migrate_let_go(job);
 }
 
@@ -332,6 +347,23 @@ static void on_stopped(struct container *c, int result, const struct ct_error *e
 		offer(userdata);
 }
 
+/* It runs, and may be stopped instead. */
+static bool may_fall_back(const struct job *job)
+{
+	return is_live(job) && json_is_true(json_object_get(job->params, "fallback")) &&
+	       !json_is_true(json_object_get(job->params, "dry_run"));
+}
+
+static void fall_back(struct job *job, const char *why)
+{
+	struct migrate *x = job->data;
+
+	(void)snprintf(x->fell_back, sizeof(x->fell_back), "%.299s", why); /* fits */
+	job->error = (struct ct_error){ 0 };
+	(void)json_object_set_new(job->params, "offline", json_true()); /* else it is asked again as live */
+	job_progress(job, -1, "cannot go as it runs: %s", x->fell_back);
+}
+
 /* Of one that runs on. */
 static int cannot_go_live(struct job *job)
 {
@@ -342,12 +374,39 @@ static int cannot_go_live(struct job *job)
 	        "%.350s (with --offline it is stopped, moved and started there)", reason);
 }
 
+/* Just before it is stopped: it may have ended since it was asked for. For a replay it is in the record. */
+static int note_whether_it_runs(struct job *job, bool live)
+{
+	const bool runs = container_has_init(job->container);
+	const char *step = live ? STEP_SUSPENDING : runs ? STEP_STOPPING : "";
+
+	if (json_object_set_new(job->params, "was_running", json_boolean(runs)) < 0)
+		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	return store_job_step(job->manager->store, job->row.id, step, &job->error);
+}
+
+static void set_out(struct job *job, bool live);
+
+static void stop_instead(struct job *job)
+{
+	int r;
+
+	fall_back(job, job->error.text);
+	r = note_whether_it_runs(job, false);
+	if (r < 0)
+		job_finish(job, r);
+	else
+		set_out(job, false);
+}
+
 static void on_suspended(struct job *job, int result)
 {
 	if (result < 0 && job->container->config.suspended_slot)
 		job_finish(job, ct_error_prefix(&job->error,
 		                        "\"%s\" has not moved, and is suspended here (ctctl resume)",
 		                        job->container->row.name));
+	else if (result < 0 && result != -ECANCELED && may_fall_back(job))
+		stop_instead(job);
 	else if (result < 0)
 		job_finish(job, cannot_go_live(job));
 	else
@@ -400,17 +459,6 @@ static const char *first_failure(const json_t *result)
 	return NULL;
 }
 
-/* Just before it is stopped: it may have ended since it was asked for. For a replay it is in the record. */
-static int note_whether_it_runs(struct job *job, bool live)
-{
-	const bool runs = container_has_init(job->container);
-	const char *step = live ? STEP_SUSPENDING : runs ? STEP_STOPPING : "";
-
-	if (json_object_set_new(job->params, "was_running", json_boolean(runs)) < 0)
-		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	return store_job_step(job->manager->store, job->row.id, step, &job->error);
-}
-
 static int begin_epoch(struct container *c, struct ct_error *err)
 {
 	int r;
@@ -425,15 +473,25 @@ static int begin_epoch(struct container *c, struct ct_error *err)
 /* Of one that is to go without being stopped, what is in the way here. */
 static void add_own_check(struct job *job)
 {
-	struct ct_error error = { 0 };
-	int r;
+	const struct migrate *x = job->data;
 
-	if (!is_live(job))
-		return;
-	r = transfer_may_suspend(job->container, &error);
-	(void)json_array_insert_new(json_object_get(job->result, "checks"), 0,
-	        json_pack("{s:s, s:b, s:s}", "name", "to be suspended here", "ok", r >= 0, "text",
-	                error.text)); /* else one too few is shown */
+	if (is_live(job) || *x->fell_back)
+		(void)json_array_insert_new(json_object_get(job->result, "checks"), 0,
+		        json_pack("{s:s, s:b, s:s}", "name", "to be suspended here", "ok", !*x->fell_back,
+		                "text", x->fell_back)); /* else one too few is shown */
+}
+
+static void on_checked(struct job *job, const json_t *result);
+
+/* It is there: what else is asked for could not be looked at without it. */
+static void on_template(struct job *job, const json_t *result)
+{
+	int r = result ? ask_offer(job, "check", false, on_checked) : job->error.code;
+
+	if (r < 0)
+		job_finish(job, r);
+	else
+		job->cancel = migrate_cancel;
 }
 
 static void on_checked(struct job *job, const json_t *result)
@@ -453,10 +511,25 @@ static void on_checked(struct job *job, const json_t *result)
 		job_finish(job, 0);
 		return;
 	}
+	if (failure && may_fall_back(job)) {
+		fall_back(job, failure);
+		r = ask_offer(job, "check", false, on_checked);
+		if (r < 0)
+			job_finish(job, r);
+		else
+			job->cancel = migrate_cancel;
+		return;
+	}
 	if (failure) {
 		(void)ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -EPERM,
 		        "\"%s\" cannot move to \"%s\": %s", c->row.name, migrate_peer(job), failure);
 		job_finish(job, -EPERM);
+		return;
+	}
+	if (migrate_template_is_wanted(result)) {
+		r = migrate_send_template(job, on_template);
+		if (r < 0)
+			job_finish(job, r);
 		return;
 	}
 	live = is_live(job);
@@ -495,9 +568,12 @@ static int run_migrate(struct job *job)
 	r = handover_check_owner(c, "migrate", &job->error);
 	if (r < 0)
 		return r;
-	if (is_live(job) && !json_is_true(json_object_get(job->params, "dry_run")) &&
-	        transfer_may_suspend(c, &job->error) < 0)
-		return cannot_go_live(job);
+	if (is_live(job) && transfer_may_suspend(c, &job->error) < 0) {
+		/* a dry run asks the rest, as if it were to be stopped */
+		if (!may_fall_back(job) && !json_is_true(json_object_get(job->params, "dry_run")))
+			return cannot_go_live(job);
+		fall_back(job, job->error.text);
+	}
 	if (c->row.broken)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "\"%s\" is broken: %s (ctctl fsck --repair)", c->row.name, c->row.broken);

@@ -17,7 +17,9 @@ struct migrate {
 	struct worker *worker;    /* at work, else NULL */
 	void (*answered)(struct job *job, const json_t *result);
 	uint64_t bytes;
-	bool repeated; /* commit may have been said, and heard, before */
+	bool template_sent;
+	char fell_back[300]; /* why it does not go live, though it was to; else "" */
+	bool repeated;       /* commit may have been said, and heard, before */
 };
 
 /* The job's data. NULL: job->error says why. */
@@ -32,5 +34,13 @@ const char *migrate_peer(const struct job *job);
  * consumed. offer: disk and images go with it. */
 int migrate_ask(struct job *job, json_t *request, bool offer,
         void (*answered)(struct job *job, const json_t *result));
+/* The same with what goes along, an object of parameters of the worker's, which is consumed. */
+int migrate_ask_with(struct job *job, json_t *request, json_t *more,
+        void (*answered)(struct job *job, const json_t *result));
+/* verbs-migrate-template.c: whether an answer to check asks for it; what it holds, for the offer (NULL: not
+ * known); the word template, once in a move. */
+bool migrate_template_is_wanted(const json_t *result);
+json_t *migrate_template_bytes(const struct container *c);
+int migrate_send_template(struct job *job, void (*answered)(struct job *job, const json_t *result));
 /* It is the other node's for sure: ends the job and the copy here. */
 void migrate_let_go(struct job *job);

@@ -13,6 +13,7 @@
  * the other node still has it. It is held for a minute; then it is just suspended, and commit resumes it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -46,7 +47,8 @@ struct offered_images {
 
 struct offer {
 	const char *ctid, *name, *template, *template_name, *from;
-	uint64_t epoch, created, bytes_used;
+	uint64_t epoch, created, bytes_used, template_bytes;
+	bool has_template_bytes;
 	json_t *config;
 	json_t *suspended; /* NULL: it is not */
 	struct offered_images images;
@@ -70,6 +72,8 @@ static const struct json_field offer_fields[] = {
 	NUMBER("epoch", struct offer, epoch),
 	NUMBER("created", struct offer, created),
 	NUMBER("bytes_used", struct offer, bytes_used),
+	{ "template_bytes", JSON_KIND_U64, offsetof(struct offer, template_bytes),
+	        offsetof(struct offer, has_template_bytes), false },
 	{ "config", JSON_KIND_OBJECT, offsetof(struct offer, config), JSON_NO_HAS, true },
 	{ "suspended", JSON_KIND_OBJECT, offsetof(struct offer, suspended), JSON_NO_HAS, false },
 	{ NULL },
@@ -133,17 +137,36 @@ static int make_row(const struct offer *offer, struct container_row *row, struct
 
 /* ---- checks */
 
+/* What is missing is taken if it is sent. */
+enum { CHECK_SEND = 1 };
+
+/* An import may take half of what is free (worker-import.c). */
+static int check_template_room(struct manager *m, const struct offer *offer, struct ct_error *err)
+{
+	struct disk_probe probe = { 0 };
+
+	disk_probe_limits(m->disks, &probe);
+	if (probe.bytes_free / 2 < offer->template_bytes)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+		        "the template \"%.64s\" is missing and holds %llu MiB, and the store has %llu MiB free, of which it may take half",
+		        offer->template_name, (unsigned long long)(offer->template_bytes >> 20) + 1,
+		        (unsigned long long)(probe.bytes_free >> 20));
+	return CHECK_SEND;
+}
+
 static int check_template(struct manager *m, const struct offer *offer, struct ct_error *err)
 {
 	struct template_row row = { 0 };
 	int r = store_template_get(m->store, offer->template, &row, err);
 
 	template_row_done(&row);
-	if (r == -ENOENT)
+	if (r != -ENOENT)
+		return r;
+	if (!offer->has_template_bytes)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOENT,
 		        "the template \"%.64s\" with the digest %.12s is missing (ctctl template export and import take it there)",
 		        offer->template_name, offer->template);
-	return r;
+	return check_template_room(m, offer, err);
 }
 
 static int check_config(struct manager *m, const struct offer *offer, struct ct_error *err)
@@ -203,8 +226,8 @@ static int check_record(struct manager *m, const struct offer *offer, struct ct_
 	struct container *earlier = NULL;
 	int r;
 
-	r = check_absent(m, offer, &earlier, err);
-	if (r >= 0 && !earlier) { /* else it has name and addresses already */
+	r = check_absent(m, offer, &earlier, err); /* which a trial takes away first */
+	if (r >= 0) {
 		r = make_row(offer, &row, err);
 		if (r >= 0)
 			r = verb_record(m, &row, offer->images.addresses, NULL, err);
@@ -248,20 +271,30 @@ static const struct {
 static json_t *run_checks(struct manager *m, const struct offer *offer, struct ct_error *ret_first)
 {
 	json_t *list = json_array();
+	bool send = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
 		struct ct_error error = { 0 };
 		/* without the template there is nothing that a record could be made of */
-		bool moot = (i > 0 && ret_first->code < 0 && checks[i].check == check_record) ||
+		bool moot = ((ret_first->code < 0 || send) && checks[i].check == check_record) ||
 		            (!offer->suspended && checks[i].check == check_processes);
 		int r = moot ? 0 : checks[i].check(m, offer, &error);
 
+		send = send || r == CHECK_SEND;
 		if (r < 0 && ret_first->code == 0)
 			*ret_first = error;
+		if (r == CHECK_SEND)
+			(void)snprintf(error.text, sizeof(error.text), "will be sent, %llu MiB",
+			        (unsigned long long)(offer->template_bytes >> 20) + 1);
 		if (!moot)
 			(void)json_array_append_new(
-			        list, json_pack("{s:s, s:b, s:s}", "name", checks[i].name, "ok", r >= 0,
-			                      "text", r < 0 ? error.text : ""));
+			        list, json_pack("{s:s, s:b, s:s, s:o*}", "name", checks[i].name, "ok", r >= 0,
+			                      "text", r != 0 ? error.text : "", "send",
+			                      r == CHECK_SEND ? json_true() : NULL));
+		else if (send && checks[i].check == check_record)
+			(void)json_array_append_new(
+			        list, json_pack("{s:s, s:b, s:s}", "name", checks[i].name, "ok", 1, "text",
+			                      "asked when the template is there"));
 	}
 	return list;
 }

@@ -58,6 +58,8 @@ static void build_progress(int percent, const char *text, void *userdata)
 static int fill_row(
         const struct job *job, const json_t *result, struct template_row *row, struct ct_error *err)
 {
+	/* By another node: under its digest alone, for names are this node's. */
+	const bool arrived = job->type == &verb_template_arrive;
 	struct template_meta meta = { 0 };
 	struct built built = { 0 };
 	int r;
@@ -68,11 +70,15 @@ static int fill_row(
 	if (strlen(built.digest) != 64 || strspn(built.digest, "0123456789abcdef") != 64)
 		return ct_error_set(err, -EPROTO, "template", "the worker gave a digest that is none");
 	memcpy(row->digest, built.digest, sizeof(row->digest));
+	if (arrived && !str_eq(built.digest, job->row.object))
+		return ct_error_set(err, -EBADMSG, "template",
+		        "the template that came is not the one that was sent (digest %.12s, not %.12s)",
+		        built.digest, job->row.object);
 	row->bytes = built.bytes;
 	row->created_usec = now_realtime_usec();
-	row->name = strdup(job->row.object);
+	row->name = arrived ? NULL : strdup(job->row.object);
 	row->metadata = json_dumps(built.metadata, JSON_COMPACT | JSON_SORT_KEYS);
-	if (!row->name || !row->metadata)
+	if ((!row->name && !arrived) || !row->metadata)
 		return ct_error_set(err, -ENOMEM, "template", "out of memory");
 
 	r = template_meta_from_json(row->metadata, &meta, err);
@@ -90,6 +96,8 @@ static int add_built(struct job *job, const json_t *result, struct ct_error *err
 	r = fill_row(job, result, &row, err);
 	if (r >= 0)
 		r = template_store_add(job->manager, tmp, &row, err);
+	if (r >= 0 && !row.name)
+		template_store_hold(job->manager, row.digest);
 	if (r >= 0)
 		job->result = template_to_json(&row);
 	template_row_done(&row);
@@ -110,8 +118,9 @@ static void build_done(const json_t *result, const struct ct_error *error, void 
 		r = error->code;
 	}
 	if (r >= 0)
-		manager_event(
-		        job->manager, NULL, "template.built", json_pack("{s:s}", "name", job->row.object));
+		manager_event(job->manager, NULL,
+		        job->type == &verb_template_arrive ? "template.arrived" : "template.built",
+		        json_pack("{s:s}", "name", job->row.object));
 	job_finish(job, r);
 	sweeper_kick(sweeper); /* the old image, the rest of a failed one */
 }

@@ -3,8 +3,9 @@
  *
  * The archive is named by its absolute path and opened by the worker, as root: so only root may ask, whoever
  * else may speak to the daemon (a member of the socket's group could else have any file of the host read or
- * made). An import is made as a build is (verbs-template.c). An export leaves its file only when it is
- * complete; after a death of ctd there is nothing to undo.
+ * made). An import is made as a build is (verbs-template.c), and so is what another node sends ahead of a
+ * container that it moves to here. An export leaves its file only when it is complete; after a death of ctd
+ * there is nothing to undo.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -82,6 +83,52 @@ int api_template_import(struct manager *m, struct call *call, struct ct_error *e
 	job.params = json_pack("{s:s, s:s*}", "file", in.file, "recipe", in.recipe);
 	return job_submit(m, &job, err);
 }
+
+/* ---- of another node, under its digest: ct-migration(7) */
+
+static int arrive_run(struct job *job)
+{
+	return template_make(job, "template-import");
+}
+
+const struct job_type verb_template_arrive = {
+	.verb = "template-arrive", .run = arrive_run, .free = template_make_free
+};
+
+struct arrival {
+	const char *file, *digest;
+};
+
+static const struct json_field arrival_fields[] = {
+	{ "file", JSON_KIND_STRING, offsetof(struct arrival, file), JSON_NO_HAS, true },
+	{ "digest", JSON_KIND_STRING, offsetof(struct arrival, digest), JSON_NO_HAS, true },
+	{ NULL },
+};
+
+int api_migration_template(struct manager *m, struct call *call, struct ct_error *err)
+{
+	struct job_request job = {
+		.type = &verb_template_arrive, .call = call, .detached = true, .durable = true
+	};
+	struct arrival in = { 0 };
+	int r;
+
+	if (call_peer(call)->uid != 0)
+		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
+	r = json_read(call_body(call), arrival_fields, &in, err);
+	if (r < 0)
+		return r;
+	if (in.file[0] != '/' || strlen(in.file) > PATH_BYTES_MAX || !str_is_printable(in.file))
+		return ct_error_field(err, "file", "file must be an absolute path of printable characters");
+	if (strlen(in.digest) != 64 || strspn(in.digest, "0123456789abcdef") != 64)
+		return ct_error_field(err, "digest", "digest must be 64 hexadecimal digits");
+
+	job.object = in.digest;
+	job.params = json_pack("{s:s}", "file", in.file);
+	return job_submit(m, &job, err);
+}
+
+/* ---- export */
 
 static void export_progress(int percent, const char *text, void *userdata)
 {

@@ -24,6 +24,7 @@ const struct job_type *const job_types[] = {
 	&verb_suspend,
 	&verb_resume,
 	&verb_autostart,
+	&verb_template_arrive,
 	&verb_template_build,
 	&verb_template_export,
 	&verb_template_import,

@@ -14,7 +14,7 @@ struct manager;
 extern const struct job_type verb_create, verb_start, verb_stop, verb_restart, verb_kill, verb_freeze,
         verb_thaw, verb_destroy, verb_rename, verb_set, verb_keep, verb_migrate, verb_migrate_commit,
         verb_migrate_receive, verb_migrate_withdraw, verb_resolve, verb_resume, verb_suspend, verb_plan_set,
-        verb_autostart, verb_template_build, verb_template_export, verb_template_import;
+        verb_autostart, verb_template_arrive, verb_template_build, verb_template_export, verb_template_import;
 
 /* A container whose init asked for it is started again; too quick ones after a pause. */
 void verb_reboot(struct container *c);
@@ -35,7 +35,7 @@ void verb_done(struct container *c, int result, const struct ct_error *error, vo
 void verb_destroy_quietly(struct container *c);
 /* Record and leases of a new container in one transaction; row is taken over. addresses (NULL: any): those
  * that it must have of ranges (ports_lease_same). On success it is in the tables, incomplete. With ret NULL
- * it is looked whether that would work, and nothing stays. */
+ * it is looked whether that would work, were there none of its ctid yet, and nothing stays. */
 int verb_record(struct manager *m, struct container_row *row, const json_t *addresses, struct container **ret,
         struct ct_error *err);
 /* The mark incomplete goes, synced. */

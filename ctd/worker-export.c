@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "ctd/template.h"
+#include "ctd/worker-export.h"
 #include "ctd/worker-main.h"
 #include "quota/extract.h"
 
@@ -60,10 +61,26 @@ static int name_it(int fd, const char *path, struct stat *ret, struct ct_error *
 	return 0;
 }
 
+int export_pack(const char *path, const char *metadata, int out_fd, struct ct_error *err)
+{
+	const struct archive_note note = { .name = TEMPLATE_META_FILE, .text = metadata };
+	_cleanup_close_ int root = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (root < 0)
+		return ct_error_set(err, -errno, "export", "cannot open \"%s\": %s", path, strerror(errno));
+	r = archive_tree_noted(root, &note, out_fd, err);
+	if (r >= 0)
+		r = worker_check(err);
+	/* removed meanwhile, it may have been packed in part */
+	if (r >= 0 && access(path, F_OK) < 0)
+		r = ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE, "the template was removed meanwhile");
+	return r;
+}
+
 int worker_template_export(const json_t *params, json_t **ret, struct ct_error *err)
 {
-	_cleanup_close_ int root = -1, out = -1;
-	struct archive_note note = { .name = TEMPLATE_META_FILE };
+	_cleanup_close_ int out = -1;
 	struct params in = { 0 };
 	struct stat st;
 	int r;
@@ -71,22 +88,12 @@ int worker_template_export(const json_t *params, json_t **ret, struct ct_error *
 	r = json_read(params, fields, &in, err);
 	if (r < 0)
 		return r;
-	root = open(in.root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (root < 0)
-		return ct_error_set(
-		        err, -errno, "export", "cannot open \"%s\": %s", in.root, strerror(errno));
 	r = out = open_nameless(in.file, err);
 	if (r < 0)
 		return r;
 
 	worker_progress(-1, "packing");
-	note.text = in.metadata;
-	r = archive_tree_noted(root, &note, out, err);
-	if (r >= 0)
-		r = worker_check(err);
-	/* removed meanwhile, it may have been packed in part */
-	if (r >= 0 && access(in.root, F_OK) < 0)
-		r = ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE, "the template was removed meanwhile");
+	r = export_pack(in.root, in.metadata, out, err);
 	if (r >= 0)
 		r = name_it(out, in.file, &st, err);
 	if (r >= 0)

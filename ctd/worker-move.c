@@ -3,6 +3,7 @@
  *
  * migrate-send: {"command": [ARG...], "request": {...}, "disk"?: DISK} to what the far end answers. It runs
  * the command, which leads to `ctctl migrate-receive` on the other node, and writes one line, the request.
+ * With "template" ({"store", "root", "metadata"}) that goes behind the line, as an export packs it.
  * With disk, the disk is compared with its template before, into a file without a name, and goes behind the
  * line: first, with "images" (a directory), "images_bytes" bytes of those (worker-images.h), then
  * "removed_bytes" of paths that are gone, then an archive, together "bytes"; "digest" is that of the whole
@@ -30,6 +31,7 @@
 #include "base/process.h"
 #include "base/str.h"
 #include "ctd/criu.h"
+#include "ctd/worker-export.h"
 #include "ctd/worker-extract.h"
 #include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
@@ -123,6 +125,7 @@ struct payload {
 	int fd, images_fd;                           /* the second: a directory, or -1 */
 	uint64_t bytes, removed_bytes, images_bytes; /* bytes: with the images */
 	uint64_t gone;
+	const char *what; /* for progress */
 	char digest[65];
 };
 
@@ -199,6 +202,44 @@ static int make_payload(
 	return 0;
 }
 
+struct template_params {
+	const char *store, *root, *metadata;
+};
+
+static const struct json_field template_fields[] = {
+	{ "store", JSON_KIND_STRING, offsetof(struct template_params, store), JSON_NO_HAS, true },
+	{ "root", JSON_KIND_STRING, offsetof(struct template_params, root), JSON_NO_HAS, true },
+	{ "metadata", JSON_KIND_STRING, offsetof(struct template_params, metadata), JSON_NO_HAS, true },
+	{ NULL },
+};
+
+static int pack_template(const json_t *params, struct payload *p, json_t *request, struct ct_error *err)
+{
+	struct template_params in = { 0 };
+	off_t end;
+	int r = json_read(params, template_fields, &in, err);
+
+	if (r < 0)
+		return r;
+	p->what = "sending the template";
+	p->fd = open(in.store, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (p->fd < 0)
+		return ct_error_set(
+		        err, -errno, "move", "cannot make a file in the store: %s", strerror(errno));
+	worker_progress(-1, "packing the template");
+	r = export_pack(in.root, in.metadata, p->fd, err);
+	if (r < 0)
+		return r;
+	end = lseek(p->fd, 0, SEEK_END);
+	if (end < 0 || lseek(p->fd, 0, SEEK_SET) < 0)
+		return ct_error_set(
+		        err, -errno, "move", "cannot read what is to be sent: %s", strerror(errno));
+	p->bytes = (uint64_t)end;
+	return json_object_set_new(request, "bytes", json_integer((json_int_t)p->bytes)) < 0
+	               ? ct_error_set(err, -ENOMEM, "move", "out of memory")
+	               : 0;
+}
+
 /* The command that leads to the far end. */
 struct far {
 	int in_fd, out_fd, pidfd;
@@ -270,7 +311,7 @@ static int on_sent(uint64_t bytes, void *userdata, struct ct_error *err)
 	struct payload *p = userdata;
 
 	p->gone += bytes;
-	worker_progress((int)(p->gone * 100 / p->bytes), "sending");
+	worker_progress((int)(p->gone * 100 / p->bytes), "%s", p->what ?: "sending");
 	return worker_check(err);
 }
 
@@ -392,6 +433,7 @@ static int far_read(struct far *f, const char *program, json_t **ret, struct ct_
 int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	const json_t *command = json_object_get(params, "command");
+	const json_t *template = json_object_get(params, "template");
 	json_t *disk = json_object_get(params, "disk");
 	_cleanup_json_ json_t *request = json_deep_copy(json_object_get(params, "request"));
 	const char *program = json_string_value(json_array_get(command, 0));
@@ -404,6 +446,8 @@ int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err
 		return ct_error_set(err, -EINVAL, "move", "command and request are needed");
 	if (disk)
 		r = make_payload(disk, images, &payload, request, err);
+	else if (template)
+		r = pack_template(template, &payload, request, err);
 	if (r >= 0)
 		r = far_start(command, &far, err);
 	if (r >= 0)
@@ -412,7 +456,7 @@ int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err
 		worker_progress(-1, "waiting for the other node");
 	if (r >= 0)
 		r = far_read(&far, program, ret, err);
-	if (r >= 0 && disk)
+	if (r >= 0 && payload.fd >= 0)
 		(void)json_object_set_new(
 		        *ret, "bytes", json_integer((json_int_t)payload.bytes)); /* a wish */
 	return r < 0 ? r : 0;

@@ -188,17 +188,92 @@ used_of() # STATE: what it has had of its allowance, there and before; and what 
 	ctctl fsck
 }
 
-@test "a stopped one stays stopped, and without the template it does not move" {
+@test "a stopped one stays stopped" {
 	ctctl create three --template tiny
-	peer template remove tiny
-	run -1 ctctl migrate three "$PEER/run/ctd.sock" --dry-run
-	[[ $output == *'template "tiny"'*'is missing'* ]]
-	ctctl template export tiny "$CTD_DIR/again.tar.zst"
-	peer template import "$CTD_DIR/again.tar.zst" --name tiny
-	rm "$CTD_DIR/again.tar.zst"
 	ctctl migrate three "$PEER/run/ctd.sock" --offline
 	[ "$(state_of peer three)" = stopped ]
 	peer destroy three
+}
+
+arrived() # DIGEST: as the other daemon has it, with its names
+{
+	peer template list --json | jq -c --arg digest "$1" '[.templates[] | select(.digest == $digest) | .name]'
+}
+
+@test "a template that is missing goes ahead, under its digest and no name, whatever is killed" {
+	local digest before tried end moving
+	ctctl template export tiny "$CTD_DIR/tiny.tar.zst"
+	mkdir "$CTD_DIR/big"
+	tar --warning=no-unknown-keyword -C "$CTD_DIR/big" --zstd -xf "$CTD_DIR/tiny.tar.zst"
+	head -c 100000000 /dev/urandom >"$CTD_DIR/big/ballast"
+	tar -C "$CTD_DIR/big" -cf "$CTD_DIR/big.tar" .
+	ctctl template import "$CTD_DIR/big.tar" --name big
+	rm -r "$CTD_DIR/big" "$CTD_DIR/big.tar"
+	peer template import "$CTD_DIR/tiny.tar.zst" --name big # another one of that name
+	before=$(peer template list --json)
+	digest=$(ctctl template show big --json | jq -r .digest)
+	ctctl create three --template big --start
+
+	run -0 ctctl migrate three "$PEER/run/ctd.sock" --dry-run --offline
+	[[ $output == *'will be sent, '*' MiB'* && $output == *'asked when the template is there'* ]]
+	[ "$(peer template list --json)" = "$before" ]
+
+	for tried in theirs ours; do
+		wait_for 30 is_swept # of what an import found there already too
+		ctctl migrate three "$PEER/run/ctd.sock" --offline >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+		moving=$!
+		end=$((SECONDS + 60))
+		until compgen -G "$PEER/state/fs/tmp/build-*" >/dev/null; do
+			[ "$SECONDS" -lt "$end" ]
+			sleep 0.01
+		done
+		if [ "$tried" = theirs ]; then peer_stop KILL && peer_start; else ctd_kill && ctd_start; fi
+		wait "$moving" && false
+		wait_for 60 idle ctctl
+		wait_for 60 idle peer
+		[ "$(state_of ctctl three)" = running ]
+		run -3 peer show three
+		# nothing of it stays where it was half there; whole, it stays for the one that it came for
+		[ "$tried" = ours ] || [ "$(peer template list --json)" = "$before" ]
+	done
+	wait_for 30 is_swept
+
+	# what is cut short, or another one, is not kept
+	{ echo "{\"protocol\":1,\"word\":\"template\",\"digest\":\"$(printf '%064d' 0)\",\"bytes\":$(stat -c %s "$CTD_DIR/tiny.tar.zst")}" && cat "$CTD_DIR/tiny.tar.zst"; } >"$CTD_DIR/word"
+	CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive <"$CTD_DIR/word" >"$BATS_TEST_TMPDIR/said" && false
+	jq -e '.error.message | contains("not the one that was sent")' "$BATS_TEST_TMPDIR/said"
+	head -c 1000 "$CTD_DIR/word" | CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive >"$BATS_TEST_TMPDIR/said" && false
+	[ "$(arrived "$(printf '%064d' 0)")" = '[]' ]
+	wait_for 30 is_swept
+	rm "$CTD_DIR/word" "$CTD_DIR/tiny.tar.zst"
+
+	run -0 ctctl migrate three "$PEER/run/ctd.sock" --offline
+	runs peer three
+	[ "$(peer exec three -- stat -c %s /ballast)" = 100000000 ]
+	[ "$(arrived "$digest")" = '[null]' ]
+	[ "$(peer template show big --json | jq -r .digest)" != "$digest" ]
+	peer fsck
+	# without a container and a name it goes
+	peer destroy three --force
+	peer_stop
+	peer_start
+	gone() { [ "$(arrived "$digest")" = '[]' ]; }
+	peer template remove big
+	wait_for 30 gone
+	peer fsck
+	ctctl template remove big
+}
+
+@test "no template comes where it has no room, nor where nobody says what it holds" {
+	local offer
+	ctctl create three --template tiny
+	offer=$(field ctctl three '{ctid, name, template: "'"$(printf '%064d' 1)"'", template_name: "huge", epoch: 2, created: 1, bytes_used: 0, from: "lab", config: {}}')
+	ctctl destroy three
+	for bytes in 1000000000000000 null; do
+		say "$(jq -nc --argjson offer "$offer" --argjson bytes "$bytes" '{protocol: 1, word: "check", offer: ($offer + if $bytes then {template_bytes: $bytes} else {} end)}')" >"$BATS_TEST_TMPDIR/said"
+		jq -e '.result.checks[0] | .name == "template" and (.ok | not) and (.text | contains("is missing"))' "$BATS_TEST_TMPDIR/said"
+	done
+	grep -q 'export and import' "$BATS_TEST_TMPDIR/said"
 }
 
 @test "what is offered and not committed runs nowhere else, gives way, and can be destroyed" {
@@ -303,6 +378,16 @@ used_of() # STATE: what it has had of its allowance, there and before; and what 
 @test "in doubt the other node is asked whose it is, and is held to its answer" {
 	ctctl create doubt --template tiny --start
 	lose_commit doubt --offline
+	# another offer of it would take this one's place, and is looked at as if it had
+	peer create rival --template tiny
+	for name in doubt rival; do
+		offer=$(ctctl show doubt --json | jq -c --arg name "$name" --arg digest "$(ctctl template show tiny --json | jq -r .digest)" \
+			'{ctid, name: $name, template: $digest, template_name: "tiny", epoch: 9, created: 1, bytes_used: 0, from: "lab", config: {}}')
+		say "{\"protocol\":1,\"word\":\"check\",\"offer\":$offer}" >"$BATS_TEST_TMPDIR/said"
+		jq -e --argjson ok "$([ "$name" = doubt ] && echo true || echo false)" '.result.checks[] | select(.name == "name and addresses") | .ok == $ok' "$BATS_TEST_TMPDIR/said"
+	done
+	peer destroy rival
+	[ "$(field peer doubt .handover.state)" = '"incoming"' ]
 	run -4 peer migrate resolve doubt
 	[[ $output == *'that node can resolve it'* ]]
 	peer_stop
@@ -413,8 +498,7 @@ is_swept()
 
 @test "a node is emptied: what runs first, a few at a time, past who cannot have it; interrupted, it goes on" {
 	local name
-	run -2 ctctl evacuate "$PEER/run/ctd.sock"
-	[[ $output == *"--offline stops each"* ]]
+	run -2 ctctl evacuate "$PEER/run/ctd.sock" --offline --fallback
 	run -2 ctctl evacuate "$PEER/run/ctd.sock" --offline --parallel 0
 	run -0 ctctl evacuate "$PEER/run/ctd.sock" --offline
 	[ "$output" = "there is no container on this node" ]
@@ -424,7 +508,7 @@ is_swept()
 	ctctl create taken --template tiny --start
 	peer create taken --template tiny
 
-	run -1 ctctl evacuate "$PEER/run/ctd.sock" --dry-run
+	run -1 ctctl evacuate "$PEER/run/ctd.sock" --dry-run --offline
 	[ "${lines[-1]}" = "5 can go, 1 would stay" ]
 	[[ $output == *"taken stays: $PEER/run/ctd.sock: "*'"taken"'* ]]
 	[ "$(ctctl list --json | jq '[.containers[] | select(.state == "running")] | length')" = 5 ]
@@ -452,4 +536,29 @@ is_swept()
 	ctctl fsck && peer fsck
 	for name in first a b c still taken; do peer destroy "$name" --force; done
 	ctctl destroy taken --force
+}
+
+@test "what cannot go with its processes stays and is named, or is stopped for it if that was said" {
+	ctctl create nest --template tiny --nesting --start
+	ctctl create rest --template tiny
+	run -2 ctctl migrate nest "$PEER/run/ctd.sock" --offline --fallback
+	run -5 ctctl migrate nest "$PEER/run/ctd.sock"
+	[[ $output == *'(nesting)'*'--offline'* ]]
+	run -1 ctctl evacuate "$PEER/run/ctd.sock"
+	[[ $output == *'nest stays: '*'(nesting)'* && ${lines[-1]} == "1 moved, 1 stay" ]]
+	[ "$(state_of ctctl nest)" = running ]
+	[ "$(state_of peer rest)" = stopped ]
+	[ "$(ctctl exec nest -- sh -c 'echo kept >/root/x; echo done')" = "done" ]
+
+	run -0 ctctl evacuate "$PEER/run/ctd.sock" --fallback --dry-run
+	[[ $output == *"nest can go to $PEER/run/ctd.sock"* ]]
+	run -0 ctctl evacuate "$PEER/run/ctd.sock" --fallback
+	[[ $output == *'nest is on '*'; it was stopped for it: '*'(nesting)'* && ${lines[-1]} == "1 moved, 0 stay" ]]
+	runs peer nest
+	run -0 peer migrate nest "$CTD_SOCKET" --fallback
+	[[ $output == *"nest is on $CTD_SOCKET now"* && ${lines[-1]} == *'stopped and started there'*'(nesting)'* ]]
+	runs ctctl nest
+	[ "$(ctctl exec nest -- cat /root/x)" = kept ]
+	ctctl destroy nest --force
+	peer destroy rest
 }
