@@ -62,6 +62,14 @@ int segment_name(const struct manager *m, const struct net_attach *attach, char 
 	return r;
 }
 
+/* What a bridge of the administrator's is joined to we do not know. The frames of a trunk lose the priority
+ * that would choose their class there, when their tag is taken off. */
+const char *segment_uplink(const struct net_attach *a)
+{
+	return *a->scope && a->mode != CONFIG_NET_PRIVATE && !is_administrators(a) && !a->n_trunk ? a->uplink
+	                                                                                          : "";
+}
+
 int segment_up(
         struct manager *m, const struct net_attach *attach, char ret[static IFNAMSIZ], struct ct_error *err)
 {

@@ -82,7 +82,10 @@ int network_host_apply(struct manager *m, struct ct_error *err);
 /* The name of the bridge that the interface is a port of. -ENODEV: its uplink is not there. */
 int segment_name(const struct manager *m, const struct net_attach *attach, char ret[static IFNAMSIZ],
         struct ct_error *err);
-/* The same, and it is there. */
+/* The link by which what leaves a segment leaves the host, and where a part can be guaranteed; "": there is
+ * none, or it is not known. */
+const char *segment_uplink(const struct net_attach *attach);
+/* The same as segment_name, and it is there. */
 int segment_up(
         struct manager *m, const struct net_attach *attach, char ret[static IFNAMSIZ], struct ct_error *err);
 /* Soon, bridges that have no port any more go. */

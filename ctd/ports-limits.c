@@ -10,8 +10,23 @@
 
 #include "ctd/manager.h"
 
-/* Frames of a segment do not go by the host's routes, where connections and classes are and the uplink has
- * its shares. What cannot be kept there, why, and what can. */
+static int check_guaranteed(
+        const struct config_net *net, const struct net_attach *attach, struct ct_error *err)
+{
+	const char *why = attach->n_trunk ? "a trunk's frames have no place at the uplink"
+	                  : attach->mode == CONFIG_NET_PRIVATE
+	                          ? "a private network is joined to no uplink"
+	                          : "what a bridge of the administrator's is joined to is not known";
+
+	if (!net->rates.out_guaranteed || *segment_uplink(attach))
+		return 0;
+	return ct_error_field(err, "guaranteed",
+	        "guaranteed cannot be kept on this interface of mode %s, only on nat, routed, vlan and bridge with uplink=LINK: %s; rate_out alone can be kept",
+	        config_net_mode_name(attach->mode), why);
+}
+
+/* Frames of a segment do not go by the host's routes, where connections and classes are. What cannot be kept
+ * there, why, and what can. */
 static int check_segment(const struct config_net *net, const struct net_attach *attach, struct ct_error *err)
 {
 	static const char tracked[] =
@@ -21,8 +36,6 @@ static int check_segment(const struct config_net *net, const struct net_attach *
 		bool asked;
 		const char *why;
 	} refused[] = {
-		{ "guaranteed", net->rates.out_guaranteed,
-		        "what it sends does not share the uplink with what the host routes; rate_out alone can be kept" },
 		{ "class", net->n_classes,
 		        "classes of traffic are told where the host routes; rate_out and rate_in can be kept" },
 		{ "internal_rate", net->limits.internal_rate,
@@ -36,7 +49,7 @@ static int check_segment(const struct config_net *net, const struct net_attach *
 			return ct_error_field(err, refused[i].field,
 			        "%s cannot be kept on an interface of mode %s, only on nat and routed: %s",
 			        refused[i].field, config_net_mode_name(attach->mode), refused[i].why);
-	return 0;
+	return check_guaranteed(net, attach, err);
 }
 
 int ports_check_net(const struct manager *m, const struct config *config, const struct config_net *net,
@@ -70,12 +83,26 @@ uint32_t ports_connections(
 	return *attach->scope || net->limits.new_connections > NET_COUNTED_NEW_MAX ? 0 : m->conf.connections;
 }
 
+/* A segment may be joined to another link than those to which the default routes lead, whose rate it is. */
+static bool is_by_default_route(const struct manager *m, const struct config_net *net)
+{
+	struct net_attach attach;
+	int index;
+
+	if (network_attach(m, net, &attach, NULL) < 0 || !*attach.scope)
+		return true;
+	index = (int)if_nametoindex(segment_uplink(&attach));
+	return index == 0 || index == m->uplinks[0] || index == m->uplinks[1];
+}
+
 static uint64_t guaranteed_to(const struct container *c)
 {
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < c->config.n_nets; i++)
-		sum += c->config.nets[i].rates.out_guaranteed;
+		if (c->config.nets[i].rates.out_guaranteed &&
+		        is_by_default_route(c->manager, &c->config.nets[i]))
+			sum += c->config.nets[i].rates.out_guaranteed;
 	return sum;
 }
 

@@ -161,6 +161,8 @@ static void fill_limits(const struct container *c, const struct config_net *net,
 	if (!net->has_block_mail)
 		port->limits.block_mail = c->manager->conf.block_mail;
 	allowance_limit(c, *attach->scope != '\0', &port->limits, &port->rates);
+	if (port->rates.segment)
+		(void)snprintf(port->rates.uplink, sizeof(port->rates.uplink), "%s", segment_uplink(attach));
 }
 
 /* taken: default routes that interfaces before it have. */

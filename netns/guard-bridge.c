@@ -195,7 +195,7 @@ static void add_trunk(const struct nft_place *p)
 
 void guard_add_bridged(const struct nft_place *p)
 {
-	static const uint32_t segment = SEGMENT_PRIORITY;
+	static const uint32_t segment = UPLINK_REST;
 	struct nl_batch *b = p->b;
 
 	add_arp(p);

@@ -191,10 +191,12 @@ int net_bridge_remove(struct net_context *net, uint32_t number, struct ct_error 
 /* Speed of a port, in bits per second, counted in Ethernet frames (without preamble and checksum); 0:
  * unlimited. */
 struct net_rates {
-	uint64_t in;             /* towards the container, from wherever */
-	uint64_t out;            /* by the uplink; what stays on the host is net_limits.internal_rate */
-	bool segment;            /* of a port of a bridge: out is all that it sends, and nothing but in and
-	                            out can be asked for. Needs links of kind ifb */
+	uint64_t in;           /* towards the container, from wherever */
+	uint64_t out;          /* by the uplink; what stays on the host is net_limits.internal_rate */
+	bool segment;          /* of a port of a bridge: out is all that it sends, and classes cannot be asked
+	                          for. Needs links of kind ifb */
+	char uplink[IFNAMSIZ]; /* of a segment: the link to which it is joined, by which what leaves the host
+	                          goes, and where a part can be guaranteed; "": none, or not known */
 	uint64_t out_guaranteed; /* of out, the part that no other container gets when the uplink is full; 0:
 	                            all of it */
 	uint32_t burst;          /* bytes at once; 0: 10 ms' worth */
@@ -218,7 +220,8 @@ int net_port_rate_drops(struct net_context *net, const char *host_name, const st
 /* The links by which the default routes of IPv4 and IPv6 lead; 0: there is none. Positive: something was done
  * since the last call while they led elsewhere than before, or this is the first one. */
 int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err);
-/* What all containers together may send by the uplink, those without a rate among them; 0: no limit. It holds
+/* What all containers together may send by the uplink, those without a rate among them, and those of segments
+ * that are joined to it, but trunks; 0: no limit. It holds
  * while no more than that is guaranteed in all. Nothing is done as long as there is no uplink. */
 int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err);
 

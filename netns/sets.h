@@ -60,10 +60,14 @@ extern const struct nft_set port_sets[PORT_SETS];
 /* The set for a source of this prefix length, or PORT_SETS if there is none. */
 enum port_set port_set_of(const struct ip_addr *a);
 
+/* The hierarchy at an uplink, and in it the place of ports without a rate: there only while the uplink has
+ * one. As a plain priority its last bits are those of no priority. */
+#define UPLINK_HANDLE (0xc7d0u << 16)
+#define UPLINK_REST   (UPLINK_HANDLE | 0xf000u)
 /* What a port of a bridge sends has a priority with this upper half once the guard has passed it: by that the
- * inet table tells it from what else comes by the bridge. The lower half is its class on the detour of its
- * rate (shape-segment.c), if it has one. */
-#define SEGMENT_PRIORITY (0xc7d1u << 16)
+ * inet table tells it from what else comes by the bridge. The lower half is its class, on the detour of its
+ * rate (shape-segment.c) and at the uplink, if it has one; else that of ports without a rate. */
+#define SEGMENT_PRIORITY UPLINK_HANDLE
 
 /* The tables. */
 struct nft_place guard_place(struct net_context *net);

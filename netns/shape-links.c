@@ -8,6 +8,7 @@
  * addresses that somebody of ours has the host answer for there (NDA_PROTOCOL, Linux 5.2): to look for what
  * is not on a link does no harm, so those of another instance do none.
  */
+#include <errno.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -27,14 +28,59 @@ void shape_link_seen(struct net_context *net, int index)
 	links->indexes[links->n++] = index;
 }
 
+/* The detour of a segment has the same handle. */
+static bool is_detour(const struct nlmsghdr *nlh)
+{
+	const struct nlattr *attr[TCA_MAX + 1], *options[TCA_HTB_MAX + 1];
+	struct tc_htb_glob glob;
+
+	nl_parse_message(attr, TCA_MAX, nlh, sizeof(struct tcmsg));
+	if (!attr[TCA_OPTIONS])
+		return false;
+	nl_parse_nested(options, TCA_HTB_MAX, attr[TCA_OPTIONS]);
+	if (!options[TCA_HTB_INIT] || mnl_attr_get_payload_len(options[TCA_HTB_INIT]) < sizeof(glob))
+		return false;
+	memcpy(&glob, mnl_attr_get_payload(options[TCA_HTB_INIT]), sizeof(glob));
+	return glob.defcls == SEGMENT_NONE;
+}
+
+static bool is_root(const struct nlmsghdr *nlh)
+{
+	const struct tcmsg *header = mnl_nlmsg_get_payload(nlh);
+
+	return nlh->nlmsg_type == RTM_NEWQDISC && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*header) &&
+	       header->tcm_parent == TC_H_ROOT && header->tcm_handle == UPLINK_HANDLE && !is_detour(nlh);
+}
+
 static int read_root(const struct nlmsghdr *nlh, void *userdata)
 {
 	const struct tcmsg *header = mnl_nlmsg_get_payload(nlh);
 
-	if (nlh->nlmsg_type == RTM_NEWQDISC && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*header) &&
-	        header->tcm_parent == TC_H_ROOT && header->tcm_handle == UPLINK_HANDLE)
+	if (is_root(nlh))
 		shape_link_seen(userdata, header->tcm_ifindex);
 	return 0;
+}
+
+static int read_is_root(const struct nlmsghdr *nlh, void *userdata)
+{
+	*(bool *)userdata |= is_root(nlh);
+	return 0;
+}
+
+int shape_is_ours(struct net_context *net, int index, struct ct_error *err)
+{
+	const struct tcmsg root = { .tcm_family = AF_UNSPEC, .tcm_ifindex = index, .tcm_parent = TC_H_ROOT };
+	bool ours = false;
+	int r;
+
+	/* the answer is an echo, and there is none of what the kernel does not show: see shape-count.c */
+	nl_batch_reset(&net->batch);
+	nl_message(&net->batch, "look at the root of a link", RTM_GETQDISC, NLM_F_ECHO | NLM_F_ACK, &root,
+	        sizeof(root));
+	r = nl_query(&net->route, &net->batch, read_is_root, &ours, NULL);
+	if (r < 0 && r != -ENOENT)
+		return ct_error_set(err, r, "network", "cannot read the queue of a link: %s", strerror(-r));
+	return ours;
 }
 
 static int find_roots(struct net_context *net, struct ct_error *err)

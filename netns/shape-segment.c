@@ -8,6 +8,10 @@
  * the guard's, sets the priority that chooses the class and sends the frame on the detour (the statement fwd
  * marks it for ifb since Linux 5.7). Ports without a rate have no such chain, and it costs them nothing.
  *
+ * What leaves the host by the uplink of the segment meets a hierarchy there as well, if there is one of ours:
+ * its priority chooses the class there, which is a place among those of all that leave by it. There a part
+ * can be guaranteed; what the port sends in all is measured before, on the detour.
+ *
  * If somebody deletes the link, the frames go nowhere: a port that is to be slowed never passes unslowed.
  */
 #include "netns/shape.h"
@@ -91,6 +95,65 @@ static void put_detour(const struct nft_place *p, const char *host_name, uint32_
 	}
 }
 
+/* From all uplinks but this one. */
+static int leave_uplinks(struct net_context *net, uint32_t class, int except, struct ct_error *err)
+{
+	struct shape_links links;
+	int r = shape_links(net, &links, err);
+
+	if (r < 0)
+		return r;
+	nl_batch_reset(&net->batch);
+	for (size_t i = 0; i < links.n; i++)
+		if (links.indexes[i] != except)
+			queue_remove_class(&net->batch, links.indexes[i], class);
+	return nl_transact(&net->route, &net->batch, "uplink", err);
+}
+
+/* What the detour lets through must not wait once more because a tag makes its frames longer. */
+static uint64_t with_room(uint64_t rate)
+{
+	return rate > QUEUE_RATE_MAX / 2 ? QUEUE_RATE_MAX : rate + rate / 8;
+}
+
+/* A place at the uplink. Without anything guaranteed it is wanted only where others have theirs: else its
+ * frames would come before all of these. */
+static int share_uplink(
+        struct net_context *net, uint32_t class, const struct net_rates *rates, struct ct_error *err)
+{
+	uint64_t least = rates->out / 100 > QUEUE_RATE_MIN ? rates->out / 100 : QUEUE_RATE_MIN;
+	struct link_info uplink = { 0 };
+	int r;
+
+	if (*rates->uplink) {
+		r = link_get(&net->route, &net->batch, rates->uplink, 0, &uplink, err);
+		if (r == -ENODEV && rates->out_guaranteed)
+			return ct_error_kind_set(err, CT_ERROR_REFUSED, r,
+			        "there is no link \"%s\" of which to guarantee a part", rates->uplink);
+		if (r < 0 && r != -ENODEV)
+			return r;
+	}
+	if (uplink.index) {
+		r = rates->out_guaranteed ? shape_set_up_link(net, uplink.index, err)
+		                          : shape_is_ours(net, uplink.index, err);
+		if (r < 0)
+			return r;
+		if (r == 0 && !rates->out_guaranteed)
+			uplink.index = 0;
+	}
+	r = leave_uplinks(net, class, uplink.index, err);
+	if (r < 0 || !uplink.index)
+		return r;
+
+	shape_link_seen(net, uplink.index);
+	nl_batch_reset(&net->batch);
+	queue_put_class(&net->batch, uplink.index, UPLINK_ALL, class,
+	        rates->out_guaranteed ? rates->out_guaranteed : least, with_room(rates->out), rates->burst,
+	        NLM_F_REPLACE);
+	queue_put_fair(&net->batch, uplink.index, class, rates->out);
+	return nl_transact(&net->route, &net->batch, rates->uplink, err);
+}
+
 int segment_rate(struct net_context *net, const char *host_name, uint32_t class,
         const struct net_rates *rates, struct ct_error *err)
 {
@@ -99,13 +162,16 @@ int segment_rate(struct net_context *net, const char *host_name, uint32_t class,
 	struct link_info link;
 	int r;
 
+	r = share_uplink(net, class, rates, err);
+	if (r < 0)
+		return r;
 	r = find_link(net, &link, err);
 	if (r < 0)
 		return r == -ENODEV ? ct_error_set(err, r, "network", "the link for rates has gone") : r;
 
 	nl_batch_reset(b);
 	link_change(b, &(struct link_change){ .index = link.index, .up = true });
-	queue_put_root(b, link.index, SEGMENT_HANDLE, 0, true);
+	queue_put_root(b, link.index, SEGMENT_HANDLE, SEGMENT_NONE, true);
 	queue_put_class(
 	        b, link.index, SEGMENT_HANDLE, class, rates->out, rates->out, rates->burst, NLM_F_REPLACE);
 	queue_put_fair(b, link.index, class, rates->out);
@@ -147,6 +213,9 @@ int segment_release(
 	int r;
 
 	r = remove_detour(net, host_name, err);
+	if (r < 0)
+		return r;
+	r = leave_uplinks(net, class, 0, err);
 	if (r < 0)
 		return r;
 	r = find_link(net, &link, err);

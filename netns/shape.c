@@ -9,7 +9,7 @@
  * kernel has it) shares among flows and keeps the queue short.
  *
  * What a port of a bridge sends may leave by many ports. It makes a detour instead, behind the guard: see
- * shape-segment.c.
+ * shape-segment.c. By an uplink that has our hierarchy it leaves as all else does.
  *
  * Where a class of traffic (classes.c) has a rate of its own, it has a place of its own beside the port's at
  * the uplink, and towards the container a hierarchy takes the bucket's place.
@@ -35,13 +35,14 @@
 #include "netns/spec.h"
 
 #define PORT_HANDLE TC_H_MAKE(1u << 16, 0)
-#define UPLINK_ALL  (UPLINK_HANDLE | 1)
 #define FIRST_MINOR 0x10
 /* The priority of a bridge's port is still that of the frame where it leaves the host, and where that is not
  * by classes its last four bits choose among queues (tc-prio(8)): those of no priority. */
 #define SEGMENT_STEP 16
 #define LAST_MINOR   0x2fff
 #define CLASS_MINORS 0x3000 /* from a port's place to those of its classes of traffic */
+/* A port of a bridge has no such classes, and the first place of them is its class. */
+#define SEGMENT_MINORS CLASS_MINORS
 
 /* Towards the container */
 
@@ -159,9 +160,7 @@ int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
 	return r;
 }
 
-/* The root and the class of all. If it is there already, that one stays as it is; if it is another's, no
- * class goes below it. */
-static int set_up_uplink(struct net_context *net, int index, struct ct_error *err)
+int shape_set_up_link(struct net_context *net, int index, struct ct_error *err)
 {
 	struct nl_batch *b = &net->batch;
 	char name[IFNAMSIZ] = "?";
@@ -195,10 +194,15 @@ struct classes {
 	uint8_t used[(LAST_MINOR + 8) / 8]; /* by minor number */
 };
 
+static bool is_segment(uint32_t class)
+{
+	return TC_H_MIN(class) > LAST_MINOR;
+}
+
 static int read_class(struct classes *classes, const struct nlattr *element)
 {
 	const struct nlattr *attr[NFTA_SET_ELEM_MAX + 1], *key[NFTA_DATA_MAX + 1], *data[NFTA_DATA_MAX + 1];
-	uint32_t class;
+	uint32_t class, minor;
 
 	nl_parse_nested(attr, NFTA_SET_ELEM_MAX, element);
 	if (!attr[NFTA_SET_ELEM_KEY] || !attr[NFTA_SET_ELEM_DATA])
@@ -210,11 +214,12 @@ static int read_class(struct classes *classes, const struct nlattr *element)
 		return 0;
 
 	memcpy(&class, mnl_attr_get_payload(data[NFTA_DATA_VALUE]), sizeof(class));
-	if (TC_H_MIN(class) <= LAST_MINOR)
-		classes->used[TC_H_MIN(class) / 8] |= (uint8_t)(1U << TC_H_MIN(class) % 8);
+	minor = TC_H_MIN(class) - (is_segment(class) ? SEGMENT_MINORS : 0);
+	if (minor <= LAST_MINOR)
+		classes->used[minor / 8] |= (uint8_t)(1U << minor % 8);
 	if (strncmp(mnl_attr_get_payload(key[NFTA_DATA_VALUE]), classes->host_name, IFNAMSIZ) == 0)
 		classes->own = class;
-	else if (TC_H_MAJ(class) == SEGMENT_HANDLE)
+	else if (is_segment(class))
 		classes->n_segment++;
 	return 0;
 }
@@ -260,12 +265,12 @@ static int find_class(
 
 /* At the uplink, or of a port of a bridge. */
 static int choose_class(
-        struct net_context *net, const char *host_name, uint32_t handle, uint32_t *ret, struct ct_error *err)
+        struct net_context *net, const char *host_name, bool segment, uint32_t *ret, struct ct_error *err)
 {
 	struct scan_key key = set_key_of_name(PORT_CLASS, host_name);
 	struct nft_place p = inet_place(net);
 	struct nft_elements e;
-	const uint32_t step = handle == SEGMENT_HANDLE ? SEGMENT_STEP : 1;
+	const uint32_t step = segment ? SEGMENT_STEP : 1;
 	struct classes classes;
 	uint32_t minor = FIRST_MINOR;
 	int r;
@@ -274,7 +279,7 @@ static int choose_class(
 	if (r < 0)
 		return r;
 	*ret = classes.own;
-	if (classes.own && TC_H_MAJ(classes.own) == handle)
+	if (classes.own && is_segment(classes.own) == segment && TC_H_MAJ(classes.own) == UPLINK_HANDLE)
 		return 0;
 	if (classes.own) { /* it was another kind of port */
 		r = shape_release(net, host_name, err);
@@ -287,7 +292,7 @@ static int choose_class(
 	if (minor > LAST_MINOR)
 		return ct_error_set(err, -ENOSPC, "network", "too many ports have a rate on this host");
 
-	*ret = handle | minor;
+	*ret = UPLINK_HANDLE | (minor + (segment ? SEGMENT_MINORS : 0));
 	nl_batch_reset(&net->batch);
 	nft_begin(&net->batch);
 	e = nft_elements_begin(&p, NFT_MSG_NEWSETELEM, port_sets[PORT_CLASS].name);
@@ -324,7 +329,7 @@ static int find_uplinks_ready(struct net_context *net, struct uplinks *ret, stru
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENODEV,
 		        "there is no uplink (no default route) on which to keep a rate out of the host");
 	for (size_t i = 0; i < ret->n; i++) {
-		r = set_up_uplink(net, ret->indexes[i], err);
+		r = shape_set_up_link(net, ret->indexes[i], err);
 		if (r < 0)
 			return r;
 	}
@@ -343,7 +348,7 @@ static int shape_out(
 	r = find_uplinks_ready(net, &uplinks, err);
 	if (r < 0)
 		return r;
-	r = choose_class(net, host_name, UPLINK_HANDLE, &class, err);
+	r = choose_class(net, host_name, false, &class, err);
 	if (r < 0)
 		return r;
 
@@ -376,16 +381,22 @@ int shape_find(struct net_context *net, const char *host_name, struct shape_plac
 	if (r < 0 || classes.own == 0)
 		return r;
 	ret->handles[ret->n_handles++] = classes.own;
-	if (TC_H_MAJ(classes.own) == SEGMENT_HANDLE) {
-		r = segment_index(net, &ret->links.indexes[0], err);
-		ret->links.n = r >= 0 && ret->links.indexes[0] ? 1 : 0;
-		return r;
-	}
 	r = find_uplinks(net, &uplinks, err);
 	if (r >= 0)
 		r = shape_links(net, &ret->links, err);
 	if (r < 0)
 		return r;
+	if (is_segment(classes.own)) {
+		int detour;
+
+		r = segment_index(net, &detour, err);
+		if (r < 0 || !detour)
+			return r;
+		if (ret->links.n == SHAPE_LINKS)
+			ret->links.n--;
+		ret->links.indexes[ret->links.n++] = detour;
+		return 0;
+	}
 	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
 		ret->handles[ret->n_handles++] = place_of(classes.own, i);
 	return 0;
@@ -427,7 +438,7 @@ int shape_release(struct net_context *net, const char *host_name, struct ct_erro
 	r = find_class(net, host_name, false, &classes, err);
 	if (r < 0 || classes.own == 0)
 		return r;
-	segment = TC_H_MAJ(classes.own) == SEGMENT_HANDLE;
+	segment = is_segment(classes.own) || TC_H_MAJ(classes.own) != UPLINK_HANDLE;
 	if (segment) {
 		r = find_class(net, host_name, true, &classes, err); /* the last one takes all along */
 		if (r >= 0)
@@ -453,7 +464,7 @@ static int shape_segment(
 
 	r = segment_check(net, err);
 	if (r >= 0)
-		r = choose_class(net, host_name, SEGMENT_HANDLE, &class, err);
+		r = choose_class(net, host_name, true, &class, err);
 	return r < 0 ? r : segment_rate(net, host_name, class, rates, err);
 }
 
@@ -485,10 +496,12 @@ int net_port_shape(
 	}
 	if (r < 0)
 		return r;
-	if (rates->segment &&
-	        (rates->out_guaranteed || shape_any_class(rates, false) || shape_any_class(rates, true)))
+	if (rates->segment && (shape_any_class(rates, false) || shape_any_class(rates, true)))
+		return ct_error_field(
+		        err, "class_rate_out", "a port of a bridge has one rate in and one out");
+	if (rates->segment && rates->out_guaranteed && !*rates->uplink)
 		return ct_error_field(err, "rate_out_guaranteed",
-		        "a port of a bridge has one rate in and one out, and no part of an uplink");
+		        "a part of an uplink can be guaranteed on a bridge that is joined to one only");
 	if (rates->out_guaranteed > rates->out)
 		return ct_error_field(
 		        err, "rate_out_guaranteed", "no more can be guaranteed than the whole rate");
@@ -542,7 +555,7 @@ int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *er
 		return r;
 
 	for (size_t i = 0; i < uplinks.n; i++) {
-		r = rate ? set_up_uplink(net, uplinks.indexes[i], err) : 0;
+		r = rate ? shape_set_up_link(net, uplinks.indexes[i], err) : 0;
 		if (r < 0)
 			return r;
 		nl_batch_reset(&net->batch);

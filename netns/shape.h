@@ -7,11 +7,6 @@
 #include "netns/context.h"
 #include "netns/sets.h"
 
-/* The hierarchy at the uplink, and in it the place of ports without a rate: there only while the uplink has
- * one. As a plain priority its last bits are those of no priority. */
-#define UPLINK_HANDLE TC_H_MAKE(0xc7d0u << 16, 0)
-#define UPLINK_REST   (UPLINK_HANDLE | 0xf000u)
-
 /* Takes the port's class at the uplink away, and its element; the queue of the port goes with its link. */
 int shape_release(struct net_context *net, const char *host_name, struct ct_error *err);
 
@@ -34,11 +29,22 @@ void shape_link_seen(struct net_context *net, int index);
  * remembered until net_uplinks tells it: what is set on these links may not be on those of later. */
 int shape_uplinks(struct net_context *net, int ret[2], struct ct_error *err);
 
+/* Positive: the hierarchy at the link's root is ours; 0: it is not. */
+int shape_is_ours(struct net_context *net, int index, struct ct_error *err);
+
 /* One way: a rate of any class of traffic. */
 bool shape_any_class(const struct net_rates *rates, bool out);
 
-/* Of ports of bridges: shape-segment.c. A class below this handle, on a link of ours. */
-#define SEGMENT_HANDLE SEGMENT_PRIORITY
+/* The root of a link by which frames leave the host, and the class of all. If it is there already, that one
+ * stays as it is; if it is another's, no class goes below it (-EEXIST). */
+#define UPLINK_ALL (UPLINK_HANDLE | 1)
+int shape_set_up_link(struct net_context *net, int index, struct ct_error *err);
+
+/* Of ports of bridges: shape-segment.c. A class on a link of ours, and one of the same number where the frame
+ * leaves the host: there is one priority to choose both, so both hierarchies have one handle. What is in no
+ * class on our link has none with that number: by that its root is told from that of an uplink. */
+#define SEGMENT_HANDLE UPLINK_HANDLE
+#define SEGMENT_NONE   0xffffu
 
 /* The link's index; 0: there is none. */
 int segment_index(struct net_context *net, int *ret, struct ct_error *err);

@@ -246,18 +246,13 @@ static void out_of_the_host(void **state)
 }
 
 /* 40 Mbit/s in all; 10 are guaranteed to one, 20 to the other, and what is over is shared. */
-static void guarantees_hold_when_the_uplink_is_full(void **state)
+static void expect_shares(int first, int second, const char *to)
 {
 	struct flow flows[2];
 	uint64_t rates[2];
 
-	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
-	shape(&c, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 10 * M });
-	shape(&other, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 20 * M });
-	expect(speed, c.netns, outside, "192.0.2.2", 40 * M, "alone");
-
-	flow_begin(&flows[0], c.netns, outside, "192.0.2.2", 9101);
-	flow_begin(&flows[1], other.netns, outside, "192.0.2.2", 9102);
+	flow_begin(&flows[0], first, outside, to, 9101);
+	flow_begin(&flows[1], second, outside, to, 9102);
 	for (unsigned i = 0; i < 8; i++) {
 		flows[0].bytes = flows[1].bytes = 0;
 		measure(flows, 2, rates);
@@ -269,6 +264,15 @@ static void guarantees_hold_when_the_uplink_is_full(void **state)
 	}
 	flow_end(&flows[0]);
 	flow_end(&flows[1]);
+}
+
+static void guarantees_hold_when_the_uplink_is_full(void **state)
+{
+	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
+	shape(&c, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 10 * M });
+	shape(&other, &(struct net_rates){ .out = 40 * M, .out_guaranteed = 20 * M });
+	expect(speed, c.netns, outside, "192.0.2.2", 40 * M, "alone");
+	expect_shares(c.netns, other.netns, "192.0.2.2");
 
 	assert_int_equal(net_uplink_shape(net, 0, NULL), 0);
 	shape(&c, &(struct net_rates){ 0 });
@@ -362,6 +366,87 @@ static void on_a_bridge(void **state)
 	container_end(net, &b);
 	assert_int_equal(if_nametoindex("itest"), 0); /* gone with the last rate */
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
+static bool has_place(const char *link, const char *ceil)
+{
+	char *text = NULL;
+	bool has;
+
+	assert_int_equal(run((const char *const[]){ "tc", "class", "show", "dev", link, NULL }, &text), 0);
+	has = strstr(text, ceil);
+	free(text);
+	return has;
+}
+
+/* A second uplink, to which a bridge is joined; a route leads there as well. */
+static void bridged_uplink_begin(struct container *a, struct container *b)
+{
+	const char *const begin[][16] = {
+		{ "ip", "link", "add", "up5", "type", "veth", "peer", "name", "out5", NULL },
+		{ "ip", "link", "set", "up5", "up", NULL },
+		{ "ip", "route", "add", "192.88.99.1", "dev", "up5", NULL },
+	};
+	const char *const inside[][16] = {
+		{ "ip", "addr", "add", "10.5.0.100/24", "dev", "out5", NULL },
+		{ "ip", "link", "set", "out5", "up", NULL },
+	};
+	char pid[32];
+
+	assert_int_equal(run(begin[0], NULL), 0);
+	(void)snprintf(pid, sizeof(pid), "/proc/%d/fd/%d", (int)getpid(), outside);
+	assert_int_equal(
+	        run((const char *const[]){ "ip", "link", "set", "out5", "netns", pid, NULL }, NULL), 0);
+	for (size_t i = 1; i < ARRAY_SIZE(begin); i++)
+		assert_int_equal(run(begin[i], NULL), 0);
+	world_enter(outside);
+	for (size_t i = 0; i < ARRAY_SIZE(inside); i++)
+		assert_int_equal(run(inside[i], NULL), 0);
+	world_leave();
+	assert_int_equal(
+	        net_bridge_add(net, &(struct net_bridge_spec){ .number = 7, .uplink = "up5" }, NULL), 0);
+	member_begin(a, 3, "10.5.0.1/24");
+	member_begin(b, 4, "10.5.0.2/24");
+}
+
+static void a_bridge_has_its_part_of_its_uplink(void **state)
+{
+	const struct net_rates
+	        a_rates = { .out = 40 * M, .out_guaranteed = 10 * M, .segment = true, .uplink = "up5" },
+	        b_rates = { .out = 40 * M, .out_guaranteed = 20 * M, .segment = true, .uplink = "up5" },
+	        plain = { .out = 30 * M, .segment = true, .uplink = "up5" };
+	struct container a, b;
+	uint64_t n;
+
+	bridged_uplink_begin(&a, &b);
+	shape(&a, &plain);
+	assert_false(has_place("up5", "Mbit")); /* nobody has a place there yet */
+	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
+	shape(&a, &plain);
+	assert_true(has_place("up5", "ceil 33750Kbit"));
+	expect(speed, a.netns, outside, "10.5.0.100", 30 * M, "bridged, with a rate");
+	shape(&a, &a_rates);
+	shape(&b, &b_rates);
+	assert_true(has_place("up5", "rate 10Mbit ceil 45Mbit"));
+	expect(speed, a.netns, outside, "10.5.0.100", 40 * M, "bridged, alone");
+	expect_shares(a.netns, b.netns, "10.5.0.100");
+	assert_int_equal(net_port_rate_drops(net, a.spec.host_name, &a_rates, &n, NULL), 1);
+	shape(&b, &(struct net_rates){ 0 });
+	assert_false(has_place("up5", "rate 20Mbit"));
+	assert_true(speed(b.netns, a.netns, "10.5.0.1") > 3 * 20 * M); /* stays here */
+	expect(speed, b.netns, outside, "10.5.0.100", 40 * M, "bridged, no rate but the uplink's");
+
+	/* a new daemon takes the place away as well, and takes the detour for no uplink */
+	assert_int_equal(net_uplink_shape(net, 0, NULL), 0);
+	net_context_free(net);
+	assert_int_equal(net_context_new(TEST_TAG, &net, NULL), 0);
+	shape(&a, &(struct net_rates){ 0 });
+	assert_false(has_place("up5", "rate 10Mbit"));
+	assert_int_equal(if_nametoindex("itest"), 0);
+	container_end(net, &a);
+	container_end(net, &b);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+	assert_int_equal(run((const char *const[]){ "ip", "link", "del", "up5", NULL }, NULL), 0);
 }
 
 static int drops(const struct net_rates *rates)
@@ -517,6 +602,18 @@ static void nonsense_is_refused(void **state)
 	                         &(struct net_rates){ .out = M, .out_guaranteed = M, .segment = true }, &err),
 	        -EINVAL);
 	assert_string_equal(err.field, "rate_out_guaranteed");
+	assert_int_equal(net_port_shape(net, c.spec.host_name,
+	                         &(struct net_rates){
+	                                 .out = M, .out_guaranteed = M, .segment = true, .uplink = "none" },
+	                         &err),
+	        -ENODEV);
+	assert_non_null(strstr(err.text, "none"));
+	shape(&c, &(struct net_rates){ 0 });
+	assert_int_equal(
+	        net_port_shape(net, c.spec.host_name,
+	                &(struct net_rates){ .out = M, .segment = true, .classes = { { .out = M } } }, &err),
+	        -EINVAL);
+	assert_string_equal(err.field, "class_rate_out");
 
 	assert_int_equal(
 	        net_port_shape(net, c.spec.host_name, &(struct net_rates){ .in = 7999 }, &err), -EINVAL);
@@ -559,6 +656,7 @@ int main(void)
 		cmocka_unit_test(guarantees_hold_when_the_uplink_is_full),
 		cmocka_unit_test(classes_of_traffic_have_rates_of_their_own),
 		cmocka_unit_test(on_a_bridge),
+		cmocka_unit_test(a_bridge_has_its_part_of_its_uplink),
 		cmocka_unit_test(what_is_not_found_has_not_dropped_nothing),
 		cmocka_unit_test(a_lost_route_takes_no_count_along),
 		cmocka_unit_test(a_route_that_led_elsewhere_is_told),

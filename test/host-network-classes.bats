@@ -226,8 +226,12 @@ in_ledger() # CLASS KEY
 	ctctl network create lan --mode private --range 10.50.0.0/24
 	for key in rate-out=10M,guaranteed=1M class=far:1M internal-rate=1M connections=10 new-connections=10; do
 		run -2 ctctl create b --template tiny --net "network=lan,$key"
-		[[ $output == *'only on nat and routed'* ]]
+		[[ $output == *'only on nat'*'routed'* ]]
 	done
+	run -2 ctctl create b --template tiny --net bridge,bridge=br9,ip=10.51.0.1/24,rate-out=10M,guaranteed=1M
+	[[ $output == *"administrator's"* ]]
+	run -2 ctctl create b --template tiny --net vlan,uplink=up0,trunk=5-6,ip=10.51.0.1,rate-out=10M,guaranteed=1M
+	[[ $output == *'trunk'* ]]
 	ctctl create b --template tiny --net network=lan,rate-in=10M,pps-out=100,pps-in=100 --start
 	ctctl destroy b --force
 	ctctl network remove lan
@@ -309,6 +313,42 @@ mails() # CONTAINER ADDRESS [PORT]
 	run -5 ctctl set a --guaranteed 5M
 	tc class show dev up0 | grep -q 'rate 4Mbit ceil 16Mbit'
 	tc class show dev up0 | grep -q 'rate 12Mbit ceil 16Mbit'
+}
+
+@test "a bridge has its part of the uplink that it is joined to, before and after a new ctd, and none of another's" {
+	ip link add up8 type veth peer name out8 netns "$CTD_OUTSIDE"
+	ip link set up8 up
+	outside ip link set out8 up
+	outside ip addr add 10.8.0.100/24 dev out8
+	# what is guaranteed there is no part of the 16M of the default route's link
+	ctctl create g --template tiny --net bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M,guaranteed=9M --start
+	reaches g 10.8.0.100
+	has_part() { tc class show dev up8 | grep -q "rate ${1}Mbit ceil 22500Kbit"; }
+	has_part 9
+	part=$(tc class show dev up8 | awk '/rate 9Mbit/ { print $3 }')
+	before=$(sent "$part" up8)
+	pings g 10.8.0.100 5
+	[ "$(sent "$part" up8)" -ge $((before + 5)) ]
+	ctd_kill
+	ctd_start
+	ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M,guaranteed=5M
+	has_part 5
+	[ "$(tc class show dev up8 | grep -c 'parent c7d0:1 ')" = 1 ]
+	ctctl fsck
+	# to the host's own link, and no longer
+	ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M
+	tc class show dev up8 | grep -q "rate 200Kbit ceil 22500Kbit"
+	ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24
+	! tc class show dev up8 | grep -q 'parent c7d0:1 ' || return 1
+	reaches g 10.8.0.100
+	# another's queue is left alone, and what cannot be guaranteed is refused
+	tc qdisc replace dev up8 root handle 77: tbf rate 1gbit burst 1mb latency 50ms
+	run -5 ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M,guaranteed=5M
+	[[ $output == *'set up by hand'* ]]
+	ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M
+	tc qdisc show dev up8 | grep -q 'tbf 77:'
+	ctctl destroy g --force
+	ip link del up8
 }
 
 # Both send as fast as they can; the second has three times the guarantee.
