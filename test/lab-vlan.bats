@@ -48,6 +48,53 @@ peer()
 	wait_for 30 peer exec b -- ping -c 1 -W 5 10.6.0.1
 }
 
+fetched() # URL: what the server there sends, as a digest
+{
+	ctctl exec a -- sh -c "wget -q -O - '$1' | sha256sum"
+}
+
+# As much as an emulated machine sends in a minute or so.
+@test "64 MB come over the tagged link as they were sent, both ways and in both families" {
+	peer "exec b -- sh -c 'mkdir -p /www && dd if=/dev/urandom of=/www/data bs=1M count=32 2>/dev/null && httpd -h /www -p [::]:80'"
+	sum=$(peer "exec b -- sha256sum /www/data")
+	[ "${#sum}" -gt 64 ]
+	[ "$(fetched http://10.6.0.2/data | cut -c -64)" = "${sum:0:64}" ]
+	[ "$(fetched 'http://[fd06::2]/data' | cut -c -64)" = "${sum:0:64}" ]
+	ctctl exec a -- sh -c 'mkdir -p /www && dd if=/dev/urandom of=/www/data bs=1M count=32 2>/dev/null && httpd -h /www -p [::]:80'
+	sum=$(ctctl exec a -- sha256sum /www/data)
+	[ "$(peer "exec b -- sh -c 'wget -q -O - http://10.6.0.1/data | sha256sum'" | cut -c -64)" = "${sum:0:64}" ]
+	[ "$(peer "exec b -- sh -c 'wget -q -O - http://[fd06::1]/data | sha256sum'" | cut -c -64)" = "${sum:0:64}" ]
+	ctctl exec a -- rm /www/data
+	peer "exec b -- rm /www/data"
+}
+
+rate_at() # LINK RATE: of its hierarchy, a place with that guarantee
+{
+	tc class show dev "$1" | grep -q "parent c7d0:1 .*rate $2 "
+}
+
+sent() # CLASS: packets
+{
+	tc -s class show dev "$LINK" | awk -v want="$1" '$1 == "class" { on = $3 == want } on && $1 == "Sent" { print $4; exit }'
+}
+
+@test "a part of the tagged link is guaranteed to a container on a VLAN, and its frames have their place there" {
+	ctctl set a --net "$(vlan 42 10.6.0.1/24 fd06::1/64),rate-out=20M,guaranteed=3M"
+	rate_at "$LINK" 3Mbit
+	part=$(tc class show dev "$LINK" | awk '/rate 3Mbit/ { print $3 }')
+	before=$(sent "$part")
+	ctctl exec a -- ping -c 5 -W 5 10.6.0.2
+	ctctl exec a -- ping -c 5 -W 5 fd06::2
+	after=$(sent "$part")
+	echo "packets at the place: $before, then $after"
+	[ "$after" -ge $((before + 10)) ]
+	tc qdisc show dev "$LINK" | grep -q "fq_codel.*parent $part "
+	ctctl set a --net "$(vlan 42 10.6.0.1/24 fd06::1/64)"
+	! rate_at "$LINK" 3Mbit || return 1
+	tc qdisc del dev "$LINK" root
+	wait_for 30 ctctl exec a -- ping -c 1 -W 5 10.6.0.2
+}
+
 @test "another VLAN is another world" {
 	peer create c --template tiny --net "$(vlan 43 10.6.0.3/24 fd06::3/64)" --start
 	run ctctl exec a -- ping -c 1 -W 2 10.6.0.3
