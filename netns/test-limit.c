@@ -28,7 +28,8 @@ static int begin(void **state)
 	outside = routed_begin(&net);
 	container_begin(
 	        net, &c, 1, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.1", "2001:db8:1::1", NULL });
-	container_begin(net, &other, 2, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.2", NULL });
+	container_begin(net, &other, 2, NET_MODE_ROUTED,
+	        (const char *const[]){ "198.51.100.2", "2001:db8:1::2", NULL });
 	return 0;
 }
 
@@ -50,19 +51,25 @@ static void limit(const struct net_limits *limits)
 		fail_msg("limit: %s", err.text);
 }
 
-static struct sockaddr_in at(const char *address, uint16_t port)
+/* Of either family; as large as the larger. */
+static struct sockaddr_in6 at(const char *address, uint16_t port)
 {
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
 
+	if (inet_pton(AF_INET6, address, &in6.sin6_addr) == 1)
+		return in6;
 	assert_int_equal(inet_pton(AF_INET, address, &in.sin_addr), 1);
-	return in;
+	memset(&in6, 0, sizeof(in6));
+	memcpy(&in6, &in, sizeof(in));
+	return in6;
 }
 
 static int udp(int netns, const char *address, uint16_t port)
 {
 	static const int room = 64 * 1024 * 1024;
-	struct sockaddr_in in = at(address, port);
-	int fd = socket_open(netns, AF_INET, SOCK_DGRAM, 0);
+	struct sockaddr_in6 in = at(address, port);
+	int fd = socket_open(netns, in.sin6_family, SOCK_DGRAM, 0);
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
@@ -86,7 +93,7 @@ static unsigned count_waiting(int fd, int timeout_msec)
 static unsigned flood(int from_ns, const char *from, int to_ns, const char *to, uint64_t usec)
 {
 	int a = udp(from_ns, from, 0), b = udp(to_ns, to, 9000);
-	struct sockaddr_in in = at(to, 9000);
+	struct sockaddr_in6 in = at(to, 9000);
 	uint64_t start = now_monotonic_usec();
 	unsigned n = 0;
 
@@ -120,7 +127,7 @@ static bool passes(int from_ns, const char *from, int to_ns, const char *to)
 static unsigned connections(
         int from_ns, const char *from, int to_ns, const char *to, unsigned n, uint16_t port)
 {
-	struct sockaddr_in in = at(to, port);
+	struct sockaddr_in6 in = at(to, port);
 	int b = udp(to_ns, to, port);
 	unsigned arrived;
 
@@ -225,7 +232,7 @@ static void a_stream_without_answers_is_one_connection(void **state)
 
 static int connect_tcp(int netns, const char *from, const char *to, uint16_t port)
 {
-	struct sockaddr_in in = at(from, 0), target = at(to, port);
+	struct sockaddr_in6 in = at(from, 0), target = at(to, port);
 	int fd = socket_open(netns, AF_INET, SOCK_STREAM, 0), r;
 
 	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
@@ -236,7 +243,7 @@ static int connect_tcp(int netns, const char *from, const char *to, uint16_t por
 
 static void mail_is_refused_at_once(void **state)
 {
-	struct sockaddr_in in = at("192.0.2.2", 25);
+	struct sockaddr_in6 in = at("192.0.2.2", 25);
 	int fd = socket_open(outside, AF_INET, SOCK_STREAM, 0);
 
 	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
@@ -263,8 +270,27 @@ static void what_stays_on_the_host_has_a_rate_of_its_own(void **state)
 }
 
 /* New connections as fast as one can, each from another port, while a neighbour goes about his business. */
-static void flood_beside_neighbours(unsigned allowed)
+static void new_connection(struct frame *f, unsigned i, bool ip6)
 {
+	const uint16_t from = (uint16_t)(1024 + i % 60000), to = (uint16_t)(10000 + i / 60000);
+	size_t at;
+
+	frame_ether(f, net_gateway_mac, c.spec.mac, ip6 ? 0x86dd : 0x0800);
+	at = f->len;
+	if (ip6)
+		frame_ip6(f, ip("2001:db8:1::1"), ip("2001:db8:ff::2"), IPPROTO_UDP, 64, 9);
+	else
+		frame_ip4(f, ip("198.51.100.1"), ip("192.0.2.2"), IPPROTO_UDP, 0, 9);
+	frame_udp(f, from, to, "x");
+	if (ip6)
+		frame_sum6(f, at, at + 40, IPPROTO_UDP, 6);
+}
+
+static void flood_beside_neighbours(unsigned allowed, bool ip6)
+{
+	/* each family, whichever it is that is flooded */
+	static const char *const ways[][2] = { { "198.51.100.2", "192.0.2.2" },
+		{ "2001:db8:1::2", "2001:db8:ff::2" } };
 	uint64_t entries = 0, before = 0;
 	struct frame f;
 	pid_t pid;
@@ -278,16 +304,14 @@ static void flood_beside_neighbours(unsigned allowed)
 		uint64_t end_usec = now_monotonic_usec() + 3 * USEC_PER_SEC;
 
 		for (unsigned i = 0; now_monotonic_usec() < end_usec; i++) {
-			frame_ether(&f, net_gateway_mac, c.spec.mac, 0x0800);
-			frame_ip4(&f, ip("198.51.100.1"), ip("192.0.2.2"), IPPROTO_UDP, 0, 9);
-			frame_udp(&f, (uint16_t)(1024 + i % 60000), (uint16_t)(10000 + i / 60000), "x");
+			new_connection(&f, i, ip6);
 			frame_send(raw, &f);
 		}
 		_exit(0);
 	}
 
 	for (unsigned i = 0; i < 10; i++) {
-		assert_int_equal(connections(other.netns, "198.51.100.2", outside, "192.0.2.2", 50,
+		assert_int_equal(connections(other.netns, ways[i & 1][0], outside, ways[i & 1][1], 50,
 		                         (uint16_t)(9100 + i)),
 		        50);
 		assert_int_equal(
@@ -295,13 +319,17 @@ static void flood_beside_neighbours(unsigned allowed)
 		assert_true(entries <= before + allowed + (i + 1) * 50 + 50);
 	}
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(read_u64_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_count", &entries), 0);
+	assert_true(entries >= before + 400); /* there was a flood */
 	limit(&(struct net_limits){ 0 });
 }
 
 static void neighbours_do_not_notice_a_flood(void **state)
 {
-	flood_beside_neighbours(500);
-	flood_beside_neighbours(16384);
+	flood_beside_neighbours(500, false);
+	flood_beside_neighbours(16384, false);
+	flood_beside_neighbours(500, true);
+	flood_beside_neighbours(16384, true);
 }
 
 /* As many at once as are allowed at a time. */
