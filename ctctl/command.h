@@ -84,13 +84,13 @@ const char *suggest(const char *word, const char *(*next)(void *state), void *st
 
 /* Every command, by file. */
 extern const struct command command_create, command_start, command_stop, command_restart, command_kill,
-        command_freeze, command_thaw, command_suspend, command_resume, command_destroy, command_rename,
-        command_list, command_show, command_top, command_plan_list, command_plan_create, command_plan_show,
-        command_plan_set, command_plan_remove, command_set, command_exec, command_shell, command_console,
-        command_log, command_template_list, command_template_build, command_template_import,
-        command_template_export, command_template_show, command_template_remove, command_template_recipes,
-        command_network_create, command_network_list, command_network_show, command_network_remove,
-        command_network_cut, command_network_restore, command_events, command_audit, command_usage,
-        command_stats, command_report, command_job_list, command_job_show, command_job_cancel,
-        command_migrate, command_migrate_receive, command_evacuate, command_doctor, command_fsck,
-        command_version, command_help;
+        command_freeze, command_thaw, command_suspend, command_resume, command_checkpoint, command_restore,
+        command_destroy, command_rename, command_list, command_show, command_top, command_plan_list,
+        command_plan_create, command_plan_show, command_plan_set, command_plan_remove, command_set,
+        command_exec, command_shell, command_console, command_log, command_template_list,
+        command_template_build, command_template_import, command_template_export, command_template_show,
+        command_template_remove, command_template_recipes, command_network_create, command_network_list,
+        command_network_show, command_network_remove, command_network_cut, command_network_restore,
+        command_events, command_audit, command_usage, command_stats, command_report, command_job_list,
+        command_job_show, command_job_cancel, command_migrate, command_migrate_receive, command_evacuate,
+        command_doctor, command_fsck, command_version, command_help;

@@ -19,6 +19,8 @@ const struct command *const commands[] = {
 	&command_thaw,
 	&command_suspend,
 	&command_resume,
+	&command_checkpoint,
+	&command_restore,
 	&command_destroy,
 	&command_rename,
 	&command_migrate,

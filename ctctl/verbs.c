@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The verbs that are one POST (or DELETE) for each container that is named: stop, restart, kill, freeze,
- * thaw, suspend, resume, destroy, rename.
+ * thaw, suspend (checkpoint), resume (restore), destroy, rename.
  *
  * Several names are done one after the other on one connection. One that fails is told at once and the others
  * are still tried; the exit status is that of the first failure.
@@ -86,6 +86,23 @@ const struct command command_thaw = PLAIN_COMMAND("thaw", "Let a frozen containe
 const struct command command_suspend =
         PLAIN_COMMAND("suspend", "Put a container's processes and memory to disk");
 
+static int run_checkpoint(struct context *ctx, struct ct_error *err)
+{
+	int r = options_parse(ctx, NULL, NULL, err);
+
+	return r < 0 ? r : command_each_container(ctx, "POST", "suspend", NULL, NULL, err);
+}
+
+const struct command command_checkpoint = {
+	.name = "checkpoint",
+	.operands = "NAME...",
+	.summary = "Write a container's processes to disk, as suspend does",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.run = run_checkpoint,
+};
+
 struct resume_values {
 	bool discard;
 };
@@ -117,6 +134,17 @@ const struct command command_resume = {
 	.name = "resume",
 	.operands = "NAME...",
 	.summary = "Let a suspended container go on where it was",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.options = resume_options,
+	.run = run_resume,
+};
+
+const struct command command_restore = {
+	.name = "restore",
+	.operands = "NAME...",
+	.summary = "Let a container go on from its checkpoint, as resume does",
 	.min_operands = 1,
 	.max_operands = OPERANDS_ANY,
 	.completes = OPERAND_CONTAINER,

@@ -19,6 +19,7 @@
 #include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
+#include "ctd/suspend.h"
 #include "ctd/meter.h"
 #include "ctd/traffic.h"
 
@@ -423,6 +424,7 @@ void container_print(const struct container *c, struct strbuf *b)
 	if (c->row.broken)
 		print_string(b, "broken", c->row.broken);
 	handover_print(c, b);
+	suspend_print(c, b);
 	print_run(b, c);
 	(void)strbuf_putc(b, '}');
 }

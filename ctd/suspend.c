@@ -89,6 +89,21 @@ int suspend_offer(const struct container *c, json_t **ret, struct ct_error *err)
 	return *ret ? 0 : ct_error_set(err, -ENOMEM, "suspend", "out of memory");
 }
 
+void suspend_print(const struct container *c, struct strbuf *b)
+{
+	_cleanup_close_ int images = -1;
+	char path[96];
+
+	if (!c->config.suspended_slot)
+		return;
+	(void)snprintf(path, sizeof(path), "containers/%s/suspended", c->row.ctid); /* fits */
+	images = openat(
+	        disk_store_fd(c->manager->disks), path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	(void)strbuf_printf(b, ",\"suspended\":{\"digest\":\"%s\",\"bytes\":%llu}",
+	        c->config.suspended_digest,
+	        (unsigned long long)(images < 0 ? 0 : criu_host_images_size(images)));
+}
+
 void suspend_forget_restored(struct container *c)
 {
 	char key[KEEPER_KEY_MAX];

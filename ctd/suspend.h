@@ -15,6 +15,7 @@
 struct config;
 struct container;
 struct manager;
+struct strbuf;
 
 /* -EBUSY with the way out while it is suspended. what: "start", "change", ... */
 int suspend_check(const struct container *c, const char *what, struct ct_error *err);
@@ -26,6 +27,8 @@ int suspend_mark(json_t *config, uint32_t slot, const char *digest);
 int suspend_offer(const struct container *c, json_t **ret, struct ct_error *err);
 /* The directory of its images: a new string. NULL: out of memory. */
 json_t *suspend_images_path(const struct container *c);
+/* ,"suspended":{...} of the API, where it is. */
+void suspend_print(const struct container *c, struct strbuf *b);
 /* Its images go to the trash; harmless when there are none. */
 void suspend_discard(struct container *c);
 /* After what a resume restored was killed: ct-keeper reaps it. */

@@ -375,6 +375,28 @@ arrived() # DIGEST: as the other daemon has it, with its names
 	peer destroy again --force
 }
 
+@test "a hand-over that hangs can be cancelled: it is in doubt then, and the same command ends it" {
+	local id moving
+	ctctl create hung --template tiny --start
+	lose_commit hung --offline
+	kill -STOP "$(cat "$PEER/pid")"
+	ctctl migrate hung "$PEER/run/ctd.sock" --offline >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+	moving=$!
+	handing() { ctctl job list --open --json | jq -e '.jobs | length == 1 and .[0].verb == "migrate"'; }
+	wait_for 60 handing
+	id=$(ctctl job list --open --json | jq '.jobs[0].id')
+	ctctl job cancel "$id"
+	wait "$moving" && false
+	grep -q 'has not confirmed it' "$BATS_TEST_TMPDIR/said"
+	[ "$(field ctctl hung .handover.state)" = '"relinquished"' ]
+	run -4 ctctl start hung
+	kill -CONT "$(cat "$PEER/pid")" # it hears what was said, or not
+	ctctl migrate hung "$PEER/run/ctd.sock" --offline
+	run -3 ctctl show hung
+	wait_for 60 runs peer hung
+	peer destroy hung --force
+}
+
 @test "in doubt the other node is asked whose it is, and is held to its answer" {
 	ctctl create doubt --template tiny --start
 	lose_commit doubt --offline

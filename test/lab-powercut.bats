@@ -35,7 +35,8 @@ state_is() # NAME STATE
 	ctctl exec asleep -- sh -c 'echo kept >/dev/shm/x; (i=0; while :; do i=$((i + 1)); echo $i >/dev/shm/next; mv /dev/shm/next /dev/shm/count; sleep 0.2; done) >/dev/null 2>&1 </dev/null &'
 	wait_for 30 ctctl exec asleep -- test -s /dev/shm/count
 	ctctl exec asleep -- cat /dev/shm/count >/var/lib/ctd-test-count
-	ctctl suspend asleep
+	ctctl checkpoint asleep # suspend by its other name
+	[ "$(ctctl show asleep --json | jq '.suspended.bytes > 0 and (.suspended.digest | length) == 64')" = true ]
 	sync /var/lib/ctd-test-count
 	sleep $((sampled + 45 > SECONDS ? sampled + 45 - SECONDS : 0)) # a power cut takes one sample at most
 	# one that will be in the middle of things
@@ -78,7 +79,7 @@ counts_on() # FROM
 # bats test_tags=boot:2
 @test "after the cut: what was suspended goes on where it was" {
 	state_is asleep suspended
-	ctctl resume asleep
+	ctctl restore asleep
 	[ "$(ctctl exec asleep -- cat /dev/shm/x)" = kept ]
 	before=$(ctctl exec asleep -- cat /dev/shm/count)
 	[ "$before" -ge "$(cat /var/lib/ctd-test-count)" ]
