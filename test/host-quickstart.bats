@@ -93,7 +93,7 @@ here() # ctctl to the instance of quickstart
 	[ "$status" -eq 2 ]
 	[[ "$output" == *"no test/host-nosuch.bats"* ]]
 	run quick --template nosuch
-	[ "$status" -eq 1 ]
+	[ "$status" -eq 2 ]
 	[[ "$output" == *debian*tiny*ubuntu* ]]
 }
 
