@@ -18,8 +18,10 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "base/unit.h"
+#include "quota/native.h"
 #include "quota/overlay.h"
 #include "quota/project.h"
 
@@ -117,18 +119,18 @@ static int dir_create(struct disk_store *store, const struct disk_spec *spec, in
 	if (r < 0)
 		return r;
 
-	r = disk_make_layers(store, dirfd, spec->template_digest, err);
+	r = disk_make_layers(store, spec, dirfd, dirfd, err);
 	if (r < 0)
 		(void)dir_release(store, spec, NULL); /* the error to tell is the one above */
 
 	return r;
 }
 
-static int dir_overlay(
-        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err)
+static int dir_overlay(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
+        struct disk_natives *natives, struct ct_error *err)
 {
 	_cleanup_free_ char *lower = NULL, *upper = NULL, *work = NULL;
-	_cleanup_close_ int tree = -1;
+	_cleanup_close_ int tree = -1, upper_fd = -1;
 
 	lower = str_printf("templates/%s/root", spec->template_digest);
 	upper = str_printf("containers/%s/upper", spec->ctid);
@@ -139,6 +141,10 @@ static int dir_overlay(
 	tree = tree_clone(store->fd, idmap_userns_fd, err);
 	if (tree < 0)
 		return tree;
+	if (natives) {
+		upper_fd = open_beneath(tree, upper, O_RDONLY | O_DIRECTORY, 0);
+		native_find(upper_fd, dirfd, spec->natives, natives);
+	}
 
 	const struct overlay_spec overlay = {
 		.lower_fd = tree,
@@ -147,6 +153,7 @@ static int dir_overlay(
 		.upper_path = upper,
 		.work_path = work,
 		.file_handles = store->file_handles,
+		.natives = natives,
 	};
 	return overlay_mount(store->view_fd, &overlay, err);
 }
@@ -169,7 +176,7 @@ static int dir_adopt(struct disk_store *store, const struct disk_spec *spec, int
 }
 
 static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
-        struct ct_error *err)
+        struct disk_natives *natives, struct ct_error *err)
 {
 	struct project_limits limits = spec_limits(spec), wider = limits;
 	_cleanup_close_ int fd = -1;
@@ -181,7 +188,7 @@ static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int
 	if (r < 0)
 		return r;
 	if (!wants_limits(spec))
-		return dir_overlay(store, spec, idmap_userns_fd, err);
+		return dir_overlay(store, spec, dirfd, idmap_userns_fd, natives, err);
 
 	r = dir_adopt(store, spec, dirfd, err);
 	if (r < 0)
@@ -195,7 +202,7 @@ static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int
 	if (r < 0)
 		return r;
 
-	fd = dir_overlay(store, spec, idmap_userns_fd, err);
+	fd = dir_overlay(store, spec, dirfd, idmap_userns_fd, natives, err);
 	r = project_set_limits(store->fd, spec->project_id, &limits, fd < 0 ? NULL : err);
 	if (fd < 0 || r < 0)
 		return fd < 0 ? fd : r;

@@ -20,6 +20,7 @@
 
 #include "base/path.h"
 #include "base/str.h"
+#include "quota/native.h"
 #include "quota/overlay.h"
 #include "quota/project.h"
 #include "quota/rebase.h"
@@ -87,6 +88,14 @@ static int mark_new(int dirfd)
 	return fd < 0 ? -errno : 0;
 }
 
+/* The same of what will say which directories are native. */
+static int make_note(int dirfd)
+{
+	_cleanup_close_ int fd = openat(dirfd, NATIVE_NOTE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : 0;
+}
+
 static int create_in(
         struct disk_store *store, const struct disk_spec *spec, const char *tmp_name, struct ct_error *err)
 {
@@ -103,6 +112,8 @@ static int create_in(
 		        store->path, strerror(-dirfd));
 
 	r = mark_new(dirfd);
+	if (r >= 0 && spec->natives)
+		r = make_note(dirfd);
 	if (r < 0)
 		return ct_error_set(
 		        err, r, "disk", "cannot write to the store \"%s\": %s", store->path, strerror(-r));
@@ -224,7 +235,7 @@ static int remark_layers(struct disk_store *store, const struct disk_spec *spec,
 	if (r < 0)
 		return r;
 
-	fd = ops->mount(store, spec, dirfd, idmap_userns_fd, err); /* the kernel marks the root */
+	fd = ops->mount(store, spec, dirfd, idmap_userns_fd, NULL, err); /* the kernel marks the root */
 	if (fd < 0)
 		return fd;
 
@@ -233,7 +244,7 @@ static int remark_layers(struct disk_store *store, const struct disk_spec *spec,
 }
 
 static int mount_moved(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
-        struct ct_error *err)
+        struct disk_natives *natives, struct ct_error *err)
 {
 	_cleanup_close_ int note = -1;
 	int r;
@@ -251,13 +262,13 @@ static int mount_moved(struct disk_store *store, const struct disk_spec *spec, i
 		return ct_error_set(err, -errno, "mount", "cannot write to the disk of container %s: %s",
 		        spec->ctid, strerror(errno));
 
-	return ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, err);
+	return ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, natives, err);
 }
 
-int disk_mount(
-        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err)
+static int mount_with(struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd,
+        struct disk_natives *natives, struct ct_error *err)
 {
-	_cleanup_close_ int dirfd = -1;
+	_cleanup_close_ int dirfd = -1, fd = -1;
 	int r;
 
 	r = check_spec(spec, true, err);
@@ -276,11 +287,32 @@ int disk_mount(
 
 	r = faccessat(dirfd, MOVED_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0
 	            ? -ESTALE
-	            : ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, err);
+	            : ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, natives, err);
 	if (r == -ESTALE)
-		r = mount_moved(store, spec, dirfd, idmap_userns_fd, err);
+		r = mount_moved(store, spec, dirfd, idmap_userns_fd, natives, err);
+	fd = r;
+	if (r >= 0 && natives)
+		r = native_note(dirfd, natives, err);
 
-	return r;
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int disk_mount(
+        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err)
+{
+	return mount_with(store, spec, idmap_userns_fd, NULL, err);
+}
+
+int disk_mount_native(struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd,
+        struct disk_natives *ret, struct ct_error *err)
+{
+	int fd;
+
+	*ret = (struct disk_natives){ 0 };
+	fd = mount_with(store, spec, idmap_userns_fd, ret, err);
+	if (fd < 0)
+		disk_natives_done(ret);
+	return fd;
 }
 
 int disk_resize(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err)

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -41,6 +42,7 @@ struct disk_spec {
 	uint64_t bytes;              /* size sold; 0: no limit (dir only) */
 	uint64_t inodes;             /* 0: no limit (dir), the file system's choice (image) */
 	uint32_t project_id;         /* dir: > 0, unique on the file system, owned by this container */
+	const char *const *natives;  /* directories that shall be native (below), to NULL; NULL: none */
 };
 
 /* Makes the upper layer (dir: directory, project id, quota; image: sparse file, then mkfs: long). -EOPNOTSUPP
@@ -62,6 +64,27 @@ bool disk_is_new(struct disk_store *store, const char *ctid);
  * after a container's end. Long once after the store was copied: see rebase.c. */
 int disk_mount(
         struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err);
+
+/* Directories of the upper layer that are mounted past the overlay: see native.c. fd: a detached mount with
+ * the ids and flags of the overlay, to be attached at path in the root (with ct_bind). */
+#define DISK_NATIVES_MAX 32
+struct disk_native {
+	const char *path; /* borrowed from the specification */
+	int fd;
+};
+struct disk_natives {
+	struct disk_native items[DISK_NATIVES_MAX];
+	size_t n;
+};
+void disk_natives_done(struct disk_natives *natives);
+/* disk_mount, and those of spec->natives that can be. Who runs a container on it must attach them all. */
+int disk_mount_native(struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd,
+        struct disk_natives *ret, struct ct_error *err);
+
+extern const char *const disk_natives_default[];
+/* Absolute, without links to follow in the writing of it, and not where a start or a running container's
+ * configuration writes. */
+bool disk_native_may_be(const char *path);
 
 /* Brings the limits to the specification: grow and shrink; -ENOSPC with the used size when too small. image:
  * grows online, shrinks only while not mounted (-EBUSY) and takes long then; the number of inodes cannot be

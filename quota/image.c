@@ -37,6 +37,7 @@
 #include "quota/image-file.h"
 #include "quota/image-spare.h"
 #include "quota/loop.h"
+#include "quota/native.h"
 #include "quota/overlay.h"
 
 #define IMAGE_NAME "disk.img"
@@ -175,7 +176,7 @@ static int image_fill(
 	if (root < 0)
 		return root;
 
-	r = disk_make_layers(store, root, spec->template_digest, err);
+	r = disk_make_layers(store, spec, root, dirfd, err);
 	if (r < 0)
 		return r;
 
@@ -208,28 +209,39 @@ static int image_create(
 	        image, &(struct image_sold){ .bytes = spec->bytes, .inodes = spec->inodes }, err);
 }
 
-static int image_overlay(struct disk_store *store, const struct disk_spec *spec, int loop,
-        int idmap_userns_fd, struct ct_error *err)
+/* What a mount of a disk needs and has. */
+struct image_mount {
+	struct disk_store *store;
+	const struct disk_spec *spec;
+	int dirfd, loop, idmap_userns_fd;
+	struct disk_natives *natives;
+};
+
+static int image_overlay(const struct image_mount *m, struct ct_error *err)
 {
-	_cleanup_close_ int upper = -1, lower = -1;
+	_cleanup_close_ int upper = -1, lower = -1, layer = -1;
 	_cleanup_free_ char *lower_path = NULL;
 	int r;
 
-	upper = device_mount(loop, err);
+	upper = device_mount(m->loop, err);
 	if (upper < 0)
 		return upper;
 
-	r = tree_idmap(upper, idmap_userns_fd, err);
+	r = tree_idmap(upper, m->idmap_userns_fd, err);
 	if (r < 0)
 		return r;
 
-	lower = tree_clone(store->templates_fd, idmap_userns_fd, err);
+	lower = tree_clone(m->store->templates_fd, m->idmap_userns_fd, err);
 	if (lower < 0)
 		return lower;
 
-	lower_path = str_printf("%s/root", spec->template_digest);
+	lower_path = str_printf("%s/root", m->spec->template_digest);
 	if (!lower_path)
 		return ct_error_set(err, -ENOMEM, "mount", "out of memory");
+	if (m->natives) {
+		layer = open_beneath(upper, "upper", O_RDONLY | O_DIRECTORY, 0);
+		native_find(layer, m->dirfd, m->spec->natives, m->natives);
+	}
 
 	const struct overlay_spec overlay = {
 		.lower_fd = lower,
@@ -237,20 +249,20 @@ static int image_overlay(struct disk_store *store, const struct disk_spec *spec,
 		.lower_path = lower_path,
 		.upper_path = "upper",
 		.work_path = "work",
-		.file_handles = store->file_handles,
+		.file_handles = m->store->file_handles,
+		.natives = m->natives,
 	};
-	return overlay_mount(store->view_fd, &overlay, err);
+	return overlay_mount(m->store->view_fd, &overlay, err);
 }
 
 /* On a disk that is full to the last block or inode; what overlayfs does not keep of the spare room is spare
  * again. */
-static int image_overlay_full(struct disk_store *store, const struct disk_spec *spec, int loop,
-        int idmap_userns_fd, struct ct_error *err)
+static int image_overlay_full(const struct image_mount *m, struct ct_error *err)
 {
 	_cleanup_close_ int mount_fd = -1, root = -1;
 	int fd, r;
 
-	mount_fd = device_mount(loop, err);
+	mount_fd = device_mount(m->loop, err);
 	if (mount_fd < 0)
 		return mount_fd;
 
@@ -262,15 +274,16 @@ static int image_overlay_full(struct disk_store *store, const struct disk_spec *
 	if (r < 0)
 		return r;
 
-	fd = image_overlay(store, spec, loop, idmap_userns_fd, err);
+	fd = image_overlay(m, err);
 	(void)image_spare_take(
 	        root, NULL); /* as much as there is; the next mount takes the rest, or needs none */
 	return fd;
 }
 
 static int image_mount(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
-        struct ct_error *err)
+        struct disk_natives *natives, struct ct_error *err)
 {
+	struct image_mount m = { store, spec, dirfd, -1, idmap_userns_fd, natives };
 	_cleanup_close_ int image = -1, loop = -1;
 	int r;
 
@@ -282,9 +295,10 @@ static int image_mount(struct disk_store *store, const struct disk_spec *spec, i
 	if (loop < 0)
 		return loop;
 
-	r = image_overlay(store, spec, loop, idmap_userns_fd, err);
+	m.loop = loop;
+	r = image_overlay(&m, err);
 	if (r == -ENOSPC || r == -EROFS)
-		r = image_overlay_full(store, spec, loop, idmap_userns_fd, err);
+		r = image_overlay_full(&m, err);
 
 	return r;
 }

@@ -36,9 +36,11 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "quota/disk.h"
 
 #define VIEW_LOWER "lower" /* below the root of the view */
 #define VIEW_UPPER "upper"
@@ -231,6 +233,25 @@ int overlay_view_new(struct ct_error *err)
 	return r;
 }
 
+/* With the flags of the overlay, whatever those of the store's or an image's mount are: where a container
+ * goes, they must be the same. Private: what is mounted there on the host stays there. The clone has the
+ * mount's shift of ids. */
+static int native_clone(struct disk_native *native)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_RELATIME,
+		.propagation = MS_PRIVATE,
+		.attr_clr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODIRATIME | MOUNT_ATTR__ATIME,
+	};
+	int fd = open_tree(native->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+
+	if (fd < 0)
+		return -1;
+	(void)close(native->fd);
+	native->fd = fd;
+	return mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr));
+}
+
 static int overlay_build(struct errand *errand)
 {
 	const struct overlay_spec *spec = errand->spec;
@@ -264,6 +285,10 @@ static int overlay_build(struct errand *errand)
 	fd = fsmount(fsfd, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);
 	if (fd < 0)
 		return errand_fail(errand, "mount the overlay");
+
+	for (size_t i = 0; spec->natives && i < spec->natives->n; i++)
+		if (native_clone(&spec->natives->items[i]) < 0)
+			return errand_fail(errand, "clone a native directory");
 
 	return TAKE_FD(fd);
 }

@@ -23,14 +23,17 @@ int filesystem_mount(const char *type, const char *const options[][2], unsigned 
 /* A mount namespace that holds nothing but an empty tmpfs with places to attach trees. Its fd. */
 int overlay_view_new(struct ct_error *err);
 
+struct disk_natives;
+
 struct overlay_spec {
 	int lower_fd;                       /* detached tree */
 	int upper_fd;                       /* detached tree, or the same */
 	const char *lower_path;             /* below lower_fd; without colon, comma, backslash */
 	const char *upper_path, *work_path; /* below upper_fd, the same */
 	bool file_handles;
+	struct disk_natives *natives; /* or NULL; in: directories below upper_fd, out: clones of them */
 };
 
 /* Attaches the trees in a throw-away copy of the view, makes the overlay, returns its detached, nodev mount.
- * The trees can be closed. */
+ * The trees can be closed. On failure the natives are what they were, or partly. */
 int overlay_mount(int view_fd, const struct overlay_spec *spec, struct ct_error *err);

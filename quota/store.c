@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "quota/native.h"
 
 static const char *const digits_hex = "0123456789abcdef";
 
@@ -178,29 +179,34 @@ static int layer_open(int dirfd, const char *name, struct ct_error *err)
 	return fd;
 }
 
-int disk_make_layers(struct disk_store *store, int dirfd, const char *template_digest, struct ct_error *err)
+int disk_make_layers(
+        struct disk_store *store, const struct disk_spec *spec, int parent, int dirfd, struct ct_error *err)
 {
-	_cleanup_close_ int upper = -1, work = -1;
+	_cleanup_close_ int upper = -1, work = -1, template = -1;
 	_cleanup_free_ char *root = NULL;
 	struct stat st, lower;
 
-	root = str_printf("%s/root", template_digest);
+	root = str_printf("%s/root", spec->template_digest);
 	if (!root)
 		return ct_error_set(err, -ENOMEM, "disk", "out of memory");
 
-	if (fstatat(store->templates_fd, root, &lower, AT_SYMLINK_NOFOLLOW) < 0)
-		return ct_error_set(err, -errno, "disk", "cannot find the template %s in the store: %s",
-		        template_digest, strerror(errno));
+	template = open_beneath(store->templates_fd, root, O_RDONLY | O_DIRECTORY, 0);
+	if (template <0 || fstat(template, &lower) < 0) {
+		int r = template <0 ? template : -errno;
 
-	work = layer_open(dirfd, "work", err);
+		return ct_error_set(err, r, "disk", "cannot find the template %s in the store: %s",
+		        spec->template_digest, strerror(-r));
+	}
+
+	work = layer_open(parent, "work", err);
 	if (work < 0)
 		return work;
 
 	/* An upper that is there belongs to the tenant, who may have given his / another mode. */
-	if (fstatat(dirfd, "upper", &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (fstatat(parent, "upper", &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 
-	upper = layer_open(dirfd, "upper", err);
+	upper = layer_open(parent, "upper", err);
 	if (upper < 0)
 		return upper;
 
@@ -208,7 +214,7 @@ int disk_make_layers(struct disk_store *store, int dirfd, const char *template_d
 		return ct_error_set(err, -errno, "disk",
 		        "cannot set the owner and mode of the upper layer: %s", strerror(errno));
 
-	return 0;
+	return native_make(upper, template, dirfd, spec->natives, err);
 }
 
 int disk_trash(struct disk_store *store, int dirfd, const char *name, struct ct_error *err)

@@ -29,8 +29,10 @@ int disk_check_digest(const char *digest, struct ct_error *err);
 int disk_open_container(struct disk_store *store, const char *ctid, struct ct_error *err);
 
 /* The attributes that the root of a container starts with are those of its template's root: makes upper/ and
- * work/ below dirfd, which may be there already. */
-int disk_make_layers(struct disk_store *store, int dirfd, const char *template_digest, struct ct_error *err);
+ * work/ below parent, which may be there already. dirfd: the container's directory, for the note of native
+ * directories. */
+int disk_make_layers(
+        struct disk_store *store, const struct disk_spec *spec, int parent, int dirfd, struct ct_error *err);
 
 /* Renames dirfd/name into trash/ under a name of its own. -ENOENT is passed on without a sentence. */
 int disk_trash(struct disk_store *store, int dirfd, const char *name, struct ct_error *err);
@@ -39,8 +41,9 @@ int disk_trash(struct disk_store *store, int dirfd, const char *name, struct ct_
 struct disk_driver_ops {
 	int (*create)(
 	        struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err);
+	/* natives: NULL, or what disk_mount_native returns. */
 	int (*mount)(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
-	        struct ct_error *err);
+	        struct disk_natives *natives, struct ct_error *err);
 	/* The directory that holds upper/ and work/, while nothing is mounted over them. */
 	int (*layers)(
 	        struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err);

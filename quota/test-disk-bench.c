@@ -71,7 +71,9 @@ static void bench(
 		struct disk_spec spec = { .ctid = ctid,
 			.driver = driver,
 			.template_digest = digest,
+			.natives = disk_natives_default,
 			.bytes = driver == DISK_DRIVER_DIR ? 0 : 10ULL << 30 };
+		struct disk_natives natives;
 		struct disk_usage usage;
 		double t[7];
 		int fd;
@@ -80,10 +82,11 @@ static void bench(
 		t[0] = now_ms();
 		must(disk_create(store, &spec, &err), &err);
 		t[1] = now_ms();
-		must(fd = disk_mount(store, &spec, userns, &err), &err);
+		must(fd = disk_mount_native(store, &spec, userns, &natives, &err), &err);
 		t[2] = now_ms();
 		must(disk_usage(store, &spec, &usage, &err), &err);
 		t[3] = now_ms();
+		disk_natives_done(&natives);
 		must(close(fd), &err);
 		t[4] = now_ms();
 		must(disk_usage(store, &spec, &usage, &err), &err);
@@ -101,12 +104,20 @@ static void bench(
 
 static void make_templates(struct disk_store *store)
 {
+	static const char *const empty[] = { "/home", "/opt", "/srv", "/tmp", "/var/mail",
+		"/var/tmp" }; /* as Debian */
 	_cleanup_close_ int small = mkdirs_in_root(disk_store_fd(store), "templates/00/root/etc", 0755);
 	_cleanup_close_ int large = mkdirs_in_root(disk_store_fd(store), "templates/01/root/etc", 0755);
 	struct ct_error err = { .text = "cannot make the templates" };
 	char name[32];
 
 	must(small, &err);
+	for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
+		_cleanup_free_ char *full = str_printf("templates/00/root%s", empty[i]);
+		_cleanup_close_ int fd = full ? mkdirs_in_root(disk_store_fd(store), full, 0755) : -ENOMEM;
+
+		must(fd, &err);
+	}
 	must(large, &err);
 	for (unsigned int i = 0; i < FILES; i++) {
 		(void)snprintf(name, sizeof(name), "file-%u", i);

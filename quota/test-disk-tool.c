@@ -30,6 +30,8 @@
 
 #define BASE 1000000
 
+static const char *const natives[] = { "/home", NULL };
+
 static int parse_spec(char *text, struct disk_spec *ret)
 {
 	char *field[5], *rest = text;
@@ -40,6 +42,7 @@ static int parse_spec(char *text, struct disk_spec *ret)
 
 	ret->ctid = field[0];
 	ret->template_digest = "00";
+	ret->natives = natives;
 	if (disk_driver_from_name(field[1], &ret->driver) < 0 || parse_size(field[2], &ret->bytes) < 0 ||
 	        parse_u64(field[3], &ret->inodes) < 0 || parse_u32(field[4], &ret->project_id) < 0)
 		return -EINVAL;
@@ -80,22 +83,26 @@ static int print_usage(struct disk_store *store, const struct disk_spec *spec, s
 static int run(struct disk_store *store, const struct disk_spec *spec, char *command[], struct ct_error *err)
 {
 	_cleanup_close_ int userns = -1, root = -1;
+	struct disk_natives mounts;
 
 	userns = probe_userns_new(BASE);
 	if (userns < 0)
 		return ct_error_set(
 		        err, userns, "run", "cannot make a user namespace: %s", strerror(-userns));
 
-	root = disk_mount(store, spec, userns, err);
+	root = disk_mount_native(store, spec, userns, &mounts, err);
 	if (root < 0)
 		return root;
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	        move_mount(root, "", AT_FDCWD, "/mnt", MOVE_MOUNT_F_EMPTY_PATH) < 0 || chdir("/mnt") < 0 ||
+	        (mounts.n > 0 &&
+	                move_mount(mounts.items[0].fd, "", AT_FDCWD, "home", MOVE_MOUNT_F_EMPTY_PATH) < 0) ||
 	        setns(userns, CLONE_NEWUSER) < 0 || setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 ||
 	        setresuid(0, 0, 0) < 0)
 		return ct_error_set(err, -errno, "run", "cannot enter the disk: %s", strerror(errno));
 
+	disk_natives_done(&mounts);
 	disk_store_close(store);
 	(void)execvp(command[0], command);
 	return ct_error_set(err, -errno, "run", "cannot run \"%s\": %s", command[0], strerror(errno));
@@ -103,7 +110,7 @@ static int run(struct disk_store *store, const struct disk_spec *spec, char *com
 
 static int act(struct disk_store *store, int argc, char *argv[], struct ct_error *err)
 {
-	_cleanup_close_ int template = mkdirs_in_root(disk_store_fd(store), "templates/00/root", 0755);
+	_cleanup_close_ int template = mkdirs_in_root(disk_store_fd(store), "templates/00/root/home", 0755);
 	struct disk_spec spec = { 0 };
 
 	if (template <0)

@@ -58,6 +58,29 @@ limit_holds() {
 	inside 'rm big; head -c 10M /dev/zero >half; sync half'
 }
 
+# Past the overlay the same limit, shown and kept, and together with what is in it.
+native_limit_holds() {
+	create 20M 200 4719
+	[ "$(inside 'stat -f -c %T home')" != overlayfs ]
+	[ "$(inside 'stat -f -c %T .')" = overlayfs ]
+	[ "$(inside 'df -k --output=size home | tail -1 | tr -d " "')" = 20480 ]
+	[ "$(inside 'df --output=itotal home | tail -1 | tr -d " "')" = 200 ]
+	inside 'head -c 10M /dev/zero >first; mkdir -p home/a/b; sync first'
+	run -1 inside 'LC_ALL=C head -c 40M /dev/zero >home/a/b/big'
+	[[ $output == *"Disk quota exceeded"* || $output == *"No space left on device"* ]]
+	size=$(inside 'sync; stat -c %s home/a/b/big')
+	[ "$size" -le $((10 << 20)) ]
+	[ "$size" -ge $(((10 << 20) - 160 * 1024)) ]
+	run "$TOOL" "$STORE" usage "$SPEC"
+	[[ ${lines[0]} =~ ^bytes\ ([0-9]+)\ of\ 20971520$ ]]
+	[ "${BASH_REMATCH[1]}" -ge $((size + (10 << 20))) ]
+	inside 'rm home/a/b/big; head -c 5M /dev/zero >home/half; sync home/half'
+	# shellcheck disable=SC2016 # for the shell inside
+	run inside 'i=0; while : >"home/f$i"; do i=$((i + 1)); done'
+	run "$TOOL" "$STORE" usage "$SPEC"
+	[ "${lines[1]}" = "inodes 200 of 200" ]
+}
+
 inodes_hold() {
 	create 100M 200 4712
 	# shellcheck disable=SC2016 # for the shell inside
@@ -127,6 +150,7 @@ ids_are_not_inherited() {
 
 @test "ext4: df shows what was sold and writes end there" { limit_holds; }
 @test "ext4: so do inodes" { inodes_hold; }
+@test "ext4: and in a native directory" { native_limit_holds; }
 @test "ext4: grown and shrunk" { resizes; }
 @test "ext4: grown while in use" { live_resize; }
 @test "ext4: a project id is free when all is removed" { ids_are_not_inherited; }
@@ -136,6 +160,13 @@ ids_are_not_inherited() {
 	# From inside, the attributes that carry the id cannot be changed; files that are renamed stay charged.
 	inside 'mkdir d; chattr -p 0 d 2>/dev/null; chattr -P d 2>/dev/null; head -c 30M /dev/zero >d/x' || true
 	[ "$(inside 'stat -c %s d/x')" -le $((20 << 20)) ]
+	[ "$("$TOOL" "$STORE" usage "$SPEC" | sed -n 's/bytes \([0-9]*\) of.*/\1/p')" -gt $((19 << 20)) ]
+	# Nor past the overlay, where these calls reach the file system itself.
+	inside 'rm -r d'
+	run -1 inside 'chattr -p 0 home'
+	run -1 inside 'chattr -P home'
+	inside 'mkdir home/d; chattr -p 0 home/d 2>/dev/null; chattr -P home/d 2>/dev/null; head -c 30M /dev/zero >home/d/x' || true
+	[ "$(inside 'stat -c %s home/d/x')" -le $((20 << 20)) ]
 	[ "$("$TOOL" "$STORE" usage "$SPEC" | sed -n 's/bytes \([0-9]*\) of.*/\1/p')" -gt $((19 << 20)) ]
 }
 
@@ -158,6 +189,7 @@ ids_are_not_inherited() {
 
 @test "xfs: df shows what was sold and writes end there" { on_xfs prjquota && limit_holds; }
 @test "xfs: so do inodes" { on_xfs prjquota && inodes_hold; }
+@test "xfs: and in a native directory" { on_xfs prjquota && native_limit_holds; }
 @test "xfs: grown and shrunk" { on_xfs prjquota && resizes; }
 @test "xfs: grown while in use" { on_xfs prjquota && live_resize; }
 @test "xfs: a project id is free when all is removed" { on_xfs prjquota && ids_are_not_inherited; }
