@@ -179,6 +179,30 @@ static int read_storage(const struct key *key, const char *value, struct conf *c
 	return disk_driver_from_name(value, &conf->storage);
 }
 
+/* "/home /srv"; none: all of every container is an overlay. */
+static int read_natives(const struct key *key, const char *value, struct conf *conf)
+{
+	char *text = strdup(value), *next = text, *word;
+	size_t n = 0;
+
+	if (!text)
+		return -ENOMEM;
+	free(conf->native_text);
+	conf->native_text = text;
+	conf->natives[0] = NULL;
+	if (str_eq(value, "none"))
+		return 0;
+	while ((word = strsep(&next, " ,"))) {
+		if (!*word)
+			continue;
+		if (n == DISK_NATIVES_MAX || !disk_native_may_be(word))
+			return -EINVAL;
+		conf->natives[n++] = word;
+		conf->natives[n] = NULL;
+	}
+	return 0;
+}
+
 static int read_bytes(const struct key *key, const char *value, struct conf *conf)
 {
 	return parse_size(value, place(key, conf));
@@ -215,6 +239,8 @@ static const struct key keys[] = {
 	{ "block-mail", AT(block_mail), read_flag, 0, 0, "yes or no" },
 	{ "proxy-neighbours", AT(proxy_neighbours), read_flag, 0, 0, "yes or no" },
 	{ "storage", 0, read_storage, 0, 0, "dir or image" },
+	{ "native-directories", 0, read_natives, 0, 0,
+	        "at most 32 absolute paths outside of the system's own directories, or none" },
 	{ "autostart-parallel", AT(autostart_parallel), read_number, 1, 64, "a number from 1 to 64" },
 	{ "pool-size", AT(pool_size), read_number, 0, 32, "a number from 0 to 32" },
 	{ "memory-reserved", AT(memory_reserved), read_bytes, 0, 0, "a size such as 512M" },
@@ -255,6 +281,8 @@ void conf_init(struct conf *conf)
 		.ledger_period_days = 3660,
 		.memory_reserved = 256ULL << 20,
 	};
+	for (size_t i = 0; disk_natives_default[i]; i++)
+		conf->natives[i] = disk_natives_default[i];
 	(void)ip_parse_network("10.77.0.0/16", &conf->nat_network); /* constants */
 	(void)ip_parse_network("fd77:c7d::/64", &conf->nat_network6);
 }
@@ -269,6 +297,7 @@ void conf_done(struct conf *conf)
 	free(conf->worker);
 	free(conf->ctctl);
 	free(conf->group);
+	free(conf->native_text);
 	free(conf->metrics_listen);
 	free(conf->metrics_token);
 	free(conf->metrics_certificate);

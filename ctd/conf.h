@@ -45,11 +45,14 @@ struct conf {
 	bool names;                   /* and are they told each other's names */
 	bool proxy_neighbours;        /* answer ARP and NDP for routed addresses on the uplink */
 	enum disk_driver storage;     /* default driver */
-	uint32_t autostart_parallel;  /* how many start at once after a boot */
-	uint32_t pool_size;           /* prepared namespaces */
-	uint32_t stop_timeout_sec;    /* default of containers */
-	uint32_t meter_sample;        /* seconds between two samples of a container */
-	uint32_t meter_interval;      /* seconds of an interval of the ledger; divides an hour */
+	char *native_text;            /* what natives points into, NULL: the default */
+	const char
+	        *natives[DISK_NATIVES_MAX + 1]; /* directories that are native where they can be, to NULL */
+	uint32_t autostart_parallel;            /* how many start at once after a boot */
+	uint32_t pool_size;                     /* prepared namespaces */
+	uint32_t stop_timeout_sec;              /* default of containers */
+	uint32_t meter_sample;                  /* seconds between two samples of a container */
+	uint32_t meter_interval;                /* seconds of an interval of the ledger; divides an hour */
 	uint32_t ledger_interval_days, ledger_hour_days, ledger_period_days; /* how long they are kept */
 	uint64_t memory_reserved;         /* bytes that the host keeps for itself */
 	uint64_t memory_overcommit_milli; /* how often memory is sold, thousandths; 0: not counted */

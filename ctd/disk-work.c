@@ -33,6 +33,15 @@ static void work_done(const json_t *result, const struct ct_error *error, void *
 	free(work); /* the worker frees itself */
 }
 
+static json_t *natives_list(const char *const *natives)
+{
+	json_t *list = json_array();
+
+	for (; list && *natives; natives++)
+		(void)json_array_append_new(list, json_string(*natives)); /* one less is no error */
+	return list;
+}
+
 static int work_start(struct container *c, const char *verb, const struct disk_spec *spec, operation_fn done,
         void *userdata, struct ct_error *err)
 {
@@ -45,10 +54,11 @@ static int work_start(struct container *c, const char *verb, const struct disk_s
 	if (!work)
 		return ct_error_set(err, -ENOMEM, "disk", "out of memory");
 	*work = (struct disk_work){ .container = c, .done = done, .userdata = userdata };
-	params = json_pack("{s:o, s:s, s:s, s:s, s:I, s:I}", "store",
+	params = json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:o}", "store",
 	        json_sprintf("%s/fs", m->conf.state_dir), "ctid", spec->ctid, "driver",
 	        disk_driver_name(spec->driver), "template", spec->template_digest, "bytes",
-	        (json_int_t)spec->bytes, "inodes", (json_int_t)spec->inodes);
+	        (json_int_t)spec->bytes, "inodes", (json_int_t)spec->inodes, "natives",
+	        natives_list(spec->natives));
 	r = params ? worker_start(m->event, m->conf.worker, verb, params, &ops, work, &work->worker, err)
 	           : ct_error_set(err, -ENOMEM, "disk", "out of memory");
 	if (r < 0) {

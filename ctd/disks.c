@@ -41,6 +41,7 @@ void container_disk_spec_known(const struct container *c, uint32_t project_id, s
 		.bytes = l->disk.value, /* zero where none is given: no limit */
 		.inodes = l->inodes.value,
 		.project_id = project_id,
+		.natives = c->manager->conf.natives,
 	};
 }
 

@@ -10,6 +10,7 @@
  * Once the keeper answers that init was executed, our fds of namespaces and mounts are dropped: from then on
  * they live and die with the container.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -36,6 +37,7 @@ struct start {
 	int root_fd;
 	struct ct_bind view[VIEW_FILES];
 	size_t n_view;
+	struct disk_natives natives;
 	struct template_meta meta;
 	struct ct_error error;
 };
@@ -52,6 +54,7 @@ static void start_free(struct start *s)
 	(void)fd_close(s->root_fd);
 	for (size_t i = 0; i < s->n_view; i++)
 		(void)fd_close(s->view[i].source_fd);
+	disk_natives_done(&s->natives);
 	template_meta_done(&s->meta);
 	ct_shell_done(&s->item.shell);
 	(void)fd_close(s->item.idmap_fd);
@@ -132,7 +135,7 @@ static int mount_disk(struct start *s, struct ct_error *err)
 	struct disk_spec spec;
 
 	container_disk_spec(c, &spec);
-	s->root_fd = disk_mount(c->manager->disks, &spec, s->item.idmap_fd, err);
+	s->root_fd = disk_mount_native(c->manager->disks, &spec, s->item.idmap_fd, &s->natives, err);
 	return s->root_fd < 0 ? s->root_fd : 0;
 }
 
@@ -183,6 +186,23 @@ static int make_cgroup(struct start *s, struct ct_error *err)
 
 static void on_started(struct keeper_reply *reply, void *userdata);
 
+#define BINDS_MAX (VIEW_FILES + DISK_NATIVES_MAX)
+static_assert(BINDS_MAX <= CT_BINDS_MAX, "a start takes as many binds");
+
+static size_t list_binds(struct start *s, struct ct_bind ret[BINDS_MAX])
+{
+	size_t n = 0;
+
+	/* Locked as they would be, they would keep the containers inside from having a procfs. */
+	s->n_view = s->container->config.nesting ? 0 : view_binds(s->container->manager, s->view);
+	for (size_t i = 0; i < s->n_view; i++)
+		ret[n++] = s->view[i];
+	for (size_t i = 0; i < s->natives.n; i++)
+		ret[n++] = (struct ct_bind){ .source_fd = s->natives.items[i].fd,
+			.target = s->natives.items[i].path };
+	return n;
+}
+
 static int ask_keeper(struct start *s, struct ct_error *err)
 {
 	struct container *c = s->container;
@@ -191,6 +211,7 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL };
 	const struct limits *l = &c->config.limits;
 	struct ct_rlimit rlimits[LIMITS_OF_PROCESS];
+	struct ct_bind binds[BINDS_MAX];
 	struct ct_spec spec = {
 		.argv = (const char *const *)s->meta.init,
 		.env = s->meta.env && s->meta.env[0] ? (const char *const *)s->meta.env : base_env,
@@ -216,10 +237,8 @@ static int ask_keeper(struct start *s, struct ct_error *err)
 	char key[40];
 
 	limits_of_process(l, rlimits);
-	/* Locked as they would be, they would keep the containers inside from having a procfs. */
-	s->n_view = c->config.nesting ? 0 : view_binds(m, s->view);
-	spec.binds = s->n_view ? s->view : NULL;
-	spec.n_binds = s->n_view;
+	spec.binds = binds;
+	spec.n_binds = list_binds(s, binds);
 
 	container_key(c, key);
 	return keeper_client_start(m->keeper, key, &spec, on_started, s, err);
@@ -261,6 +280,7 @@ static void undo(struct start *s)
 {
 	(void)ct_error_prefix(&s->error, "cannot start \"%s\"", s->container->row.name);
 	s->root_fd = fd_close(s->root_fd);
+	disk_natives_done(&s->natives);
 	ct_shell_done(&s->item.shell);
 	container_teardown(s->container, on_undone, s);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* disk-create and disk-resize: {"store", "ctid", "driver", "template", "bytes", "inodes"}: what quota/ does
- * with such a disk, where it may take long. */
+/* disk-create and disk-resize: {"store", "ctid", "driver", "template", "bytes", "inodes", "natives"}: what
+ * quota/ does with such a disk, where it may take long. */
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "ctd/worker-main.h"
@@ -9,6 +9,7 @@
 struct params {
 	const char *store, *ctid, *driver, *template;
 	uint64_t bytes, inodes;
+	json_t *natives;
 };
 
 static const struct json_field fields[] = {
@@ -18,6 +19,7 @@ static const struct json_field fields[] = {
 	{ "template", JSON_KIND_STRING, offsetof(struct params, template), JSON_NO_HAS, true },
 	{ "bytes", JSON_KIND_U64, offsetof(struct params, bytes), JSON_NO_HAS, true },
 	{ "inodes", JSON_KIND_U64, offsetof(struct params, inodes), JSON_NO_HAS, true },
+	{ "natives", JSON_KIND_ARRAY, offsetof(struct params, natives), JSON_NO_HAS, true },
 	{ NULL },
 };
 
@@ -28,6 +30,7 @@ static int with_disk(const json_t *params,
         struct ct_error *err)
 {
 	CLEANUP(disk_store_closep) struct disk_store *store = NULL;
+	const char *natives[DISK_NATIVES_MAX + 1] = { NULL };
 	struct disk_spec spec = { 0 };
 	struct params in = { 0 };
 	int r;
@@ -35,11 +38,14 @@ static int with_disk(const json_t *params,
 	r = json_read(params, fields, &in, err);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < DISK_NATIVES_MAX; i++) /* ctd's own; NULL from their end on */
+		natives[i] = json_string_value(json_array_get(in.natives, i));
 	spec = (struct disk_spec){
 		.ctid = in.ctid,
 		.template_digest = in.template,
 		.bytes = in.bytes,
 		.inodes = in.inodes,
+		.natives = natives,
 	};
 	if (disk_driver_from_name(in.driver, &spec.driver) < 0)
 		return ct_error_field(err, "driver", "\"%.20s\" is not a storage driver", in.driver);

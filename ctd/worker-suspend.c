@@ -44,6 +44,7 @@
 #include "ctd/keeper-client.h"
 #include "ctd/view-files.h"
 #include "ctd/worker-main.h"
+#include "ctd/worker-suspend-native.h"
 #include "ctd/worker-suspend-net.h"
 #include "libct/restore.h"
 #include "quota/disk.h"
@@ -59,6 +60,7 @@
 #define BARE_PROC   PLACE "/proc"
 #define SHADOW      PLACE "/shadow"
 #define WORK        PLACE "/work"
+#define NATIVES     PLACE "/native"
 
 static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
 
@@ -257,12 +259,17 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		.log_file = "dump.log",
 		.freezer = in->common.cgroup,
 	};
+	CLEANUP(suspend_natives_done) struct suspend_natives natives = { 0 };
 	struct lists lists = { .request = &request };
 	int sid = 0, r;
 
 	if (cgroup < 0)
 		return ct_error_set(err, -errno, "suspend", "cannot open its cgroup: %s", strerror(errno));
-	r = audit_before(in, cgroup, err);
+	r = suspend_natives_list((pid_t)in->pid, &natives, err);
+	in->common.want.natives = natives.is;
+	in->common.want.n_natives = natives.n;
+	if (r >= 0)
+		r = audit_before(in, cgroup, err);
 	if (r >= 0)
 		r = check_room(cgroup, images_fd, err);
 	if (r >= 0)
@@ -271,6 +278,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		r = sid = criu_console_session(cgroup, err);
 	if (r >= 0)
 		r = add_mounts(&lists, err);
+	if (r >= 0)
+		r = suspend_natives_dump(images_fd, &natives, &request, err);
 	if (r >= 0)
 		r = reach_keeper(&in->common, &keeper, err);
 	add_devices(&lists);
@@ -340,6 +349,8 @@ struct resume {
 	int criu; /* a pidfd, borrowed */
 	struct ct_bind binds[VIEW_FILES];
 	size_t n_binds;
+	struct disk_natives natives;
+	struct suspend_natives wanted;
 	pid_t pid; /* of init, once CRIU has told it */
 	pid_t guard;
 	int guard_fd;
@@ -355,6 +366,8 @@ static void resume_done(struct resume *x)
 	(void)fd_close(x->guard_fd); /* still there after a failure: then it ends what there is */
 	for (size_t i = 0; i < x->n_binds; i++)
 		(void)fd_close(x->binds[i].source_fd);
+	disk_natives_done(&x->natives);
+	suspend_natives_done(&x->wanted);
 }
 
 /* Where CRIU writes what only root's id may: relative to /proc/sys. */
@@ -394,7 +407,7 @@ static int make_place(struct resume *x, struct ct_error *err)
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	        mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0 ||
 	        mkdir(ROOT, 0755) < 0 || mkdir(BARE_PROC, 0755) < 0 || mkdir(SHADOW, 0755) < 0 ||
-	        mkdir(WORK, 0755) < 0 ||
+	        mkdir(WORK, 0755) < 0 || mkdir(NATIVES, 0755) < 0 ||
 	        mount("proc", BARE_PROC, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
 	        move_mount(x->root, "", AT_FDCWD, ROOT, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return ct_error_set(err, -errno, "resume", "cannot prepare the mounts: %s", strerror(errno));
@@ -413,6 +426,7 @@ static int mount_disk(struct resume *x, struct ct_error *err)
 		.bytes = (uint64_t)json_integer_value(json_object_get(x->in.disk, "bytes")),
 		.inodes = (uint64_t)json_integer_value(json_object_get(x->in.disk, "inodes")),
 		.project_id = (uint32_t)json_integer_value(json_object_get(x->in.disk, "project")),
+		.natives = x->wanted.paths,
 	};
 	int r;
 
@@ -423,7 +437,7 @@ static int mount_disk(struct resume *x, struct ct_error *err)
 	if (r >= 0)
 		r = disk_store_open(path, &store, err);
 	if (r >= 0)
-		r = x->root = disk_mount(store, &spec, idmap, err);
+		r = x->root = disk_mount_native(store, &spec, idmap, &x->natives, err);
 	return r < 0 ? r : 0;
 }
 
@@ -599,6 +613,11 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 	int r;
 
 	add_devices(&lists);
+	r = suspend_natives_place(NATIVES, ROOT, &x->natives, &x->wanted, &request, err);
+	if (r < 0)
+		return r;
+	x->in.common.want.natives = x->wanted.is;
+	x->in.common.want.n_natives = x->wanted.n;
 	worker_progress(-1, "reading memory and state");
 	r = criu_run(keeper, &request, on_notify, x, &pid, err);
 	if (r >= 0 && (pid <= 0 || pid != x->pid))
@@ -651,7 +670,9 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 	r = take_view(x);
 	if (r < 0)
 		return ct_error_set(err, r, "resume", "cannot bind the view of /proc: %s", strerror(-r));
-	r = mount_disk(x, err);
+	r = suspend_natives_read(x->images, &x->wanted, err);
+	if (r >= 0)
+		r = mount_disk(x, err);
 	if (r >= 0)
 		r = make_place(x, err);
 	if (r >= 0)

@@ -357,6 +357,19 @@ static bool is_whole(const struct mount_line *m, const char *point)
 	return str_eq(m->point, point) && str_eq(m->root, "/");
 }
 
+static bool is_native(const struct audit *a, const struct mount_line *m)
+{
+	for (size_t i = 0; i < a->want->n_natives; i++) {
+		const struct restore_native *native = &a->want->natives[i];
+		const char *rest =
+		        str_has_prefix(m->root, native->root) ? m->root + strlen(native->root) : NULL;
+
+		if (rest && (*rest == '/' || !*rest) && str_eq(m->device, native->device))
+			return strstr(m->options, "nodev");
+	}
+	return false;
+}
+
 /* The masks are put on one of each: any other, a copy of a part of it too, would come back without. */
 static bool mount_fits(struct audit *a, const struct mount_line *m, const char *device)
 {
@@ -374,7 +387,7 @@ static bool mount_fits(struct audit *a, const struct mount_line *m, const char *
 		return is_device(m->root);
 	if (str_has_prefix(m->type, "fuse"))
 		return str_eq(m->source, "ct-view");
-	return is_virtual(m->type);
+	return is_virtual(m->type) || is_native(a, m);
 }
 
 struct mounts {

@@ -13,6 +13,11 @@
  * gives them, locked as there. The caller's mount namespace has the host's device nodes. */
 int restore_mounts(pid_t pid, const struct ct_bind *binds, size_t n_binds, struct ct_error *err);
 
+/* A mount of the host's file system that they may have, or of what is below it: as mountinfo says it. */
+struct restore_native {
+	const char *device, *root;
+};
+
 /* What the tasks must be that are restored, or are to be. */
 struct restore_want {
 	uint32_t base_id;
@@ -21,6 +26,8 @@ struct restore_want {
 	size_t n_rlimits;        /* none wider */
 	const char *cgroup_name; /* the last part of its path; on this host no other has it */
 	dev_t root_dev;          /* of the root filesystem */
+	const struct restore_native *natives;
+	size_t n_natives;
 };
 /* Looks at every thread of the cgroup and all below it, of which pid is init: ids, capabilities, limits,
  * seccomp, namespaces; at who owns the user namespace, at the mounts, and that nobody of the pid namespace is

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Native directories of a container that is suspended and resumed.
+ *
+ * To CRIU they are mounts from outside: the images have a name for each ("native/PATH"), and at the restore
+ * it is told what that stands for. Which of them a container has is seen in its mounts, and noted with the
+ * images, since it must have the same when it is resumed: its open files say in which mount they are. Whether
+ * they can be native there is asked of the disk again, by its own rules; where one cannot, after a move to
+ * a node with another configuration, a mount of the overlay's directory takes its place.
+ *
+ * A native directory is seen in the mounts as P/upper/PATH of a file system, mounted on /PATH. What a tenant
+ * has bound himself may look like that, but then lies in one that is: the shortest P is the true one.
+ */
+#include "ctd/worker-suspend-native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/str.h"
+
+#define NOTE       "ctd-natives"
+#define NOTE_MAX   16384
+#define MOUNTS_MAX (1024 * 1024)
+#define LAYER      "/upper"
+#define NAME       "native"
+
+void suspend_natives_done(struct suspend_natives *natives)
+{
+	for (size_t i = 0; i < DISK_NATIVES_MAX; i++)
+		free(natives->externals[i]);
+	free(natives->text);
+	free(natives->mounts);
+	*natives = (struct suspend_natives){ 0 };
+}
+
+/* One line of mountinfo. */
+struct line {
+	char *device, *root, *point, *type;
+};
+
+static bool split(char *text, struct line *ret)
+{
+	char *tail = strstr(text, " - ");
+
+	(void)strsep(&text, " "); /* ids */
+	(void)strsep(&text, " ");
+	ret->device = strsep(&text, " ");
+	ret->root = strsep(&text, " ");
+	ret->point = strsep(&text, " ");
+	tail = tail ? tail + 3 : NULL;
+	ret->type = strsep(&tail, " ");
+	return ret->point && ret->type;
+}
+
+/* The length of P, -1: it is none. */
+static ssize_t is_native(const struct line *l)
+{
+	const size_t root = strlen(l->root), point = strlen(l->point), layer = strlen(LAYER);
+
+	if (str_eq(l->type, "overlay") || !disk_native_may_be(l->point) || root < point + layer ||
+	        !str_eq(l->root + root - point, l->point) ||
+	        strncmp(l->root + root - point - layer, LAYER, layer) != 0)
+		return -1;
+	return (ssize_t)(root - point - layer);
+}
+
+int suspend_natives_list(pid_t pid, struct suspend_natives *ret, struct ct_error *err)
+{
+	ssize_t lengths[DISK_NATIVES_MAX], shortest = MOUNTS_MAX;
+	size_t found = 0;
+	char path[40], *rest, *text;
+	int r;
+
+	*ret = (struct suspend_natives){ 0 };
+	(void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", pid);
+	r = read_file_at(AT_FDCWD, path, MOUNTS_MAX, &ret->text, NULL);
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot read its mounts: %s", strerror(-r));
+
+	rest = ret->text;
+	while ((text = strsep(&rest, "\n")) && *text && found < DISK_NATIVES_MAX) {
+		struct line l;
+		ssize_t length = split(text, &l) ? is_native(&l) : -1;
+
+		if (length < 0)
+			continue;
+		shortest = length < shortest ? length : shortest;
+		lengths[found] = length;
+		ret->is[found] = (struct restore_native){ .device = l.device, .root = l.root };
+		ret->paths[found++] = l.point;
+	}
+	for (size_t i = 0; i < found; i++)
+		if (lengths[i] == shortest) {
+			ret->is[ret->n] = ret->is[i];
+			ret->paths[ret->n++] = ret->paths[i];
+		}
+	ret->paths[ret->n] = NULL;
+	return 0;
+}
+
+static int add_external(struct suspend_natives *natives, size_t i, char *text, struct criu_request *request,
+        struct ct_error *err)
+{
+	natives->externals[i] = text;
+	if (!text || request->n_external == CRIU_LIST_MAX)
+		return ct_error_set(err, -ENOMEM, "criu", "out of memory");
+	request->external[request->n_external++] = text;
+	return 0;
+}
+
+int suspend_natives_dump(
+        int images_fd, struct suspend_natives *natives, struct criu_request *request, struct ct_error *err)
+{
+	_cleanup_close_ int fd = openat(images_fd, NOTE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_strbuf_ struct strbuf note = STRBUF_INIT;
+	int r = fd < 0 ? -errno : 0;
+
+	for (size_t i = 0; r >= 0 && i < natives->n; i++)
+		r = strbuf_printf(&note, "%s\n", natives->paths[i]);
+	if (r >= 0)
+		r = write_all(fd, note.data ?: "", note.len);
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot write \"" NOTE "\": %s", strerror(-r));
+	for (size_t i = 0; r >= 0 && i < natives->n; i++)
+		r = add_external(natives, i,
+		        str_printf("mnt[%s]:" NAME "%s", natives->paths[i], natives->paths[i]), request, err);
+	return r;
+}
+
+int suspend_natives_read(int images_fd, struct suspend_natives *ret, struct ct_error *err)
+{
+	char *rest, *path;
+	int r;
+
+	*ret = (struct suspend_natives){ 0 };
+	r = read_file_at(images_fd, NOTE, NOTE_MAX, &ret->text, NULL);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return ct_error_set(err, r, "resume", "cannot read \"" NOTE "\": %s", strerror(-r));
+	rest = ret->text;
+	while ((path = strsep(&rest, "\n")) && *path) {
+		if (ret->n == DISK_NATIVES_MAX || !disk_native_may_be(path))
+			return ct_error_kind_set(err, CT_ERROR_REFUSED, -EBADMSG,
+			        "its images want what no directory of a container is");
+		ret->paths[ret->n++] = path;
+	}
+	ret->paths[ret->n] = NULL;
+	return 0;
+}
+
+/* The fd of the native directory, else of a clone of the overlay's. */
+static int take_one(const char *root, const char *path, struct disk_natives *natives)
+{
+	_cleanup_close_ int dir = -1, inside = -1;
+
+	for (size_t i = 0; i < natives->n; i++)
+		if (str_eq(natives->items[i].path, path))
+			return TAKE_FD(natives->items[i].fd);
+	dir = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	inside = dir < 0 ? -errno : open_beneath(dir, path + 1, O_PATH | O_DIRECTORY, 0);
+	if (inside < 0)
+		return inside;
+	dir = fd_close(dir);
+	dir = open_tree(inside, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	return dir < 0 ? -errno : TAKE_FD(dir);
+}
+
+/* What is mounted at each place, as the audit will see it. */
+static int see_places(const char *dir, struct suspend_natives *want)
+{
+	char *rest, *text;
+	const size_t len = strlen(dir);
+	int r;
+
+	r = read_file_at(AT_FDCWD, "/proc/self/mountinfo", MOUNTS_MAX, &want->mounts, NULL);
+	if (r < 0)
+		return r;
+	rest = want->mounts;
+	while ((text = strsep(&rest, "\n")) && *text) {
+		struct line l;
+		size_t i;
+
+		if (!split(text, &l) || !str_has_prefix(l.point, dir) || l.point[len] != '/')
+			continue;
+		i = strtoul(l.point + len + 1, NULL, 10);
+		if (i >= want->n)
+			continue;
+		want->is[i] = (struct restore_native){ .device = l.device, .root = l.root };
+	}
+	return 0;
+}
+
+int suspend_natives_place(const char *dir, const char *root, struct disk_natives *natives,
+        struct suspend_natives *want, struct criu_request *request, struct ct_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < want->n; i++) {
+		_cleanup_free_ char *place = str_printf("%s/%zu", dir, i);
+		_cleanup_close_ int fd = place ? take_one(root, want->paths[i], natives) : -ENOMEM;
+
+		if (fd < 0 || mkdir(place, 0755) < 0 ||
+		        move_mount(fd, "", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+			r = fd < 0 ? fd : -errno;
+			return ct_error_set(err, r, "resume", "cannot mount what was \"%s\" inside: %s",
+			        want->paths[i], strerror(-r));
+		}
+		r = add_external(
+		        want, i, str_printf("mnt[" NAME "%s]:%s", want->paths[i], place), request, err);
+	}
+	if (r >= 0)
+		r = see_places(dir, want);
+	return r;
+}
