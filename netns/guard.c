@@ -506,6 +506,12 @@ static void add_guard(const struct nft_place *p)
 	}
 	RULE(p, "guard")
 	{
+		match_be16(b, LINK, 12, NFT_CMP_EQ, 0x86dd);
+		match_to_gateway(b, NFT_CMP_EQ);
+		nft_verdict(b, NFT_GOTO, "ip6");
+	}
+	RULE(p, "guard")
+	{
 		nft_meta(b, NFT_META_IIFNAME, R(0));
 		lookup(b, PORT_BRIDGED, false);
 		nft_verdict(b, NFT_GOTO, "bridged");

@@ -334,25 +334,29 @@ static void add_forward_nat(struct layout *l, uint8_t family)
 
 static void add_forward(struct layout *l)
 {
+	RULE(&l->p, "forward")
+	{
+		match_ours(l, NFT_META_IIFNAME, NFT_CMP_EQ);
+		nft_verdict(l->b, NFT_GOTO, "from-port");
+	}
 	add_rule_no_trunk(l, "forward");
 	add_rule_no_bridge(l, "forward");
-	RULE(&l->p, "forward")
-	{
-		match_ours(l, NFT_META_IIFNAME, NFT_CMP_EQ);
-		nft_verdict(l->b, NFT_JUMP, "from-port");
-	}
-	RULE(&l->p, "forward")
-	{
-		match_ours(l, NFT_META_IIFNAME, NFT_CMP_EQ);
-		match_ours(l, NFT_META_OIFNAME, NFT_CMP_EQ);
-		nft_verdict(l->b, NFT_JUMP, "internal");
-	}
 	RULE(&l->p, "forward")
 	{
 		match_ours(l, NFT_META_OIFNAME, NFT_CMP_EQ);
 		nft_verdict(l->b, NFT_GOTO, "to-port");
 	}
 	add_forward_from(l);
+	RULE(&l->p, "from-port")
+	{
+		match_ours(l, NFT_META_OIFNAME, NFT_CMP_NEQ);
+		nft_verdict(l->b, NF_ACCEPT, NULL);
+	}
+	add_rule_jump(l, "from-port", "internal");
+	RULE(&l->p, "from-port")
+	{
+		nft_verdict(l->b, NFT_GOTO, "to-port");
+	}
 
 	add_rule_state(l, "to-port", NFT_CT_STATE, STATE_ANSWER, NF_ACCEPT);
 	add_rule_jump(l, "to-port", "new-to");
