@@ -434,28 +434,46 @@ int guest_set_interfaces(
 	return guest_put(&g, &file, text, err);
 }
 
+/* A file beside those of a service, where there is their directory. */
+static int set_drop_in(const struct guest *g, const struct target *file, const char *content,
+        bool first_start, struct ct_error *err)
+{
+	_cleanup_free_ char *old = NULL, *text = NULL, *path = str_printf("%s/%s", file->dir, file->name);
+	_cleanup_close_ int dir_fd = -1;
+	int r = -ENOENT;
+
+	if (!path)
+		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
+	dir_fd = open_in_mount(g->root_fd, file->dir, O_PATH | O_DIRECTORY, 0);
+	if (dir_fd >= 0)
+		r = guest_read(g, path, &old, NULL);
+	if (dir_fd == -EXDEV || r == -EXDEV)
+		return guest_error(err, -EXDEV, path);
+	if (dir_fd < 0 || (!first_start && (r < 0 || is_symlink(g, path) || !strstr(old, NETWORK_MARK))))
+		return 0; /* it is not there, or the tenant's own arrangement is */
+
+	text = str_printf("%s%s", NETWORK_MARK, content);
+	if (!text)
+		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
+	return guest_put(g, file, text, err);
+}
+
 int guest_set_networkd(
         int root_fd, uint32_t base_id, const char *network, bool first_start, struct ct_error *err)
 {
 	static const struct target file = { "/etc/systemd/network", "00-ctd.network", 0644 };
-	static const char path[] = "/etc/systemd/network/00-ctd.network";
 	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
-	_cleanup_free_ char *old = NULL, *text = NULL;
-	_cleanup_close_ int dir_fd = -1;
-	int r = -ENOENT;
 
-	dir_fd = open_in_mount(root_fd, file.dir, O_PATH | O_DIRECTORY, 0);
-	if (dir_fd >= 0)
-		r = guest_read(&g, path, &old, NULL);
-	if (dir_fd == -EXDEV || r == -EXDEV)
-		return guest_error(err, -EXDEV, path);
-	if (dir_fd < 0 || (!first_start && (r < 0 || is_symlink(&g, path) || !strstr(old, NETWORK_MARK))))
-		return 0; /* it is not there, or the tenant's own arrangement is */
+	return set_drop_in(&g, &file, network, first_start, err);
+}
 
-	text = str_printf("%s%s", NETWORK_MARK, network);
-	if (!text)
-		return ct_error_set(err, -ENOMEM, "guest", "out of memory");
-	return guest_put(&g, &file, text, err);
+int guest_set_network_manager(
+        int root_fd, uint32_t base_id, const char *text, bool first_start, struct ct_error *err)
+{
+	static const struct target file = { "/etc/NetworkManager/conf.d", "00-ctd.conf", 0644 };
+	const struct guest g = { .root_fd = root_fd, .base_id = base_id };
+
+	return set_drop_in(&g, &file, text, first_start, err);
 }
 
 static int set_keys(const struct guest *g, const struct guest_edit *edit, struct ct_error *err)

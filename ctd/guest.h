@@ -35,6 +35,10 @@ int guest_set_interfaces(
 int guest_set_networkd(
         int root_fd, uint32_t base_id, const char *text, bool first_start, struct ct_error *err);
 
+/* The same for NetworkManager: one among its own. */
+int guest_set_network_manager(
+        int root_fd, uint32_t base_id, const char *text, bool first_start, struct ct_error *err);
+
 /* Our part of /etc/hosts: exactly these lines, or none. What else is in the file stays, and who owns it; a
  * link is left alone. -EFBIG: it would be too large, and is without our part; -ESTALE: it is being changed
  * inside. */

@@ -15,6 +15,8 @@
  * counts, by name and from all directories; so ours is named to be that one, and says that all stays as it
  * is. It does not say "Unmanaged": services that wait for the network would wait for a link that networkd
  * never calls configured. A trunk is left to root inside, who makes VLANs on it, perhaps by networkd.
+ *
+ * NetworkManager is told that they are none of its own, in addition to what its other files say.
  */
 #include "ctd/ports.h"
 
@@ -116,6 +118,20 @@ static char *networkd_text(const struct container *c)
 	return strbuf_take(&b);
 }
 
+/* Trunks too: their addresses are root's, but not by DHCP without a tag. */
+static char *network_manager_text(const struct container *c)
+{
+	_cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+	(void)strbuf_puts(&b,
+	        "# interfaces of the container, as they are set up from outside\n[keyfile]\nunmanaged-devices+=");
+	for (unsigned i = 0; i < c->config.n_nets; i++)
+		if (config_net_is_there(&c->config.nets[i]))
+			(void)strbuf_printf(&b, "interface-name:%s;", c->config.nets[i].name);
+	(void)strbuf_puts(&b, "\n");
+	return strbuf_take(&b);
+}
+
 static int tell_ifupdown(const struct container *c, int root_fd, bool first_start, struct ct_error *err)
 {
 	_cleanup_free_ char *text = NULL;
@@ -137,6 +153,17 @@ static int tell_networkd(const struct container *c, int root_fd, bool first_star
 	return guest_set_networkd(root_fd, manager_base_id(c->manager, c->run.slot), text, first_start, err);
 }
 
+static int tell_network_manager(
+        const struct container *c, int root_fd, bool first_start, struct ct_error *err)
+{
+	_cleanup_free_ char *text = network_manager_text(c);
+
+	if (!text)
+		return ct_error_set(err, -ENOMEM, "network", "out of memory");
+	return guest_set_network_manager(
+	        root_fd, manager_base_id(c->manager, c->run.slot), text, first_start, err);
+}
+
 /* On a disk that is full nothing can be written, and it starts nevertheless. */
 void ports_tell_guest(const struct container *c, int root_fd, bool first_start)
 {
@@ -146,5 +173,8 @@ void ports_tell_guest(const struct container *c, int root_fd, bool first_start)
 		log_notice("ifupdown in \"%s\" is not told of its interfaces: %s", c->row.name, error.text);
 	if (tell_networkd(c, root_fd, first_start, &error) < 0)
 		log_notice("systemd-networkd in \"%s\" is not told of its interfaces: %s", c->row.name,
+		        error.text);
+	if (tell_network_manager(c, root_fd, first_start, &error) < 0)
+		log_notice("NetworkManager in \"%s\" is not told of its interfaces: %s", c->row.name,
 		        error.text);
 }

@@ -93,8 +93,8 @@ int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err
 /* The name of the host side of an interface. */
 void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
 
-/* Tells ifupdown and systemd-networkd inside, where they are, what was set up from outside. root_fd: as of
- * guest_apply. A failure is logged, and changes nothing of what is set up. */
+/* Tells ifupdown, systemd-networkd and NetworkManager inside, where they are, what was set up from outside.
+ * root_fd: as of guest_apply. A failure is logged, and changes nothing of what is set up. */
 void ports_tell_guest(const struct container *c, int root_fd, bool first_start);
 
 /* The addresses of the resolvers that a container is to use: its own, its network's, the node's, the host's.

@@ -230,6 +230,34 @@ static void test_networkd(void **state)
 	holds("etc/other", NETWORK_MARK);
 }
 
+#define MANAGER "etc/NetworkManager/conf.d/00-ctd.conf"
+
+static void set_network_manager(const char *text, bool first_start)
+{
+	struct ct_error error = { 0 };
+
+	if (guest_set_network_manager(root_fd, geteuid(), text, first_start, &error) < 0)
+		fail_msg("%s", error.text);
+}
+
+static void test_network_manager(void **state)
+{
+	set_network_manager("a\n", true);
+	assert_int_equal(faccessat(root_fd, "etc/NetworkManager", F_OK, 0), -1);
+
+	assert_int_equal(mkdirat(root_fd, "etc/NetworkManager", 0755), 0);
+	assert_int_equal(mkdirat(root_fd, "etc/NetworkManager/conf.d", 0755), 0);
+	set_network_manager("a\n", false);
+	assert_int_equal(faccessat(root_fd, MANAGER, F_OK, 0), -1);
+	set_network_manager("a\n", true);
+	holds(MANAGER, NETWORK_MARK "a\n");
+	set_network_manager("b\n", false);
+	holds(MANAGER, NETWORK_MARK "b\n");
+	put(MANAGER, "mine\n");
+	set_network_manager("a\n", false);
+	holds(MANAGER, "mine\n");
+}
+
 #define NAMES_BEGIN "# begin: names set by the host, see ct-network(7)\n"
 #define NAMES_END   "# end: names set by the host\n"
 
@@ -608,6 +636,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_resolver, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_interfaces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_networkd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_network_manager, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names_of_hostile_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names_marks, setup, teardown),
