@@ -116,6 +116,8 @@ int segments_sweep(struct manager *m, struct ct_error *err)
 			n++;
 	}
 	if_freenameindex(links);
+	if (net_segments_settle(m->net, NULL) < 0)
+		n++;
 	return n;
 }
 

@@ -217,6 +217,9 @@ int net_port_shape(
  * there. */
 int net_port_rate_drops(struct net_context *net, const char *host_name, const struct net_rates *rates,
         uint64_t *ret, struct ct_error *err);
+/* The link where rates of segments are kept goes, if no port has such a rate: a daemon may have been killed
+ * between the one and the other. */
+int net_segments_settle(struct net_context *net, struct ct_error *err);
 /* The links by which the default routes of IPv4 and IPv6 lead; 0: there is none. Positive: something was done
  * since the last call while they led elsewhere than before, or this is the first one. */
 int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err);

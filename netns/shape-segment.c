@@ -74,6 +74,16 @@ int segment_check(struct net_context *net, struct ct_error *err)
 	return r;
 }
 
+int segment_remove(struct net_context *net, struct ct_error *err)
+{
+	char name[IFNAMSIZ];
+
+	link_name(net, name);
+	nl_batch_reset(&net->batch);
+	link_delete(&net->batch, name);
+	return nl_transact(&net->route, &net->batch, name, err);
+}
+
 static void put_detour(const struct nft_place *p, const char *host_name, uint32_t class, int link)
 {
 	char chain[CHAIN_MAX];

@@ -468,6 +468,18 @@ static int shape_segment(
 	return r < 0 ? r : segment_rate(net, host_name, class, rates, err);
 }
 
+int net_segments_settle(struct net_context *net, struct ct_error *err)
+{
+	struct classes classes;
+	int index, r;
+
+	r = segment_index(net, &index, err);
+	if (r < 0 || !index)
+		return r;
+	r = find_class(net, "", true, &classes, err);
+	return r < 0 || classes.n_segment ? r : segment_remove(net, err);
+}
+
 static int check_rate(uint64_t rate, const char *field, struct ct_error *err)
 {
 	if (rate != 0 && (rate < QUEUE_RATE_MIN || rate > QUEUE_RATE_MAX))

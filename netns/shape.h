@@ -50,6 +50,7 @@ int shape_set_up_link(struct net_context *net, int index, struct ct_error *err);
 int segment_index(struct net_context *net, int *ret, struct ct_error *err);
 /* The link is there, made if need be. Refused where the kernel has no such links. */
 int segment_check(struct net_context *net, struct ct_error *err);
+int segment_remove(struct net_context *net, struct ct_error *err);
 /* All that the guard passes of the port goes through the class from now on. */
 int segment_rate(struct net_context *net, const char *host_name, uint32_t class,
         const struct net_rates *rates, struct ct_error *err);

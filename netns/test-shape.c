@@ -339,6 +339,7 @@ static void on_a_bridge(void **state)
 	shape(&b, &(struct net_rates){ .out = 50 * M, .segment = true });
 	assert_true(if_nametoindex("itest") > 0);
 	shape(&a, &(struct net_rates){ 0 });
+	assert_int_equal(net_segments_settle(net, NULL), 0);
 	assert_true(if_nametoindex("itest") > 0); /* the other has a rate */
 	assert_int_not_equal(run((const char *const[]){ "nft", "list", "chain", "netdev", "ctd-test",
 	                                 "vtest3.0-by", NULL },
@@ -365,6 +366,10 @@ static void on_a_bridge(void **state)
 	container_end(net, &a);
 	container_end(net, &b);
 	assert_int_equal(if_nametoindex("itest"), 0); /* gone with the last rate */
+	assert_int_equal(
+	        run((const char *const[]){ "ip", "link", "add", "itest", "type", "ifb", NULL }, NULL), 0);
+	assert_int_equal(net_segments_settle(net, NULL), 0);
+	assert_int_equal(if_nametoindex("itest"), 0); /* of a daemon that was killed */
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 }
 
