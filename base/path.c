@@ -75,6 +75,12 @@ int open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 	return open_resolved(dirfd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
+int open_beneath_mount(int dirfd, const char *path, int flags, mode_t mode)
+{
+	return open_resolved(
+	        dirfd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+}
+
 /* By which rule. */
 typedef int open_fn(int rootfd, const char *path, int flags, mode_t mode);
 

@@ -16,6 +16,8 @@ int open_in_mount(int rootfd, const char *path, int flags, mode_t mode);
 /* The same for our own trees: no symlink at all, nothing above the directory (RESOLVE_BENEATH |
  * RESOLVE_NO_SYMLINKS). */
 int open_beneath(int dirfd, const char *path, int flags, mode_t mode);
+/* By both rules: no symlink, nothing above, and -EXDEV where something is mounted. */
+int open_beneath_mount(int dirfd, const char *path, int flags, mode_t mode);
 
 /* mkdir -p below rootfd without following anything out of it; returns an fd of the last directory. */
 int mkdirs_in_root(int rootfd, const char *path, mode_t mode);

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "base/unit.h"
 #include "ctctl/command.h"
 #include "ctctl/job.h"
 #include "ctctl/spool.h"
@@ -21,7 +22,8 @@
 #define LINE_MAX_BYTES (1024 * 1024)
 
 struct migrate_values {
-	bool offline, dry_run, keep, fallback;
+	bool offline, dry_run, keep, fallback, verify;
+	const char *bandwidth, *max_downtime;
 };
 
 static const struct option_row migrate_options[] = {
@@ -32,6 +34,14 @@ static const struct option_row migrate_options[] = {
 	        offsetof(struct migrate_values, fallback) },
 	{ "dry-run", 'n', OPTION_FLAG, NULL, "only say whether it could move; changes nothing",
 	        offsetof(struct migrate_values, dry_run) },
+	{ "bandwidth", 0, OPTION_STRING, "SIZE",
+	        "send at most so many bytes per second while it runs (10M; suffixes K, M, G)",
+	        offsetof(struct migrate_values, bandwidth) },
+	{ "max-downtime", 0, OPTION_STRING, "SECONDS",
+	        "give it up, before it stands still, if that would take longer",
+	        offsetof(struct migrate_values, max_downtime) },
+	{ "verify", 0, OPTION_FLAG, NULL, "read all of its disk on both sides in the end",
+	        offsetof(struct migrate_values, verify) },
 	{ "keep", 0, OPTION_FLAG, NULL,
 	        "after a migration that did not end: the copy of this node is the one that counts",
 	        offsetof(struct migrate_values, keep) },
@@ -82,6 +92,26 @@ static void print_frozen(const json_t *times)
 		        seconds(times, "resume"));
 }
 
+/* What went while it ran. */
+static void print_rounds(const json_t *result)
+{
+	const json_t *rounds = json_object_get(result, "rounds"), *round;
+	size_t i;
+
+	if (json_array_size(rounds) == 0)
+		return;
+	(void)printf("copied while it ran:");
+	json_array_foreach(rounds, i, round)
+	{
+		(void)printf("%s %lld bytes in %.1f s", i > 0 ? "," : "",
+		        (long long)json_integer_value(json_object_get(round, "bytes")),
+		        seconds(round, "msec"));
+	}
+	(void)printf("; then %lld bytes; in all %.1f s\n",
+	        (long long)json_integer_value(json_object_get(result, "last_bytes")),
+	        seconds(result, "total_msec"));
+}
+
 static int print_moved(const json_t *result, struct ct_error *err)
 {
 	const json_t *bytes = json_object_get(result, "bytes");
@@ -90,6 +120,7 @@ static int print_moved(const json_t *result, struct ct_error *err)
 	const char *fallback = json_string_value(json_object_get(result, "fallback"));
 	char shown[300];
 
+	print_rounds(result);
 	(void)printf("%s is on %s now%s (%lld bytes sent", name ? name : "",
 	        str_escape_to(shown, sizeof(shown), to ? to : "", to ? strlen(to) : 0),
 	        json_is_true(json_object_get(result, "suspended")) ? ", suspended" : "",
@@ -138,17 +169,38 @@ static int resolve(struct context *ctx, const char *name, struct ct_error *err)
 	return finish_output(err);
 }
 
+/* How fast, and how long it may stand still. */
+static int add_figures(const struct migrate_values *v, json_t *body, struct ct_error *err)
+{
+	uint64_t bytes = 0, usec = 0;
+
+	if (v->bandwidth && (parse_size(v->bandwidth, &bytes) < 0 || bytes == 0))
+		return ct_error_field(err, "bandwidth",
+		        "--bandwidth is bytes per second, as 500K, 10M or 1G, not \"%s\"", v->bandwidth);
+	if (v->max_downtime && (parse_duration_usec(v->max_downtime, &usec) < 0 || usec < 1000))
+		return ct_error_field(err, "max_downtime_msec",
+		        "--max-downtime is seconds, or as 500ms or 2m, not \"%s\"", v->max_downtime);
+	if ((v->bandwidth && json_object_set_new(body, "bandwidth", json_integer((json_int_t)bytes)) < 0) ||
+	        (v->max_downtime && json_object_set_new(body, "max_downtime_msec",
+	                                    json_integer((json_int_t)usec / 1000)) < 0))
+		return -ENOMEM;
+	return 0;
+}
+
 static int move(struct context *ctx, const struct migrate_values *v, struct ct_error *err)
 {
-	_cleanup_json_ json_t *body = json_pack("{s:s, s:b, s:b, s:b}", "to", ctx->operands[1], "offline",
-	        v->offline, "dry_run", v->dry_run, "fallback", v->fallback);
+	_cleanup_json_ json_t *body = json_pack("{s:s, s:b, s:b, s:b, s:b}", "to", ctx->operands[1],
+	        "offline", v->offline, "dry_run", v->dry_run, "fallback", v->fallback, "verify", v->verify);
 	_cleanup_json_ json_t *finished = NULL;
 	const json_t *result, *check;
 	size_t i;
 
 	if (!body)
 		return ct_error_field(err, "to", "\"%s\" is no host", ctx->operands[1]);
-	int r = run_job(ctx, ctx->operands[0], "migrate", body, &finished, err);
+	int r = add_figures(v, body, err);
+	if (r < 0)
+		return r;
+	r = run_job(ctx, ctx->operands[0], "migrate", body, &finished, err);
 	if (r < 0)
 		return r;
 
@@ -171,7 +223,8 @@ static int run_migrate(struct context *ctx, struct ct_error *err)
 	if (r < 0)
 		return r;
 	if (v.keep) {
-		if (ctx->n_operands != 1 || v.offline || v.dry_run || v.fallback)
+		if (ctx->n_operands != 1 || v.offline || v.dry_run || v.fallback || v.verify || v.bandwidth ||
+		        v.max_downtime)
 			return ct_error_field(err, "keep", "--keep stands alone: ctctl migrate NAME --keep");
 		return command_each_container(ctx, "POST", "keep", NULL, NULL, err);
 	}
@@ -257,10 +310,13 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 	        in->data.data + in->line_len + 1, rest, (uint64_t)json_integer_value(bytes), spooled, err);
 	if (r < 0)
 		return r;
-	body = json_pack("{s:O, s:s, s:O, s:O, s:O*, s:O*}", "offer", json_object_get(request, "offer"),
-	        "file", *spooled, "digest", json_object_get(request, "digest"), "removed_bytes",
+	body = json_pack("{s:O, s:s, s:O*, s:O, s:O*, s:O*, s:O*, s:O*, s:b}", "offer",
+	        json_object_get(request, "offer"), "file", *spooled, "digest",
+	        json_object_get(request, "digest"), "removed_bytes",
 	        json_object_get(request, "removed_bytes"), "images_bytes",
-	        json_object_get(request, "images_bytes"), "resume", json_object_get(request, "resume"));
+	        json_object_get(request, "images_bytes"), "resume", json_object_get(request, "resume"),
+	        "verify", json_object_get(request, "verify"), "round", json_object_get(request, "round"),
+	        "copy", str_eq(json_string_value(json_object_get(request, "word")), "copy"));
 	if (!body)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer or digest");
 	return make_it(ctx, "/v1/migrations", body, err);
@@ -344,7 +400,7 @@ static int receive(struct context *ctx, const struct received *in, json_t **ret,
 		return receive_word(ctx, word, request, ret, err);
 	if (str_eq(word, "check"))
 		return receive_check(ctx, request, ret, err);
-	if (str_eq(word, "offer"))
+	if (str_eq(word, "offer") || str_eq(word, "copy"))
 		r = receive_disk(ctx, in, request, &spooled, err);
 	else if (str_eq(word, "template"))
 		r = receive_template(ctx, in, request, &spooled, err);

@@ -19,6 +19,7 @@
 #include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/resources.h"
+#include "ctd/staging.h"
 #include "ctd/suspend.h"
 #include "ctd/meter.h"
 #include "ctd/traffic.h"
@@ -117,6 +118,7 @@ void container_free(struct container *c)
 		return;
 	(void)sd_event_source_disable_unref(c->restart_timer); /* always NULL */
 	disk_work_free(c->disk_work);
+	staging_free(c->staging);
 	resources_free(c->resources);
 	traffic_free(c->traffic);
 	meter_free(c->meter);

@@ -23,6 +23,7 @@ struct manager;
 struct job;
 struct resources;
 struct disk_work;
+struct staging;
 struct traffic;
 struct meter;
 
@@ -53,6 +54,7 @@ struct container {
 	enum container_state state;
 	struct run_row run;          /* as last written; state in it may lag behind .state */
 	int cgroup_fd;               /* while it runs, else -1 */
+	struct staging *staging;     /* another node copies it here (staging.h), else NULL */
 	struct disk_work *disk_work; /* its disk is being made or resized (disk-work.h), else NULL */
 	struct resources *resources; /* limits and use of what runs (resources.h), else NULL */
 	int pidfd;                   /* of its init, while it runs, else -1 */

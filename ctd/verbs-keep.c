@@ -17,6 +17,9 @@ static int run_keep(struct job *job)
 	const bool prepared = transfer_is_prepared(c);
 	int r;
 
+	if (!c->row.complete)
+		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
+		        "\"%s\" has not arrived: only a part of its disk is here", c->row.name);
 	if (c->unreadable)
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "whether \"%s\" was handed over is not known: %s", c->row.name, c->row.broken);

@@ -23,6 +23,7 @@
 #include <sys/utsname.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -49,10 +50,13 @@ struct migrate *migrate_new(struct job *job)
 {
 	struct migrate *x = job->data = calloc(1, sizeof(*x));
 
-	if (x)
-		transfer_init(&x->transfer, job_finish);
-	else
+	if (!x) {
 		(void)ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+		return NULL;
+	}
+	transfer_init(&x->transfer, job_finish);
+	x->root_fd = -1;
+	x->since_usec = now_monotonic_usec();
 	return x;
 }
 
@@ -64,7 +68,7 @@ static void on_back(struct container *c, int result, const struct ct_error *erro
 
 	if (result < 0)
 		log_error("\"%s\" could not be started again: %s", c->row.name, error->text);
-	job_finish(job, job->error.code);
+	migrate_fail(job);
 }
 
 static void on_resumed_here(struct job *job, int result)
@@ -78,7 +82,7 @@ static void on_resumed_here(struct job *job, int result)
 		(void)ct_error_kind_set(&job->error, x->failure.kind, x->failure.code,
 		        "%.180s; and \"%s\" is suspended here (ctctl resume %s): %.150s", x->failure.text,
 		        name, name, error.text);
-	job_finish(job, job->error.code);
+	migrate_fail(job);
 }
 
 /* job->error says why. */
@@ -104,24 +108,26 @@ static void go_back(struct job *job)
 		return;
 	if (r < 0)
 		log_error("\"%s\" could not be started again: %s", c->row.name, error.text);
-	job_finish(job, job->error.code);
+	migrate_fail(job);
 }
 
 /* ---- words to the other node */
 
-static void ask_progress(int percent, const char *text, void *userdata)
+void migrate_worker_progress(int percent, const char *text, void *userdata)
 {
 	job_progress(userdata, percent, "%s", text);
 }
 
-static void on_answer(const json_t *result, const struct ct_error *error, void *userdata)
+void migrate_worker_done(const json_t *result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;
 	struct migrate *x = job->data;
 
 	x->worker = NULL; /* it frees itself */
+	if (TAKE(x->freezing, false))
+		return; /* what it had is lost: all is sent again */
 	job->cancel = NULL;
-	if (!result)
+	if (!result && !x->given_up)
 		job->error = *error;
 	x->answered(job, result);
 }
@@ -135,8 +141,11 @@ void migrate_cancel(struct job *job)
 }
 
 /* A node is reached by ssh, another daemon of this host by its socket. */
-static json_t *command_to(const struct manager *m, const char *peer)
+json_t *migrate_command(const struct job *job)
 {
+	const struct manager *m = job->manager;
+	const char *peer = migrate_peer(job);
+
 	if (peer[0] == '/')
 		return json_pack("[s, s, s, s]", m->conf.ctctl, "--socket", peer, "migrate-receive");
 	return json_pack("[s, s, s, s, s, s, s, s, s]", "ssh", "-T", "-o", "BatchMode=yes", "-o",
@@ -146,11 +155,12 @@ static json_t *command_to(const struct manager *m, const char *peer)
 int migrate_ask_with(struct job *job, json_t *request, json_t *more,
         void (*answered)(struct job *job, const json_t *result))
 {
-	static const struct worker_ops ops = { .progress = ask_progress, .done = on_answer };
+	static const struct worker_ops ops = { .progress = migrate_worker_progress,
+		.done = migrate_worker_done };
 	struct manager *m = job->manager;
 	struct migrate *x = job->data;
-	json_t *params =
-	        json_pack("{s:o, s:o}", "command", command_to(m, migrate_peer(job)), "request", request);
+	json_t *params = json_pack("{s:o, s:o, s:b}", "command", migrate_command(job), "request", request,
+	        "verify", json_is_true(json_object_get(job->params, "verify")));
 	const bool whole = params && more && json_object_update(params, more) == 0;
 
 	json_decref(more);
@@ -175,13 +185,12 @@ int migrate_ask(
 }
 
 /* It runs, and is to go on there without having been stopped. */
-static bool is_live(const struct job *job)
+bool migrate_is_live(const struct job *job)
 {
 	return container_has_init(job->container) && !json_is_true(json_object_get(job->params, "offline"));
 }
 
-/* NULL: job->error says why, or there is no memory. */
-static json_t *make_offer(struct job *job, const char *word)
+json_t *migrate_offer(struct job *job, const char *word)
 {
 	const struct container *c = job->container;
 	_cleanup_json_ json_t *config = NULL, *suspended = NULL;
@@ -195,30 +204,28 @@ static json_t *make_offer(struct job *job, const char *word)
 	if (json_parse(c->row.config, strlen(c->row.config), &config, NULL) < 0 ||
 	        allowance_offer(c, config) < 0)
 		return NULL;
-	if ((c->config.suspended_slot || is_live(job)) && suspend_offer(c, &suspended, &job->error) < 0)
+	if ((c->config.suspended_slot || migrate_is_live(job)) &&
+	        suspend_offer(c, &suspended, &job->error) < 0)
 		return NULL;
 	(void)json_object_del(config, CONFIG_SUSPENDED); /* it need not be there */
-	return json_pack("{s:i, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*, s:o*}}",
-	        "protocol", 1, "word", word, "offer", "ctid", c->row.ctid, "name", c->row.name, "template",
-	        c->row.template_digest, "template_name", c->row.template_name, "epoch",
-	        (json_int_t)c->row.epoch + 1, "created", (json_int_t)c->row.created_usec, "bytes_used",
-	        (json_int_t)usage.bytes_used, "from", uts.nodename, "config", config, "suspended", suspended,
-	        "template_bytes", migrate_template_bytes(c));
+	return json_pack("{s:i, s:s, s:b, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*, s:o*}}",
+	        "protocol", 1, "word", word, "resume",
+	        str_eq(word, "offer") && was_running(job) && c->config.suspended_slot, "offer", "ctid",
+	        c->row.ctid, "name", c->row.name, "template", c->row.template_digest, "template_name",
+	        c->row.template_name, "epoch", (json_int_t)c->row.epoch + 1, "created",
+	        (json_int_t)c->row.created_usec, "bytes_used", (json_int_t)usage.bytes_used, "from",
+	        uts.nodename, "config", config, "suspended", suspended, "template_bytes",
+	        migrate_template_bytes(c));
 }
 
 /* The word check or offer. */
 static int ask_offer(struct job *job, const char *word, bool offer,
         void (*answered)(struct job *job, const json_t *result))
 {
-	json_t *request = make_offer(job, word);
-	const bool resume = offer && was_running(job) && job->container->config.suspended_slot;
+	json_t *request = migrate_offer(job, word);
 
 	if (!request && job->error.code == 0)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	if (resume && json_object_set_new(request, "resume", json_true()) < 0) {
-		json_decref(request);
-		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	}
 	return request ? migrate_ask(job, request, offer, answered) : job->error.code;
 }
 
@@ -280,8 +287,10 @@ static void on_committed(struct job *job, const json_t *result)
 		return;
 	}
 
-	job->result = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o*, s:o*, s:O*}", "ctid", c->row.ctid, "name",
-	        c->row.name, "to", migrate_peer(job), "bytes", (json_int_t)x->bytes, "suspended",
+	job->result = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:O*, s:b, s:o*, s:o*, s:O*}", "ctid",
+	        c->row.ctid, "name", c->row.name, "to", migrate_peer(job), "bytes", (json_int_t)x->bytes,
+	        "last_bytes", (json_int_t)x->last_bytes, "total_msec",
+	        (json_int_t)(now_monotonic_usec() - x->since_usec) / 1000, "rounds", x->rounds, "suspended",
 	        c->config.suspended_slot && (!was_running(job) || warning), "frozen_msec",
 	        *x->fell_back ? NULL : frozen_times(x), "fallback",
 	        *x->fell_back ? json_string(x->fell_back) : NULL, "warning", warning);
@@ -319,6 +328,7 @@ static void on_offered(struct job *job, const json_t *result)
 		return;
 	}
 	x->bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
+	x->last_bytes = (uint64_t)json_integer_value(json_object_get(result, "last_bytes"));
 	x->sent_usec = now_monotonic_usec();
 	r = handover_set(
 	        job->container, HANDOVER_RELINQUISHED, migrate_peer(job), was_running(job), &job->error);
@@ -333,7 +343,11 @@ static void on_offered(struct job *job, const json_t *result)
 
 static void offer(struct job *job)
 {
-	if (ask_offer(job, "offer", true, on_offered) < 0)
+	int r = migrate_copy_offer(job, on_offered);
+
+	if (r == 1)
+		r = ask_offer(job, "offer", true, on_offered);
+	if (r < 0)
 		go_back(job);
 	else
 		job->cancel = migrate_cancel;
@@ -341,16 +355,20 @@ static void offer(struct job *job)
 
 static void on_stopped(struct container *c, int result, const struct ct_error *error, void *userdata)
 {
-	if (result < 0)
-		verb_done(c, result, error, userdata);
-	else
-		offer(userdata);
+	struct job *job = userdata;
+
+	if (result < 0) {
+		job->error = *error;
+		migrate_fail(job);
+	} else {
+		offer(job);
+	}
 }
 
 /* It runs, and may be stopped instead. */
 static bool may_fall_back(const struct job *job)
 {
-	return is_live(job) && json_is_true(json_object_get(job->params, "fallback")) &&
+	return migrate_is_live(job) && json_is_true(json_object_get(job->params, "fallback")) &&
 	       !json_is_true(json_object_get(job->params, "dry_run"));
 }
 
@@ -394,23 +412,28 @@ static void stop_instead(struct job *job)
 	fall_back(job, job->error.text);
 	r = note_whether_it_runs(job, false);
 	if (r < 0)
-		job_finish(job, r);
+		migrate_fail(job);
 	else
 		set_out(job, false);
 }
 
 static void on_suspended(struct job *job, int result)
 {
-	if (result < 0 && job->container->config.suspended_slot)
-		job_finish(job, ct_error_prefix(&job->error,
-		                        "\"%s\" has not moved, and is suspended here (ctctl resume)",
-		                        job->container->row.name));
-	else if (result < 0 && result != -ECANCELED && may_fall_back(job))
-		stop_instead(job);
-	else if (result < 0)
-		job_finish(job, cannot_go_live(job));
-	else
+	const struct container *c = job->container;
+
+	if (result >= 0) {
 		offer(job);
+		return;
+	}
+	if (c->config.suspended_slot)
+		(void)ct_error_prefix(&job->error,
+		        "\"%s\" has not moved, and is suspended here (ctctl resume)", c->row.name);
+	else if (result != -ECANCELED && may_fall_back(job)) {
+		stop_instead(job);
+		return;
+	} else
+		(void)cannot_go_live(job);
+	migrate_fail(job);
 }
 
 static uint64_t stop_timeout_usec(const struct container *c)
@@ -441,7 +464,7 @@ static void set_out(struct job *job, bool live)
 	if (r == 1)
 		on_stopped(c, 0, NULL, job);
 	else if (r < 0)
-		job_finish(job, r);
+		migrate_fail(job);
 }
 
 /* ---- check */
@@ -470,12 +493,22 @@ static int begin_epoch(struct container *c, struct ct_error *err)
 	return r;
 }
 
+static void go_out(struct job *job)
+{
+	const bool live = migrate_is_live(job);
+
+	if (note_whether_it_runs(job, live) < 0)
+		migrate_fail(job);
+	else
+		set_out(job, live);
+}
+
 /* Of one that is to go without being stopped, what is in the way here. */
 static void add_own_check(struct job *job)
 {
 	const struct migrate *x = job->data;
 
-	if (is_live(job) || *x->fell_back)
+	if (migrate_is_live(job) || *x->fell_back)
 		(void)json_array_insert_new(json_object_get(job->result, "checks"), 0,
 		        json_pack("{s:s, s:b, s:s}", "name", "to be suspended here", "ok", !*x->fell_back,
 		                "text", x->fell_back)); /* else one too few is shown */
@@ -498,7 +531,6 @@ static void on_checked(struct job *job, const json_t *result)
 {
 	struct container *c = job->container;
 	const char *failure = first_failure(result);
-	bool live;
 	int r;
 
 	if (!result) {
@@ -532,14 +564,13 @@ static void on_checked(struct job *job, const json_t *result)
 			job_finish(job, r);
 		return;
 	}
-	live = is_live(job);
-	r = note_whether_it_runs(job, live);
-	if (r >= 0)
-		r = begin_epoch(c, &job->error);
-	if (r < 0)
+	r = begin_epoch(c, &job->error);
+	if (r < 0) {
 		job_finish(job, r);
-	else
-		set_out(job, live);
+		return;
+	}
+	if (c->state != CONTAINER_RUNNING || migrate_copy(job, go_out) < 0)
+		go_out(job);
 }
 
 static int finish_handover(struct job *job)
@@ -568,7 +599,7 @@ static int run_migrate(struct job *job)
 	r = handover_check_owner(c, "migrate", &job->error);
 	if (r < 0)
 		return r;
-	if (is_live(job) && transfer_may_suspend(c, &job->error) < 0) {
+	if (migrate_is_live(job) && transfer_may_suspend(c, &job->error) < 0) {
 		/* a dry run asks the rest, as if it were to be stopped */
 		if (!may_fall_back(job) && !json_is_true(json_object_get(job->params, "dry_run")))
 			return cannot_go_live(job);
@@ -592,6 +623,8 @@ void migrate_free(struct job *job)
 	if (x) {
 		transfer_done(&x->transfer);
 		worker_free(x->worker);
+		(void)fd_close(x->root_fd);
+		json_decref(x->rounds);
 	}
 	free(x);
 }

@@ -16,10 +16,18 @@ struct migrate {
 	uint64_t sent_usec;       /* monotonic: when it was there */
 	struct worker *worker;    /* at work, else NULL */
 	void (*answered)(struct job *job, const json_t *result);
-	uint64_t bytes;
+	uint64_t bytes, last_bytes;
 	bool template_sent;
 	char fell_back[300]; /* why it does not go live, though it was to; else "" */
 	bool repeated;       /* commit may have been said, and heard, before */
+	/* verbs-migrate-copy.c */
+	void (*ready)(struct job *job);
+	int root_fd;         /* of the container that is copied, else -1 */
+	uint64_t since_usec; /* monotonic: when it was asked for */
+	json_t *rounds;
+	bool copied;   /* the other node may have a part of it */
+	bool freezing; /* the worker waits until it does not run any more */
+	bool given_up; /* job->error says why: the worker is ended */
 };
 
 /* The job's data. NULL: job->error says why. */
@@ -44,3 +52,20 @@ json_t *migrate_template_bytes(const struct container *c);
 int migrate_send_template(struct job *job, void (*answered)(struct job *job, const json_t *result));
 /* It is the other node's for sure: ends the job and the copy here. */
 void migrate_let_go(struct job *job);
+
+/* What the words check, copy and offer say. NULL: job->error says why, or there is no memory. */
+json_t *migrate_offer(struct job *job, const char *word);
+/* Of one that runs on, or is to be stopped: its node's own part. */
+bool migrate_is_live(const struct job *job);
+
+/* Copies the disk while it runs; then ready is called, and is to stop it, and to say migrate_copy_offer. 0:
+ * it is at work; a negative errno: it cannot be. A failure ends the job. */
+int migrate_copy(struct job *job, void (*ready)(struct job *job));
+/* The word offer, if a worker waits with it. 1: none does. */
+int migrate_copy_offer(struct job *job, void (*answered)(struct job *job, const json_t *result));
+/* Ends the job with job->error, after what was copied is given up there. */
+void migrate_fail(struct job *job);
+/* An end of the job's worker. */
+void migrate_worker_done(const json_t *result, const struct ct_error *error, void *userdata);
+void migrate_worker_progress(int percent, const char *text, void *userdata);
+json_t *migrate_command(const struct job *job);

@@ -227,6 +227,16 @@ static int find_offered(
 	return 0;
 }
 
+/* What was copied of it is no container: it goes, and that it did says nothing of whose the container is. A
+ * word copy may have come late, when it had been taken and moved on already (test/model: MUTANT_STAGED). */
+static void drop_copied(struct manager *m, const struct call *call, uint64_t epoch)
+{
+	struct container *c = container_by_ctid(m, call_param(call, "ctid"));
+
+	if (c && !c->row.complete && c->staging && c->row.epoch == epoch)
+		verb_destroy_quietly(c);
+}
+
 int api_migration_withdraw(struct manager *m, struct call *call, struct ct_error *err)
 {
 	const struct json_field fields[] = { { "epoch", JSON_KIND_U64, 0, JSON_NO_HAS, true }, { NULL } };
@@ -237,6 +247,8 @@ int api_migration_withdraw(struct manager *m, struct call *call, struct ct_error
 	if (call_peer(call)->uid != 0)
 		return ct_error_kind_set(err, CT_ERROR_PERMISSION, -EPERM, "only root may move containers");
 	r = json_read(call_body(call), fields, &epoch, err);
+	if (r >= 0)
+		drop_copied(m, call, epoch);
 	if (r >= 0)
 		r = find_offered(m, call, &c, err);
 	if (r < 0)

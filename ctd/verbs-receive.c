@@ -30,12 +30,14 @@
 #include "ctd/pool.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
+#include "ctd/staging.h"
 #include "ctd/suspend.h"
 #include "ctd/transfer.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
 
 #define EPOCH_MAX (1ULL << 53)
+#define ROUND_MAX 1000
 #define HELD_USEC (60 * USEC_PER_SEC)
 
 /* Its processes, if it is suspended. */
@@ -304,6 +306,7 @@ static json_t *run_checks(struct manager *m, const struct offer *offer, struct c
 struct receive {
 	struct transfer transfer; /* first: transfer.h */
 	struct worker *worker;    /* at work, else NULL */
+	uint64_t round;           /* that this is, of a copy; 0: it is the offer */
 	uint32_t slot;            /* leased for one that is suspended, until the mark has it; else 0 */
 };
 
@@ -419,6 +422,11 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 		job->error = *error;
 		r = error->code;
 	}
+	if (r >= 0 && x->round > 0) {
+		staging_wait(job->container, x->round, result);
+		job_finish(job, 0);
+		return;
+	}
 	if (r >= 0 && x->slot)
 		r = mark(job, result);
 	if (r >= 0)
@@ -451,6 +459,12 @@ static json_t *images_params(const struct job *job)
 	const struct receive *x = job->data;
 	char name[40];
 
+	if (x->round > 0)
+		return json_object_get(job->params, "images_bytes")
+		               ? json_pack("{s:o, s:I, s:O}", "path", suspend_images_path(c), "round",
+		                         (json_int_t)x->round, "bytes",
+		                         json_object_get(job->params, "images_bytes"))
+		               : NULL;
 	container_cgroup_name(c, name);
 	return x->slot ? json_pack("{s:o, s:O, s:O, s:I, s:s, s:s}", "path", suspend_images_path(c), "bytes",
 	                         json_object_get(job->params, "images_bytes"), "digest",
@@ -470,12 +484,15 @@ static int apply(struct job *job)
 
 	if (x->slot && !images)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	params = json_pack("{s:o, s:o*, s:O, s:O, s:O}", "disk", container_disk_params(job->container),
+	params = json_pack("{s:o, s:o*, s:O, s:O*, s:O}", "disk", container_disk_params(job->container),
 	        "images", images, "file", json_object_get(job->params, "file"), "digest",
 	        json_object_get(job->params, "digest"), "removed_bytes",
 	        json_object_get(job->params, "removed_bytes"));
-	if (!params)
+	if (!params || staging_params(job->container, json_is_true(json_object_get(job->params, "verify")),
+	                       params) < 0) {
+		json_decref(params);
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	}
 	r = worker_start(
 	        m->event, m->conf.worker, "migrate-apply", params, &ops, job, &x->worker, &job->error);
 	if (r < 0)
@@ -503,14 +520,22 @@ static int run_receive(struct job *job)
 
 	if (x)
 		transfer_init(&x->transfer, on_prepared);
-	if (r >= 0 && json_object_get(job->params, "images_bytes")) {
+	if (x)
+		x->round = json_is_true(json_object_get(job->params, "copy"))
+		                   ? (uint64_t)json_integer_value(json_object_get(job->params, "round"))
+		                   : 0;
+	if (r >= 0 && x->round == 1)
+		r = staging_begin(job->container, &job->error);
+	if (r >= 0 && !x->round && json_object_get(job->params, "images_bytes")) {
 		x->slot = pool_lease_slot(&job->manager->pool);
 		if (x->slot == 0)
 			r = ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -ENOSPC,
 			        "all id ranges of that node are in use");
 	}
 	if (r >= 0)
-		r = disk_work_create(job->container, on_disk, job, &job->error);
+		r = json_integer_value(json_object_get(job->params, "round")) > (x->round > 0)
+		            ? 1 /* its disk is there */
+		            : disk_work_create(job->container, on_disk, job, &job->error);
 	if (r == 1)
 		r = apply(job);
 	if (r < 0)
@@ -549,13 +574,17 @@ struct receive_request {
 	json_t *offer;
 	const char *file, *digest;
 	uint64_t removed_bytes, images_bytes;
-	bool has_images, resume;
+	uint64_t round; /* that this is (copy), or that it goes on from; 0: from nothing */
+	bool has_images, resume, copy, verify;
 };
 
 static const struct json_field receive_fields[] = {
 	{ "offer", JSON_KIND_OBJECT, offsetof(struct receive_request, offer), JSON_NO_HAS, true },
 	STRING("file", struct receive_request, file),
-	STRING("digest", struct receive_request, digest),
+	{ "digest", JSON_KIND_STRING, offsetof(struct receive_request, digest), JSON_NO_HAS, false },
+	{ "copy", JSON_KIND_BOOL, offsetof(struct receive_request, copy), JSON_NO_HAS, false },
+	{ "verify", JSON_KIND_BOOL, offsetof(struct receive_request, verify), JSON_NO_HAS, false },
+	{ "round", JSON_KIND_U64, offsetof(struct receive_request, round), JSON_NO_HAS, false },
 	NUMBER("removed_bytes", struct receive_request, removed_bytes),
 	{ "images_bytes", JSON_KIND_U64, offsetof(struct receive_request, images_bytes),
 	        offsetof(struct receive_request, has_images), false },
@@ -613,12 +642,39 @@ static int replace_earlier(struct container *earlier, struct ct_error *err)
 	return 0;
 }
 
-static int receive(struct manager *m, struct call *call, const struct receive_request *in,
-        const struct offer *offer, struct ct_error *err)
+/* It is not the first that is said of its disk. */
+static bool goes_on(const struct receive_request *in)
+{
+	return in->round > in->copy;
+}
+
+/* Room and limits were asked at the first round. */
+static int check_going_on(
+        struct manager *m, const struct receive_request *in, const struct offer *offer, struct ct_error *err)
+{
+	if (!staging_is_at(container_by_ctid(m, offer->ctid), offer->epoch, in->round - in->copy))
+		return ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE,
+		        "what was copied of \"%s\" is not there any more (move it again)", offer->name);
+	return offer->suspended ? check_processes(m, offer, err) : 0;
+}
+
+/* params of the job: NULL if there is no memory. */
+static json_t *receive_params(const struct receive_request *in, const struct offer *offer)
+{
+	return json_pack("{s:s, s:s*, s:I, s:b, s:b, s:b, s:I, s:o*, s:s*}", "file", in->file, "digest",
+	        in->digest, "removed_bytes", (json_int_t)in->removed_bytes, "resume",
+	        in->resume && in->has_images, "copy", in->copy, "verify", in->verify, "round",
+	        (json_int_t)in->round, "images_bytes",
+	        in->has_images ? json_integer((json_int_t)in->images_bytes) : NULL, "images_digest",
+	        in->has_images && !in->copy ? offer->images.digest : NULL);
+}
+
+/* A record of its own, in place of an earlier offer's. */
+static int new_record(
+        struct manager *m, const struct offer *offer, struct container **ret, struct ct_error *err)
 {
 	struct container_row row = { 0 };
-	struct container *earlier = NULL, *c = NULL;
-	json_t *params;
+	struct container *earlier = NULL;
 	int r;
 
 	r = check_absent(m, offer, &earlier, err);
@@ -627,27 +683,27 @@ static int receive(struct manager *m, struct call *call, const struct receive_re
 	if (r >= 0)
 		r = make_row(offer, &row, err);
 	if (r >= 0)
-		r = verb_record(m, &row, offer->images.addresses, &c, err);
+		r = verb_record(m, &row, offer->images.addresses, ret, err);
 	container_row_done(&row);
+	return r;
+}
+
+static int receive(struct manager *m, struct call *call, const struct receive_request *in,
+        const struct offer *offer, struct ct_error *err)
+{
+	struct container *c = goes_on(in) ? container_by_ctid(m, offer->ctid) : NULL;
+	int r = 0;
+
+	if (!c)
+		r = new_record(m, offer, &c, err);
 	if (r < 0)
 		return r;
-	params = json_pack("{s:s, s:s, s:I, s:b}", "file", in->file, "digest", in->digest, "removed_bytes",
-	        (json_int_t)in->removed_bytes, "resume", in->resume && in->has_images);
-	if (params && in->has_images &&
-	        (json_object_set_new(params, "images_bytes", json_integer((json_int_t)in->images_bytes)) <
-	                        0 ||
-	                json_object_set_new(params, "images_digest", json_string(offer->images.digest)) <
-	                        0)) {
-		json_decref(params);
-		params = NULL;
-	}
-
 	r = job_submit(m,
 	        &(struct job_request){
 	                .type = &verb_migrate_receive,
 	                .container = c,
 	                .object = c->row.name,
-	                .params = params,
+	                .params = receive_params(in, offer),
 	                .call = call,
 	                .detached = true,
 	        },
@@ -655,6 +711,21 @@ static int receive(struct manager *m, struct call *call, const struct receive_re
 	if (r < 0 && verb_forget(c, NULL) == 0)
 		container_free(c);
 	return r;
+}
+
+static int check_request(const struct receive_request *in, const struct offer *offer, struct ct_error *err)
+{
+	if (in->file[0] != '/' || !str_is_printable(in->file))
+		return ct_error_field(err, "file", "file must be an absolute path");
+	if (in->copy ? in->digest || in->resume : !is_hex(in->digest ?: "", 64))
+		return ct_error_field(err, "digest",
+		        "digest must be 64 hexadecimal digits, and a round of a copy has none");
+	if (in->round > ROUND_MAX || (in->copy && in->round == 0))
+		return ct_error_field(err, "round", "round must be from 1 to %d", ROUND_MAX);
+	if ((!in->copy && in->has_images != !!offer->suspended) || in->images_bytes > EPOCH_MAX)
+		return ct_error_field(err, "images_bytes",
+		        "images_bytes, at most 2^53, and what the offer says of its processes come together");
+	return 0;
 }
 
 int api_migration_receive(struct manager *m, struct call *call, struct ct_error *err)
@@ -667,18 +738,14 @@ int api_migration_receive(struct manager *m, struct call *call, struct ct_error 
 	r = read_request(call, receive_fields, &in, &offer, err);
 	if (r < 0)
 		return r;
-	if (in.file[0] != '/' || !str_is_printable(in.file))
-		return ct_error_field(err, "file", "file must be an absolute path");
-	if (!is_hex(in.digest, 64))
-		return ct_error_field(err, "digest", "digest must be 64 hexadecimal digits");
-	if (in.has_images != !!offer.suspended || in.images_bytes > EPOCH_MAX)
-		return ct_error_field(err, "images_bytes",
-		        "images_bytes, at most 2^53, and what the offer says of its processes come together");
-
-	json_decref(run_checks(m, &offer, &first));
-	if (first.code < 0) {
+	r = check_request(&in, &offer, err);
+	if (r < 0)
+		return r;
+	if (goes_on(&in))
+		r = check_going_on(m, &in, &offer, err);
+	else
+		json_decref(run_checks(m, &offer, &first));
+	if (first.code < 0)
 		*err = first;
-		return first.code;
-	}
-	return receive(m, call, &in, &offer, err);
+	return r < 0 || first.code < 0 ? err->code : receive(m, call, &in, &offer, err);
 }

@@ -99,7 +99,8 @@ void worker_progress(int percent, const char *format, ...)
 		put_line(json_pack("{s:{s:s}}", "progress", "text", shown));
 }
 
-int worker_ask(json_t *question, struct ct_error *err)
+/* The fd of ctd's that the answer is in, 0 if there is none. */
+static int ask(json_t *question, int *ret_fd, struct ct_error *err)
 {
 	struct pollfd p = { .fd = stop_fd, .events = POLLIN };
 	struct signalfd_siginfo info = { 0 };
@@ -107,8 +108,36 @@ int worker_ask(json_t *question, struct ct_error *err)
 	put_line(json_pack("{s:o}", "ask", question));
 	while (read(stop_fd, &info, sizeof(info)) != sizeof(info))
 		(void)poll(&p, 1, -1);
+	*ret_fd = info.ssi_code == SI_QUEUE ? info.ssi_int : 0;
 	return info.ssi_signo == SIGUSR1 ? 0
 	                                 : ct_error_kind_set(err, CT_ERROR_STATE, -ECANCELED, "interrupted");
+}
+
+int worker_ask(json_t *question, struct ct_error *err)
+{
+	int fd;
+
+	return ask(question, &fd, err);
+}
+
+int worker_ask_for(json_t *question, json_t **ret, struct ct_error *err)
+{
+	_cleanup_free_ char *text = malloc(PARAMS_MAX);
+	_cleanup_close_ int fd = -1;
+	char path[48];
+	ssize_t n;
+	int theirs, r;
+
+	r = ask(question, &theirs, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", getppid(), theirs);
+	fd = open(path, O_RDONLY | O_CLOEXEC); /* its offset is its own */
+	n = fd < 0 ? -errno : text ? read_all(fd, text, PARAMS_MAX) : -ENOMEM;
+	if (n < 0 || n == PARAMS_MAX)
+		return ct_error_set(err, n < 0 ? (int)n : -E2BIG, "parameters",
+		        "cannot read ctd's answer: %s", strerror(n < 0 ? (int)-n : E2BIG));
+	return json_parse(text, (size_t)n, ret, err);
 }
 
 static int prepare(struct ct_error *err)

@@ -25,6 +25,8 @@ int worker_check(struct ct_error *err);
 /* Asks ctd, and waits until it has done what is asked for: -ECANCELED if it does not. question is consumed.
  */
 int worker_ask(json_t *question, struct ct_error *err);
+/* The same, with what it is told. */
+int worker_ask_for(json_t *question, json_t **ret, struct ct_error *err);
 
 int worker_disk_create(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_disk_resize(const json_t *params, json_t **ret, struct ct_error *err);

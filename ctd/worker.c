@@ -34,6 +34,7 @@ struct worker {
 	char verb[32];
 	pid_t pid;
 	int pidfd, out_fd;
+	int answer_fd; /* what it was told, else -1 */
 	sd_event_source *out_source, *exit_source, *kill_timer;
 	struct strbuf line;
 	json_t *result;
@@ -61,6 +62,7 @@ void worker_free(struct worker *worker)
 		(void)fd_close(worker->pidfd);
 	}
 	(void)fd_close(worker->out_fd);
+	(void)fd_close(worker->answer_fd);
 	strbuf_done(&worker->line);
 	json_decref(worker->result);
 	free(worker);
@@ -230,6 +232,20 @@ static int params_fd(const json_t *params)
 	return text ? memfd_sealed("worker-params", text, strlen(text)) : -ENOMEM;
 }
 
+int worker_answer_with(struct worker *worker, json_t *answer)
+{
+	_cleanup_json_ json_t *consumed = answer;
+	siginfo_t info = { .si_signo = SIGUSR1, .si_code = SI_QUEUE };
+	int fd = params_fd(consumed);
+
+	if (fd < 0)
+		return fd;
+	(void)fd_close(worker->answer_fd); /* of an earlier one, which has been read */
+	worker->answer_fd = info.si_value.sival_int = fd;
+	(void)syscall(SYS_pidfd_send_signal, worker->pidfd, SIGUSR1, &info, 0); /* ESRCH: it will be seen */
+	return 0;
+}
+
 /* Of our own environment only what tells programs how to reach the network. */
 static int make_env(const char **env, size_t n_env, char **owned)
 {
@@ -308,7 +324,7 @@ int worker_start(sd_event *event, const char *program, const char *verb, json_t 
 		return ct_error_set(err, -ENOMEM, "worker", "out of memory");
 	worker->ops = *ops;
 	worker->userdata = userdata;
-	worker->pidfd = worker->out_fd = -1;
+	worker->pidfd = worker->out_fd = worker->answer_fd = -1;
 	(void)str_escape_to(worker->verb, sizeof(worker->verb), verb, strlen(verb)); /* returns its target */
 
 	r = spawn(worker, program, consumed);

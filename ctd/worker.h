@@ -30,6 +30,9 @@ int worker_start(sd_event *event, const char *program, const char *verb, json_t 
         const struct worker_ops *ops, void *userdata, struct worker **ret, struct ct_error *err);
 /* Lets it go on that has asked. */
 void worker_answer(struct worker *worker);
+/* The same with something that it asked for (worker_ask_for); answer is consumed. -ENOMEM and such: it waits
+ * on, and is to be cancelled. */
+int worker_answer_with(struct worker *worker, json_t *answer);
 /* SIGTERM to its process group, SIGKILL after 5 s; done comes with -ECANCELED. */
 void worker_cancel(struct worker *worker);
 /* Kills it at once, no callback: for shutdown. NULL is accepted. */

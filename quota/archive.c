@@ -233,7 +233,7 @@ static int archive_one(const struct walk_entry *entry, void *userdata, struct ct
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	if (S_ISCHR(entry->st.st_mode) || S_ISBLK(entry->st.st_mode) || S_ISSOCK(entry->st.st_mode))
+	if (!walk_lasts(entry))
 		return 0;
 	r = a->wanted ? a->wanted(entry, a->userdata, err) : 1;
 	if (r <= 0)
@@ -262,7 +262,8 @@ static int archive_one(const struct walk_entry *entry, void *userdata, struct ct
 	return regular ? archive_content(a, entry, fd, err) : 0;
 }
 
-static int archive_start(struct archiving *a, int archive_fd, struct ct_error *err)
+/* exact: times to the nanosecond, at a header more for each. */
+static int archive_start(struct archiving *a, bool exact, int archive_fd, struct ct_error *err)
 {
 	a->archive = archive_write_new();
 	a->chunk = malloc(ARCHIVE_CHUNK);
@@ -272,7 +273,8 @@ static int archive_start(struct archiving *a, int archive_fd, struct ct_error *e
 	if (!a->archive || !a->chunk || !a->zeros)
 		return ct_error_set(err, -ENOMEM, "archive", "out of memory");
 
-	if (archive_write_set_format_pax_restricted(a->archive) < ARCHIVE_OK ||
+	if ((exact ? archive_write_set_format_pax(a->archive)
+	           : archive_write_set_format_pax_restricted(a->archive)) < ARCHIVE_OK ||
 	        archive_write_add_filter_zstd(a->archive) < ARCHIVE_OK ||
 	        archive_write_set_options(a->archive, "hdrcharset=BINARY,xattrheader=SCHILY") < ARCHIVE_OK ||
 	        archive_write_open_fd(a->archive, archive_fd) < ARCHIVE_OK)
@@ -305,7 +307,7 @@ static int archive_run(struct archiving *a, int root_fd, const struct archive_no
 {
 	int r;
 
-	r = archive_start(a, archive_fd, err);
+	r = archive_start(a, false, archive_fd, err);
 	if (r >= 0 && note)
 		r = archive_note(a, note, err);
 	if (r < 0)
@@ -339,4 +341,28 @@ int archive_tree_wanted(
 int archive_tree(int root_fd, int archive_fd, struct ct_error *err)
 {
 	return archive_tree_noted(root_fd, NULL, archive_fd, err);
+}
+
+int archive_listed(const struct archive_list *list, int archive_fd, struct ct_error *err)
+{
+	CLEANUP(archiving_done) struct archiving a = { 0 };
+	struct walk_entry entry;
+	int r;
+
+	r = archive_start(&a, true, archive_fd, err);
+	while (r >= 0 && (r = list->next(&entry, list->userdata, err)) > 0) {
+		struct ct_error error = { 0 };
+
+		r = archive_one(&entry, &a, &error);
+		if (r < 0 && list->gone && (walk_is_gone(r) || r == -EINVAL))
+			r = list->gone(&entry, list->userdata);
+		else if (r < 0 && err)
+			*err = error;
+	}
+	if (r < 0)
+		return r;
+
+	if (archive_write_close(a.archive) < ARCHIVE_OK)
+		return archive_failed(a.archive, "finish the archive", err);
+	return 0;
 }

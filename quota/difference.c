@@ -23,12 +23,7 @@
 #include "base/path.h"
 #include "quota/xattr.h"
 
-#define CHUNK (256 * 1024)
-
-struct difference {
-	int base_fd;
-	char *chunks; /* two */
-};
+#define CHUNK ((ssize_t)(DIFFERENCE_CHUNKS / 2))
 
 /* ---- what is gone */
 
@@ -197,7 +192,7 @@ static int compare_names(const struct difference *d, const struct walk_entry *en
 	return first.st_ino == base->st_ino;
 }
 
-static int is_new(const struct walk_entry *entry, void *userdata, struct ct_error *err)
+int difference_is_new(const struct walk_entry *entry, void *userdata, struct ct_error *err)
 {
 	const struct difference *d = userdata;
 	const struct stat *st = &entry->st;
@@ -230,10 +225,10 @@ static int is_new(const struct walk_entry *entry, void *userdata, struct ct_erro
 
 int difference_archive(int root_fd, int base_fd, int archive_fd, struct ct_error *err)
 {
-	_cleanup_free_ char *chunks = malloc(2UL * CHUNK);
+	_cleanup_free_ char *chunks = malloc(DIFFERENCE_CHUNKS);
 	struct difference d = { .base_fd = base_fd, .chunks = chunks };
 
 	if (!chunks)
 		return ct_error_set(err, -ENOMEM, "difference", "out of memory");
-	return archive_tree_wanted(root_fd, is_new, &d, archive_fd, err);
+	return archive_tree_wanted(root_fd, difference_is_new, &d, archive_fd, err);
 }

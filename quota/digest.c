@@ -11,8 +11,11 @@
  * In the lasting kind, of content there counts what is not zero, in blocks with their places: a file may
  * claim terabytes of holes, which are not read, and whether zeros are a hole is nobody's business. Times are
  * left out: the same packages unpacked twice are the same template. Which attributes count says xattr.h.
+ *
+ * The lasting kind is a SHA-256 over those of the records, so that a record's that is known need not be made
+ * again (manifest.c).
  */
-#include "quota/extract.h"
+#include "quota/digest.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -28,7 +31,6 @@
 #include "quota/walk.h"
 #include "quota/xattr.h"
 
-#define DIGEST_SIZE  32
 #define DIGEST_CHUNK (256 * 1024)
 
 static void digest_close(gcry_md_hd_t *md)
@@ -38,7 +40,7 @@ static void digest_close(gcry_md_hd_t *md)
 }
 
 struct digest {
-	gcry_md_hd_t listing, content;
+	gcry_md_hd_t listing, content, total;
 	unsigned char *chunk; /* DIGEST_CHUNK bytes */
 	bool lasting;         /* leave out what archives leave out */
 };
@@ -47,6 +49,7 @@ static void digest_done(struct digest *digest)
 {
 	digest_close(&digest->listing);
 	digest_close(&digest->content);
+	digest_close(&digest->total);
 	free(digest->chunk);
 }
 
@@ -66,7 +69,8 @@ static int digest_init(struct digest *digest)
 	digest_library();
 	digest->chunk = malloc(DIGEST_CHUNK);
 	if (!digest->chunk || gcry_md_open(&digest->listing, GCRY_MD_SHA256, 0) ||
-	        gcry_md_open(&digest->content, GCRY_MD_SHA256, 0))
+	        gcry_md_open(&digest->content, GCRY_MD_SHA256, 0) ||
+	        gcry_md_open(&digest->total, GCRY_MD_SHA256, 0))
 		return -ENOMEM;
 
 	return 0;
@@ -206,9 +210,6 @@ static int digest_entry(const struct walk_entry *entry, void *userdata, struct c
 	const char type = type_of(entry);
 	int r;
 
-	if (digest->lasting &&
-	        (S_ISCHR(entry->st.st_mode) || S_ISBLK(entry->st.st_mode) || S_ISSOCK(entry->st.st_mode)))
-		return 0;
 	if (type == 'f' || type == 'd') {
 		fd = walk_open(entry, err);
 		if (fd < 0)
@@ -238,9 +239,9 @@ static int digest_entry(const struct walk_entry *entry, void *userdata, struct c
 	return 0;
 }
 
-static int digest_tree(int root_fd, bool lasting, char digest[static 65], struct ct_error *err)
+int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
 {
-	CLEANUP(digest_done) struct digest state = { .lasting = lasting };
+	CLEANUP(digest_done) struct digest state = { 0 };
 	int r;
 
 	r = digest_init(&state);
@@ -255,12 +256,70 @@ static int digest_tree(int root_fd, bool lasting, char digest[static 65], struct
 	return 0;
 }
 
-int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
+int digest_new(struct digest **ret, struct ct_error *err)
 {
-	return digest_tree(root_fd, false, digest, err);
+	CLEANUP(digest_freep) struct digest *digest = calloc(1, sizeof(*digest));
+	int r = digest ? digest_init(digest) : -ENOMEM;
+
+	if (r < 0)
+		return ct_error_set(err, r, "digest", "cannot compute a digest: out of memory");
+	digest->lasting = true;
+	*ret = TAKE_PTR(digest);
+	return 0;
+}
+
+void digest_free(struct digest *digest)
+{
+	if (digest)
+		digest_done(digest);
+	free(digest);
+}
+
+int digest_record(struct digest *digest, const struct walk_entry *entry,
+        unsigned char record[static DIGEST_SIZE], struct ct_error *err)
+{
+	int r;
+
+	gcry_md_reset(digest->listing);
+	r = digest_entry(entry, digest, err);
+	if (r < 0)
+		return r;
+	memcpy(record, gcry_md_read(digest->listing, GCRY_MD_SHA256), DIGEST_SIZE);
+	return 0;
+}
+
+void digest_add(struct digest *digest, const unsigned char record[static DIGEST_SIZE])
+{
+	gcry_md_write(digest->total, record, DIGEST_SIZE);
+}
+
+void digest_total(struct digest *digest, char hex[static 65])
+{
+	hex_encode(hex, gcry_md_read(digest->total, GCRY_MD_SHA256), DIGEST_SIZE);
+}
+
+static int add_lasting(const struct walk_entry *entry, void *userdata, struct ct_error *err)
+{
+	unsigned char record[DIGEST_SIZE];
+	int r;
+
+	if (!walk_lasts(entry))
+		return 0;
+	r = digest_record(userdata, entry, record, err);
+	if (r >= 0)
+		digest_add(userdata, record);
+	return r;
 }
 
 int tree_digest_lasting(int root_fd, char digest[static 65], struct ct_error *err)
 {
-	return digest_tree(root_fd, true, digest, err);
+	CLEANUP(digest_freep) struct digest *state = NULL;
+	int r;
+
+	r = digest_new(&state, err);
+	if (r >= 0)
+		r = tree_walk(root_fd, add_lasting, state, err);
+	if (r >= 0)
+		digest_total(state, digest);
+	return r;
 }

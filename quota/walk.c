@@ -45,6 +45,8 @@ struct walk {
 	int fd; /* of top's directory */
 	struct strbuf path;
 	void *seen; /* tsearch tree of struct seen */
+	int root_fd;
+	bool live;
 };
 
 int walk_error(const struct walk_entry *entry, int code, const char *what, struct ct_error *err)
@@ -55,13 +57,25 @@ int walk_error(const struct walk_entry *entry, int code, const char *what, struc
 	        str_escape_to(shown, sizeof(shown), entry->path, strlen(entry->path)), strerror(-code));
 }
 
+bool walk_is_gone(int code)
+{
+	return code == -ENOENT || code == -ESTALE || code == -ENOTDIR || code == -ELOOP || code == -EXDEV;
+}
+
+int walk_stat(struct walk_entry *entry)
+{
+	_cleanup_close_ int fd = open_beneath_mount(entry->dirfd, entry->name, O_PATH | O_NOFOLLOW, 0);
+
+	return fd < 0 ? fd : fstat(fd, &entry->st) < 0 ? -errno : 0;
+}
+
 int walk_open(const struct walk_entry *entry, struct ct_error *err)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 
 	/* O_NONBLOCK: should it have become a fifo, we do not wait for its writer. */
-	fd = open_beneath(entry->dirfd, entry->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	fd = open_beneath_mount(entry->dirfd, entry->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	if (fd < 0)
 		return walk_error(entry, fd, "open", err);
 
@@ -78,12 +92,16 @@ int walk_readlink(const struct walk_entry *entry, char **ret, struct ct_error *e
 {
 	const size_t size = WALK_PATH_MAX + 2;
 	_cleanup_free_ char *target = malloc(size);
+	_cleanup_close_ int fd = -1;
 	ssize_t n;
 
 	if (!target)
 		return walk_error(entry, -ENOMEM, "read the link", err);
 
-	n = readlinkat(entry->dirfd, entry->name, target, size - 1);
+	fd = open_beneath_mount(entry->dirfd, entry->name, O_PATH | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return walk_error(entry, fd, "open", err);
+	n = readlinkat(fd, "", target, size - 1);
 	if (n < 0)
 		return walk_error(entry, -errno, "read the link", err);
 
@@ -148,6 +166,20 @@ static int frame_add(struct frame *frame, size_t *size, const char *name)
 	return 0;
 }
 
+/* A directory that changes while it is listed may name something twice. */
+static void frame_dedupe(struct frame *frame)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < frame->n_names; i++) {
+		if (n > 0 && str_eq(frame->names[n - 1], frame->names[i]))
+			free(frame->names[i]);
+		else
+			frame->names[n++] = frame->names[i];
+	}
+	frame->n_names = n;
+}
+
 static int frame_read(struct frame *frame, int fd)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
@@ -173,6 +205,7 @@ static int frame_read(struct frame *frame, int fd)
 
 	if (frame->n_names > 0)
 		qsort(frame->names, frame->n_names, sizeof(*frame->names), compare_names);
+	frame_dedupe(frame);
 	return 0;
 }
 
@@ -193,31 +226,51 @@ static int frame_push(struct walk *walk, int consume_fd, const struct stat *st)
 	return frame_read(frame, walk->fd);
 }
 
-static int frame_up(struct walk *walk)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-
-	frame_pop(walk);
-	if (!walk->top)
-		return 0;
-
-	fd = openat(walk->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_dev != walk->top->dev || st.st_ino != walk->top->ino)
-		return -ESTALE;
-
-	cleanup_closep(&walk->fd);
-	walk->fd = TAKE_FD(fd);
-	return 0;
-}
-
 static void path_cut(struct strbuf *path, size_t len)
 {
 	path->len = len;
 	if (path->data)
 		path->data[len] = '\0';
+}
+
+/* Its directory is top's. -ESTALE: it is another one. */
+static int frame_take(struct walk *walk, int fd)
+{
+	_cleanup_close_ int taken = fd;
+	struct stat st;
+
+	if (taken < 0 || fstat(taken, &st) < 0)
+		return taken < 0 ? taken : -errno;
+	if (st.st_dev != walk->top->dev || st.st_ino != walk->top->ino)
+		return -ESTALE;
+
+	cleanup_closep(&walk->fd);
+	walk->fd = TAKE_FD(taken);
+	return 0;
+}
+
+static int frame_up(struct walk *walk)
+{
+	int fd, r;
+
+	for (;;) {
+		frame_pop(walk);
+		if (!walk->top)
+			return 0;
+
+		fd = openat(walk->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r = frame_take(walk, fd < 0 ? -errno : fd);
+		if (r >= 0 || !walk->live)
+			return r;
+
+		/* One of those on the way was moved: by its path from the root, or it is left out. */
+		path_cut(&walk->path, walk->top->path_len);
+		r = frame_take(
+		        walk, open_beneath_mount(walk->root_fd, walk->path.len > 0 ? walk->path.data : ".",
+		                      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0));
+		if (r >= 0 || !walk->top->up)
+			return r;
+	}
 }
 
 /* Where this inode was met before; remembers it if it was not. */
@@ -265,8 +318,11 @@ static int walk_next(struct walk *walk, int (*each)(const struct walk_entry *, v
 	if (walk->path.len > WALK_PATH_MAX)
 		return walk_error(&entry, -ENAMETOOLONG, "go into", err);
 
-	if (fstatat(walk->fd, entry.name, &entry.st, AT_SYMLINK_NOFOLLOW) < 0)
-		return walk_error(&entry, -errno, "look at", err);
+	r = walk->live                                                          ? walk_stat(&entry)
+	    : fstatat(walk->fd, entry.name, &entry.st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+	                                                                        : 0;
+	if (r < 0)
+		return walk->live && walk_is_gone(r) ? 0 : walk_error(&entry, r, "look at", err);
 
 	r = seen_before(walk, &entry);
 	if (r < 0)
@@ -278,16 +334,17 @@ static int walk_next(struct walk *walk, int (*each)(const struct walk_entry *, v
 
 	fd = walk_open(&entry, err);
 	if (fd < 0)
-		return fd;
+		return walk->live && walk_is_gone(fd) ? 0 : fd;
 
 	r = frame_push(walk, fd, &entry.st);
 	return r < 0 ? walk_error(&entry, r, "list", err) : 0;
 }
 
-int tree_walk(int root_fd, int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err),
-        void *userdata, struct ct_error *err)
+static int walk_tree(int root_fd, bool live,
+        int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
+        struct ct_error *err)
 {
-	CLEANUP(walk_done) struct walk walk = { .fd = -1 };
+	CLEANUP(walk_done) struct walk walk = { .fd = -1, .root_fd = root_fd, .live = live };
 	struct walk_entry root = { .path = ".", .dirfd = root_fd, .name = "." };
 	int fd, r;
 
@@ -321,4 +378,17 @@ int tree_walk(int root_fd, int (*each)(const struct walk_entry *entry, void *use
 	}
 
 	return 0;
+}
+
+int tree_walk(int root_fd, int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err),
+        void *userdata, struct ct_error *err)
+{
+	return walk_tree(root_fd, false, each, userdata, err);
+}
+
+int tree_walk_live(int root_fd,
+        int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
+        struct ct_error *err)
+{
+	return walk_tree(root_fd, true, each, userdata, err);
 }

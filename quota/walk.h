@@ -21,6 +21,25 @@ struct walk_entry {
 int tree_walk(int root_fd, int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err),
         void *userdata, struct ct_error *err);
 
+/* The same of a tree that is in use: what goes or moves meanwhile is left out, with what lies below it, or is
+ * met at both places. So is left out what something is mounted on, and nothing of that is asked. first may be
+ * a path at which nothing is any more. */
+int tree_walk_live(int root_fd,
+        int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
+        struct ct_error *err);
+
+/* False of what archives leave out: device nodes and sockets. */
+static inline bool walk_lasts(const struct walk_entry *entry)
+{
+	return !S_ISCHR(entry->st.st_mode) && !S_ISBLK(entry->st.st_mode) && !S_ISSOCK(entry->st.st_mode);
+}
+
+/* Sets st again by dirfd and name. -EXDEV: something is mounted there. */
+int walk_stat(struct walk_entry *entry);
+
+/* Whether an error says that an object is not there any more, or is another one. */
+bool walk_is_gone(int code);
+
 /* Opens the entry (a regular file or directory) for reading; -ESTALE if it is not what it was. */
 int walk_open(const struct walk_entry *entry, struct ct_error *err);
 

@@ -24,6 +24,8 @@
  *	MUTANT_EPOCH	an offer that comes late replaces a newer one
  *	MUTANT_STALE	commit looks at the container and not at its epoch
  *	MUTANT_BROKEN	a record that does not read counts as one without a mark
+ *	MUTANT_COPY	an offer that goes on from a copy is taken without a look at the whole
+ *	MUTANT_STAGED	who is asked to give up what was copied only says that it gave the container up
  *	MUTANT_WITHDRAW	the other node says that it gives it up, and does not
  */
 
@@ -37,7 +39,7 @@
 #endif
 
 mtype = { none, incoming, relinquished };	       /* marks */
-mtype = { offer, commit, withdraw };		       /* words */
+mtype = { copy, offer, commit, withdraw };	       /* words */
 mtype = { good, bad, absent, yours };		       /* answers */
 
 typedef node {
@@ -47,6 +49,9 @@ typedef node {
 }
 
 node src, dst, third;
+/* What the destination has of a copy, with the epoch and contents of it: no record of its own, and gone with its ctd. */
+bool staged;
+byte staged_epoch, staged_contents;
 byte newest;
 byte n_connections, n_unreadable;
 chan request[CONNECTIONS] = [1] of { mtype, byte, byte }; /* word, epoch, contents */
@@ -109,14 +114,23 @@ again:
 	fi;
 	if
 	:: src.present && src.mark == none -> /* migrate */
-		src.runs = false;
 #ifndef MUTANT_EPOCH
-		src.epoch++; /* synced, before the offer */
+		src.epoch++; /* synced, before what is said */
 #endif
+		if
+		:: say(copy); hear(); /* it may run on and write meanwhile */
+		:: skip
+		fi;
+		src.runs = false;
 		say(offer);
 		hear();
 		if
-		:: said != good -> goto again
+		:: said != good ->
+			if
+			:: say(withdraw); hear() /* what was copied: the answer means nothing */
+			:: skip
+			fi;
+			goto again
 		:: else
 		fi;
 #ifdef MUTANT_ORDER
@@ -173,6 +187,27 @@ inline reply(what)
 	answer[i]!what
 }
 
+/* As an offer, but what comes of it is only staged; a kill of ctd forgets it. */
+inline hear_copy()
+{
+	atomic {
+		if
+		:: dst.present && (dst.mark == none || dst.unreadable) -> reply(bad)
+#ifndef MUTANT_EPOCH
+		:: dst.present && dst.mark == incoming && !dst.unreadable && e < dst.epoch -> reply(bad)
+#endif
+		:: else ->
+			dst.present = false;
+			dst.mark = none;
+			staged = true;
+			staged_epoch = e;
+			staged_contents = c;
+			check();
+			reply(good)
+		fi
+	}
+}
+
 /* Or ctd is killed before it answers; what is on disk stays. */
 inline hear_offer()
 {
@@ -184,14 +219,19 @@ inline hear_offer()
 	:: else ->
 		atomic { dst.present = false; dst.mark = none; check(); } /* an earlier one gives way */
 		if
-		:: goto again /* killed while it arrives: nothing of it is kept */
+		:: staged = false; goto again /* killed while it arrives: nothing of it is kept */
 		:: skip
 		fi;
 		atomic {
 			dst.present = true;
 			dst.mark = incoming;
 			dst.epoch = e;
-			dst.contents = c;
+#ifdef MUTANT_COPY
+			dst.contents = (staged && staged_epoch == e -> staged_contents : c);
+#else
+			dst.contents = c; /* or its digest is another, and it is refused */
+#endif
+			staged = false;
 			reply(good);
 		}
 	fi
@@ -229,6 +269,14 @@ inline hear_withdraw()
 #endif
 			reply(yours)
 		:: dst.present && !dst.unreadable && dst.mark == none && dst.epoch == e -> reply(good)
+		:: !dst.present && staged && staged_epoch == e ->
+			staged = false;
+			/* It may have been taken and moved on before a word copy came that was late. */
+#ifdef MUTANT_STAGED
+			reply(yours)
+#else
+			reply(bad)
+#endif
 		:: else -> reply(bad)
 		fi
 	}
@@ -252,6 +300,7 @@ again:
 		check();
 	   }
 	:: atomic { dst.present && dst.mark == incoming && !dst.unreadable -> dst.present = false; check(); } /* people destroy it */
+	:: atomic { staged -> staged = false } /* nobody comes any more, or ctd ends */
 	:: dst.present && dst.mark == incoming && !dst.unreadable && n_unreadable == 0 -> dst.unreadable = true
 	:: dst.unreadable -> dst.unreadable = false; /* mended by people */ n_unreadable++
 	:: atomic {
@@ -266,6 +315,7 @@ again:
 		fi
 	   }
 		if
+		:: word == copy -> hear_copy()
 		:: word == offer -> hear_offer()
 		:: word == commit -> hear_commit()
 		:: word == withdraw -> hear_withdraw()

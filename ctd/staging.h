@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is here of a container that another node still runs, and copies here in rounds (ct-migration(7)).
+ *
+ * Its record is incomplete, with the mark incoming: no start and no recovery takes it for whole, and the next
+ * ctd forgets it. So does this one, if no further round comes for ten minutes.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct container;
+struct staging;
+
+/* Whether it is there, with this epoch, after this round, and nobody works on it. */
+bool staging_is_at(const struct container *c, uint64_t epoch, uint64_t round);
+/* The first round: once for a container. */
+int staging_begin(struct container *c, struct ct_error *err);
+/* For the worker: "manifest" and, unless all is to be read, "known_usec" (worker-move.c). */
+int staging_params(const struct container *c, bool verify, json_t *params);
+/* The round is there. result: the worker's. */
+void staging_wait(struct container *c, uint64_t round, const json_t *result);
+/* NULL is accepted. */
+void staging_free(struct staging *s);

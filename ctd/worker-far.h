@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Words to another node, each by a command of its own: worker-move.c has what they are. */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* What goes behind a word. */
+struct payload {
+	int fd;        /* what of the disk goes, from its offset on; -1: nothing */
+	int images_fd; /* a directory, or -1 */
+	uint64_t bytes, removed_bytes, images_bytes; /* bytes: with the images */
+	uint64_t gone;
+	uint64_t rate;       /* bytes per second at most, 0: as they go */
+	uint64_t begun_usec; /* monotonic: when the first went */
+	const char *text;    /* for progress, NULL: "sending" */
+};
+#define PAYLOAD_INIT ((struct payload){ .fd = -1, .images_fd = -1 })
+void payload_done(struct payload *p);
+
+/* Runs the command, writes the request as a line and the payload behind it, waits for the answer: a new
+ * value. What the other node says of an error is the error. */
+int far_say(
+        const json_t *command, const json_t *request, struct payload *p, json_t **ret, struct ct_error *err);
