@@ -72,7 +72,7 @@ static int on_nobody(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct container *c = userdata;
 
-	if (!c->active) {
+	if (!c->active && !c->row.complete) {
 		log_notice("no further round of \"%s\" has come: what is here of it is removed", c->row.name);
 		verb_destroy_quietly(c);
 	}

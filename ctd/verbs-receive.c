@@ -431,6 +431,8 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 		r = mark(job, result);
 	if (r >= 0)
 		r = verb_complete(job->container, &job->error);
+	if (r >= 0)
+		staging_free(TAKE(job->container->staging, NULL));
 	if (r < 0) {
 		fail_receive(job, r);
 		return;
