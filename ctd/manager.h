@@ -77,7 +77,7 @@ struct manager {
 	sd_event_source *event_beat;
 	unsigned n_event_streams;
 	struct sweeper *sweeper;
-	struct template_held templates_held[8];
+	struct template_held templates_held[64]; /* more than move at once */
 	struct autostart *autostart;
 	struct idle *idle;
 	struct metering *metering;

@@ -28,9 +28,14 @@ void template_row_done(struct template_row *row)
 
 static int image_put(struct store *store, const struct template_row *row, struct ct_error *err)
 {
+	/* What came from another node under a digest that is here changes nothing of it: the digest is that
+	 * of the files, and the metadata says what is executed. */
 	_cleanup_query_ struct query q = query_start(store,
-	        "INSERT INTO template_image (digest, metadata, bytes, created) VALUES (?, ?, ?, ?)"
-	        " ON CONFLICT (digest) DO UPDATE SET metadata = excluded.metadata, bytes = excluded.bytes");
+	        row->name
+	                ? "INSERT INTO template_image (digest, metadata, bytes, created) VALUES (?, ?, ?, ?)"
+	                  " ON CONFLICT (digest) DO UPDATE SET metadata = excluded.metadata, bytes = excluded.bytes"
+	                : "INSERT INTO template_image (digest, metadata, bytes, created) VALUES (?, ?, ?, ?)"
+	                  " ON CONFLICT (digest) DO NOTHING");
 	query_bind_text(&q, row->digest);
 	query_bind_text(&q, row->metadata);
 	query_bind_int(&q, (int64_t)row->bytes);

@@ -97,6 +97,9 @@ void template_store_hold(struct manager *m, const char *digest)
 	for (size_t i = 1; i < ARRAY_SIZE(m->templates_held); i++)
 		if (m->templates_held[i].until_usec < oldest->until_usec)
 			oldest = &m->templates_held[i];
+	for (size_t i = 0; i < ARRAY_SIZE(m->templates_held); i++) /* it came twice, for two containers */
+		if (str_eq(m->templates_held[i].digest, digest))
+			oldest = &m->templates_held[i];
 	(void)snprintf(oldest->digest, sizeof(oldest->digest), "%s", digest); /* fits */
 	oldest->until_usec = now_monotonic_usec() + HOLD_USEC;
 }
