@@ -20,7 +20,6 @@
 #include "ctd/manager.h"
 #include "ctd/resources.h"
 #include "ctd/staging.h"
-#include "ctd/suspend.h"
 #include "ctd/meter.h"
 #include "ctd/traffic.h"
 
@@ -426,7 +425,6 @@ void container_print(const struct container *c, struct strbuf *b)
 	if (c->row.broken)
 		print_string(b, "broken", c->row.broken);
 	handover_print(c, b);
-	suspend_print(c, b);
 	print_run(b, c);
 	(void)strbuf_putc(b, '}');
 }

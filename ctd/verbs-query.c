@@ -12,6 +12,7 @@
 #include "ctd/manager.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
+#include "ctd/suspend.h"
 #include "ctd/traffic.h"
 #include "ctd/verbs.h"
 
@@ -93,6 +94,7 @@ int api_container_show(struct manager *m, struct call *call, struct ct_error *er
 	container_print(c, &b);
 	b.len--; /* the last brace */
 	print_connections(c, &b);
+	suspend_print(c, &b); /* not in lists: it looks at each file */
 	(void)strbuf_puts(&b, ",\"resources\":{");
 	resources_print(c, &b, true);
 	(void)strbuf_puts(&b, "}}");
