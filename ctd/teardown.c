@@ -41,15 +41,21 @@ void container_cgroup_name(const struct container *c, char ret[40])
 
 static int remove_cgroup(struct container *c, struct ct_error *err)
 {
+	int populated = 0;
 	char name[40];
 
 	container_cgroup_name(c, name);
 	if (c->cgroup_fd < 0)
 		c->cgroup_fd = openat(c->manager->cgroup.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (c->cgroup_fd >= 0)
+	if (c->cgroup_fd >= 0) {
 		(void)ct_cgroup_kill(c->cgroup_fd, NULL); /* what matters is whether it can be removed */
-	if (c->cgroup_fd >= 0)
+		populated = ct_cgroup_is_populated(c->cgroup_fd);
 		meter_settle(c);
+	}
+	/* What ends behind the last look at its counters would be lost with them. */
+	if (populated == 1)
+		return ct_error_set(err, -EBUSY, "cgroup",
+		        "cannot remove the cgroup \"%s\": processes are left in it", name);
 	return ct_cgroup_remove(c->manager->cgroup.fd, name, err);
 }
 
@@ -61,6 +67,7 @@ static void release(struct container *c)
 	c->pidfd = fd_close(c->pidfd);
 	c->console_fd = fd_close(c->console_fd);
 	ports_down(c);
+	c->network_held = false;       /* also of one that nobody waits for */
 	if (!c->config.suspended_slot) /* then it stays leased */
 		pool_release_slot(&c->manager->pool, c->run.slot);
 	c->run.slot = 0;
