@@ -192,6 +192,7 @@ static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool 
 	if (port->rates.in)
 		port->rates.frame = attach.mtu + 18; /* with its header and a tag */
 	port->limits.cut |= attach.network && attach.network->cut;
+	port->spec.quiet = c->network_held && c->config.handover == HANDOVER_INCOMING;
 	return fill_mode(m, &attach, port, err);
 }
 
@@ -430,6 +431,23 @@ int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err
 		if (r >= 0)
 			r = net_port_answer(net, &port.spec, err);
 		if (r >= 0 && announce && port.spec.proxy_neighbours)
+			r = net_port_announce(net, &port.spec, err);
+	}
+	return r;
+}
+
+int ports_announce(struct container *c, struct ct_error *err)
+{
+	struct net_context *net = c->manager->net;
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	struct port port;
+	int r = 0;
+
+	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
+		if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
+			continue;
+		r = net_port_answer(net, &port.spec, err);
+		if (r >= 0)
 			r = net_port_announce(net, &port.spec, err);
 	}
 	return r;

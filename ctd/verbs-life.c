@@ -72,9 +72,18 @@ static void start_done(struct container *c, int result, const struct ct_error *e
 	verb_done(c, result, error, job);
 }
 
+/* One that another node has not let go of is held here without running (verbs-receive.c). */
+static int check_owner(struct job *job, const char *what)
+{
+	return container_has_init(job->container) ? handover_check_owner(job->container, what, &job->error)
+	                                          : 0;
+}
+
 static int run_start(struct job *job)
 {
-	return container_start(job->container, start_done, job, &job->error);
+	int r = check_owner(job, "start");
+
+	return r < 0 ? r : container_start(job->container, start_done, job, &job->error);
 }
 
 /* Recovery has settled what there was: running, or taken down. */
@@ -85,13 +94,6 @@ static int replay_start(
 		return 0;
 	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 	        "ctd ended while \"%s\" was being started; the start was undone", row->object);
-}
-
-/* One that another node has not let go of is held here without running (verbs-receive.c). */
-static int check_owner(struct job *job, const char *what)
-{
-	return container_has_init(job->container) ? handover_check_owner(job->container, what, &job->error)
-	                                          : 0;
 }
 
 static int run_stop(struct job *job)

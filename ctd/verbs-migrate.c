@@ -208,14 +208,14 @@ json_t *migrate_offer(struct job *job, const char *word)
 	        suspend_offer(c, &suspended, &job->error) < 0)
 		return NULL;
 	(void)json_object_del(config, CONFIG_SUSPENDED); /* it need not be there */
-	return json_pack("{s:i, s:s, s:b, s:{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*, s:o*}}",
+	return json_pack("{s:i, s:s, s:b, s:{s:b, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O, s:O*, s:o*}}",
 	        "protocol", 1, "word", word, "resume",
-	        str_eq(word, "offer") && was_running(job) && c->config.suspended_slot, "offer", "ctid",
-	        c->row.ctid, "name", c->row.name, "template", c->row.template_digest, "template_name",
-	        c->row.template_name, "epoch", (json_int_t)c->row.epoch + 1, "created",
-	        (json_int_t)c->row.created_usec, "bytes_used", (json_int_t)usage.bytes_used, "from",
-	        uts.nodename, "config", config, "suspended", suspended, "template_bytes",
-	        migrate_template_bytes(c));
+	        str_eq(word, "offer") && was_running(job) && c->config.suspended_slot, "offer", "runs",
+	        container_has_init(c) || was_running(job), "ctid", c->row.ctid, "name", c->row.name,
+	        "template", c->row.template_digest, "template_name", c->row.template_name, "epoch",
+	        (json_int_t)c->row.epoch + 1, "created", (json_int_t)c->row.created_usec, "bytes_used",
+	        (json_int_t)usage.bytes_used, "from", uts.nodename, "config", config, "suspended", suspended,
+	        "template_bytes", migrate_template_bytes(c));
 }
 
 /* The word check or offer. */

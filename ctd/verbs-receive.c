@@ -50,7 +50,7 @@ struct offered_images {
 struct offer {
 	const char *ctid, *name, *template, *template_name, *from;
 	uint64_t epoch, created, bytes_used, template_bytes;
-	bool has_template_bytes;
+	bool has_template_bytes, runs;
 	json_t *config;
 	json_t *suspended; /* NULL: it is not */
 	struct offered_images images;
@@ -76,6 +76,7 @@ static const struct json_field offer_fields[] = {
 	NUMBER("bytes_used", struct offer, bytes_used),
 	{ "template_bytes", JSON_KIND_U64, offsetof(struct offer, template_bytes),
 	        offsetof(struct offer, has_template_bytes), false },
+	{ "runs", JSON_KIND_BOOL, offsetof(struct offer, runs), JSON_NO_HAS, false },
 	{ "config", JSON_KIND_OBJECT, offsetof(struct offer, config), JSON_NO_HAS, true },
 	{ "suspended", JSON_KIND_OBJECT, offsetof(struct offer, suspended), JSON_NO_HAS, false },
 	{ NULL },
@@ -181,6 +182,9 @@ static int check_config(struct manager *m, const struct offer *offer, struct ct_
 	r = limits_check(m, &config, err);
 	if (r >= 0)
 		r = limits_check_disk(m, &config, err);
+	/* it is to run here at once; an earlier offer of it, which is held, gives way */
+	if (r >= 0 && offer->runs)
+		r = node_admit(m, container_by_ctid(m, offer->ctid), &config.limits, err);
 	config_done(&config);
 	return r;
 }
@@ -200,9 +204,10 @@ static int check_room(struct manager *m, const struct offer *offer, struct ct_er
 	return 0;
 }
 
-/* An earlier offer that never was committed gives way. */
+/* An earlier offer that never was committed gives way. What is held of it has gone by the time that another
+ * comes; only then (now) that is a reason against it. */
 static int check_absent(
-        struct manager *m, const struct offer *offer, struct container **ret, struct ct_error *err)
+        struct manager *m, const struct offer *offer, bool now, struct container **ret, struct ct_error *err)
 {
 	struct container *c = container_by_ctid(m, offer->ctid);
 
@@ -212,12 +217,12 @@ static int check_absent(
 	if (c && offer->epoch < c->row.epoch)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE,
 		        "a later offer of \"%s\" has come already", c->row.name);
-	if (c && (container_has_init(c) || c->teardown)) {
+	if (c && container_has_init(c) && !c->teardown)
 		container_teardown(c, NULL, NULL);
+	if (now && c && (container_has_init(c) || c->teardown))
 		return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY,
 		        "an earlier offer of \"%s\" is being taken down there (try again in a moment)",
 		        c->row.name);
-	}
 	*ret = c;
 	return 0;
 }
@@ -228,7 +233,7 @@ static int check_record(struct manager *m, const struct offer *offer, struct ct_
 	struct container *earlier = NULL;
 	int r;
 
-	r = check_absent(m, offer, &earlier, err); /* which a trial takes away first */
+	r = check_absent(m, offer, false, &earlier, err); /* which a trial takes away first */
 	if (r >= 0) {
 		r = make_row(offer, &row, err);
 		if (r >= 0)
@@ -242,21 +247,11 @@ static int check_record(struct manager *m, const struct offer *offer, struct ct_
 static int check_processes(struct manager *m, const struct offer *offer, struct ct_error *err)
 {
 	_cleanup_json_ json_t *here = NULL;
-	struct config config = { 0 };
 	int r = suspend_host_check(err);
 
 	if (r >= 0)
 		r = criu_host_describe(&here, err);
-	if (r >= 0)
-		r = criu_host_fits(offer->images.host, here, err);
-	/* a digest of zeros: it runs (suspend_offer), and is to be resumed here at once */
-	if (r < 0 || strspn(offer->images.digest, "0") != 64)
-		return r;
-	r = config_from_json(offer->config, &config, err);
-	if (r >= 0)
-		r = node_admit(m, NULL, &config.limits, err);
-	config_done(&config);
-	return r;
+	return r < 0 ? r : criu_host_fits(offer->images.host, here, err);
 }
 
 static const struct {
@@ -679,7 +674,7 @@ static int new_record(
 	struct container *earlier = NULL;
 	int r;
 
-	r = check_absent(m, offer, &earlier, err);
+	r = check_absent(m, offer, true, &earlier, err);
 	if (r >= 0 && earlier)
 		r = replace_earlier(earlier, err);
 	if (r >= 0)

@@ -476,16 +476,20 @@ static int take_over(struct job *job, struct keeper_reply *reply)
 bool transfer_is_prepared(const struct container *c)
 {
 	return c->config.handover == HANDOVER_INCOMING && c->config.suspended_slot &&
-	       c->state == CONTAINER_FROZEN;
+	       c->state == CONTAINER_FROZEN && !c->teardown; /* then it is killed already */
 }
 
 int transfer_go(struct container *c, struct ct_error *err)
 {
+	struct ct_error error = { 0 };
 	int r = set_mark(c, NULL, err);
 
 	if (r < 0)
 		return r;
 	release_network(c);
+	if (ports_announce(c, &error) < 0)
+		log_error("the addresses of \"%s\" are not announced (ctctl fsck --repair): %s", c->row.name,
+		        error.text);
 	thaw(c);
 	suspend_discard(c);
 	manager_event(c->manager, c, "container.resumed", NULL);
@@ -586,6 +590,8 @@ static int discard(struct container *c, struct ct_error *err)
 	if (r < 0)
 		return r;
 	pool_release_slot(&c->manager->pool, slot);
+	c->run.wanted = false; /* else the next ctd starts it (autostart.c) */
+	container_set_state(c, CONTAINER_STOPPED);
 	suspend_discard(c);
 	manager_event(c->manager, c, "container.stopped", NULL);
 	return 1;

@@ -142,7 +142,7 @@ int net_port_announce(struct net_context *net, const struct net_port_spec *spec,
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	if (spec->n_trunk > 0 || (spec->mode != NET_MODE_BRIDGE && !spec->proxy_neighbours))
+	if (spec->quiet || spec->n_trunk > 0 || (spec->mode != NET_MODE_BRIDGE && !spec->proxy_neighbours))
 		return 0; /* nobody asks for the address; of a trunk, the guest says where it has it */
 
 	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

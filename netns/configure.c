@@ -359,7 +359,7 @@ static void put_proxy(struct configuration *c, const struct ip_addr *a, bool add
 		one.prefix = ip_full_prefix(a);
 		if (n > 1)
 			one.bytes[3] |= (uint8_t)i;
-		if (add && uplink)
+		if (add && uplink && !c->spec->quiet)
 			proxy_add(&c->net->batch, uplink, &one, NET_ROUTE_PROTOCOL);
 		for (size_t k = 0; !add && k < c->uplinks.n; k++)
 			proxy_remove(&c->net->batch, c->uplinks.indexes[k], &one);

@@ -94,6 +94,7 @@ struct net_port_spec {
 	bool isolated;         /* of NET_MODE_BRIDGE: not to be seen by other isolated ports of the bridge */
 	bool proxy_neighbours; /* answer ARP and NDP for the addresses on the uplink (when the segment does
 	                          not route them here) */
+	bool quiet;            /* but not now, and nothing is announced: another node may have them still */
 };
 #define NET_ADDRESSES_MAX 64
 

@@ -176,7 +176,7 @@ moved_to() # SOCKET: from where it is, while it runs
 		run -4 "$daemon" resume one
 		run -4 "$daemon" resume --discard one
 	done
-	for verb in thaw freeze stop kill restart; do
+	for verb in start thaw freeze stop kill restart; do
 		run -4 peer "$verb" one
 		is peer frozen
 	done
