@@ -122,7 +122,7 @@ static int search_cgroup(struct search *s, int cgroup_fd, unsigned int depth)
 	while (r >= 0 && (e = readdir(dir))) {
 		_cleanup_close_ int sub = -1;
 
-		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+		if (e->d_type != DT_DIR || str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
 			continue;
 		r = sub = openat(cgroup_fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		r = r < 0 ? -errno : search_cgroup(s, sub, depth + 1);

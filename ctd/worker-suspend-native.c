@@ -93,7 +93,8 @@ int suspend_natives_list(pid_t pid, struct suspend_natives *ret, struct ct_error
 			continue;
 		shortest = length < shortest ? length : shortest;
 		lengths[found] = length;
-		ret->is[found] = (struct restore_native){ .device = l.device, .root = l.root };
+		ret->is[found] =
+		        (struct restore_native){ .device = l.device, .root = l.root, .point = l.point };
 		ret->paths[found++] = l.point;
 	}
 	for (size_t i = 0; i < found; i++)
@@ -193,7 +194,9 @@ static int see_places(const char *dir, struct suspend_natives *want)
 		i = strtoul(l.point + len + 1, NULL, 10);
 		if (i >= want->n)
 			continue;
-		want->is[i] = (struct restore_native){ .device = l.device, .root = l.root };
+		want->is[i] = (struct restore_native){
+			.device = l.device, .root = l.root, .point = want->paths[i]
+		};
 	}
 	return 0;
 }

@@ -283,7 +283,7 @@ static int check_cgroup(struct audit *a, int dir_fd, unsigned depth)
 	while (r >= 0 && (e = readdir(dir))) {
 		_cleanup_close_ int sub = -1;
 
-		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+		if (e->d_type != DT_DIR || str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
 			continue;
 		sub = openat(dir_fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		r = sub < 0 ? ct_error_set(a->err, -errno, "audit", "cannot look into a restored cgroup")
@@ -370,6 +370,19 @@ static bool is_native(const struct audit *a, const struct mount_line *m)
 	return false;
 }
 
+/* CRIU knows what comes from outside by where it is mounted, and would put the native directory in the place
+ * of all that is mounted over it. */
+static bool is_over_native(const struct audit *a, const struct mount_line *m)
+{
+	for (size_t i = 0; i < a->want->n_natives; i++) {
+		const struct restore_native *native = &a->want->natives[i];
+
+		if (str_eq(m->point, native->point))
+			return !str_eq(m->root, native->root) || !str_eq(m->device, native->device);
+	}
+	return false;
+}
+
 /* The masks are put on one of each: any other, a copy of a part of it too, would come back without. */
 static bool mount_fits(struct audit *a, const struct mount_line *m, const char *device)
 {
@@ -379,6 +392,8 @@ static bool mount_fits(struct audit *a, const struct mount_line *m, const char *
 		return is_whole(m, "/sys") && ++a->n_sys == 1;
 	if (str_eq(m->point, "/proc") || str_eq(m->point, "/sys"))
 		return false; /* there they are looked for */
+	if (is_over_native(a, m))
+		return false;
 	if (str_eq(m->type, "overlay"))
 		return str_eq(m->device, device) && strstr(m->options, "nodev");
 	if (str_eq(m->type, "cgroup2"))

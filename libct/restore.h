@@ -13,9 +13,10 @@
  * gives them, locked as there. The caller's mount namespace has the host's device nodes. */
 int restore_mounts(pid_t pid, const struct ct_bind *binds, size_t n_binds, struct ct_error *err);
 
-/* A mount of the host's file system that they may have, or of what is below it: as mountinfo says it. */
+/* A mount of the host's file system that they may have, or of what is below it: as mountinfo says it. At its
+ * point they may have nothing else. */
 struct restore_native {
-	const char *device, *root;
+	const char *device, *root, *point;
 };
 
 /* What the tasks must be that are restored, or are to be. */

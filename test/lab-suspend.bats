@@ -66,7 +66,8 @@ used()
 used_more()
 {
 	used >"$CTD_DIR/used.now"
-	jq -e --slurpfile before "$CTD_DIR/used" '. as $now | .gap_usec == 0 and ($before[0] | to_entries | all(.value <= $now[.key]))' "$CTD_DIR/used.now"
+	jq -e --slurpfile before "$CTD_DIR/used" '. as $now | .gap_usec == 0 and ($before[0] | to_entries | all(.value <= $now[.key]))' "$CTD_DIR/used.now" ||
+		{ jq -c . "$CTD_DIR/used" "$CTD_DIR/used.now" && return 1; }
 	mv "$CTD_DIR/used.now" "$CTD_DIR/used"
 }
 
@@ -104,7 +105,8 @@ leave_no() # such process
 
 @test "what would come back without its masks is refused, and it runs on" {
 	wait_for 30 greets
-	for line in "cd /proc/sys" "cd /proc/1/net" "exec 7</sys/devices/virtual"; do
+	for line in "cd /proc/sys" "cd /proc/1/net" "exec 7</sys/devices/virtual" \
+		"mkdir /sys/fs/cgroup/.x; echo 0 >/sys/fs/cgroup/.x/cgroup.procs && cd /proc/sys"; do
 		leave "$line"
 		refused "has a directory of /proc or /sys open"
 		leave_no
@@ -125,6 +127,14 @@ leave_no() # such process
 	[[ $output == *'cannot suspend "one": "/proc/sys"'*"unmount it"* ]]
 	is running
 	ctctl exec one -- umount /proc/sys
+	# over a native directory
+	ctctl exec one -- sh -c 'grep -q " [^ ]*/upper/tmp /tmp " /proc/self/mountinfo && mkdir -p /srv/x && echo kept >/tmp/x'
+	for what in "-t tmpfs none" "--bind /srv/x"; do
+		ctctl exec one -- sh -c "mount $what /tmp"
+		refused '"/tmp" inside is a mount of a kind that is not kept'
+		ctctl exec one -- umount /tmp
+	done
+	[ "$(ctctl exec one -- cat /tmp/x)" = kept ]
 	ctctl exec one -- sleep 1000 </dev/null >/dev/null 2>&1 3>&- 4>&- &
 	wait_for 30 ctctl exec one -- pidof sleep
 	run ! ctctl suspend one
