@@ -92,6 +92,8 @@ static bool is_by_default_route(const struct manager *m, const struct config_net
 	if (network_attach(m, net, &attach, NULL) < 0 || !*attach.scope)
 		return true;
 	index = (int)if_nametoindex(segment_uplink(&attach));
+	if (!m->uplinks[0] && !m->uplinks[1])
+		return true; /* none is known yet: any may come to be it */
 	return index == 0 || index == m->uplinks[0] || index == m->uplinks[1];
 }
 

@@ -154,7 +154,7 @@ static void fill_limits(const struct container *c, const struct config_net *net,
 	port->rates.segment = *attach->scope && net->rates.out;
 	/* With more guaranteed than there is, all would be sent: without a word nothing is, but a trifle. */
 	if (c->manager->conf.uplink_rate && !*attach->scope && net->rates.out && !net->rates.out_guaranteed)
-		port->rates.out_guaranteed = net->rates.out / 100 > 8000 ? net->rates.out / 100 : 8000;
+		port->rates.out_guaranteed = 8000;
 	port->limits = net->limits;
 	port->limits.cut = c->config.network_cut || c->network_held;
 	port->limits.connections = ports_connections(c->manager, net, attach);

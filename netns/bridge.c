@@ -91,7 +91,7 @@ static int join_link(struct net_context *net, const struct net_bridge_spec *spec
 		return r;
 
 	nl_batch_reset(&net->batch);
-	link_add_vlan(&net->batch, name, uplink.index, spec->vlan);
+	link_add_vlan(&net->batch, name, uplink.index, spec->vlan, 0);
 	link_make_link_local(&net->batch, name, 0, false);
 	r = run(net, name, err);
 	if (r == -EEXIST)
@@ -195,7 +195,8 @@ static int trunk_link(struct net_context *net, const struct net_port_spec *spec,
 		return r;
 
 	nl_batch_reset(&net->batch);
-	link_add_vlan(&net->batch, name, below, trunk->vlan);
+	/* with the tag its frames lose the priority that the guard has set */
+	link_add_vlan(&net->batch, name, below, trunk->vlan, UPLINK_REST);
 	link_make_link_local(&net->batch, name, 0, false);
 	r = run(net, name, err);
 	return r < 0 ? r : find(net, name, ret, err);

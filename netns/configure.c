@@ -348,12 +348,25 @@ static int configure_inside(struct configuration *c, int netns_fd, struct ct_err
 	return nl_transact(&inside, b, c->spec->guest_name, err);
 }
 
-static void put_proxy(struct configuration *c, const struct ip_addr *a, bool add)
+/* A block, on several links, is more than there is room for in one request. */
+static int send_full(struct configuration *c, struct ct_error *err)
 {
-	int uplink = a->family == AF_INET ? c->uplink4 : c->uplink6;
+	struct nl_batch *b = &c->net->batch;
+	int r;
+
+	if (b->n < NL_BATCH_MESSAGES / 2)
+		return 0;
+	r = nl_transact(&c->net->route, b, c->spec->host_name, err);
+	nl_batch_reset(b);
+	return r;
+}
+
+static int put_proxy(struct configuration *c, const struct ip_addr *a, bool add, struct ct_error *err)
+{
+	int uplink = a->family == AF_INET ? c->uplink4 : c->uplink6, r = 0;
 	size_t n = a->family == AF_INET ? (size_t)1 << (32 - a->prefix) : 1;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; r >= 0 && i < n; i++) {
 		struct ip_addr one = network_of(a);
 
 		one.prefix = ip_full_prefix(a);
@@ -363,7 +376,9 @@ static void put_proxy(struct configuration *c, const struct ip_addr *a, bool add
 			proxy_add(&c->net->batch, uplink, &one, NET_ROUTE_PROTOCOL);
 		for (size_t k = 0; !add && k < c->uplinks.n; k++)
 			proxy_remove(&c->net->batch, c->uplinks.indexes[k], &one);
+		r = send_full(c, err);
 	}
+	return r;
 }
 
 int net_port_answer(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
@@ -377,18 +392,19 @@ int net_port_answer(struct net_context *net, const struct net_port_spec *spec, s
 	if (r < 0)
 		return r;
 	nl_batch_reset(&net->batch);
-	for (size_t i = 0; i < spec->n_addresses; i++)
-		put_proxy(&c, &spec->addresses[i], true);
-	return nl_transact(&net->route, &net->batch, spec->host_name, err);
+	for (size_t i = 0; r >= 0 && i < spec->n_addresses; i++)
+		r = put_proxy(&c, &spec->addresses[i], true, err);
+	return r < 0 ? r : nl_transact(&net->route, &net->batch, spec->host_name, err);
 }
 
-static void put_routes(struct configuration *c)
+static int put_routes(struct configuration *c, struct ct_error *err)
 {
 	struct nl_batch *b = &c->net->batch;
 	struct ip_addr anchor4 = { 0 }, anchor6;
+	int r = 0;
 
 	net_link_local(&anchor6, c->spec->mac);
-	for (size_t i = 0; i < c->spec->n_addresses; i++) {
+	for (size_t i = 0; r >= 0 && i < c->spec->n_addresses; i++) {
 		const struct ip_addr *a = &c->spec->addresses[i];
 		struct ip_addr network = network_of(a);
 		struct route route = {
@@ -412,8 +428,9 @@ static void put_routes(struct configuration *c)
 			route.via = &anchor4;
 		}
 		route_add(b, &route);
-		put_proxy(c, a, true);
+		r = put_proxy(c, a, true, err);
 	}
+	return r;
 }
 
 /* The host side of a port of a bridge has a MAC of its own, high enough that the bridge never takes it for
@@ -444,6 +461,7 @@ static int join_bridge(struct configuration *c, struct ct_error *err)
 static int configure_host_side(struct configuration *c, struct ct_error *err)
 {
 	struct nl_batch *b = &c->net->batch;
+	int r = 0;
 
 	if (c->bridge)
 		return join_bridge(c, err);
@@ -454,15 +472,16 @@ static int configure_host_side(struct configuration *c, struct ct_error *err)
 	                       .mtu = c->mtu,
 	                       .mac = is_from_bridge(c) ? net_gateway_mac : NULL,
 	                       .master = c->link.master ? -1 : 0 });
-	for (size_t i = 0; i < c->stale_routes.n; i++) {
+	for (size_t i = 0; r >= 0 && i < c->stale_routes.n; i++) {
 		const struct ip_addr *a = &c->stale_routes.objects[i].address;
 
 		route_remove(b,
 		        &(struct route){ .to = a, .index = c->link.index, .protocol = NET_ROUTE_PROTOCOL });
-		put_proxy(c, a, false);
+		r = put_proxy(c, a, false, err);
 	}
-	put_routes(c);
-	return nl_transact(&c->net->route, b, c->spec->host_name, err);
+	if (r >= 0)
+		r = put_routes(c, err);
+	return r < 0 ? r : nl_transact(&c->net->route, b, c->spec->host_name, err);
 }
 
 int net_port_configure(
@@ -534,10 +553,11 @@ int port_unroute(struct net_context *net, const struct net_port_spec *spec, bool
 		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
 
 	nl_batch_reset(b);
-	for (size_t i = 0; i < spec->n_addresses; i++) {
+	r = 0;
+	for (size_t i = 0; r >= 0 && i < spec->n_addresses; i++) {
 		struct ip_addr network = network_of(&spec->addresses[i]);
 
-		put_proxy(&c, &spec->addresses[i], false);
+		r = put_proxy(&c, &spec->addresses[i], false, err);
 		if (index == 0 || delete_link)
 			continue;
 		route_remove(
@@ -550,5 +570,5 @@ int port_unroute(struct net_context *net, const struct net_port_spec *spec, bool
 	}
 	if (delete_link && index)
 		link_delete(b, spec->host_name);
-	return nl_transact(&net->route, b, spec->host_name, err);
+	return r < 0 ? r : nl_transact(&net->route, b, spec->host_name, err);
 }

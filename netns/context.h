@@ -8,7 +8,7 @@
 
 #define NET_TABLE_LEN (sizeof("ctd-") + NET_TAG_LEN)
 
-#define SHAPE_LINKS 8
+#define SHAPE_LINKS 64 /* uplinks of segments are among them */
 struct shape_links {
 	int indexes[SHAPE_LINKS];
 	size_t n;

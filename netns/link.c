@@ -167,9 +167,10 @@ void link_add_detour(struct nl_batch *b, const char *name)
 	nl_nest_end(b, info);
 }
 
-void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan)
+void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan, uint32_t priority)
 {
-	size_t info, data;
+	const struct ifla_vlan_qos_mapping mapping = { .from = 0, .to = priority };
+	size_t info, data, map;
 
 	begin_link(b, "make the VLAN's sub-interface", name);
 	nl_put_u32(b, IFLA_LINK, (uint32_t)below);
@@ -177,6 +178,11 @@ void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vla
 	nl_put_str(b, IFLA_INFO_KIND, "vlan");
 	data = nl_nest(b, IFLA_INFO_DATA);
 	nl_put_u16(b, IFLA_VLAN_ID, vlan);
+	if (priority) {
+		map = nl_nest(b, IFLA_VLAN_INGRESS_QOS);
+		nl_put(b, IFLA_VLAN_QOS_MAPPING, &mapping, sizeof(mapping));
+		nl_nest_end(b, map);
+	}
 	nl_nest_end(b, data);
 	nl_nest_end(b, info);
 }

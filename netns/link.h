@@ -43,7 +43,8 @@ void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_
 void link_add_bridge(struct nl_batch *b, const char *name, uint32_t mtu);
 /* What is sent to it comes in again where it came from (ifb): a place for a queue. */
 void link_add_detour(struct nl_batch *b, const char *name);
-void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan);
+/* priority: of what comes in by it without one in its tag; 0: none. */
+void link_add_vlan(struct nl_batch *b, const char *name, int below, uint16_t vlan, uint32_t priority);
 
 /* Links below a master whose name begins so, and sub-interfaces of such. */
 int link_count_ports(struct nl_sock *sock, struct nl_batch *b, int master, const char *prefix, unsigned *ret,

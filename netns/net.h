@@ -225,7 +225,7 @@ int net_segments_settle(struct net_context *net, struct ct_error *err);
  * since the last call while they led elsewhere than before, or this is the first one. */
 int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err);
 /* What all containers together may send by the uplink, those without a rate among them, and those of segments
- * that are joined to it, but trunks; 0: no limit. It holds
+ * that are joined to it; 0: no limit. It holds
  * while no more than that is guaranteed in all. Nothing is done as long as there is no uplink. */
 int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err);
 

@@ -126,12 +126,47 @@ static uint64_t with_room(uint64_t rate)
 	return rate > QUEUE_RATE_MAX / 2 ? QUEUE_RATE_MAX : rate + rate / 8;
 }
 
+/* What is in no class leaves before all that is in one. So what has no rate has a place too, and all of it is
+ * borrowed; where the uplink has a rate it is there already. */
+static int place_rest(struct net_context *net, int index, struct ct_error *err)
+{
+	struct nl_batch *b = &net->batch;
+	int r;
+
+	nl_batch_reset(b);
+	queue_put_class(
+	        b, index, UPLINK_ALL, UPLINK_REST, QUEUE_RATE_MIN, QUEUE_RATE_MAX, 0, NLM_F_EXCL);
+	r = nl_transact(&net->route, b, "uplink", NULL);
+	if (r == -EEXIST)
+		return 0;
+	if (r < 0)
+		return ct_error_set(err, r, "network",
+		        "cannot give what has no rate its place at the uplink: %s", strerror(-r));
+
+	nl_batch_reset(b);
+	queue_put_fair(b, index, UPLINK_REST, QUEUE_RATE_MAX);
+	return nl_transact(&net->route, b, "uplink", err);
+}
+
+/* Ours, with all that is needed for a guarantee there; made if need be. Positive: it is there. */
+static int share_link(
+        struct net_context *net, int index, const struct net_rates *rates, struct ct_error *err)
+{
+	int r = shape_is_ours(net, index, err);
+
+	if (r < 0 || (r == 0 && !rates->out_guaranteed))
+		return r;
+	r = shape_set_up_link(net, index, err);
+	if (r >= 0 && rates->out_guaranteed)
+		r = place_rest(net, index, err);
+	return r < 0 ? r : 1;
+}
+
 /* A place at the uplink. Without anything guaranteed it is wanted only where others have theirs: else its
  * frames would come before all of these. */
 static int share_uplink(
         struct net_context *net, uint32_t class, const struct net_rates *rates, struct ct_error *err)
 {
-	uint64_t least = rates->out / 100 > QUEUE_RATE_MIN ? rates->out / 100 : QUEUE_RATE_MIN;
 	struct link_info uplink = { 0 };
 	int r;
 
@@ -144,11 +179,10 @@ static int share_uplink(
 			return r;
 	}
 	if (uplink.index) {
-		r = rates->out_guaranteed ? shape_set_up_link(net, uplink.index, err)
-		                          : shape_is_ours(net, uplink.index, err);
+		r = share_link(net, uplink.index, rates, err);
 		if (r < 0)
 			return r;
-		if (r == 0 && !rates->out_guaranteed)
+		if (r == 0)
 			uplink.index = 0;
 	}
 	r = leave_uplinks(net, class, uplink.index, err);
@@ -158,8 +192,8 @@ static int share_uplink(
 	shape_link_seen(net, uplink.index);
 	nl_batch_reset(&net->batch);
 	queue_put_class(&net->batch, uplink.index, UPLINK_ALL, class,
-	        rates->out_guaranteed ? rates->out_guaranteed : least, with_room(rates->out), rates->burst,
-	        NLM_F_REPLACE);
+	        rates->out_guaranteed ? rates->out_guaranteed : QUEUE_RATE_MIN, with_room(rates->out),
+	        rates->burst, NLM_F_REPLACE);
 	queue_put_fair(&net->batch, uplink.index, class, rates->out);
 	return nl_transact(&net->route, &net->batch, rates->uplink, err);
 }

@@ -41,8 +41,8 @@
 #define SEGMENT_STEP 16
 #define LAST_MINOR   0x2fff
 #define CLASS_MINORS 0x3000 /* from a port's place to those of its classes of traffic */
-/* A port of a bridge has no such classes, and the first place of them is its class. */
-#define SEGMENT_MINORS CLASS_MINORS
+/* A port of a bridge has no such classes; the places of them are the classes of up to so many of its kind. */
+#define SEGMENT_PLACES NET_CLASSES_MAX
 
 /* Towards the container */
 
@@ -176,14 +176,16 @@ int shape_set_up_link(struct net_context *net, int index, struct ct_error *err)
 	/* whatever root there is, ours has our handle: elsewhere there is no place for the class of all */
 	nl_batch_reset(b);
 	queue_put_class(b, index, UPLINK_HANDLE, UPLINK_ALL, QUEUE_RATE_MAX, QUEUE_RATE_MAX, 0, NLM_F_EXCL);
-	nl_tolerate(b, EEXIST);
 	r = nl_transact(&net->route, b, name, NULL);
+	if (r == -EEXIST)
+		return 0;
 	if (r < 0)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EEXIST,
 		        "the uplink \"%s\" has a queueing discipline set up by hand; rates out of the host need it removed "
 		        "(tc qdisc del dev %s root)",
 		        name, name);
 
+	net->uplinks_changed = true; /* who came before it with a rate has no place there yet */
 	return 0;
 }
 
@@ -192,7 +194,13 @@ struct classes {
 	uint32_t own;                       /* 0: none yet */
 	size_t n_segment;                   /* others that are ports of bridges */
 	uint8_t used[(LAST_MINOR + 8) / 8]; /* by minor number */
+	uint8_t segments[0x10000 / SEGMENT_STEP / 8];
 };
+
+static uint32_t place_of(uint32_t class, unsigned i)
+{
+	return class + (i + 1) * CLASS_MINORS;
+}
 
 static bool is_segment(uint32_t class)
 {
@@ -202,7 +210,7 @@ static bool is_segment(uint32_t class)
 static int read_class(struct classes *classes, const struct nlattr *element)
 {
 	const struct nlattr *attr[NFTA_SET_ELEM_MAX + 1], *key[NFTA_DATA_MAX + 1], *data[NFTA_DATA_MAX + 1];
-	uint32_t class, minor;
+	uint32_t class, minor, step;
 
 	nl_parse_nested(attr, NFTA_SET_ELEM_MAX, element);
 	if (!attr[NFTA_SET_ELEM_KEY] || !attr[NFTA_SET_ELEM_DATA])
@@ -214,9 +222,11 @@ static int read_class(struct classes *classes, const struct nlattr *element)
 		return 0;
 
 	memcpy(&class, mnl_attr_get_payload(data[NFTA_DATA_VALUE]), sizeof(class));
-	minor = TC_H_MIN(class) - (is_segment(class) ? SEGMENT_MINORS : 0);
-	if (minor <= LAST_MINOR)
-		classes->used[minor / 8] |= (uint8_t)(1U << minor % 8);
+	minor = TC_H_MIN(class) % CLASS_MINORS;
+	step = TC_H_MIN(class) / SEGMENT_STEP;
+	classes->used[minor / 8] |= (uint8_t)(1U << minor % 8);
+	if (is_segment(class))
+		classes->segments[step / 8] |= (uint8_t)(1U << step % 8);
 	if (strncmp(mnl_attr_get_payload(key[NFTA_DATA_VALUE]), classes->host_name, IFNAMSIZ) == 0)
 		classes->own = class;
 	else if (is_segment(class))
@@ -263,6 +273,35 @@ static int find_class(
 	return 0;
 }
 
+/* With that minor number below it; 0: all are taken, or they are places of another kind of port. */
+static uint32_t free_segment(const struct classes *classes, uint32_t minor)
+{
+	bool any = !(classes->used[minor / 8] & 1U << minor % 8);
+	uint32_t free = 0;
+
+	for (unsigned i = 0; i < SEGMENT_PLACES; i++) {
+		uint32_t step = place_of(minor, i) / SEGMENT_STEP;
+
+		if (classes->segments[step / 8] & 1U << step % 8)
+			any = true;
+		else if (!free)
+			free = place_of(minor, i);
+	}
+	return any ? free : 0;
+}
+
+/* 0: there is none. */
+static uint32_t free_minor(const struct classes *classes, bool segment)
+{
+	uint32_t found = 0;
+
+	for (uint32_t minor = FIRST_MINOR; !found && minor <= LAST_MINOR; minor += segment ? SEGMENT_STEP : 1)
+		found = segment                                          ? free_segment(classes, minor)
+		        : classes->used[minor / 8] & 1U << minor % 8 ? 0
+		                                                     : minor;
+	return found;
+}
+
 /* At the uplink, or of a port of a bridge. */
 static int choose_class(
         struct net_context *net, const char *host_name, bool segment, uint32_t *ret, struct ct_error *err)
@@ -270,9 +309,8 @@ static int choose_class(
 	struct scan_key key = set_key_of_name(PORT_CLASS, host_name);
 	struct nft_place p = inet_place(net);
 	struct nft_elements e;
-	const uint32_t step = segment ? SEGMENT_STEP : 1;
 	struct classes classes;
-	uint32_t minor = FIRST_MINOR;
+	uint32_t minor;
 	int r;
 
 	r = find_class(net, host_name, true, &classes, err);
@@ -287,12 +325,11 @@ static int choose_class(
 			return r;
 	}
 
-	while (minor <= LAST_MINOR && classes.used[minor / 8] & 1U << minor % 8)
-		minor += step;
-	if (minor > LAST_MINOR)
+	minor = free_minor(&classes, segment);
+	if (!minor)
 		return ct_error_set(err, -ENOSPC, "network", "too many ports have a rate on this host");
 
-	*ret = UPLINK_HANDLE | (minor + (segment ? SEGMENT_MINORS : 0));
+	*ret = UPLINK_HANDLE | minor;
 	nl_batch_reset(&net->batch);
 	nft_begin(&net->batch);
 	e = nft_elements_begin(&p, NFT_MSG_NEWSETELEM, port_sets[PORT_CLASS].name);
@@ -300,11 +337,6 @@ static int choose_class(
 	nft_elements_end(&p, &e);
 	nft_end(&net->batch);
 	return nl_transact(&net->nft, &net->batch, host_name, err);
-}
-
-static uint32_t place_of(uint32_t class, unsigned i)
-{
-	return class + (i + 1) * CLASS_MINORS;
 }
 
 static void put_rate_out(struct nl_batch *b, int index, uint32_t handle, const struct net_rates *rates,
@@ -465,6 +497,8 @@ static int shape_segment(
 	r = segment_check(net, err);
 	if (r >= 0)
 		r = choose_class(net, host_name, true, &class, err);
+	if (r >= 0) /* that of an older ctd goes with the first of its classes */
+		r = segment_check(net, err);
 	return r < 0 ? r : segment_rate(net, host_name, class, rates, err);
 }
 

@@ -305,7 +305,7 @@ static int vlan_outside(uint16_t vlan)
 	assert_int_equal(nl_open(NETLINK_ROUTE, &sock), 0);
 	assert_int_equal(link_get(&sock, &b, "out0", 0, &link, NULL), 0);
 	nl_batch_reset(&b);
-	link_add_vlan(&b, "tagged", link.index, vlan);
+	link_add_vlan(&b, "tagged", link.index, vlan, 0);
 	r = nl_transact(&sock, &b, "tagged", NULL);
 	if (r == 0) {
 		struct ip_addr a4 = ip("10.6.0.1/24"), a6 = ip("fd06::1/64");

@@ -293,7 +293,7 @@ static void tags_beside_the_frame_are_seen(void **state)
 		assert_int_equal(nl_open(NETLINK_ROUTE, &sock), 0);
 		assert_int_equal(link_get(&sock, &b, "eth0", 0, &link, NULL), 0);
 		nl_batch_reset(&b);
-		link_add_vlan(&b, "tagged", link.index, ids[i]);
+		link_add_vlan(&b, "tagged", link.index, ids[i], 0);
 		r = nl_transact(&sock, &b, "tagged", NULL);
 		if (r == -EOPNOTSUPP) { /* this kernel has no VLANs; the lab's has */
 			world_leave();

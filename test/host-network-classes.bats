@@ -320,6 +320,8 @@ mails() # CONTAINER ADDRESS [PORT]
 	ip link set up8 up
 	outside ip link set out8 up
 	outside ip addr add 10.8.0.100/24 dev out8
+	ctctl create early --template tiny --net bridge,uplink=up8,ip=10.8.0.2/24,rate-out=30M --start
+	! tc class show dev up8 | grep -q htb || return 1
 	# what is guaranteed there is no part of the 16M of the default route's link
 	ctctl create g --template tiny --net bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M,guaranteed=9M --start
 	reaches g 10.8.0.100
@@ -329,17 +331,23 @@ mails() # CONTAINER ADDRESS [PORT]
 	before=$(sent "$part" up8)
 	pings g 10.8.0.100 5
 	[ "$(sent "$part" up8)" -ge $((before + 5)) ]
+	early_has_place() { tc class show dev up8 | grep -q 'rate 8Kbit ceil 33750Kbit'; }
+	wait_for 30 early_has_place
+	ctctl destroy early --force
 	ctd_kill
 	ctd_start
 	ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M,guaranteed=5M
 	has_part 5
-	[ "$(tc class show dev up8 | grep -c 'parent c7d0:1 ')" = 1 ]
+	places() { tc class show dev up8 | grep 'parent c7d0:1 ' | grep -vc ' c7d0:f000 '; }
+	[ "$(places)" = 1 ]
+	# what others send who have no rate does not come before it, nor who had a rate before there was a guarantee
+	tc class show dev up8 | grep -q 'class htb c7d0:f000 .*rate 8Kbit'
 	ctctl fsck
 	# to the host's own link, and no longer
 	ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24,rate-out=20M
-	tc class show dev up8 | grep -q "rate 200Kbit ceil 22500Kbit"
+	tc class show dev up8 | grep -q "rate 8Kbit ceil 22500Kbit"
 	ctctl set g net=bridge,uplink=up8,ip=10.8.0.1/24
-	! tc class show dev up8 | grep -q 'parent c7d0:1 ' || return 1
+	[ "$(places || true)" = 0 ]
 	reaches g 10.8.0.100
 	# another's queue is left alone, and what cannot be guaranteed is refused
 	tc qdisc replace dev up8 root handle 77: tbf rate 1gbit burst 1mb latency 50ms
