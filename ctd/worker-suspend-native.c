@@ -8,7 +8,8 @@
  * a node with another configuration, a mount of the overlay's directory takes its place.
  *
  * A native directory is seen in the mounts as P/upper/PATH of a file system, mounted on /PATH. What a tenant
- * has bound himself may look like that, but then lies in one that is: the shortest P is the true one.
+ * has bound himself may look like that, but then lies in one that is: the shortest P is the true one. Not so
+ * what he binds out of a tmpfs, so only what a store or an image can be counts.
  */
 #include "ctd/worker-suspend-native.h"
 
@@ -64,11 +65,37 @@ static ssize_t is_native(const struct line *l)
 {
 	const size_t root = strlen(l->root), point = strlen(l->point), layer = strlen(LAYER);
 
-	if (str_eq(l->type, "overlay") || !disk_native_may_be(l->point) || root < point + layer ||
-	        !str_eq(l->root + root - point, l->point) ||
+	if ((!str_eq(l->type, "ext4") && !str_eq(l->type, "xfs")) || !disk_native_may_be(l->point) ||
+	        root < point + layer || !str_eq(l->root + root - point, l->point) ||
 	        strncmp(l->root + root - point - layer, LAYER, layer) != 0)
 		return -1;
 	return (ssize_t)(root - point - layer);
+}
+
+/* CRIU knows a mount from outside by its mount point, and takes for it all that is mounted there: what covers
+ * a native directory would not be saved, and come back as the directory. */
+static int check_covers(const char *path, const struct suspend_natives *natives, struct ct_error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	char *rest, *one;
+	int r = read_file_at(AT_FDCWD, path, MOUNTS_MAX, &text, NULL);
+
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot read its mounts: %s", strerror(-r));
+	rest = text;
+	while ((one = strsep(&rest, "\n")) && *one) {
+		struct line l;
+		bool whole = split(one, &l);
+
+		for (size_t i = 0; whole && i < natives->n; i++)
+			if (str_eq(l.point, natives->paths[i]) &&
+			        (!str_eq(l.device, natives->is[i].device) ||
+			                !str_eq(l.root, natives->is[i].root)))
+				return ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
+				        "what is mounted on \"%.200s\" inside would be lost (unmount it)",
+				        l.point);
+	}
+	return 0;
 }
 
 int suspend_natives_list(pid_t pid, struct suspend_natives *ret, struct ct_error *err)
@@ -103,7 +130,7 @@ int suspend_natives_list(pid_t pid, struct suspend_natives *ret, struct ct_error
 			ret->paths[ret->n++] = ret->paths[i];
 		}
 	ret->paths[ret->n] = NULL;
-	return 0;
+	return check_covers(path, ret, err);
 }
 
 static int add_external(struct suspend_natives *natives, size_t i, char *text, struct criu_request *request,

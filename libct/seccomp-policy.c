@@ -25,11 +25,17 @@
  *
  * TIOCSTI and TIOCLINUX: typing into somebody else's terminal.
  *
+ * FS_IOC_GETFSMAP: where on the disk there are blocks of whom; ext4 tells everybody, of the whole file system
+ * of the host, and a native directory (quota/native.c) is one of it. Encryption: keys, which are not charged,
+ * and directories that can then be neither read for a move nor be looked into by an overlay.
+ *
  * socketcall(socket): on 32-bit x86 its arguments lie in memory, so the list of families could be walked
  * around. Programs that old have no network.
  */
 #include <asm/ioctls.h>
 #include <errno.h>
+#include <linux/fscrypt.h>
+#include <linux/fsmap.h>
 #include <linux/net.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
@@ -201,7 +207,8 @@ const struct policy_pair policy_refused_sockopts[] = {
 	{ -1, -1 },
 };
 
-const unsigned int policy_refused_ioctls[] = { TIOCSTI, TIOCLINUX, 0 };
+const unsigned int policy_refused_ioctls[] = { TIOCSTI, TIOCLINUX, FS_IOC_GETFSMAP,
+	FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_ADD_ENCRYPTION_KEY, 0 };
 
 /* CLONE_NEWTIME is a flag of unshare only: clone has the exit signal in these bits, and seccomp.c treats it
  * so. */

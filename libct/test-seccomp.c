@@ -193,6 +193,8 @@ static const struct row rows[] = {
 	{ "ioctl", { 0, 0x5412 }, EPERM, EPERM },
 	{ "ioctl", { 0, HIGH | 0x5412 }, EPERM, EPERM },
 	{ "ioctl", { 0, 0x541c }, EPERM, EPERM },
+	{ "ioctl", { 0, 0xc0c0583b }, EPERM, EPERM }, /* FS_IOC_GETFSMAP */
+	{ "ioctl", { 0, 0x800c6613 }, EPERM, EPERM }, /* FS_IOC_SET_ENCRYPTION_POLICY */
 };
 
 static void native_calls(void **state)

@@ -11,40 +11,57 @@
  * itself: with redirect_dir one that comes out of the template may be moved into it, and has the mark
  * trusted.overlay.redirect then. Nor a whiteout. To look for those takes a walk, so which directories have
  * been looked at is noted, and the note holds as long as each run has them native: what is moved into a mount
- * from outside is copied.
+ * from outside is copied. It says which inode it was: a tenant may rename a directory above the mount, and
+ * put another one at the path.
  *
  * Only a tenant who takes the mount away (a start locks it, a resume cannot) and then moves directories of
  * the template to what was below can make the note wrong, and sees the template's part of them missing then.
  *
  * What is looked at belongs to a tenant who does not run: it cannot change between the look and the mount.
+ *
+ * Past the overlay the tenant has the file system's own ioctls. Those of ext4 and xfs ask for capabilities
+ * where it matters. Those of btrfs and the like do not: whoever owns a directory makes subvolumes, and
+ * read-only ones, which no destroy empties; and before December 2023 (Linux 6.7) a snapshot of all that the
+ * subvolume of a file of his has in it, the host's files and other tenants' among them.
  */
 #include "quota/native.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/str.h"
 #include "quota/xattr.h"
 
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+
 #define OPAQUE      "trusted.overlay.opaque"
 #define REDIRECT    "trusted.overlay.redirect"
-#define ENTRIES_MAX 4096 /* of a directory that is looked at, with all below: half a millisecond */
+#define ENTRIES_MAX 4096                 /* of a directory that is looked at, with all below */
+#define LOOK_USEC   (30 * USEC_PER_MSEC) /* for all of a start together: a tenant may have made them slow */
 #define DEPTH_MAX   16
 #define NOTE_MAX    16384
 
-const char *const disk_natives_default[] = { "/home", "/srv", "/opt", "/tmp", "/var/tmp", "/var/www",
-	"/var/mail", "/var/vmail", "/var/lib/mysql", "/var/lib/postgresql", "/var/lib/redis",
-	"/var/lib/mongodb", "/var/lib/docker", "/var/lib/containers", NULL };
+/* Not /tmp: where a guest has a tmpfs there (tmp.mount of systemd is on in Debian 13, Fedora and others),
+ * systemd would take ours for it, and /tmp be neither emptied at a start nor counted as memory. */
+const char *const disk_natives_default[] = { "/home", "/srv", "/opt", "/var/tmp", "/var/www", "/var/mail",
+	"/var/vmail", "/var/lib/mysql", "/var/lib/postgresql", "/var/lib/redis", "/var/lib/mongodb",
+	"/var/lib/docker", "/var/lib/containers", NULL };
 
 /* What has parts of the host, of ours or of the template in it, or is written to while the container runs
  * (guest.c: keys of root). */
@@ -190,25 +207,30 @@ static bool has_redirect(int fd)
 	return fgetxattr(fd, REDIRECT, NULL, 0) >= 0 || errno != ENODATA;
 }
 
+struct look {
+	unsigned int entries; /* of one of the paths */
+	uint64_t until_usec;
+};
+
 /* No directory in it is merged, nothing hidden. Too much to look at counts as impure. */
-static bool is_pure_below(int fd, unsigned int depth, unsigned int *entries)
+static bool is_pure_below(int fd, unsigned int depth, struct look *look)
 {
 	_cleanup_closedir_ DIR *dir = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	struct dirent *e;
 
-	if (!dir || has_redirect(fd) || depth == DEPTH_MAX)
+	if (!dir || has_redirect(fd) || depth == DEPTH_MAX || now_monotonic_usec() > look->until_usec)
 		return false;
 	while ((errno = 0, e = readdir(dir))) {
 		_cleanup_close_ int sub = -1;
 
 		if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
 			continue;
-		if (++*entries > ENTRIES_MAX || e->d_type == DT_CHR || e->d_type == DT_UNKNOWN)
+		if (++look->entries > ENTRIES_MAX || e->d_type == DT_CHR || e->d_type == DT_UNKNOWN)
 			return false;
 		if (e->d_type != DT_DIR)
 			continue;
 		sub = open_beneath(fd, e->d_name, O_RDONLY | O_DIRECTORY, 0);
-		if (sub < 0 || !is_pure_below(sub, depth + 1, entries))
+		if (sub < 0 || !is_pure_below(sub, depth + 1, look))
 			return false;
 	}
 	return errno == 0;
@@ -221,15 +243,56 @@ static bool is_opaque(int fd)
 	return fgetxattr(fd, OPAQUE, value, sizeof(value)) == 1 && value[0] == 'y';
 }
 
-/* A line of the note. */
-static bool is_noted(const char *note, const char *path)
+/* Nothing of the template is below: it is opaque, or what is above it is (overlayfs marks only what is made
+ * in a directory that is merged), and no name on the way leads to another place of the template. */
+static bool is_alone(int upper_fd, const char *path)
 {
-	const size_t len = strlen(path);
+	bool alone = false;
 
-	for (const char *at = note; at && (at = strstr(at, path)); at += len)
-		if ((at == note || at[-1] == '\n') && at[len] == '\n')
+	for (const char *end = path; end;) {
+		_cleanup_close_ int fd = -1;
+		char part[256]; /* fits: disk_native_may_be */
+
+		end = strchr(end + 1, '/');
+		(void)snprintf(part, sizeof(part), "%.*s",
+		        (int)(end ? end - path - 1 : (ssize_t)strlen(path) - 1), path + 1);
+		fd = open_beneath(upper_fd, part, O_RDONLY | O_DIRECTORY, 0);
+		if (fd < 0)
+			return false;
+		alone = !has_redirect(fd) && (alone || is_opaque(fd));
+	}
+	return alone;
+}
+
+/* A line of the note: the path, which has no blanks, and the inode; "" if it cannot be said. */
+static void note_line(char line[256], const char *path, int fd)
+{
+	struct stat st;
+
+	line[0] = '\0';
+	if (fstat(fd, &st) == 0)
+		(void)snprintf(
+		        line, 256, "%s %ju\n", path, (uintmax_t)st.st_ino); /* disk_native_may_be: it fits */
+}
+
+static bool is_noted(const char *note, const char *path, int fd)
+{
+	char line[256];
+
+	note_line(line, path, fd);
+	for (const char *at = *line ? note : NULL; at && (at = strstr(at, line)); at++)
+		if (at == note || at[-1] == '\n')
 			return true;
 	return false;
+}
+
+static bool may_be_shown(int fd)
+{
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	return st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC || st.f_type == TMPFS_MAGIC;
 }
 
 static bool is_in(const struct disk_natives *natives, const char *path)
@@ -243,19 +306,22 @@ static bool is_in(const struct disk_natives *natives, const char *path)
 void native_find(int upper_fd, int dirfd, const char *const *paths, struct disk_natives *ret)
 {
 	_cleanup_free_ char *note = NULL;
+	struct look look = { .until_usec = now_monotonic_usec() + LOOK_USEC };
 
 	disk_natives_done(ret);
+	if (!may_be_shown(upper_fd))
+		return;
 	(void)read_file_at(dirfd, NATIVE_NOTE, NOTE_MAX, &note, NULL); /* none: all are looked at */
 	for (; paths && *paths && ret->n < DISK_NATIVES_MAX; paths++) {
 		_cleanup_close_ int fd = -1;
-		unsigned int entries = 0;
 
+		look.entries = 0;
 		if (is_in(ret, *paths))
 			continue;
 		fd = open_beneath(upper_fd, *paths + 1, O_RDONLY | O_DIRECTORY, 0);
-		if (fd < 0 || !is_opaque(fd) || has_redirect(fd))
+		if (fd < 0 || !is_alone(upper_fd, *paths))
 			continue;
-		if (!is_noted(note, *paths) && !is_pure_below(fd, 0, &entries))
+		if (!is_noted(note, *paths, fd) && !is_pure_below(fd, 0, &look))
 			continue;
 		ret->items[ret->n++] = (struct disk_native){ *paths, TAKE_FD(fd) };
 	}
@@ -268,8 +334,12 @@ int native_note(int dirfd, const struct disk_natives *natives, struct ct_error *
 	_cleanup_close_ int fd = -1;
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < natives->n; i++)
-		r = strbuf_printf(&text, "%s\n", natives->items[i].path);
+	for (size_t i = 0; r >= 0 && i < natives->n; i++) {
+		char line[256];
+
+		note_line(line, natives->items[i].path, natives->items[i].fd);
+		r = strbuf_puts(&text, line);
+	}
 	if (r < 0)
 		return ct_error_set(err, r, "disk", "out of memory");
 	(void)read_file_at(dirfd, NATIVE_NOTE, NOTE_MAX, &before, NULL);

@@ -23,6 +23,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "quota/disk.h"
+#include "quota/extract.h"
 #include "quota/probe.h"
 #include "quota/test-store.h"
 
@@ -30,7 +31,8 @@
 #define MIB        (1ULL << 20)
 #define EXT4_MAGIC 0xef53
 
-static const char *const wanted[] = { "/home", "/srv", "/var/tmp", "/data", "/etc", "/missing", NULL };
+static const char *const wanted[] = { "/home", "/srv", "/var/tmp", "/data", "/etc", "/missing", "/own/db",
+	NULL };
 static const char *const nothing[] = { NULL };
 
 static const struct disk_spec specs[] = {
@@ -173,10 +175,12 @@ static void new_one(struct test_store *t, const struct disk_spec *spec)
 	begin(&run, t, spec);
 	assert_true(native(&run, "/data") < 0);
 	test_write(run.root, "data/db/file", "rows\n", 0600);
+	test_write(run.root, "own/db/file", "more\n", 0600); /* also below what is his */
 	end(&run);
 
 	begin(&run, t, spec);
 	read_is(native(&run, "/data"), "db/file", "rows\n");
+	read_is(native(&run, "/own/db"), "file", "more\n");
 	end(&run);
 }
 
@@ -201,6 +205,28 @@ static void merged_below(struct test_store *t, const struct disk_spec *spec)
 	assert_true(native(&run, "/home") < 0);
 	assert_true(native(&run, "/srv") >= 0);
 	read_is(run.root, "home/a/lib/file", "lower\n");
+	end(&run);
+}
+
+/* A mount keeps the directory that it is on from being moved, not the one above: what is at the path then was
+ * never looked at. */
+static void exchanged(struct test_store *t, const struct disk_spec *spec)
+{
+	struct run run;
+
+	created(t, spec);
+	begin(&run, t, spec); /* noted */
+	assert_true(native(&run, "/var/tmp") >= 0);
+	assert_int_equal(mkdirat(run.root, "new", 0755), 0);
+	assert_int_equal(renameat(run.root, "etc", run.root, "new/etc"), 0);
+	assert_int_equal(renameat(run.root, "var", run.root, "old"), 0);
+	assert_int_equal(mkdirat(run.root, "var", 0755), 0);
+	assert_int_equal(renameat(run.root, "new", run.root, "var/tmp"), 0);
+	end(&run);
+
+	begin(&run, t, spec);
+	assert_true(native(&run, "/var/tmp") < 0);
+	read_is(run.root, "var/tmp/etc/hostname", "template\n");
 	end(&run);
 }
 
@@ -231,6 +257,8 @@ static void replaced(struct test_store *t, const struct disk_spec *spec)
 /* A whiteout that a tenant makes is a node to him, and nothing to the overlay; it hides nothing else. */
 static void whiteout(struct test_store *t, const struct disk_spec *spec)
 {
+	struct ct_error err = { 0 };
+	char digest[65];
 	struct run run;
 
 	created(t, spec);
@@ -243,6 +271,9 @@ static void whiteout(struct test_store *t, const struct disk_spec *spec)
 	assert_int_equal(faccessat(native(&run, "/home"), "white", F_OK, AT_SYMLINK_NOFOLLOW), 0);
 	assert_int_equal(faccessat(run.root, "home/white", F_OK, AT_SYMLINK_NOFOLLOW), -1);
 	read_is(run.root, "home/black", "seen\n");
+	/* A move reads the overlay, which lists the name all the same. */
+	if (tree_digest_lasting(run.root, digest, &err) < 0)
+		fail_msg("%s", err.text);
 	end(&run);
 }
 
@@ -260,6 +291,7 @@ BOTH(becomes_native)
 BOTH(is_one_tree)
 BOTH(new_one)
 BOTH(merged_below)
+BOTH(exchanged)
 BOTH(replaced)
 BOTH(whiteout)
 
@@ -288,6 +320,7 @@ int main(void)
 		TWO(is_one_tree),
 		TWO(new_one),
 		TWO(merged_below),
+		TWO(exchanged),
 		TWO(replaced),
 		TWO(whiteout),
 	};

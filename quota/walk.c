@@ -321,8 +321,12 @@ static int walk_next(struct walk *walk, int (*each)(const struct walk_entry *, v
 	r = walk->live                                                          ? walk_stat(&entry)
 	    : fstatat(walk->fd, entry.name, &entry.st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
 	                                                                        : 0;
+	/* An overlay lists a directory that only its upper layer has as it is, also the marks of what is
+	 * removed (anybody makes one in a native directory), and then has nothing of such a name. */
+	if (r == -ENOENT || (r < 0 && walk->live && walk_is_gone(r)))
+		return 0;
 	if (r < 0)
-		return walk->live && walk_is_gone(r) ? 0 : walk_error(&entry, r, "look at", err);
+		return walk_error(&entry, r, "look at", err);
 
 	r = seen_before(walk, &entry);
 	if (r < 0)

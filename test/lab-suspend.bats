@@ -128,13 +128,13 @@ leave_no() # such process
 	is running
 	ctctl exec one -- umount /proc/sys
 	# over a native directory
-	ctctl exec one -- sh -c 'grep -q " [^ ]*/upper/tmp /tmp " /proc/self/mountinfo && mkdir -p /srv/x && echo kept >/tmp/x'
+	ctctl exec one -- sh -c 'grep -q " [^ ]*/upper/home /home " /proc/self/mountinfo && mkdir -p /srv/x && echo kept >/home/x'
 	for what in "-t tmpfs none" "--bind /srv/x"; do
-		ctctl exec one -- sh -c "mount $what /tmp"
-		refused '"/tmp" inside is a mount of a kind that is not kept'
-		ctctl exec one -- umount /tmp
+		ctctl exec one -- sh -c "mount $what /home"
+		refused '"/home" inside is a mount of a kind that is not kept'
+		ctctl exec one -- umount /home
 	done
-	[ "$(ctctl exec one -- cat /tmp/x)" = kept ]
+	[ "$(ctctl exec one -- cat /home/x)" = kept ]
 	ctctl exec one -- sleep 1000 </dev/null >/dev/null 2>&1 3>&- 4>&- &
 	wait_for 30 ctctl exec one -- pidof sleep
 	run ! ctctl suspend one
