@@ -87,9 +87,10 @@ static double seconds(const json_t *times, const char *key)
 static void print_frozen(const json_t *times)
 {
 	if (times)
-		(void)printf("; frozen for %.1f s: %.1f to save it, %.1f to send it, %.1f to resume it",
+		(void)printf(
+		        "; frozen for %.1f s: %.1f to save it, %.1f to send it, %.1f to restore it, %.1f to hand it over",
 		        seconds(times, "total"), seconds(times, "save"), seconds(times, "send"),
-		        seconds(times, "resume"));
+		        seconds(times, "restore"), seconds(times, "resume"));
 }
 
 /* What went while it ran. */
@@ -283,8 +284,9 @@ static int receive_word(
 	return path.error < 0 ? path.error : client_call(&ctx->client, "POST", path.data, body, ret, err);
 }
 
-/* A job of the daemon, to its end. */
-static int make_it(struct context *ctx, const char *path, const json_t *body, struct ct_error *err)
+/* A job of the daemon, to its end; what it tells, if anything. */
+static int make_it(
+        struct context *ctx, const char *path, const json_t *body, json_t **ret, struct ct_error *err)
 {
 	_cleanup_json_ json_t *job = NULL, *finished = NULL;
 	int r = client_call(&ctx->client, "POST", path, body, &job, err);
@@ -292,12 +294,15 @@ static int make_it(struct context *ctx, const char *path, const json_t *body, st
 	if (r < 0)
 		return r;
 	_cleanup_free_ char *id = json_to_text(json_object_get(job, "id"));
-	return id ? job_wait(&ctx->client, id, &finished, err) : -ENOMEM;
+	r = id ? job_wait(&ctx->client, id, &finished, err) : -ENOMEM;
+	if (r >= 0 && json_is_object(json_object_get(finished, "result")))
+		*ret = json_incref(json_object_get(finished, "result"));
+	return r;
 }
 
 /* Spools what follows, and waits for the job. */
 static int receive_disk(struct context *ctx, const struct received *in, const json_t *request, char **spooled,
-        struct ct_error *err)
+        json_t **ret, struct ct_error *err)
 {
 	const json_t *bytes = json_object_get(request, "bytes");
 	const size_t rest = in->data.len - in->line_len - 1;
@@ -319,11 +324,11 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 	        "copy", str_eq(json_string_value(json_object_get(request, "word")), "copy"));
 	if (!body)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer or digest");
-	return make_it(ctx, "/v1/migrations", body, err);
+	return make_it(ctx, "/v1/migrations", body, ret, err);
 }
 
 static int receive_template(struct context *ctx, const struct received *in, const json_t *request,
-        char **spooled, struct ct_error *err)
+        char **spooled, json_t **ret, struct ct_error *err)
 {
 	const json_t *bytes = json_object_get(request, "bytes");
 	_cleanup_json_ json_t *body = NULL;
@@ -336,7 +341,7 @@ static int receive_template(struct context *ctx, const struct received *in, cons
 	if (r < 0)
 		return r;
 	body = json_pack("{s:s, s:O}", "file", *spooled, "digest", json_object_get(request, "digest"));
-	return body ? make_it(ctx, "/v1/migrations/template", body, err)
+	return body ? make_it(ctx, "/v1/migrations/template", body, ret, err)
 	            : ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks digest");
 }
 
@@ -401,9 +406,9 @@ static int receive(struct context *ctx, const struct received *in, json_t **ret,
 	if (str_eq(word, "check"))
 		return receive_check(ctx, request, ret, err);
 	if (str_eq(word, "offer") || str_eq(word, "copy"))
-		r = receive_disk(ctx, in, request, &spooled, err);
+		r = receive_disk(ctx, in, request, &spooled, ret, err);
 	else if (str_eq(word, "template"))
-		r = receive_template(ctx, in, request, &spooled, err);
+		r = receive_template(ctx, in, request, &spooled, ret, err);
 	else
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "unknown request");
 	if (spooled)

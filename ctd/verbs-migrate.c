@@ -247,13 +247,15 @@ void migrate_let_go(struct job *job)
 /* Of one that was suspended for the move, else NULL. */
 static json_t *frozen_times(const struct migrate *x)
 {
-	const uint64_t now = now_monotonic_usec();
+	const uint64_t now = now_monotonic_usec(), there = x->sent_usec - x->transfer.saved_usec;
+	const uint64_t restore = x->restore_usec < there ? x->restore_usec : there;
 
 	if (!x->transfer.frozen_usec || !x->sent_usec)
 		return NULL;
-	return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)(now - x->transfer.frozen_usec) / 1000,
-	        "save", (json_int_t)(x->transfer.saved_usec - x->transfer.frozen_usec) / 1000, "send",
-	        (json_int_t)(x->sent_usec - x->transfer.saved_usec) / 1000, "resume",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "total",
+	        (json_int_t)(now - x->transfer.frozen_usec) / 1000, "save",
+	        (json_int_t)(x->transfer.saved_usec - x->transfer.frozen_usec) / 1000, "send",
+	        (json_int_t)(there - restore) / 1000, "restore", (json_int_t)restore / 1000, "resume",
 	        (json_int_t)(now - x->sent_usec) / 1000);
 }
 
@@ -321,6 +323,7 @@ static int commit(struct job *job)
 static void on_offered(struct job *job, const json_t *result)
 {
 	struct migrate *x = job->data;
+	const json_t *restore;
 	int r;
 
 	if (!result) {
@@ -330,6 +333,9 @@ static void on_offered(struct job *job, const json_t *result)
 	x->bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
 	x->last_bytes = (uint64_t)json_integer_value(json_object_get(result, "last_bytes"));
 	x->sent_usec = now_monotonic_usec();
+	restore = json_object_get(result, "restore_msec");
+	if (json_integer_value(restore) > 0 && json_integer_value(restore) < INT32_MAX)
+		x->restore_usec = (uint64_t)json_integer_value(restore) * 1000;
 	r = handover_set(
 	        job->container, HANDOVER_RELINQUISHED, migrate_peer(job), was_running(job), &job->error);
 	if (r < 0) {

@@ -14,6 +14,7 @@ struct migrate {
 	struct transfer transfer; /* first: transfer.h */
 	struct ct_error failure;  /* why it is resumed here */
 	uint64_t sent_usec;       /* monotonic: when it was there */
+	uint64_t restore_usec;    /* before that, as the other node says */
 	struct worker *worker;    /* at work, else NULL */
 	void (*answered)(struct job *job, const json_t *result);
 	uint64_t bytes, last_bytes;

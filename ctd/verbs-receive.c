@@ -302,6 +302,7 @@ struct receive {
 	struct transfer transfer; /* first: transfer.h */
 	struct worker *worker;    /* at work, else NULL */
 	uint64_t round;           /* that this is, of a copy; 0: it is the offer */
+	uint64_t arrived_usec;    /* monotonic: when all of it was there */
 	uint32_t slot;            /* leased for one that is suspended, until the mark has it; else 0 */
 };
 
@@ -397,11 +398,15 @@ static void arrived(struct job *job)
 
 static void on_prepared(struct job *job, int result)
 {
+	const struct receive *x = job->data;
+
 	if (result < 0) {
 		fail_receive(job, result);
 		return;
 	}
 	hold_for_a_while(job->container);
+	job->result = json_pack("{s:I}", "restore_msec",
+	        (json_int_t)(now_monotonic_usec() - x->arrived_usec) / 1000); /* NULL: it is not told */
 	arrived(job);
 }
 
@@ -436,6 +441,7 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 		arrived(job);
 		return;
 	}
+	x->arrived_usec = now_monotonic_usec();
 	r = transfer_prepare(job);
 	if (r < 0)
 		fail_receive(job, r);
