@@ -134,8 +134,7 @@ static int place_rest(struct net_context *net, int index, struct ct_error *err)
 	int r;
 
 	nl_batch_reset(b);
-	queue_put_class(
-	        b, index, UPLINK_ALL, UPLINK_REST, QUEUE_RATE_MIN, QUEUE_RATE_MAX, 0, NLM_F_EXCL);
+	queue_put_class(b, index, UPLINK_ALL, UPLINK_REST, QUEUE_RATE_MIN, QUEUE_RATE_MAX, 0, NLM_F_EXCL);
 	r = nl_transact(&net->route, b, "uplink", NULL);
 	if (r == -EEXIST)
 		return 0;
@@ -149,8 +148,7 @@ static int place_rest(struct net_context *net, int index, struct ct_error *err)
 }
 
 /* Ours, with all that is needed for a guarantee there; made if need be. Positive: it is there. */
-static int share_link(
-        struct net_context *net, int index, const struct net_rates *rates, struct ct_error *err)
+static int share_link(struct net_context *net, int index, const struct net_rates *rates, struct ct_error *err)
 {
 	int r = shape_is_ours(net, index, err);
 

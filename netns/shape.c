@@ -296,7 +296,7 @@ static uint32_t free_minor(const struct classes *classes, bool segment)
 	uint32_t found = 0;
 
 	for (uint32_t minor = FIRST_MINOR; !found && minor <= LAST_MINOR; minor += segment ? SEGMENT_STEP : 1)
-		found = segment                                          ? free_segment(classes, minor)
+		found = segment                                      ? free_segment(classes, minor)
 		        : classes->used[minor / 8] & 1U << minor % 8 ? 0
 		                                                     : minor;
 	return found;
