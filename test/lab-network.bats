@@ -88,7 +88,7 @@ owns()
 	for family in ip ip6 inet arp bridge; do
 		inside nft add table "$family" own
 	done
-	inside nft add chain inet own all '{ type filter hook output priority 0; policy drop; }'
+	inside nft add chain inet own mine '{ type filter hook output priority 0; policy drop; }'
 	fails a 198.51.100.1
 	fails a 2001:db8:1::1
 	inside nft flush ruleset
