@@ -37,6 +37,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -52,8 +53,9 @@
 
 #define OPAQUE      "trusted.overlay.opaque"
 #define REDIRECT    "trusted.overlay.redirect"
-#define ENTRIES_MAX 4096                 /* of a directory that is looked at, with all below */
-#define LOOK_USEC   (30 * USEC_PER_MSEC) /* for all of a start together: a tenant may have made them slow */
+#define ENTRIES_MAX 4096                  /* of a directory that is looked at, with all below */
+#define LOOK_USEC   (250 * USEC_PER_MSEC) /* for all of a start together: a tenant may have made them slow */
+#define LOOK_CPU    (30 * USEC_PER_MSEC)  /* likewise, of the processor: a busy host makes nothing impure */
 #define DEPTH_MAX   16
 #define NOTE_MAX    16384
 
@@ -209,8 +211,16 @@ static bool has_redirect(int fd)
 
 struct look {
 	unsigned int entries; /* of one of the paths */
-	uint64_t until_usec;
+	uint64_t until_usec, cpu_until_usec;
 };
+
+static uint64_t cpu_usec(void)
+{
+	struct timespec now = { 0 };
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now); /* cannot fail */
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
 
 /* No directory in it is merged, nothing hidden. Too much to look at counts as impure. */
 static bool is_pure_below(int fd, unsigned int depth, struct look *look)
@@ -218,7 +228,8 @@ static bool is_pure_below(int fd, unsigned int depth, struct look *look)
 	_cleanup_closedir_ DIR *dir = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	struct dirent *e;
 
-	if (!dir || has_redirect(fd) || depth == DEPTH_MAX || now_monotonic_usec() > look->until_usec)
+	if (!dir || has_redirect(fd) || depth == DEPTH_MAX || now_monotonic_usec() > look->until_usec ||
+	        cpu_usec() > look->cpu_until_usec)
 		return false;
 	while ((errno = 0, e = readdir(dir))) {
 		_cleanup_close_ int sub = -1;
@@ -306,7 +317,8 @@ static bool is_in(const struct disk_natives *natives, const char *path)
 void native_find(int upper_fd, int dirfd, const char *const *paths, struct disk_natives *ret)
 {
 	_cleanup_free_ char *note = NULL;
-	struct look look = { .until_usec = now_monotonic_usec() + LOOK_USEC };
+	struct look look = { .until_usec = now_monotonic_usec() + LOOK_USEC,
+		.cpu_until_usec = cpu_usec() + LOOK_CPU };
 
 	disk_natives_done(ret);
 	if (!may_be_shown(upper_fd))
