@@ -446,7 +446,7 @@ int ports_announce(struct container *c, struct ct_error *err)
 	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
 		if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
 			continue;
-		r = net_port_answer(net, &port.spec, err);
+		r = net_port_open(net, &port.spec, err);
 		if (r >= 0)
 			r = net_port_announce(net, &port.spec, err);
 	}

@@ -372,7 +372,7 @@ static int put_proxy(struct configuration *c, const struct ip_addr *a, bool add,
 		one.prefix = ip_full_prefix(a);
 		if (n > 1)
 			one.bytes[3] |= (uint8_t)i;
-		if (add && uplink && !c->spec->quiet)
+		if (add && uplink)
 			proxy_add(&c->net->batch, uplink, &one, NET_ROUTE_PROTOCOL);
 		for (size_t k = 0; !add && k < c->uplinks.n; k++)
 			proxy_remove(&c->net->batch, c->uplinks.indexes[k], &one);
@@ -386,7 +386,7 @@ int net_port_answer(struct net_context *net, const struct net_port_spec *spec, s
 	struct configuration c = { .net = net, .spec = spec };
 	int r;
 
-	if (!spec->proxy_neighbours || spec->mode == NET_MODE_BRIDGE)
+	if (spec->quiet || !spec->proxy_neighbours || spec->mode == NET_MODE_BRIDGE)
 		return 0;
 	r = find_uplinks(&c, err);
 	if (r < 0)
@@ -431,6 +431,23 @@ static int put_routes(struct configuration *c, struct ct_error *err)
 		r = put_proxy(c, a, true, err);
 	}
 	return r;
+}
+
+int net_port_open(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
+{
+	struct configuration c = { .net = net, .spec = spec };
+	int r;
+
+	if (spec->mode == NET_MODE_BRIDGE)
+		return 0;
+	r = link_get(&net->route, &net->batch, spec->host_name, 0, &c.link, err);
+	if (r >= 0)
+		r = find_uplinks(&c, err);
+	if (r < 0)
+		return r;
+	nl_batch_reset(&net->batch);
+	r = put_routes(&c, err);
+	return r < 0 ? r : nl_transact(&net->route, &net->batch, spec->host_name, err);
 }
 
 /* The host side of a port of a bridge has a MAC of its own, high enough that the bridge never takes it for
@@ -479,7 +496,7 @@ static int configure_host_side(struct configuration *c, struct ct_error *err)
 		        &(struct route){ .to = a, .index = c->link.index, .protocol = NET_ROUTE_PROTOCOL });
 		r = put_proxy(c, a, false, err);
 	}
-	if (r >= 0)
+	if (r >= 0 && !c->spec->quiet)
 		r = put_routes(c, err);
 	return r < 0 ? r : nl_transact(&c->net->route, b, c->spec->host_name, err);
 }

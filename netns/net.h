@@ -94,7 +94,8 @@ struct net_port_spec {
 	bool isolated;         /* of NET_MODE_BRIDGE: not to be seen by other isolated ports of the bridge */
 	bool proxy_neighbours; /* answer ARP and NDP for the addresses on the uplink (when the segment does
 	                          not route them here) */
-	bool quiet;            /* but not now, and nothing is announced: another node may have them still */
+	bool quiet;            /* nothing is routed to it, answered for or announced: another node, or another
+	                          daemon of this one, may have its addresses still (net_port_open) */
 };
 #define NET_ADDRESSES_MAX 64
 
@@ -171,6 +172,8 @@ int net_port_announce(struct net_context *net, const struct net_port_spec *spec,
 /* Has the host answer for the port's addresses on the uplink that is there now (proxy_neighbours), without a
  * look at the rest of the port. On one that was the uplink before, it goes on until they are taken away. */
 int net_port_answer(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
+/* What a quiet one lacks: routes, and answers for its addresses. */
+int net_port_open(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
 
 /* A bridge of ours, for NET_MODE_BRIDGE; one that is there already by other means can be named in a port as
  * well. The host has no address on it. It lives until it is removed. */
