@@ -32,7 +32,8 @@ static bool is_in(const char *path, const char *name)
 	return rest && (*rest == '/' || !*rest);
 }
 
-/* Of /proc and /sys, which are mounted nowhere else; below /sys/fs/cgroup there is nothing of sysfs. */
+/* Of /proc and /sys, which are mounted nowhere else; from /sys/fs/cgroup on there is nothing of sysfs, as
+ * restore_audit sees to. */
 static bool is_bare(const struct criu_reader *name)
 {
 	char path[32];
@@ -40,7 +41,7 @@ static bool is_bare(const struct criu_reader *name)
 
 	(void)snprintf(path, sizeof(path), "%.*s", (int)(len < sizeof(path) ? len : sizeof(path) - 1),
 	        (const char *)name->at); /* the beginning is enough */
-	return is_in(path, "/proc") || (is_in(path, "/sys") && !str_has_prefix(path, "/sys/fs/cgroup/"));
+	return is_in(path, "/proc") || (is_in(path, "/sys") && !is_in(path, "/sys/fs/cgroup"));
 }
 
 static int read_regular(struct criu_reader bytes, char *ret, size_t size)

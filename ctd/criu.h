@@ -78,6 +78,17 @@ int criu_place_map(const char *data, size_t len, uint32_t base, struct strbuf *o
 int criu_place_cgroups(
         const char *data, size_t len, const struct criu_place *place, uint32_t was, struct strbuf *out);
 
+/* The mount namespaces of what is being restored. */
+#define CRIU_NAMESPACES_MAX 256
+struct criu_namespaces {
+	int fds[CRIU_NAMESPACES_MAX];
+	size_t n;
+};
+/* Those that belong to the user namespace, each once. To be called in the notification post-setup-namespaces
+ * and at no other time: it would harm. */
+int criu_namespaces_find(int criu_pidfd, int userns_fd, struct criu_namespaces *ret, struct ct_error *err);
+void criu_namespaces_done(struct criu_namespaces *namespaces);
+
 /* Messages of protocol buffers, for these files. */
 struct criu_reader {
 	const unsigned char *at, *end;

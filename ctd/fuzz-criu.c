@@ -5,7 +5,8 @@
  *
  * replays every file of the directory, then N inputs that a generator with a fixed seed makes from them. The
  * first byte of an input chooses the reader: a an answer, f the open files, t an image, g cgroups, u a map of
- * ids. What comes of it must keep what criu.h promises; LLVMFuzzerTestOneInput is what libFuzzer wants.
+ * ids, c the note of inner cgroups. What comes of it must keep what criu.h promises; LLVMFuzzerTestOneInput
+ * is what libFuzzer wants.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -16,9 +17,11 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "ctd/criu.h"
 #include "ctd/fuzz.h"
+#include "ctd/worker-suspend-cgroup.h"
 
 static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err)
 {
@@ -84,6 +87,17 @@ static void try_place(const uint8_t *data, size_t size, bool map)
 	must(!map || again == place.base_id, "the map is not what was asked for");
 }
 
+static void try_note(const uint8_t *data, size_t size)
+{
+	_cleanup_json_ json_t *list = NULL;
+	struct ct_error error = { 0 };
+	int r = suspend_cgroups_parse((const char *)data, size, &list, &error);
+
+	must(r == 0 ? json_is_array(list) : error.code < 0 && str_is_printable(error.text),
+	        "a failure without a reason");
+	accepted += r == 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 2)
@@ -92,6 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_answer(data + 1, size - 1);
 	else if (data[0] == 'f')
 		try_files(data + 1, size - 1);
+	else if (data[0] == 'c')
+		try_note(data + 1, size - 1);
 	else if (data[0] == 'g' || data[0] == 'u')
 		try_place(data + 1, size - 1, data[0] == 'u');
 	else

@@ -45,6 +45,7 @@
 #include "ctd/view-files.h"
 #include "ctd/worker-main.h"
 #include "ctd/worker-suspend-native.h"
+#include "ctd/worker-suspend-cgroup.h"
 #include "ctd/worker-suspend-net.h"
 #include "libct/restore.h"
 #include "quota/disk.h"
@@ -61,6 +62,7 @@
 #define SHADOW      PLACE "/shadow"
 #define WORK        PLACE "/work"
 #define NATIVES     PLACE "/native"
+#define VIEW        PLACE "/view"
 
 static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
 
@@ -273,6 +275,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	if (r >= 0)
 		r = check_room(cgroup, images_fd, err);
 	if (r >= 0)
+		r = suspend_cgroups_check(cgroup, in->common.want.base_id, err);
+	if (r >= 0)
 		r = suspend_net_check((pid_t)in->pid, in->interfaces, err);
 	if (r >= 0)
 		r = sid = criu_console_session(cgroup, err);
@@ -287,6 +291,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		worker_progress(-1, "writing memory and state");
 		r = criu_run(keeper, &request, NULL, NULL, NULL, err);
 	}
+	if (r >= 0)
+		r = suspend_cgroups_note(cgroup, in->common.want.base_id, images_fd, err);
 	if (r >= 0)
 		r = criu_files_check(images_fd, err);
 	if (r >= 0)
@@ -347,6 +353,7 @@ struct resume {
 	struct resume_params in;
 	int images, cgroup, root, console, pidfd;
 	int criu; /* a pidfd, borrowed */
+	json_t *cgroups;
 	struct ct_bind binds[VIEW_FILES];
 	size_t n_binds;
 	struct disk_natives natives;
@@ -363,6 +370,7 @@ static void resume_done(struct resume *x)
 	(void)fd_close(x->root);
 	(void)fd_close(x->console);
 	(void)fd_close(x->pidfd);
+	json_decref(x->cgroups);
 	(void)fd_close(x->guard_fd); /* still there after a failure: then it ends what there is */
 	for (size_t i = 0; i < x->n_binds; i++)
 		(void)fd_close(x->binds[i].source_fd);
@@ -400,17 +408,38 @@ static int make_shadows(struct ct_error *err)
 	return 0;
 }
 
+/* In this mount namespace they can be copied, for each that is restored. */
+static int attach_view(struct resume *x)
+{
+	for (size_t i = 0; i < x->n_binds; i++) {
+		_cleanup_close_ int target = -1;
+		char path[32];
+
+		(void)snprintf(path, sizeof(path), VIEW "/%zu", i); /* fits */
+		target = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (target < 0 || move_mount(x->binds[i].source_fd, "", target, "",
+		                          MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 /* CRIU's mounts are made in the copy of this namespace that its child gets. The second procfs is one that
  * nothing covers: without one the kernel refuses new ones to the child. */
 static int make_place(struct resume *x, struct ct_error *err)
 {
+	int r;
+
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	        mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0 ||
 	        mkdir(ROOT, 0755) < 0 || mkdir(BARE_PROC, 0755) < 0 || mkdir(SHADOW, 0755) < 0 ||
-	        mkdir(WORK, 0755) < 0 || mkdir(NATIVES, 0755) < 0 ||
+	        mkdir(WORK, 0755) < 0 || mkdir(VIEW, 0755) < 0 || mkdir(NATIVES, 0755) < 0 ||
 	        mount("proc", BARE_PROC, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
 	        move_mount(x->root, "", AT_FDCWD, ROOT, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return ct_error_set(err, -errno, "resume", "cannot prepare the mounts: %s", strerror(errno));
+	r = attach_view(x);
+	if (r < 0)
+		return ct_error_set(err, r, "resume", "cannot bind the view of /proc: %s", strerror(-r));
 	return make_shadows(err);
 }
 
@@ -559,6 +588,20 @@ static int hold(struct resume *x, struct ct_error *err)
 	return ct_error_set(err, r, "resume", "cannot freeze it: %s", strerror(-r));
 }
 
+/* Of all mount namespaces that it will have. */
+static int finish_mounts(struct resume *x, struct ct_error *err)
+{
+	_cleanup_close_ int userns = ct_process_namespace(x->pid, CLONE_NEWUSER);
+	struct criu_namespaces found = { 0 };
+	int r = userns < 0 ? ct_error_set(err, -ESRCH, "resume", "what is restored ended meanwhile")
+	                   : criu_namespaces_find(x->criu, userns, &found, err);
+
+	if (r >= 0)
+		r = restore_mounts(found.fds, found.n, userns, x->binds, x->n_binds, err);
+	criu_namespaces_done(&found);
+	return r;
+}
+
 static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err)
 {
 	struct resume *x = userdata;
@@ -572,13 +615,14 @@ static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, str
 			r = worker_ask(json_pack("{s:i}", "network", (int)pid), err);
 	} else if (str_eq(script, "post-setup-namespaces")) {
 		r = restore_sysctls(x->pid, err);
+		if (r >= 0)
+			r = suspend_cgroups_enable(x->cgroups, x->cgroup, err);
+		if (r >= 0)
+			r = finish_mounts(x, err);
 	} else if (str_eq(script, "orphan-pts-master") && x->console < 0) {
 		x->console = TAKE_FD(*fd);
 	} else if (str_eq(script, "post-restore")) {
-		/* Not before: until then init is in a mount namespace that CRIU only builds in. */
 		r = start_guard(x, err);
-		if (r >= 0)
-			r = restore_mounts(x->pid, x->binds, x->n_binds, err);
 	} else if (str_eq(script, "pre-resume")) {
 		r = hold(x, err);
 	}
@@ -624,6 +668,8 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 		r = ct_error_set(err, -EIO, "resume", "criu names another init than before");
 	if (r >= 0)
 		r = ct_cgroup_freeze(x->cgroup, true, FREEZE_USEC, err);
+	if (r >= 0)
+		r = suspend_cgroups_finish(x->cgroups, x->cgroup, x->in.common.want.base_id, err);
 	/* Not before: the tasks get their capabilities from the images last of all. */
 	return r < 0 ? r : audit_after(x, err);
 }
@@ -665,6 +711,11 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 		return ct_error_kind_set(
 		        err, CT_ERROR_REFUSED, -EBADMSG, "its images were changed since it was suspended");
 	r = criu_files_check(x->images, err); /* of an older build, which did not */
+	if (r < 0)
+		return r;
+	r = suspend_cgroups_read(x->images, &x->cgroups, err);
+	if (r >= 0)
+		r = suspend_cgroups_make(x->cgroups, x->cgroup, x->in.common.want.base_id, err);
 	if (r < 0)
 		return r;
 	r = take_view(x);

@@ -21,6 +21,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -115,4 +116,28 @@ int mask_proc(int proc_fd, struct ct_error *err)
 int mask_sys(int sys_fd, struct ct_error *err)
 {
 	return cover(sys_fd, sys_files, sys_directories, err);
+}
+
+/* The names follow each other as if they were in one list. */
+static const char *name_at(const char *const *names, unsigned int *i)
+{
+	for (; *names; names++)
+		if ((*i)-- == 0)
+			return *names;
+	return NULL;
+}
+
+bool mask_path(unsigned int i, char ret[MASK_PATH_MAX])
+{
+	const char *dir = "/proc", *name = name_at(proc_files, &i);
+
+	name = name ?: name_at(proc_directories, &i);
+	if (!name) {
+		dir = "/sys";
+		name = name_at(sys_files, &i);
+		name = name ?: name_at(sys_directories, &i);
+	}
+	if (name)
+		(void)snprintf(ret, MASK_PATH_MAX, "%s/%s", dir, name); /* fits */
+	return name;
 }

@@ -60,6 +60,10 @@ int dev_build(const struct ct_spec *spec, int dev_fd, struct mounts *m, struct c
 /* mask.c: covers what a tenant has no business with in its /proc and /sys. Changes the working directory. */
 int mask_proc(int proc_fd, struct ct_error *err);
 int mask_sys(int sys_fd, struct ct_error *err);
+/* The path inside of the mask number i, which a kernel may not have; false: there are no more (at most 64).
+ */
+#define MASK_PATH_MAX 64
+bool mask_path(unsigned int i, char ret[MASK_PATH_MAX]);
 
 /* boot-id.c: a boot id of its own, after /proc and /dev. */
 int boot_id_build(int root_fd, struct ct_error *err);

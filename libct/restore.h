@@ -8,10 +8,13 @@
 
 #include "libct/ct.h"
 
-/* To be called when CRIU has restored all tasks and holds them still (post-restore): gives /proc and /sys the
- * masks and the binds (those with a target below /proc/ or /sys/; detached mounts, used up) that a start
- * gives them, locked as there. The caller's mount namespace has the host's device nodes. */
-int restore_mounts(pid_t pid, const struct ct_bind *binds, size_t n_binds, struct ct_error *err);
+/* To be called when CRIU has made all mounts, and before it opens the first file in them
+ * (post-setup-namespaces): gives /proc and /sys of these mount namespaces the masks and the binds (those with
+ * a target below /proc/ or /sys/; source_fd is attached in the caller's mount namespace, and copied) that a
+ * start gives them, locked as there. One may have neither of the two, as services with a root of their own.
+ * The caller's mount namespace has the host's device nodes. */
+int restore_mounts(const int *mntns_fds, size_t n_mntns, int userns_fd, const struct ct_bind *binds,
+        size_t n_binds, struct ct_error *err);
 
 /* A mount of the host's file system that they may have, or of what is below it: as mountinfo says it. At its
  * point they may have nothing else. */
@@ -31,6 +34,7 @@ struct restore_want {
 	size_t n_natives;
 };
 /* Looks at every thread of the cgroup and all below it, of which pid is init: ids, capabilities, limits,
- * seccomp, namespaces; at who owns the user namespace, at the mounts, and that nobody of the pid namespace is
- * elsewhere. -EPERM with the first that is otherwise. Nothing of it may run meanwhile. */
+ * seccomp, namespaces; at who owns the user namespace, at the mounts of each mount namespace, and that nobody
+ * of the pid namespace is elsewhere. -EPERM with the first that is otherwise. Nothing of it may run
+ * meanwhile. */
 int restore_audit(int cgroup_fd, pid_t pid, const struct restore_want *want, struct ct_error *err);
