@@ -193,6 +193,8 @@ static void test_notes(void **state)
 		{ "{\"cgroups\":[{\"path\":\"a/b\"," OF_ALL "," OWN ",\"values\":{\"memory.max\":\"max\"}}]}",
 		        true },
 		{ "{\"cgroups\":[{\"path\":\"a/b\"," OF_ALL "}]}", false }, /* whose is it? */
+		{ "{\"cgroups\":[{\"path\":\"\"," OF_ALL ",\"values\":{\"memory.max\":\"max\"}}]}",
+		        false }, /* the container's own limit */
 		{ "{}", false },
 		{ "[]", false },
 		{ "{\"cgroups\":[{\"path\":\"..\"," OF_ALL "," OWN ",\"values\":{}}]}", false },

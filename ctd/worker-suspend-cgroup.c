@@ -365,12 +365,13 @@ static bool is_entry(const json_t *entry)
 	if (!is_path(path) || !is_controllers(json_string_value(json_object_get(entry, "controllers"))) ||
 	        !is_all(json_object_get(entry, "attributes"), is_attribute))
 		return false;
-	return !*path || (is_id(json_object_get(entry, "uid")) && is_id(json_object_get(entry, "gid")) &&
-	                         is_id(json_object_get(entry, "files_uid")) &&
-	                         is_id(json_object_get(entry, "files_gid")) && json_is_integer(mode) &&
-	                         (json_integer_value(mode) & ~(json_int_t)0777) == 0 &&
-	                         is_all(json_object_get(entry, "others"), is_pair) &&
-	                         is_all(json_object_get(entry, "values"), is_value));
+	if (!*path) /* its limits and owners are ctd's matter */
+		return !json_object_get(entry, "values") && !json_object_get(entry, "others");
+	return is_id(json_object_get(entry, "uid")) && is_id(json_object_get(entry, "gid")) &&
+	       is_id(json_object_get(entry, "files_uid")) && is_id(json_object_get(entry, "files_gid")) &&
+	       json_is_integer(mode) && (json_integer_value(mode) & ~(json_int_t)0777) == 0 &&
+	       is_all(json_object_get(entry, "others"), is_pair) &&
+	       is_all(json_object_get(entry, "values"), is_value);
 }
 
 int suspend_cgroups_parse(const char *text, size_t len, json_t **ret, struct ct_error *err)
@@ -563,6 +564,8 @@ static int finish_one(int fd, const json_t *entry, uint32_t base_id, struct ct_e
 		if (fsetxattr(fd, name, value, len, 0) < 0)
 			return complain(entry, -errno, name, err);
 	}
+	if (is_own(entry)) /* its limits are the container's, whatever is written here */
+		return 0;
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(settings); i++) {
 		const char *value = json_string_value(json_object_get(values, settings[i]));
 
@@ -570,8 +573,6 @@ static int finish_one(int fd, const json_t *entry, uint32_t base_id, struct ct_e
 		if (r < 0)
 			return complain(entry, r, settings[i], err);
 	}
-	if (is_own(entry))
-		return 0;
 	r = own_all(fd, entry, base_id);
 	return r < 0 ? complain(entry, r, "its owners", err) : 0;
 }
