@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "libct/restore.h"
 
 #define CRIU_LIST_MAX 64
 
@@ -103,3 +104,26 @@ struct criu_field {
 int criu_get_field(struct criu_reader *r, struct criu_field *ret);
 void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value);
 void criu_put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len);
+
+/* Mounts in images. What a dump calls a native directory is this, and its path inside. */
+#define CRIU_NATIVE "native"
+struct criu_mount {
+	uint64_t device, shared, master, deleted; /* as mnt.proto has them */
+	struct criu_reader root, point;
+	bool external;      /* it has a name */
+	bool native, cover; /* that of a native directory: it is one, it is something else */
+};
+struct criu_mounts { /* { 0 }; they point into what was read */
+	struct criu_mount *items;
+	size_t n, room, n_covers;
+};
+/* Takes their names away from covers of native directories in a dump. -EBUSY: of one that would be lost. */
+int criu_mounts_uncover(int images_fd, const struct restore_native *natives, size_t n, struct ct_error *err);
+/* The same of what is in memory: an image is added; a cover that would be lost, or NULL; an image without
+ * those names. -EBADMSG: it is no such image. */
+int criu_mounts_read(struct criu_mounts *mounts, const char *data, size_t len,
+        const struct restore_native *natives, size_t n);
+const struct criu_mount *criu_mounts_find_lost(const struct criu_mounts *all);
+int criu_mounts_rewrite(
+        const char *data, size_t len, const struct restore_native *natives, size_t n, struct strbuf *out);
+void criu_mounts_done(struct criu_mounts *mounts);

@@ -4,9 +4,9 @@
  *   fuzz-criu [--mutate N] DIRECTORY
  *
  * replays every file of the directory, then N inputs that a generator with a fixed seed makes from them. The
- * first byte of an input chooses the reader: a an answer, f the open files, t an image, g cgroups, u a map of
- * ids, c the note of inner cgroups. What comes of it must keep what criu.h promises; LLVMFuzzerTestOneInput
- * is what libFuzzer wants.
+ * first byte of an input chooses the reader: a an answer, f the open files, t an image, m mounts, g cgroups,
+ * u a map of ids, c the note of inner cgroups. What comes of it must keep what criu.h promises;
+ * LLVMFuzzerTestOneInput is what libFuzzer wants.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -87,6 +87,33 @@ static void try_place(const uint8_t *data, size_t size, bool map)
 	must(!map || again == place.base_id, "the map is not what was asked for");
 }
 
+/* What is written has no covers, and stays as it is when it is written again. */
+static void try_mounts(const uint8_t *data, size_t size)
+{
+	static const struct restore_native native = { "8:1", "/c/upper/home", "/home" };
+	_cleanup_strbuf_ struct strbuf once = STRBUF_INIT, twice = STRBUF_INIT;
+	struct criu_mounts before = { 0 }, after = { 0 };
+	const struct criu_mount *lost;
+	int r = criu_mounts_read(&before, (const char *)data, size, &native, 1);
+
+	must(r == 0 || r == -EBADMSG, "an error of another kind");
+	must(criu_mounts_rewrite((const char *)data, size, &native, 1, &once) == r,
+	        "what reads is not written, or the reverse");
+	lost = criu_mounts_find_lost(&before);
+	must(!lost || lost->cover, "what would be lost is no cover");
+	if (r == 0) {
+		accepted++;
+		must(criu_mounts_read(&after, once.data, once.len, &native, 1) == 0 && after.n == before.n &&
+		                after.n_covers == 0,
+		        "what was written has covers");
+		must(criu_mounts_rewrite(once.data, once.len, &native, 1, &twice) == 0 &&
+		                once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0,
+		        "what was written is written otherwise again");
+	}
+	criu_mounts_done(&before);
+	criu_mounts_done(&after);
+}
+
 static void try_note(const uint8_t *data, size_t size)
 {
 	_cleanup_json_ json_t *list = NULL;
@@ -106,6 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_answer(data + 1, size - 1);
 	else if (data[0] == 'f')
 		try_files(data + 1, size - 1);
+	else if (data[0] == 'm')
+		try_mounts(data + 1, size - 1);
 	else if (data[0] == 'c')
 		try_note(data + 1, size - 1);
 	else if (data[0] == 'g' || data[0] == 'u')

@@ -30,7 +30,6 @@
 #define NOTE_MAX   16384
 #define MOUNTS_MAX (1024 * 1024)
 #define LAYER      "/upper"
-#define NAME       "native"
 
 void suspend_natives_done(struct suspend_natives *natives)
 {
@@ -73,7 +72,8 @@ static ssize_t is_native(const struct line *l)
 }
 
 /* CRIU knows a mount from outside by its mount point, and takes for it all that is mounted there: what covers
- * a native directory would not be saved, and come back as the directory. */
+ * a native directory would not be saved, and come back as the directory. In init's own namespace there is no
+ * need of that; of others see criu-mounts.c. */
 static int check_covers(const char *path, const struct suspend_natives *natives, struct ct_error *err)
 {
 	_cleanup_free_ char *text = NULL;
@@ -158,7 +158,8 @@ int suspend_natives_dump(
 		return ct_error_set(err, r, "suspend", "cannot write \"" NOTE "\": %s", strerror(-r));
 	for (size_t i = 0; r >= 0 && i < natives->n; i++)
 		r = add_external(natives, i,
-		        str_printf("mnt[%s]:" NAME "%s", natives->paths[i], natives->paths[i]), request, err);
+		        str_printf("mnt[%s]:" CRIU_NATIVE "%s", natives->paths[i], natives->paths[i]),
+		        request, err);
 	return r;
 }
 
@@ -243,8 +244,8 @@ int suspend_natives_place(const char *dir, const char *root, struct disk_natives
 			return ct_error_set(err, r, "resume", "cannot mount what was \"%s\" inside: %s",
 			        want->paths[i], strerror(-r));
 		}
-		r = add_external(
-		        want, i, str_printf("mnt[" NAME "%s]:%s", want->paths[i], place), request, err);
+		r = add_external(want, i, str_printf("mnt[" CRIU_NATIVE "%s]:%s", want->paths[i], place),
+		        request, err);
 	}
 	if (r >= 0)
 		r = see_places(dir, want);

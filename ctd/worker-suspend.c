@@ -296,6 +296,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	if (r >= 0)
 		r = criu_files_check(images_fd, err);
 	if (r >= 0)
+		r = criu_mounts_uncover(images_fd, natives.is, natives.n, err);
+	if (r >= 0)
 		r = criu_console_patch(images_fd, sid, err);
 	free(lists.text);
 	return r;

@@ -39,6 +39,7 @@ struct mount_line {
 /* One mount namespace. */
 struct mounts_seen {
 	const struct audit *audit;
+	bool of_init;
 	char device[32]; /* of the root filesystem */
 	unsigned int n_proc, n_sys, n_cgroup;
 	uint64_t masks; /* bit i: the mask i is there */
@@ -101,15 +102,21 @@ static bool is_native(const struct audit *a, const struct mount_line *m)
 	return false;
 }
 
-/* CRIU knows what comes from outside by where it is mounted, in whatever namespace, and would put the native
- * directory in the place of all that is mounted over it: of a service's private /tmp, too. */
-static bool is_over_native(const struct audit *a, const struct mount_line *m)
+/* CRIU knows what comes from outside by where it is mounted, in whatever namespace, and takes for it all that
+ * is mounted there. In a service's own namespace that may be a part of something (PrivateTmp=, ProtectHome=),
+ * which ctd tells apart in the images; what is in a whole file system would not be saved. */
+static bool is_lost(const struct mounts_seen *s, const struct mount_line *m)
 {
-	for (size_t i = 0; i < a->want->n_natives; i++) {
-		const struct restore_native *native = &a->want->natives[i];
+	const struct restore_want *want = s->audit->want;
 
-		if (str_eq(m->point, native->point))
-			return !str_eq(m->root, native->root) || !str_eq(m->device, native->device);
+	for (size_t i = 0; i < want->n_natives; i++) {
+		const struct restore_native *native = &want->natives[i];
+
+		if (!str_eq(m->point, native->point) ||
+		        (str_eq(m->root, native->root) && str_eq(m->device, native->device)))
+			continue;
+		return s->of_init || str_eq(m->root, "/") ||
+		       (!str_eq(m->type, "overlay") && !str_eq(m->type, "tmpfs") && !is_native(s->audit, m));
 	}
 	return false;
 }
@@ -135,7 +142,7 @@ static bool mount_fits(struct mounts_seen *s, const struct mount_line *m)
 		return is_at(m, "/sys", &s->n_sys) && has_option(m->options, "ro");
 	if ((str_has_prefix(m->point, "/proc") || str_has_prefix(m->point, "/sys")) && hides_mask(m->point))
 		return false;
-	if (is_over_native(s->audit, m))
+	if (is_lost(s, m))
 		return false;
 	if (str_eq(m->type, "overlay"))
 		return str_eq(m->device, s->device) && has_option(m->options, "nodev");
@@ -246,7 +253,7 @@ static int check_line(struct mounts_seen *s, pid_t pid, char *line, struct audit
 static int check_mounts(struct audit *a, pid_t pid, bool of_init)
 {
 	_cleanup_close_ int mntns = ct_process_namespace(pid, CLONE_NEWNS);
-	struct mounts_seen s = { .audit = a };
+	struct mounts_seen s = { .audit = a, .of_init = of_init };
 	_cleanup_free_ char *text = NULL;
 	char mask[MASK_PATH_MAX];
 	char *rest, *line;

@@ -17,7 +17,7 @@ int restore_mounts(const int *mntns_fds, size_t n_mntns, int userns_fd, const st
         size_t n_binds, struct ct_error *err);
 
 /* A mount of the host's file system that they may have, or of what is below it: as mountinfo says it. At its
- * point they may have nothing else. */
+ * point init has nothing else, and others parts of what they may have at most. */
 struct restore_native {
 	const char *device, *root, *point;
 };
