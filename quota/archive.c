@@ -43,6 +43,8 @@ struct archiving {
 	void *zeros; /* ARCHIVE_HOLE of them, never touched */
 	walk_wanted_fn wanted;
 	void *userdata;
+	bool live;    /* the tree is in use */
+	bool partial; /* and an attribute of this entry was left out */
 };
 
 static void archiving_done(struct archiving *a)
@@ -163,8 +165,9 @@ static int archive_too_scattered(const struct walk_entry *entry, struct ct_error
 	        str_escape_to(shown, sizeof(shown), entry->path, strlen(entry->path)), ARCHIVE_PIECES);
 }
 
-static int archive_attributes(
-        struct archive_entry *to, const struct walk_entry *entry, int fd, struct ct_error *err)
+/* In use it is read as it is inside, and there Linux 6.1 may show an access list's ids as none at all, -1. */
+static int archive_attributes(struct archiving *a, struct archive_entry *to, const struct walk_entry *entry,
+        int fd, struct ct_error *err)
 {
 	CLEANUP(xattrs_done) struct xattrs xattrs = { 0 };
 	int r;
@@ -173,9 +176,14 @@ static int archive_attributes(
 	if (r < 0)
 		return walk_error(entry, r, "read the attributes of", err);
 
-	for (size_t i = 0; i < xattrs.n; i++)
-		archive_entry_xattr_add_entry(
-		        to, xattrs.items[i].name, xattrs.items[i].value, xattrs.items[i].size);
+	for (size_t i = 0; i < xattrs.n; i++) {
+		const struct xattr *x = &xattrs.items[i];
+
+		if (a->live && xattr_check_value(x->name, x->value, x->size) < 0)
+			a->partial = true;
+		else
+			archive_entry_xattr_add_entry(to, x->name, x->value, x->size);
+	}
 
 	if (S_ISREG(entry->st.st_mode)) {
 		r = archive_holes(to, entry, fd);
@@ -251,7 +259,7 @@ static int archive_one(const struct walk_entry *entry, void *userdata, struct ct
 		fd = walk_open(entry, err);
 		if (fd < 0)
 			return fd;
-		r = archive_attributes(to, entry, fd, err);
+		r = archive_attributes(a, to, entry, fd, err);
 		if (r < 0)
 			return r;
 	}
@@ -345,7 +353,7 @@ int archive_tree(int root_fd, int archive_fd, struct ct_error *err)
 
 int archive_listed(const struct archive_list *list, int archive_fd, struct ct_error *err)
 {
-	CLEANUP(archiving_done) struct archiving a = { 0 };
+	CLEANUP(archiving_done) struct archiving a = { .live = list->gone };
 	struct walk_entry entry;
 	int r;
 
@@ -353,8 +361,9 @@ int archive_listed(const struct archive_list *list, int archive_fd, struct ct_er
 	while (r >= 0 && (r = list->next(&entry, list->userdata, err)) > 0) {
 		struct ct_error error = { 0 };
 
+		a.partial = false;
 		r = archive_one(&entry, &a, &error);
-		if (r < 0 && list->gone && (walk_is_gone(r) || r == -EINVAL))
+		if (list->gone && (r < 0 ? walk_is_gone(r) || r == -EINVAL : a.partial))
 			r = list->gone(&entry, list->userdata);
 		else if (r < 0 && err)
 			*err = error;

@@ -17,7 +17,8 @@ int archive_tree_wanted(
 struct archive_list {
 	/* 1: one, 0: that was all. */
 	int (*next)(struct walk_entry *ret, void *userdata, struct ct_error *err);
-	/* It was not there any more, and is not in the archive. NULL: that is an error. */
+	/* It was not there any more, and is not in the archive, or not with all attributes. NULL: that is an
+	 * error. */
 	int (*gone)(const struct walk_entry *entry, void *userdata);
 	void *userdata;
 };

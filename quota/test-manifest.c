@@ -3,8 +3,11 @@
  * while somebody changes it. */
 #include "quota/manifest.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -247,6 +251,54 @@ static void test_in_use(void **state)
 	assert_alike(t, &found);
 }
 
+static void set_acl(int root, const char *path, uint32_t id)
+{
+	static const uint16_t tags[] = { ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_MASK, ACL_OTHER };
+	struct posix_acl_xattr_header *header;
+	char value[sizeof(*header) + ARRAY_SIZE(tags) * sizeof(struct posix_acl_xattr_entry)];
+	struct posix_acl_xattr_entry *entries = (void *)(value + sizeof(*header));
+	_cleanup_close_ int fd = openat(root, path, O_RDONLY | O_CLOEXEC);
+
+	header = (void *)value;
+	header->a_version = htole32(POSIX_ACL_XATTR_VERSION);
+	for (size_t i = 0; i < ARRAY_SIZE(tags); i++)
+		entries[i] = (struct posix_acl_xattr_entry){ .e_tag = htole16(tags[i]),
+			.e_perm = htole16(5),
+			.e_id = htole32(tags[i] == ACL_USER ? id : UINT32_MAX) };
+	assert_int_equal(fsetxattr(fd, "system.posix_acl_access", value, sizeof(value), 0), 0);
+}
+
+static bool has_acl(int root, const char *path)
+{
+	_cleanup_close_ int fd = openat(root, path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fgetxattr(fd, "system.posix_acl_access", NULL, 0) > 0;
+}
+
+/* An id that is none inside: in use the list is left out, and wanted again in the next round. */
+static void test_access_lists_that_do_not_read(void **state)
+{
+	struct trees *t = *state;
+	struct manifest_result found;
+
+	set_acl(t->root, "etc", 70000);
+	set_acl(t->root, "usr/a/deep/file", 70000);
+	set_acl(t->root, "usr/a", 1000);
+	(void)carry_over(t, true, false);
+	assert_false(has_acl(t->copy, "etc"));
+	assert_false(has_acl(t->copy, "usr/a/deep/file"));
+	assert_true(has_acl(t->copy, "usr/a"));
+	found = carry_over(t, true, false);
+	assert_int_equal(found.n_changed, 2);
+
+	set_acl(t->root, "etc", 1000);
+	set_acl(t->root, "usr/a/deep/file", 1001);
+	found = carry_over(t, false, false);
+	assert_alike(t, &found);
+	assert_true(has_acl(t->copy, "etc"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +307,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_slack, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_verify, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_access_lists_that_do_not_read, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
