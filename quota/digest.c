@@ -43,6 +43,7 @@ struct digest {
 	gcry_md_hd_t listing, content, total;
 	unsigned char *chunk; /* DIGEST_CHUNK bytes */
 	bool lasting;         /* leave out what archives leave out */
+	const char *without;  /* leave out this directory, if not NULL */
 };
 
 static void digest_done(struct digest *digest)
@@ -202,6 +203,14 @@ static int put_content(struct digest *digest, const struct walk_entry *entry, in
 	return 0;
 }
 
+static bool is_left_out(const struct digest *digest, const struct walk_entry *entry)
+{
+	const size_t len = digest->without ? strlen(digest->without) : 0;
+
+	return len > 0 && strncmp(entry->path, digest->without, len) == 0 &&
+	       (entry->path[len] == '/' || entry->path[len] == '\0');
+}
+
 static int digest_entry(const struct walk_entry *entry, void *userdata, struct ct_error *err)
 {
 	CLEANUP(xattrs_done) struct xattrs xattrs = { 0 };
@@ -210,6 +219,8 @@ static int digest_entry(const struct walk_entry *entry, void *userdata, struct c
 	const char type = type_of(entry);
 	int r;
 
+	if (is_left_out(digest, entry))
+		return 0;
 	if (type == 'f' || type == 'd') {
 		fd = walk_open(entry, err);
 		if (fd < 0)
@@ -239,9 +250,9 @@ static int digest_entry(const struct walk_entry *entry, void *userdata, struct c
 	return 0;
 }
 
-int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
+static int digest_tree(int root_fd, const char *without, char digest[static 65], struct ct_error *err)
 {
-	CLEANUP(digest_done) struct digest state = { 0 };
+	CLEANUP(digest_done) struct digest state = { .without = without };
 	int r;
 
 	r = digest_init(&state);
@@ -254,6 +265,16 @@ int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
 
 	hex_encode(digest, gcry_md_read(state.listing, GCRY_MD_SHA256), DIGEST_SIZE);
 	return 0;
+}
+
+int tree_digest(int root_fd, char digest[static 65], struct ct_error *err)
+{
+	return digest_tree(root_fd, NULL, digest, err);
+}
+
+int tree_digest_without(int root_fd, const char *name, char digest[static 65], struct ct_error *err)
+{
+	return digest_tree(root_fd, name, digest, err);
 }
 
 int digest_new(struct digest **ret, struct ct_error *err)

@@ -48,6 +48,8 @@ int archive_tree_noted(int root_fd, const struct archive_note *note, int archive
 
 /* The digest of a tree that is on disk; as in extract_result. */
 int tree_digest(int root_fd, char digest[static 65], struct ct_error *err);
+/* The same without what is below the directory of that name at its root, and without that. */
+int tree_digest_without(int root_fd, const char *name, char digest[static 65], struct ct_error *err);
 /* One that is the same for a tree and for what archive_tree and own_disk make of it: without device nodes and
  * sockets, and holes are not read. */
 int tree_digest_lasting(int root_fd, char digest[static 65], struct ct_error *err);
