@@ -83,8 +83,38 @@ const struct command command_freeze =
         PLAIN_COMMAND("freeze", "Stop all processes of a container where they are");
 const struct command command_thaw = PLAIN_COMMAND("thaw", "Let a frozen container run on");
 
-const struct command command_suspend =
-        PLAIN_COMMAND("suspend", "Put a container's processes and memory to disk");
+struct suspend_values {
+	bool rounds;
+};
+
+static const struct option_row suspend_options[] = {
+	{ "rounds", 0, OPTION_FLAG, NULL, "write memory while it runs, and what has changed once more",
+	        offsetof(struct suspend_values, rounds) },
+	{ 0 },
+};
+
+static int run_suspend(struct context *ctx, struct ct_error *err)
+{
+	struct suspend_values v = { 0 };
+	_cleanup_json_ json_t *body = NULL;
+	int r = options_parse(ctx, &v, NULL, err);
+
+	if (r < 0)
+		return r;
+	body = v.rounds ? json_pack("{s:b}", "rounds", 1) : NULL;
+	return v.rounds && !body ? -ENOMEM : command_each_container(ctx, "POST", "suspend", body, NULL, err);
+}
+
+const struct command command_suspend = {
+	.name = "suspend",
+	.operands = "NAME...",
+	.summary = "Put a container's processes and memory to disk",
+	.min_operands = 1,
+	.max_operands = OPERANDS_ANY,
+	.completes = OPERAND_CONTAINER,
+	.options = suspend_options,
+	.run = run_suspend,
+};
 
 static int run_checkpoint(struct context *ctx, struct ct_error *err)
 {

@@ -29,6 +29,7 @@
 #define KEPT_USEC    (10 * USEC_PER_SEC)
 #define STAT_MAX     65536
 #define SHOWN_MAX    5
+#define ROUNDS_DEPTH 2 /* criu-rounds.h */
 
 /* Beginnings of the names of instructions and registers that programs use as they find them. */
 static const char *const instructions[] = { "3dnow", "abm", "adx", "aes", "amx", "avx", "bmi", "cldemote",
@@ -85,17 +86,28 @@ uint64_t criu_host_memory(int cgroup_fd)
 	return (cached < all ? all - cached : all) + number_of(cgroup_fd, "memory.swap.current");
 }
 
-uint64_t criu_host_images_size(int images_fd)
+/* depth: of the directories below that count too. */
+static uint64_t size_of(int dir_fd, const char *name, unsigned int depth)
 {
-	_cleanup_closedir_ DIR *dir = fdopendir(openat(images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	_cleanup_closedir_ DIR *dir =
+	        fdopendir(openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 	uint64_t bytes = 0;
 	struct dirent *e;
 	struct stat st;
 
 	while (dir && (e = readdir(dir)))
-		if (fstatat(images_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		else if (S_ISREG(st.st_mode))
 			bytes += (uint64_t)st.st_size;
+		else if (S_ISDIR(st.st_mode) && *e->d_name != '.' && depth > 0)
+			bytes += size_of(dirfd(dir), e->d_name, depth - 1);
 	return bytes;
+}
+
+uint64_t criu_host_images_size(int images_fd)
+{
+	return size_of(images_fd, ".", ROUNDS_DEPTH);
 }
 
 static bool is_instruction(const char *flag)

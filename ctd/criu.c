@@ -63,6 +63,8 @@ enum {
 	OPT_LOG_FILE = 10,
 	OPT_NOTIFY = 12,
 	OPT_ROOT = 13,
+	OPT_PARENT = 14,
+	OPT_TRACK = 15,
 	OPT_WORK = 17,
 	OPT_LINK_REMAP = 18,
 	OPT_FORCE_IRMAP = 21,
@@ -115,10 +117,12 @@ static void put_options(struct strbuf *b, const struct criu_request *r)
 {
 	criu_put_number(b, OPT_IMAGES, (uint64_t)r->images_fd);
 	criu_put_number(b, OPT_WORK, (uint64_t)r->work_fd);
-	if (r->verb == CRIU_DUMP) {
+	if (r->verb != CRIU_RESTORE) {
 		criu_put_number(b, OPT_PID, (uint64_t)r->pid);
 		criu_put_number(b, OPT_LEAVE_RUNNING, r->leave_running);
 		put_string(b, OPT_FREEZER, r->freezer);
+		put_string(b, OPT_PARENT, r->parent);
+		criu_put_number(b, OPT_TRACK, r->track);
 	} else {
 		/* A dump gives the open file whose name is gone, but not its others, a new one, and takes
 		 * that away when the tasks stay: so only of older images. */
@@ -261,7 +265,7 @@ static int acknowledge(int sock, bool success)
 static int explain(const struct criu_request *request, const struct answer *a, struct ct_error *err)
 {
 	return ct_error_kind_set(err, CT_ERROR_FAILED, -EIO, "criu could not %s it%s%s",
-	        request->verb == CRIU_DUMP ? "dump" : "restore", *a->message ? ": " : "", a->message);
+	        request->verb == CRIU_RESTORE ? "restore" : "dump", *a->message ? ": " : "", a->message);
 }
 
 static int converse(int sock, const struct criu_request *request, criu_notify_fn notify, void *userdata,

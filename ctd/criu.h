@@ -15,6 +15,7 @@
 enum criu_verb {
 	CRIU_DUMP = 1,
 	CRIU_RESTORE = 2,
+	CRIU_PRE_DUMP = 4, /* of a container that runs on: the memory alone */
 };
 
 /* A request, as fields of criu's rpc.proto. Strings and fds are borrowed. */
@@ -24,6 +25,9 @@ struct criu_request {
 	int images_fd, work_fd; /* directories; in the second there is the log */
 	pid_t pid;              /* dump: the root task */
 	bool leave_running;     /* dump: the tasks stay as they were, that is, frozen */
+	bool track;             /* dump: note what is written to from here on, and leave out what has not been
+	                           written to since parent was dumped */
+	const char *parent;     /* dump: the directory of an earlier one, from images_fd; or NULL */
 	const char *log_file;   /* a name in the work directory */
 	const char *root;       /* restore */
 	const char *freezer;    /* dump: absolute path of the cgroup */

@@ -24,7 +24,11 @@ struct transfer {
 	sd_event_source *criu_source;
 	int criu_pidfd;
 	bool suspending;
-	bool preparing;                   /* restored, it is held: transfer_prepare */
+	bool preparing; /* restored, it is held: transfer_prepare */
+	/* Wished for: memory is written in rounds while it runs, and the dump has the rest. */
+	bool rounds;
+	unsigned int n_rounds;            /* that there are */
+	uint64_t rounds_bytes;            /* of pages in them */
 	uint64_t frozen_usec, saved_usec; /* monotonic: when it was frozen, and its images were on the disk */
 };
 

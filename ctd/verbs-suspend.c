@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* suspend and resume: a container's processes to disk, and back.
  *
- * suspend: freeze → a worker has CRIU write images beside the disk, while all stays as it is → the mark with
- * the images' digest, synced: from here on it is suspended → what is frozen is killed. Up to the mark every
- * failure leads back: it is thawed.
+ * suspend: if it is wished, memory in rounds while it runs on (worker-predump.c) → freeze → a worker has CRIU
+ * write images beside the disk, while all stays as it is → the mark with the images' digest, synced: from
+ * here on it is suspended → what is frozen is killed. Up to the mark every failure leads back: it is thawed.
  *
  * resume: the run row, the cgroup with its limits → a worker checks the digest and has CRIU restore into the
  * cgroup, which is frozen before anything runs; looks at every task; gives init to ct-keeper → the mark goes,
@@ -24,7 +24,6 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "ctd/api.h"
 #include "ctd/disks.h"
 #include "ctd/handover.h"
 #include "ctd/manager.h"
@@ -36,6 +35,8 @@
 #include "ctd/verbs.h"
 #include "ctd/view.h"
 #include "ctd/worker.h"
+
+#define ROUNDS_MAX 5
 
 void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result))
 {
@@ -351,19 +352,63 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 
 	if (result < 0) {
 		job->error = *error;
+		suspend_discard(c);
 		finish(job, result);
 		return;
 	}
 	x->frozen_usec = now_monotonic_usec();
-	suspend_discard(c); /* of one that failed */
 	result = hold_network(c, true, &job->error);
 	if (result >= 0)
 		result = ask(job, "suspend",
 		        merge(common_params(c, c->run.slot),
-		                json_pack("{s:i, s:o}", "pid", c->run.pid, "interfaces", interface_names(c))),
+		                json_pack("{s:i, s:o, s:I}", "pid", c->run.pid, "interfaces",
+		                        interface_names(c), "rounds", (json_int_t)x->n_rounds)),
 		        on_dumped);
 	if (result < 0)
 		stay(job);
+}
+
+/* It may have ended since. */
+static void freeze_after_rounds(struct job *job)
+{
+	struct container *c = job->container;
+	const struct transfer *x = job->data;
+	int r = c->state == CONTAINER_RUNNING ? container_freeze(c, true, on_frozen, job, &job->error)
+	                                      : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH,
+	                                                "cannot suspend \"%s\": it is %s", c->row.name,
+	                                                container_state_name(c->state));
+
+	if (r >= 0 && x->n_rounds > 0)
+		return;
+	suspend_discard(c); /* an empty directory, or what failed */
+	if (r < 0)
+		finish(job, r);
+}
+
+/* Without a round it goes as without the wish. */
+static void on_rounds(struct job *job, const json_t *result)
+{
+	struct transfer *x = job->data;
+
+	if (!result)
+		log_warning("\"%s\" is frozen with all its memory: %s", job->container->row.name,
+		        job->error.text);
+	job->error = (struct ct_error){ 0 };
+	x->n_rounds = (unsigned int)json_integer_value(json_object_get(result, "rounds"));
+	x->rounds_bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
+	after_criu(job, freeze_after_rounds);
+}
+
+static int begin_rounds(struct job *job)
+{
+	const struct container *c = job->container;
+
+	return ask(job, "predump",
+	        json_pack("{s:i, s:i, s:o, s:o, s:s, s:o}", "pid", c->run.pid, "rounds", ROUNDS_MAX, "cgroup",
+	                cgroup_path(c), "images", suspend_images_path(c), "runtime",
+	                c->manager->conf.runtime_dir, "key",
+	                json_sprintf(KEEPER_RUN_PREFIX "%s", c->row.ctid)),
+	        on_rounds);
 }
 
 int transfer_suspend(struct job *job)
@@ -374,8 +419,9 @@ int transfer_suspend(struct job *job)
 
 	if (r < 0)
 		return r;
+	suspend_discard(c); /* of one that failed */
 	x->suspending = true;
-	r = container_freeze(c, true, on_frozen, job, &job->error);
+	r = x->rounds ? begin_rounds(job) : container_freeze(c, true, on_frozen, job, &job->error);
 	if (r < 0)
 		x->suspending = false;
 	return r;
@@ -388,7 +434,10 @@ static int run_suspend(struct job *job)
 	if (job->container->config.suspended_slot)
 		return 1;
 	r = begin(job);
-	return r < 0 ? r : transfer_suspend(job);
+	if (r < 0)
+		return r;
+	((struct transfer *)job->data)->rounds = json_is_true(json_object_get(job->params, "rounds"));
+	return transfer_suspend(job);
 }
 
 void transfer_run_on(struct container *c)
@@ -570,6 +619,7 @@ static int restore(struct job *job)
 {
 	struct container *c = job->container;
 	struct manager *m = c->manager;
+	const struct transfer *x = job->data;
 	json_t *view = view_missing(m) ? NULL : json_sprintf("%s/view", m->conf.runtime_dir);
 	char key[40];
 
@@ -577,8 +627,8 @@ static int restore(struct job *job)
 	(void)keeper_client_forget(m->keeper, key, NULL, NULL); /* how it ended, when it was suspended */
 	return ask(job, "resume",
 	        merge(common_params(c, c->run.slot),
-	                json_pack("{s:o, s:s, s:o*}", "disk", container_disk_params(c), "digest",
-	                        c->config.suspended_digest, "view", view)),
+	                json_pack("{s:o, s:s, s:o*, s:b}", "disk", container_disk_params(c), "digest",
+	                        c->config.suspended_digest, "view", view, "verified", x->preparing)),
 	        on_restored);
 }
 
@@ -736,45 +786,3 @@ static int replay_resume(
 const struct job_type verb_resume = {
 	.verb = "resume", .run = run_resume, .free = free_transfer, .replay = replay_resume
 };
-
-/* ---- in the API */
-
-static int submit(struct manager *m, struct call *call, const struct job_type *type, json_t *params,
-        struct ct_error *err)
-{
-	struct container *c = NULL;
-	int r = verb_target(m, call, &c, err);
-
-	if (r < 0) {
-		json_decref(params);
-		return r;
-	}
-	return job_submit(m,
-	        &(struct job_request){
-	                .type = type,
-	                .container = c,
-	                .object = c->row.name,
-	                .params = params,
-	                .call = call,
-	                .durable = true,
-	        },
-	        err);
-}
-
-int api_container_suspend(struct manager *m, struct call *call, struct ct_error *err)
-{
-	static const struct json_field none[] = { { NULL } };
-	int r = json_read(call_body(call), none, NULL, err);
-
-	return r < 0 ? r : submit(m, call, &verb_suspend, NULL, err);
-}
-
-int api_container_resume(struct manager *m, struct call *call, struct ct_error *err)
-{
-	static const struct json_field fields[] = { { "discard", JSON_KIND_BOOL, 0, JSON_NO_HAS, false },
-		{ NULL } };
-	bool discard_it = false;
-	int r = json_read(call_body(call), fields, &discard_it, err);
-
-	return r < 0 ? r : submit(m, call, &verb_resume, json_pack("{s:b}", "discard", discard_it), err);
-}

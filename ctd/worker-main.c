@@ -40,6 +40,7 @@ static const struct worker_verb verbs[] = {
 	{ "disk-resize", worker_disk_resize },
 	{ "migrate-apply", worker_migrate_apply },
 	{ "migrate-send", worker_migrate_send },
+	{ "predump", worker_predump },
 	{ "resume", worker_resume },
 	{ "store-sweep", worker_store_sweep },
 	{ "suspend", worker_suspend },
@@ -194,7 +195,7 @@ static int run(const char *name, json_t **ret, struct ct_error *err)
 		return r;
 	}
 	return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
-	        "ct-worker knows disk-create, disk-resize, migrate-apply, migrate-send, resume, store-sweep, suspend, template-build, template-export and template-import, not \"%.40s\"",
+	        "ct-worker knows disk-create, disk-resize, migrate-apply, migrate-send, predump, resume, store-sweep, suspend, template-build, template-export and template-import, not \"%.40s\"",
 	        name);
 }
 
@@ -208,7 +209,7 @@ int main(int argc, char **argv)
 		criu_execute(argv[2]);
 	if (argc != 2 || str_eq(argv[1], "--help")) {
 		(void)fputs(
-		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, migrate-apply,\nmigrate-send, resume, store-sweep, suspend, template-build, template-export, template-import.\n",
+		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, migrate-apply,\nmigrate-send, predump, resume, store-sweep, suspend, template-build,\ntemplate-export, template-import.\n",
 		        argc == 2 ? stdout : stderr);
 		return argc == 2 ? EXIT_SUCCESS : 2;
 	}

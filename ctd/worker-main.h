@@ -32,6 +32,7 @@ int worker_disk_create(const json_t *params, json_t **ret, struct ct_error *err)
 int worker_disk_resize(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err);
+int worker_predump(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_resume(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_store_sweep(const json_t *params, json_t **ret, struct ct_error *err);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* suspend and resume: a frozen container's processes into images, and out of them, by CRIU.
  *
- * suspend: {"pid", "interfaces", "base_id", "cgroup", "images", "runtime", "key", "rlimits"} to {"digest",
- * "bytes"}. The container stays there, frozen: what ends it is ctd, once the digest is in its record. A
- * failure leaves nothing but files.
+ * suspend: {"pid", "interfaces", "base_id", "cgroup", "images", "runtime", "key", "rlimits", "rounds"} to
+ * {"digest", "bytes"}; rounds: so many are in the images already (worker-predump.c), or none of these. The
+ * container stays there, frozen: what ends it is ctd, once the digest is in its record. A failure leaves
+ * nothing but files.
  *
- * resume: {"disk", "base_id", "cgroup", "images", "digest", "view"?, "runtime", "key", "rlimits"} to
+ * resume: {"disk", "base_id", "cgroup", "images", "digest", "view"?, "verified"?, "runtime", "key",
+ * "rlimits"} to
  * {"device"}, of its disk: a container in the cgroup, frozen, audited, and ct-keeper has it. A failure leaves
  * processes in the cgroup, which ctd kills. The images are as they were.
  *
@@ -40,6 +42,7 @@
 #include "base/process.h"
 #include "base/str.h"
 #include "ctd/criu-host.h"
+#include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
 #include "ctd/view-files.h"
@@ -47,6 +50,7 @@
 #include "ctd/worker-suspend-native.h"
 #include "ctd/worker-suspend-cgroup.h"
 #include "ctd/worker-suspend-net.h"
+#include "ctd/worker-suspend.h"
 #include "libct/restore.h"
 #include "quota/disk.h"
 #include "quota/extract.h"
@@ -70,13 +74,7 @@ DEFINE_CLEANUP(struct disk_store *, disk_store_close);
 
 /* ---- suspend */
 
-struct lists {
-	struct criu_request *request;
-	char *text; /* what the strings in the request point into */
-	char devices[6][48];
-};
-
-static void add_devices(struct lists *l)
+void suspend_add_devices(struct suspend_lists *l)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
 		(void)snprintf(l->devices[i], sizeof(l->devices[i]), "mnt[/dev/%s]:/dev/%s", devices[i],
@@ -93,7 +91,7 @@ static bool is_ours(const char *root, const char *type, const char *source, cons
 	       (str_eq(type, "tmpfs") && strstr(options, "nr_inodes=1,"));
 }
 
-static int take_mount(struct lists *l, char *line, struct ct_error *err)
+static int take_mount(struct suspend_lists *l, char *line, struct ct_error *err)
 {
 	char *field[5] = { NULL }, *rest = line, *type, *source;
 
@@ -117,7 +115,7 @@ static int take_mount(struct lists *l, char *line, struct ct_error *err)
 	return 0;
 }
 
-static int add_mounts(struct lists *l, struct ct_error *err)
+int suspend_add_mounts(struct suspend_lists *l, struct ct_error *err)
 {
 	char path[40], *rest, *line;
 	int r;
@@ -186,10 +184,10 @@ static void nothing_disconnected(int reason, void *userdata)
 {
 }
 
-static int reach_keeper(const struct common *in, struct keeper_client **ret, struct ct_error *err)
+int suspend_reach_keeper(const char *runtime_dir, struct keeper_client **ret, struct ct_error *err)
 {
 	static const struct keeper_client_ops ops = { nothing_exited, nothing_disconnected };
-	struct keeper_client_config config = { .ops = &ops, .runtime_dir = in->runtime };
+	struct keeper_client_config config = { .ops = &ops, .runtime_dir = runtime_dir };
 	sd_event *event = NULL;
 	int r;
 
@@ -205,12 +203,14 @@ static int reach_keeper(const struct common *in, struct keeper_client **ret, str
 struct suspend_params {
 	int64_t pid;
 	json_t *interfaces;
+	uint64_t rounds;
 	struct common common;
 };
 
 static const struct json_field suspend_fields[] = {
 	{ "pid", JSON_KIND_I64, offsetof(struct suspend_params, pid), JSON_NO_HAS, true },
 	{ "interfaces", JSON_KIND_ARRAY, offsetof(struct suspend_params, interfaces), JSON_NO_HAS, true },
+	{ "rounds", JSON_KIND_U64, offsetof(struct suspend_params, rounds), JSON_NO_HAS, false },
 	COMMON_FIELDS(struct suspend_params, common),
 	{ NULL },
 };
@@ -262,9 +262,15 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		.freezer = in->common.cgroup,
 	};
 	CLEANUP(suspend_natives_done) struct suspend_natives natives = { 0 };
-	struct lists lists = { .request = &request };
+	struct suspend_lists lists = { .request = &request };
+	char parent[16];
 	int sid = 0, r;
 
+	if (in->rounds > 0) {
+		criu_rounds_parent((unsigned int)in->rounds, true, parent);
+		request.parent = parent;
+		request.track = true;
+	}
 	if (cgroup < 0)
 		return ct_error_set(err, -errno, "suspend", "cannot open its cgroup: %s", strerror(errno));
 	r = suspend_natives_list((pid_t)in->pid, &natives, err);
@@ -281,12 +287,12 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	if (r >= 0)
 		r = sid = criu_console_session(cgroup, err);
 	if (r >= 0)
-		r = add_mounts(&lists, err);
+		r = suspend_add_mounts(&lists, err);
 	if (r >= 0)
 		r = suspend_natives_dump(images_fd, &natives, &request, err);
 	if (r >= 0)
-		r = reach_keeper(&in->common, &keeper, err);
-	add_devices(&lists);
+		r = suspend_reach_keeper(in->common.runtime, &keeper, err);
+	suspend_add_devices(&lists);
 	if (r >= 0) {
 		worker_progress(-1, "writing memory and state");
 		r = criu_run(keeper, &request, NULL, NULL, NULL, err);
@@ -316,7 +322,7 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 	if (r < 0)
 		return r;
 	/* To be searched by the base id, as which CRIU opens them; the store above is root's alone. */
-	if (mkdir(in.common.images, 0711) < 0 ||
+	if ((in.rounds == 0 && mkdir(in.common.images, 0711) < 0) ||
 	        (images = open(in.common.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
 		return ct_error_set(
 		        err, -errno, "suspend", "cannot make \"%s\": %s", in.common.images, strerror(errno));
@@ -328,7 +334,7 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 	worker_progress(-1, "syncing");
 	if (syncfs(images) < 0)
 		return ct_error_set(err, -errno, "suspend", "cannot sync the images: %s", strerror(errno));
-	r = tree_digest(images, digest, err);
+	r = criu_rounds_digest(images, digest, err);
 	if (r < 0)
 		return r;
 	*ret = json_pack("{s:s, s:I}", "digest", digest, "bytes", (json_int_t)criu_host_images_size(images));
@@ -340,6 +346,7 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 struct resume_params {
 	json_t *disk;
 	const char *digest, *view;
+	bool verified;
 	struct common common;
 };
 
@@ -347,6 +354,7 @@ static const struct json_field resume_fields[] = {
 	{ "disk", JSON_KIND_OBJECT, offsetof(struct resume_params, disk), JSON_NO_HAS, true },
 	{ "digest", JSON_KIND_STRING, offsetof(struct resume_params, digest), JSON_NO_HAS, true },
 	{ "view", JSON_KIND_STRING, offsetof(struct resume_params, view), JSON_NO_HAS, false },
+	{ "verified", JSON_KIND_BOOL, offsetof(struct resume_params, verified), JSON_NO_HAS, false },
 	COMMON_FIELDS(struct resume_params, common),
 	{ NULL },
 };
@@ -654,11 +662,11 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 		.pidfd = &x->criu,
 		.owner_uid = (uid_t)x->in.common.base_id,
 	};
-	struct lists lists = { .request = &request };
+	struct suspend_lists lists = { .request = &request };
 	pid_t pid = -1;
 	int r;
 
-	add_devices(&lists);
+	suspend_add_devices(&lists);
 	r = suspend_natives_place(NATIVES, ROOT, &x->natives, &x->wanted, &request, err);
 	if (r < 0)
 		return r;
@@ -706,12 +714,15 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 		return ct_error_set(err, -errno, "resume", "cannot open \"%s\": %s",
 		        x->images < 0 ? x->in.common.images : x->in.common.cgroup, strerror(errno));
 	worker_progress(-1, "checking the images");
-	r = tree_digest(x->images, digest, err);
+	r = criu_rounds_digest(x->images, digest, err);
 	if (r < 0)
 		return r;
 	if (!str_eq(digest, x->in.digest))
 		return ct_error_kind_set(
 		        err, CT_ERROR_REFUSED, -EBADMSG, "its images were changed since it was suspended");
+	r = criu_rounds_read(x->images, !x->in.verified, err);
+	if (r < 0)
+		return r;
 	r = criu_files_check(x->images, err); /* of an older build, which did not */
 	if (r < 0)
 		return r;
@@ -744,7 +755,7 @@ int worker_resume(const json_t *params, json_t **ret, struct ct_error *err)
 	if (r >= 0)
 		r = complete(&x.in.common, err);
 	if (r >= 0)
-		r = reach_keeper(&x.in.common, &keeper, err);
+		r = suspend_reach_keeper(x.in.common.runtime, &keeper, err);
 	if (r >= 0)
 		r = resume(&x, keeper, ret, err);
 	/* Also what CRIU may have put into another cgroup than ctd's, which it ends; all goes with init. */

@@ -11,6 +11,9 @@ probe_verb probe_fds, probe_status, probe_namespaces, probe_environment, probe_f
 /* What it can do: probe-attack.c */
 probe_verb probe_syscalls, probe_sockets, probe_terminal, probe_mounts, probe_rob, probe_stop, probe_devices;
 
+/* What is in its memory: probe-memory.c */
+probe_verb probe_memory;
+
 /* What it sends: probe-frames.c */
 probe_verb probe_frames;
 
