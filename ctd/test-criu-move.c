@@ -18,8 +18,10 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "ctd/criu-host.h"
+#include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
@@ -264,12 +266,8 @@ static void put_in(int dir, const char *name, const char *content, mode_t mode)
 
 static void remove_all(int dir, const char *path)
 {
-	static const char *const names[] = { "a.img", "b-1.img", "empty", "x" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		(void)unlinkat(dir, names[i], 0); /* some are not there */
 	(void)close(dir);
-	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
 }
 
 static int count_sent(uint64_t bytes, void *userdata, struct ct_error *err)
@@ -299,10 +297,17 @@ static void test_row(void **state)
 	put_in(from, "a.img", "12345", 0644);
 	put_in(from, "b-1.img", "1 2\n3", 0600);
 	put_in(from, "empty", "", 0755);
-	assert_int_equal(images_measure(from, &bytes, NULL), 0);
+	for (unsigned int i = 1; i <= 2; i++) {
+		_cleanup_close_ int round = criu_rounds_new(from, i, NULL);
+
+		assert_true(round >= 0);
+		put_in(round, "pages-1.img", i == 1 ? "one" : "two", 0644);
+		assert_int_equal(criu_rounds_link(round, 7, false, NULL), 0); /* is not sent */
+	}
+	assert_int_equal(images_measure(from, &images_all, &bytes, NULL), 0);
 	assert_int_equal(write_all(row, "before", 6), 0);
-	assert_int_equal(images_send(from, row, count_sent, &sent, NULL), 0);
-	assert_int_equal(sent, 10);
+	assert_int_equal(images_send(from, &images_all, row, count_sent, &sent, NULL), 0);
+	assert_int_equal(sent, 16);
 	assert_int_equal(lseek(row, 0, SEEK_CUR), 6 + (off_t)bytes);
 	assert_int_equal(write_all(row, "behind", 6), 0);
 
@@ -312,6 +317,10 @@ static void test_row(void **state)
 	assert_file(to, "a.img", "12345", 0644);
 	assert_file(to, "b-1.img", "1 2\n3", 0600);
 	assert_file(to, "empty", "", 0755);
+	assert_file(to, "rounds/1/pages-1.img", "one", 0644);
+	assert_file(to, "rounds/2/pages-1.img", "two", 0644);
+	assert_file(to, "rounds/2/parent/pages-1.img", "one", 0644);
+	assert_int_equal(faccessat(to, "rounds/1/parent", F_OK, AT_SYMLINK_NOFOLLOW), -1);
 	remove_all(from, from_path);
 	remove_all(to, to_path);
 }
@@ -320,7 +329,8 @@ static void test_no_row(void **state)
 {
 	static const char *const cases[] = { "x 644 2\n1", "x 644 9999999999999999999999\n", "x 4755 0\n",
 		"x 888 0\n", "../x 644 0\n", ".x 644 0\n", " 644 0\n", "x 644\n", "x\n", "x 644 -1\n",
-		"x 644 1\n", "x 644 0\nx 644 0\n" };
+		"x 644 1\n", "rounds/1 644 0\n", "rounds/9/x 644 0\n", "rounds/0/x 644 0\n",
+		"rounds/1/../x 644 0\n", "rounds/1/rounds/1/x 644 0\n", "x 644 0\nx 644 0\n" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_close_ int row = memfd_create("row", MFD_CLOEXEC);

@@ -460,6 +460,7 @@ static void set_out(struct job *job, bool live)
 	if (live) {
 		job_progress(job, -1, "saving memory and state");
 		x->transfer.finished = on_suspended;
+		x->transfer.rounds = true;
 		r = transfer_suspend(job);
 		if (r < 0)
 			on_suspended(job, r);

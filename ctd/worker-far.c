@@ -146,7 +146,7 @@ static int far_write(struct far *f, const json_t *request, struct payload *p, st
 		return ct_error_set(err, -ENOMEM, "move", "out of memory");
 	r = write_all(f->in_fd, line, strlen(line)) < 0 || write_all(f->in_fd, "\n", 1) < 0;
 	if (r == 0 && p->images_fd >= 0) {
-		r = images_send(p->images_fd, f->in_fd, on_sent, p, err);
+		r = images_send(p->images_fd, &images_all, f->in_fd, on_sent, p, err);
 		r = r == -EPIPE ? 1 : r;
 	}
 	if (r == 0 && p->fd >= 0)

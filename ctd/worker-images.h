@@ -2,14 +2,26 @@
 /* The images of a dump as a row of bytes: of each file a line "NAME MODE SIZE", then what is in it. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
+/* The images of the dump, or rounds (criu-rounds.h) from the first, which is 1, to the last that there is, or
+ * both. */
+struct images_part {
+	bool dump;
+	unsigned int first_round, last_round;
+};
+
+extern const struct images_part images_all;
+
 /* How many bytes the row of the directory will have. */
-int images_measure(int dir_fd, uint64_t *ret, struct ct_error *err);
+int images_measure(int dir_fd, const struct images_part *part, uint64_t *ret, struct ct_error *err);
 /* Writes it; sent is called in between, may end it, and is told how many bytes have gone since. */
-int images_send(int dir_fd, int out_fd, int (*sent)(uint64_t bytes, void *userdata, struct ct_error *err),
-        void *userdata, struct ct_error *err);
-/* Makes the files of the next bytes of file_fd in an empty directory. -EBADMSG: they are no such row. */
+int images_send(int dir_fd, const struct images_part *part, int out_fd,
+        int (*sent)(uint64_t bytes, void *userdata, struct ct_error *err), void *userdata,
+        struct ct_error *err);
+/* Makes the files of the next bytes of file_fd in a directory that has none of them. -EBADMSG: they are no
+ * such row. A dump is linked to the last of its rounds by criu_rounds_link. */
 int images_receive(int file_fd, uint64_t bytes, int dir_fd, struct ct_error *err);

@@ -41,6 +41,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/worker-copy.h"
 #include "ctd/worker-export.h"
@@ -173,7 +174,7 @@ static int open_images(const char *path, struct payload *p, struct ct_error *err
 	p->images_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (p->images_fd < 0)
 		return ct_error_set(err, -errno, "move", "cannot open its images: %s", strerror(errno));
-	return images_measure(p->images_fd, &p->images_bytes, err);
+	return images_measure(p->images_fd, &images_all, &p->images_bytes, err);
 }
 
 /* What the request says of its payload. */
@@ -556,7 +557,7 @@ static const struct json_field images_fields[] = {
 static int make_images(const struct images_params *in, int file_fd, int *ret_fd, struct ct_error *err)
 {
 	char digest[65];
-	int r;
+	int r, n_rounds = 0;
 
 	if (mkdir(in->path, 0711) < 0 ||
 	        (*ret_fd = open(in->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
@@ -564,7 +565,11 @@ static int make_images(const struct images_params *in, int file_fd, int *ret_fd,
 	worker_progress(-1, "taking its memory and state");
 	r = images_receive(file_fd, in->bytes, *ret_fd, err);
 	if (r >= 0)
-		r = tree_digest(*ret_fd, digest, err);
+		r = n_rounds = criu_rounds_read(*ret_fd, true, err);
+	if (r >= 0 && n_rounds > 0)
+		r = criu_rounds_link(*ret_fd, (unsigned int)n_rounds, true, err);
+	if (r >= 0)
+		r = criu_rounds_digest(*ret_fd, digest, err);
 	if (r >= 0 && !str_eq(digest, in->digest))
 		r = ct_error_set(err, -EBADMSG, "move", "the images that came are not those that were sent");
 	return r;
@@ -584,7 +589,7 @@ static int apply_images(const json_t *params, int file_fd, json_t *ret, struct c
 	if (r >= 0)
 		r = criu_place(fd, &in.place, err);
 	if (r >= 0)
-		r = tree_digest(fd, digest, err);
+		r = criu_rounds_digest(fd, digest, err);
 	if (r >= 0 && syncfs(fd) < 0)
 		r = ct_error_set(err, -errno, "move", "cannot write the images through: %s", strerror(errno));
 	if (r >= 0 && json_object_set_new(ret, "images_digest", json_string(digest)) < 0)

@@ -4,6 +4,7 @@
 # it runs or is suspended, under kills of the daemons too. All tests share one container, that goes there and back.
 load lib
 load peer
+load memory
 
 setup_file()
 {
@@ -133,6 +134,21 @@ moved_to() # SOCKET: from where it is, while it runs
 	sed '$d' "$CTD_DIR/stream" >"$CTD_DIR/got" # the last line may be half of one
 	diff <(seq "$(tail -n 1 "$CTD_DIR/got")") "$CTD_DIR/got" # none lost, none twice
 	ctctl fsck
+}
+
+@test "its memory is what it was, there and back, while it is written to" {
+	memory_fill ctctl one 16 1000
+	moved_to "$PEER/run/ctd.sock"
+	memory_intact peer one
+	moved_to "$CTD_SOCKET"
+	memory_intact ctctl one
+	ctctl suspend one --rounds
+	run -0 ctctl migrate one "$PEER/run/ctd.sock" --offline
+	peer resume one
+	memory_intact peer one
+	moved_to "$CTD_SOCKET"
+	ctctl exec one -- killall -9 probe
+	goes_on ctctl
 }
 
 @test "images that were changed, or of a host that has more, do not go" {
