@@ -26,7 +26,8 @@
 
 #define NOTE     "rounds.json"
 #define NOTE_MAX 4096
-#define DIR_MODE 0755 /* CRIU reads them as the base id; what is above nobody else can search */
+#define LINK     "parent" /* as CRIU calls it */
+#define DIR_MODE 0755     /* CRIU reads them as the base id; what is above nobody else can search */
 
 static void name_of(unsigned int n, char ret[32])
 {
@@ -70,12 +71,20 @@ int criu_rounds_remove(int images_fd, unsigned int n)
 	return remove_tree_at(images_fd, name);
 }
 
+int criu_rounds_forget(int images_fd)
+{
+	if ((unlinkat(images_fd, NOTE, 0) < 0 && errno != ENOENT) ||
+	        (unlinkat(images_fd, LINK, 0) < 0 && errno != ENOENT))
+		return -errno;
+	return remove_tree_at(images_fd, CRIU_ROUNDS);
+}
+
 int criu_rounds_link(int dir_fd, unsigned int n, bool of_dump, struct ct_error *err)
 {
 	char target[16];
 
 	criu_rounds_parent(n, of_dump, target);
-	return symlinkat(target, dir_fd, "parent") < 0
+	return symlinkat(target, dir_fd, LINK) < 0
 	               ? ct_error_set(
 	                         err, -errno, "rounds", "cannot link to round %u: %s", n, strerror(errno))
 	               : 0;

@@ -19,6 +19,8 @@ void criu_rounds_parent(unsigned int n, bool of_dump, char ret[16]);
 int criu_rounds_new(int images_fd, unsigned int n, struct ct_error *err);
 /* Takes it away again. */
 int criu_rounds_remove(int images_fd, unsigned int n);
+/* All of them, their note, and the link to the last. */
+int criu_rounds_forget(int images_fd);
 int criu_rounds_open(int images_fd, unsigned int n);
 /* Makes the link to round n, of another round or of the dump. */
 int criu_rounds_link(int dir_fd, unsigned int n, bool of_dump, struct ct_error *err);

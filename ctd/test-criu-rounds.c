@@ -123,6 +123,22 @@ static void test_digest(void **state)
 	assert_string_not_equal(with, again);
 }
 
+static void test_forget(void **state)
+{
+	const struct images *x = *state;
+	char before[65], after[65];
+
+	assert_int_equal(criu_rounds_digest(x->fd, before, NULL), 0);
+	assert_int_equal(criu_rounds_note(x->fd, 2, NULL), 0);
+	assert_int_equal(criu_rounds_link(x->fd, 2, true, NULL), 0);
+	assert_int_equal(criu_rounds_forget(x->fd), 0);
+	assert_int_equal(criu_rounds_open(x->fd, 1), -ENOENT);
+	assert_int_equal(criu_rounds_read(x->fd, true, NULL), 0);
+	assert_int_equal(criu_rounds_digest(x->fd, after, NULL), 0);
+	assert_string_equal(after, before);
+	assert_int_equal(criu_rounds_forget(x->fd), 0);
+}
+
 static void test_no_note(void **state)
 {
 	static const char *const notes[] = { "", "{", "[]", "{}", "{\"digests\":[]}", "{\"digests\":7}",
@@ -144,6 +160,7 @@ int main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test_setup_teardown(test_verified, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_digest, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_note, setup, teardown),
 	};
 

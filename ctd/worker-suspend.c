@@ -7,9 +7,8 @@
  * nothing but files.
  *
  * resume: {"disk", "base_id", "cgroup", "images", "digest", "view"?, "verified"?, "runtime", "key",
- * "rlimits"} to
- * {"device"}, of its disk: a container in the cgroup, frozen, audited, and ct-keeper has it. A failure leaves
- * processes in the cgroup, which ctd kills. The images are as they were.
+ * "rlimits"} to {"device"}, of its disk: a container in the cgroup, frozen, audited, and ct-keeper has it. A
+ * failure leaves processes in the cgroup, which ctd kills. The images are as they were.
  *
  * When the namespaces are there it asks for {"network": PID}: the interfaces, before any socket is restored.
  *
@@ -247,6 +246,29 @@ static int check_room(int cgroup, int images_fd, struct ct_error *err)
 	        needed / MIB, room / MIB, MARGIN / MIB);
 }
 
+/* What is neither in a round nor noted as written to cannot be left to the rounds: then without them. */
+static int run_dump(
+        struct keeper_client *keeper, struct criu_request *request, int images_fd, struct ct_error *err)
+{
+	struct ct_error why = { 0 };
+	int r;
+
+	worker_progress(-1, "writing memory and state");
+	r = criu_run(keeper, request, NULL, NULL, NULL, request->parent ? &why : err);
+	if (r >= 0 || !request->parent)
+		return r;
+	r = worker_check(err);
+	if (r < 0)
+		return r;
+	worker_progress(-1, "writing all memory again: %.200s", why.text);
+	r = criu_rounds_forget(images_fd);
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot remove the rounds: %s", strerror(-r));
+	request->parent = NULL;
+	request->track = false;
+	return criu_run(keeper, request, NULL, NULL, NULL, err);
+}
+
 static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 {
 	_cleanup_keeper_client_ struct keeper_client *keeper = NULL;
@@ -293,10 +315,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	if (r >= 0)
 		r = suspend_reach_keeper(in->common.runtime, &keeper, err);
 	suspend_add_devices(&lists);
-	if (r >= 0) {
-		worker_progress(-1, "writing memory and state");
-		r = criu_run(keeper, &request, NULL, NULL, NULL, err);
-	}
+	if (r >= 0)
+		r = run_dump(keeper, &request, images_fd, err);
 	if (r >= 0)
 		r = suspend_cgroups_note(cgroup, in->common.want.base_id, images_fd, err);
 	if (r >= 0)

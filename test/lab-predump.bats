@@ -73,6 +73,28 @@ images() # where they are while it is suspended
 	ctctl exec one -- sh -c 'for p in $(pidof sh); do [ $p = 1 ] || [ $p = $$ ] || kill -9 $p; done'
 }
 
+@test "rounds that cannot be gone on with are given up, and all its memory is written" {
+	local daemon images last end=$((SECONDS + 120))
+	daemon=$(ctd_pid)
+	images=$(images)
+	ctctl suspend one --rounds 3>&- 4>&- &
+	until [ -e "$images/rounds/1/inventory.img" ]; do
+		[ "$SECONDS" -lt "$end" ]
+		sleep 0.01
+	done
+	kill -STOP "$daemon" # the worker goes on
+	wait_for 120 test -e "$images/rounds.json" || { kill -CONT "$daemon" && false; }
+	last=$(find "$images/rounds" -mindepth 1 -maxdepth 1 | sort | tail -n 1)
+	truncate -s 14 "$last"/pagemap-* # its head alone
+	kill -CONT "$daemon"
+	wait "$!"
+	is suspended
+	[ ! -e "$images/rounds" ]
+	[ ! -e "$images/rounds.json" ]
+	ctctl resume one
+	memory_intact ctctl one
+}
+
 is_at_rest()
 {
 	is running || is suspended
