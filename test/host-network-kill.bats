@@ -58,7 +58,7 @@ no_network() { ctctl network remove n; }
 @test "join a private network" {
 	ctctl network create lan --mode private --range 10.50.0.0/24
 	ctctl create other --template tiny --net network=lan --start
-	CTD_KILL_STEP=40 try_all join make gone is_joined
+	try_all join make gone is_joined
 	ctctl destroy other --force
 	ctctl network remove lan
 }
