@@ -122,6 +122,7 @@ mix()
 }
 
 case $name in
+database_up) database_start ;;
 database_stop)
 	[ ! -S sql/socket ] || mariadb-admin -u root -S "$dir/sql/socket" shutdown >&2
 	;;

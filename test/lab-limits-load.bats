@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: script deadline=900
+# lab: script deadline=900 quiet
 # What is sold is what they get: each limit under load, by the kernel's own counters. The machine's clock is slow and uneven, so
 # everything is a ratio over some seconds, beside a neighbour that has no limit.
 load lib
