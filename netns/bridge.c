@@ -2,8 +2,10 @@
 /* Bridges of ours: a segment for containers, by itself, on an uplink, or on a VLAN of one.
  *
  * A VLAN is one sub-interface and one bridge, shared by all containers on it. The host takes no part: no
- * address, no link-local address, no spanning tree. Names: b<tag><number> for the bridge and w<tag><number>
- * for the sub-interface, so that they are never taken for a port.
+ * address, no link-local address, no spanning tree, and no ARP, for without rp_filter the kernel answers on
+ * any link for all addresses that the host has anywhere. What the bridge carries is no matter of that. Names:
+ * b<tag><number> for the bridge and w<tag><number> for the sub-interface, so that they are never taken for a
+ * port.
  */
 #include "netns/context.h"
 
@@ -151,7 +153,7 @@ int net_bridge_add(struct net_context *net, const struct net_bridge_spec *spec, 
 		link_change(&net->batch,
 		        &(struct link_change){
 		                .index = join.index, .up = true, .master = join.master ? 0 : bridge.index });
-	link_change(&net->batch, &(struct link_change){ .index = bridge.index, .up = true });
+	link_change(&net->batch, &(struct link_change){ .index = bridge.index, .up = true, .no_arp = true });
 	return run(net, name, err);
 }
 

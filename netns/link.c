@@ -99,10 +99,11 @@ void link_delete(struct nl_batch *b, const char *name)
 
 void link_change(struct nl_batch *b, const struct link_change *change)
 {
+	const unsigned arp = change->no_arp ? IFF_NOARP : 0;
 	struct ifinfomsg header = { .ifi_family = AF_UNSPEC,
 		.ifi_index = change->index,
-		.ifi_flags = change->up ? IFF_UP : 0,
-		.ifi_change = IFF_UP };
+		.ifi_flags = (change->up ? IFF_UP : 0) | arp,
+		.ifi_change = IFF_UP | arp };
 
 	nl_message(b, change->up ? "bring up the link" : "bring down the link", RTM_SETLINK, 0, &header,
 	        sizeof(header));

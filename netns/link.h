@@ -19,6 +19,7 @@ void link_delete(struct nl_batch *b, const char *name);
 struct link_change {
 	int index;
 	bool up;
+	bool no_arp;        /* it neither asks nor answers; false: leave */
 	uint32_t mtu;       /* 0: leave */
 	const uint8_t *mac; /* NULL: leave */
 	int master;         /* index of a bridge; 0: leave; -1: none */

@@ -293,6 +293,49 @@ static void a_segment_does_not_lead_to_the_host(void **state)
 	close(host);
 }
 
+/* Whether somebody says which MAC the host's address on its uplink has. */
+static bool is_told_of_host(const struct container *c)
+{
+	static const uint8_t nobody[6];
+	const struct ip_addr own = ip("10.5.0.1"), host = ip("192.0.2.1");
+	int raw = raw_open(c->netns, "eth0");
+	struct frame f;
+	bool told = false;
+
+	for (unsigned i = 0; i < 5 && !told; i++) {
+		frame_ether(&f, broadcast, c->spec.mac, 0x0806);
+		frame_arp(&f, 1, c->spec.mac, own, nobody, host);
+		frame_send(raw, &f);
+		told = raw_wait(raw, host.bytes, 4, 300, NULL, 0) > 0;
+	}
+	close(raw);
+	return told;
+}
+
+/* Where rp_filter is off the kernel answers by any link, as it does on a bridge that is not ours. */
+static void a_segment_is_not_told_of_the_hosts_addresses(void **state)
+{
+	static const char *const filters[] = { "/proc/sys/net/ipv4/conf/all/rp_filter",
+		"/proc/sys/net/ipv4/conf/default/rp_filter" };
+	struct container a, b;
+
+	for (size_t i = 0; i < ARRAY_SIZE(filters); i++)
+		assert_true(write_file_at(AT_FDCWD, filters[i], "0") >= 0);
+	segment_add(net, &(struct net_bridge_spec){ .number = 7 });
+	segment_member_begin(net, &a, 1, false, "10.5.0.1/24", "fd05::1/64");
+	segment_member_begin(net, &b, 2, false, "10.5.0.2/24", "fd05::2/64");
+	assert_false(is_told_of_host(&a));
+	assert_true(reaches(a.netns, b.netns, "10.5.0.2"));
+	lan_begin();
+	move_to_lan(&a);
+	assert_true(is_told_of_host(&a));
+
+	container_end(net, &a);
+	container_end(net, &b);
+	assert_int_equal(ip_does((const char *const[]){ "ip", "link", "del", "lan", NULL }), 0);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
 /* Another end of the tagged link: a sub-interface outside. */
 static int vlan_outside(uint16_t vlan)
 {
@@ -378,6 +421,7 @@ int main(void)
 		cmocka_unit_test(what_stays_on_a_segment_has_no_connections),
 		cmocka_unit_test(hosts_services_are_out_of_reach_by_its_bridge),
 		cmocka_unit_test(a_segment_does_not_lead_to_the_host),
+		cmocka_unit_test(a_segment_is_not_told_of_the_hosts_addresses),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(vlan_leads_to_its_own_segment),
 		cmocka_unit_test(uplink_is_shared),
