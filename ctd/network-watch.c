@@ -71,6 +71,8 @@ static int on_change(sd_event_source *source, int fd, uint32_t events, void *use
 		log_error("the packet filters cannot be made anew: %s", error.text);
 		return 0;
 	}
+	if (m->conf.uplink_rate && net_uplink_shape(m->net, m->conf.uplink_rate, &error) < 0)
+		log_error("the rate of the uplink is not kept: %s", error.text);
 	restore(m, true);
 	return 0;
 }

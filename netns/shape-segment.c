@@ -154,6 +154,9 @@ static int share_link(struct net_context *net, int index, const struct net_rates
 
 	if (r < 0 || (r == 0 && !rates->out_guaranteed))
 		return r;
+	r = shape_check_guarantee(net, index, rates, err);
+	if (r < 0)
+		return r;
 	r = shape_set_up_link(net, index, err);
 	if (r >= 0 && rates->out_guaranteed)
 		r = place_rest(net, index, err);

@@ -14,8 +14,9 @@
  * Where a class of traffic (classes.c) has a rate of its own, it has a place of its own beside the port's at
  * the uplink, and towards the container a hierarchy takes the bucket's place.
  *
- * The map is the record: its element is made before the class and removed after it, so that what was left
- * half-done is found again. A priority whose class is not there is not an error, the packet passes unshaped.
+ * The map is the record (shape-places.c): its element is made before the class and removed after it, so that
+ * what was left half-done is found again. A priority whose class is not there is not an error, the packet
+ * passes unshaped.
  *
  * The uplink's root is replaced only if it is the kernel's own choice. What an administrator has set up is
  * left alone, and said.
@@ -35,15 +36,6 @@
 #include "netns/spec.h"
 
 #define PORT_HANDLE TC_H_MAKE(1u << 16, 0)
-#define FIRST_MINOR 0x10
-/* The priority of a bridge's port is still that of the frame where it leaves the host, and where that is not
- * by classes its last four bits choose among queues (tc-prio(8)): those of no priority. */
-#define SEGMENT_STEP 16
-#define LAST_MINOR   0x2fff
-#define CLASS_MINORS 0x3000 /* from a port's place to those of its classes of traffic */
-/* A port of a bridge has no such classes; the places of them are the classes of up to so many of its kind. */
-#define SEGMENT_PLACES NET_CLASSES_MAX
-
 /* Towards the container */
 
 static void put_bucket(struct nl_batch *b, int index, const struct net_rates *rates)
@@ -189,156 +181,6 @@ int shape_set_up_link(struct net_context *net, int index, struct ct_error *err)
 	return 0;
 }
 
-struct classes {
-	const char *host_name;
-	uint32_t own;                       /* 0: none yet */
-	size_t n_segment;                   /* others that are ports of bridges */
-	uint8_t used[(LAST_MINOR + 8) / 8]; /* by minor number */
-	uint8_t segments[0x10000 / SEGMENT_STEP / 8];
-};
-
-static uint32_t place_of(uint32_t class, unsigned i)
-{
-	return class + (i + 1) * CLASS_MINORS;
-}
-
-static bool is_segment(uint32_t class)
-{
-	return TC_H_MIN(class) > LAST_MINOR;
-}
-
-static int read_class(struct classes *classes, const struct nlattr *element)
-{
-	const struct nlattr *attr[NFTA_SET_ELEM_MAX + 1], *key[NFTA_DATA_MAX + 1], *data[NFTA_DATA_MAX + 1];
-	uint32_t class, minor, step;
-
-	nl_parse_nested(attr, NFTA_SET_ELEM_MAX, element);
-	if (!attr[NFTA_SET_ELEM_KEY] || !attr[NFTA_SET_ELEM_DATA])
-		return 0;
-	nl_parse_nested(key, NFTA_DATA_MAX, attr[NFTA_SET_ELEM_KEY]);
-	nl_parse_nested(data, NFTA_DATA_MAX, attr[NFTA_SET_ELEM_DATA]);
-	if (!key[NFTA_DATA_VALUE] || mnl_attr_get_payload_len(key[NFTA_DATA_VALUE]) != IFNAMSIZ ||
-	        !data[NFTA_DATA_VALUE] || mnl_attr_get_payload_len(data[NFTA_DATA_VALUE]) != sizeof(class))
-		return 0;
-
-	memcpy(&class, mnl_attr_get_payload(data[NFTA_DATA_VALUE]), sizeof(class));
-	minor = TC_H_MIN(class) % CLASS_MINORS;
-	step = TC_H_MIN(class) / SEGMENT_STEP;
-	classes->used[minor / 8] |= (uint8_t)(1U << minor % 8);
-	if (is_segment(class))
-		classes->segments[step / 8] |= (uint8_t)(1U << step % 8);
-	if (strncmp(mnl_attr_get_payload(key[NFTA_DATA_VALUE]), classes->host_name, IFNAMSIZ) == 0)
-		classes->own = class;
-	else if (is_segment(class))
-		classes->n_segment++;
-	return 0;
-}
-
-static int read_classes(const struct nlmsghdr *nlh, void *userdata)
-{
-	const struct nlattr *list[NFTA_SET_ELEM_LIST_MAX + 1], *attr;
-
-	nl_parse_message(list, NFTA_SET_ELEM_LIST_MAX, nlh, sizeof(struct nfgenmsg));
-	if (!list[NFTA_SET_ELEM_LIST_ELEMENTS])
-		return 0;
-	mnl_attr_for_each_nested(attr, list[NFTA_SET_ELEM_LIST_ELEMENTS])(void)
-	        read_class(userdata, attr); /* cannot fail */
-	return 0;
-}
-
-/* all: every port's; else only that of host_name. */
-static int find_class(
-        struct net_context *net, const char *host_name, bool all, struct classes *ret, struct ct_error *err)
-{
-	struct scan_key key = set_key_of_name(PORT_CLASS, host_name);
-	struct nft_place p = inet_place(net);
-	int r;
-
-	*ret = (struct classes){ .host_name = host_name };
-	nl_batch_reset(&net->batch);
-	nft_message(&p, "read a filter map", NFT_MSG_GETSETELEM, all ? NLM_F_DUMP : 0);
-	nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_TABLE, p.table);
-	nl_put_str(&net->batch, NFTA_SET_ELEM_LIST_SET, port_sets[PORT_CLASS].name);
-	if (!all) {
-		size_t list = nl_nest(&net->batch, NFTA_SET_ELEM_LIST_ELEMENTS);
-
-		nft_element(&p, &(struct nft_elements){ 0 }, key.bytes, IFNAMSIZ);
-		nl_nest_end(&net->batch, list);
-	}
-	r = nl_query(&net->nft, &net->batch, read_classes, ret, NULL);
-	if (r < 0 && r != -ENOENT)
-		return ct_error_set(
-		        err, r, "network", "cannot read the classes of the uplink: %s", strerror(-r));
-
-	return 0;
-}
-
-/* With that minor number below it; 0: all are taken, or they are places of another kind of port. */
-static uint32_t free_segment(const struct classes *classes, uint32_t minor)
-{
-	bool any = !(classes->used[minor / 8] & 1U << minor % 8);
-	uint32_t free = 0;
-
-	for (unsigned i = 0; i < SEGMENT_PLACES; i++) {
-		uint32_t step = place_of(minor, i) / SEGMENT_STEP;
-
-		if (classes->segments[step / 8] & 1U << step % 8)
-			any = true;
-		else if (!free)
-			free = place_of(minor, i);
-	}
-	return any ? free : 0;
-}
-
-/* 0: there is none. */
-static uint32_t free_minor(const struct classes *classes, bool segment)
-{
-	uint32_t found = 0;
-
-	for (uint32_t minor = FIRST_MINOR; !found && minor <= LAST_MINOR; minor += segment ? SEGMENT_STEP : 1)
-		found = segment                                      ? free_segment(classes, minor)
-		        : classes->used[minor / 8] & 1U << minor % 8 ? 0
-		                                                     : minor;
-	return found;
-}
-
-/* At the uplink, or of a port of a bridge. */
-static int choose_class(
-        struct net_context *net, const char *host_name, bool segment, uint32_t *ret, struct ct_error *err)
-{
-	struct scan_key key = set_key_of_name(PORT_CLASS, host_name);
-	struct nft_place p = inet_place(net);
-	struct nft_elements e;
-	struct classes classes;
-	uint32_t minor;
-	int r;
-
-	r = find_class(net, host_name, true, &classes, err);
-	if (r < 0)
-		return r;
-	*ret = classes.own;
-	if (classes.own && is_segment(classes.own) == segment && TC_H_MAJ(classes.own) == UPLINK_HANDLE)
-		return 0;
-	if (classes.own) { /* it was another kind of port */
-		r = shape_release(net, host_name, err);
-		if (r < 0)
-			return r;
-	}
-
-	minor = free_minor(&classes, segment);
-	if (!minor)
-		return ct_error_set(err, -ENOSPC, "network", "too many ports have a rate on this host");
-
-	*ret = UPLINK_HANDLE | minor;
-	nl_batch_reset(&net->batch);
-	nft_begin(&net->batch);
-	e = nft_elements_begin(&p, NFT_MSG_NEWSETELEM, port_sets[PORT_CLASS].name);
-	nft_element_mapped(&p, &e, key.bytes, IFNAMSIZ, ret, sizeof(*ret));
-	nft_elements_end(&p, &e);
-	nft_end(&net->batch);
-	return nl_transact(&net->nft, &net->batch, host_name, err);
-}
-
 static void put_rate_out(struct nl_batch *b, int index, uint32_t handle, const struct net_rates *rates,
         uint64_t rate, uint64_t ceil)
 {
@@ -369,28 +211,50 @@ static int find_uplinks_ready(struct net_context *net, struct uplinks *ret, stru
 	return 0;
 }
 
+int shape_check_guarantee(
+        struct net_context *net, int index, const struct net_rates *rates, struct ct_error *err)
+{
+	struct shape_rate said;
+	int r = place_rate_of(net, index, &said, err);
+
+	if (r < 0 || !*said.other)
+		return r;
+	if (rates->out_guaranteed > QUEUE_RATE_MIN)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EEXIST,
+		        "nothing of the uplink \"%s\" can be guaranteed: its rate is kept by another ctd of this host (its tables are %s), which guarantees all parts of it",
+		        said.link, said.other);
+	return 1;
+}
+
 static int shape_out(
         struct net_context *net, const char *host_name, const struct net_rates *rates, struct ct_error *err)
 {
 	uint64_t rate = rates->out_guaranteed ? rates->out_guaranteed : rates->out;
 	uint32_t class, handles[NET_CLASSES_MAX];
 	struct uplinks uplinks;
+	bool shared = false; /* with what another instance guarantees */
 	int r;
 
 	r = find_uplinks_ready(net, &uplinks, err);
+	for (size_t i = 0; r >= 0 && i < uplinks.n; i++) {
+		r = shape_check_guarantee(net, uplinks.indexes[i], rates, err);
+		shared |= r > 0;
+	}
 	if (r < 0)
 		return r;
-	r = choose_class(net, host_name, false, &class, err);
+	r = place_take(net, host_name, false, &class, err);
 	if (r < 0)
 		return r;
 
 	nl_batch_reset(&net->batch);
 	for (size_t i = 0; i < uplinks.n; i++) {
-		put_rate_out(&net->batch, uplinks.indexes[i], class, rates, rate, rates->out);
+		put_rate_out(&net->batch, uplinks.indexes[i], class, rates, shared ? QUEUE_RATE_MIN : rate,
+		        rates->out);
 		for (unsigned k = 0; k < NET_CLASSES_MAX; k++) {
 			uint64_t own = rates->classes[k].out;
 
-			put_rate_out(&net->batch, uplinks.indexes[i], place_of(class, k), rates, own, own);
+			put_rate_out(&net->batch, uplinks.indexes[i], place_of_class(class, k), rates,
+			        shared ? QUEUE_RATE_MIN : own, own);
 		}
 	}
 	r = nl_transact(&net->route, &net->batch, host_name, err);
@@ -398,27 +262,27 @@ static int shape_out(
 		return r;
 
 	for (unsigned k = 0; k < NET_CLASSES_MAX; k++)
-		handles[k] = rates->classes[k].out ? place_of(class, k) : 0;
+		handles[k] = rates->classes[k].out ? place_of_class(class, k) : 0;
 	return classes_rate(net, host_name, handles, err);
 }
 
 int shape_find(struct net_context *net, const char *host_name, struct shape_places *ret, struct ct_error *err)
 {
 	struct uplinks uplinks = { 0 };
-	struct classes classes;
+	struct shape_place place;
 	int r;
 
 	*ret = (struct shape_places){ 0 };
-	r = find_class(net, host_name, false, &classes, err);
-	if (r < 0 || classes.own == 0)
+	r = place_find(net, host_name, false, &place, err);
+	if (r < 0 || !place.handle)
 		return r;
-	ret->handles[ret->n_handles++] = classes.own;
+	ret->handles[ret->n_handles++] = place.handle;
 	r = find_uplinks(net, &uplinks, err);
 	if (r >= 0)
 		r = shape_links(net, &ret->links, err);
 	if (r < 0)
 		return r;
-	if (is_segment(classes.own)) {
+	if (place_is_segment(place.handle)) {
 		int detour;
 
 		r = segment_index(net, &detour, err);
@@ -430,7 +294,7 @@ int shape_find(struct net_context *net, const char *host_name, struct shape_plac
 		return 0;
 	}
 	for (unsigned i = 0; i < NET_CLASSES_MAX; i++)
-		ret->handles[ret->n_handles++] = place_of(classes.own, i);
+		ret->handles[ret->n_handles++] = place_of_class(place.handle, i);
 	return 0;
 }
 
@@ -454,38 +318,29 @@ static int remove_uplink_classes(
 	for (size_t i = 0; i < links.n; i++) {
 		queue_remove_class(&net->batch, links.indexes[i], class);
 		for (unsigned k = 0; k < NET_CLASSES_MAX; k++)
-			queue_remove_class(&net->batch, links.indexes[i], place_of(class, k));
+			queue_remove_class(&net->batch, links.indexes[i], place_of_class(class, k));
 	}
 	return nl_transact(&net->route, &net->batch, host_name, err);
 }
 
 int shape_release(struct net_context *net, const char *host_name, struct ct_error *err)
 {
-	const struct scan_key key = set_key_of_name(PORT_CLASS, host_name);
-	const struct scan_keys keys = { .keys = (struct scan_key *)&key, .n = 1 };
-	struct classes classes;
+	struct shape_place place;
 	bool segment;
 	int r;
 
-	r = find_class(net, host_name, false, &classes, err);
-	if (r < 0 || classes.own == 0)
+	r = place_find(net, host_name, false, &place, err);
+	if (r < 0 || !place.handle)
 		return r;
-	segment = is_segment(classes.own) || TC_H_MAJ(classes.own) != UPLINK_HANDLE;
+	segment = place_is_segment(place.handle) || TC_H_MAJ(place.handle) != UPLINK_HANDLE;
 	if (segment) {
-		r = find_class(net, host_name, true, &classes, err); /* the last one takes all along */
+		r = place_find(net, host_name, true, &place, err); /* the last one takes all along */
 		if (r >= 0)
-			r = segment_release(net, host_name, classes.own, classes.n_segment == 0, err);
+			r = segment_release(net, host_name, place.handle, place.other_segments == 0, err);
 	} else {
-		r = remove_uplink_classes(net, host_name, classes.own, err);
+		r = remove_uplink_classes(net, host_name, place.handle, err);
 	}
-	if (r < 0)
-		return r;
-
-	nl_batch_reset(&net->batch);
-	nft_begin(&net->batch);
-	set_keys_put(net, NFT_MSG_DELSETELEM, &keys);
-	nft_end(&net->batch);
-	return nl_transact(&net->nft, &net->batch, host_name, err);
+	return r < 0 ? r : place_forget(net, host_name, err);
 }
 
 static int shape_segment(
@@ -496,7 +351,7 @@ static int shape_segment(
 
 	r = segment_check(net, err);
 	if (r >= 0)
-		r = choose_class(net, host_name, true, &class, err);
+		r = place_take(net, host_name, true, &class, err);
 	if (r >= 0) /* that of an older ctd goes with the first of its classes */
 		r = segment_check(net, err);
 	return r < 0 ? r : segment_rate(net, host_name, class, rates, err);
@@ -504,14 +359,14 @@ static int shape_segment(
 
 int net_segments_settle(struct net_context *net, struct ct_error *err)
 {
-	struct classes classes;
+	struct shape_place place;
 	int index, r;
 
 	r = segment_index(net, &index, err);
 	if (r < 0 || !index)
 		return r;
-	r = find_class(net, "", true, &classes, err);
-	return r < 0 || classes.n_segment ? r : segment_remove(net, err);
+	r = place_find(net, "", true, &place, err);
+	return r < 0 || place.other_segments ? r : segment_remove(net, err);
 }
 
 static int check_rate(uint64_t rate, const char *field, struct ct_error *err)
@@ -588,6 +443,59 @@ static void put_rest(struct nl_batch *b, int index, uint64_t rate)
 	queue_put_fair(b, index, UPLINK_REST, rate);
 }
 
+static int put_rate_of_all(struct net_context *net, int index, uint64_t rate, struct ct_error *err)
+{
+	struct nl_batch *b = &net->batch;
+	const uint64_t all = rate ? rate : QUEUE_RATE_MAX;
+	int r;
+
+	r = rate ? shape_set_up_link(net, index, err) : 0;
+	if (r < 0)
+		return r;
+	nl_batch_reset(b);
+	queue_put_class(b, index, UPLINK_HANDLE, UPLINK_ALL, all, all, 0, NLM_F_REPLACE);
+	nl_tolerate(b, rate ? 0 : ENOENT);
+	put_rest(b, index, rate);
+	return nl_transact(&net->route, b, "uplink", err);
+}
+
+static int refuse_rate(const struct shape_rate *said, struct ct_error *err)
+{
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -EEXIST,
+	        "the rate of the uplink \"%s\" is kept by another ctd of this host (its tables are %s): one of them can have uplink-rate",
+	        said->link, said->other);
+}
+
+/* It is said before it is set; who says it at the same time is seen then. */
+static int shape_uplink(struct net_context *net, int index, uint64_t rate, struct ct_error *err)
+{
+	struct shape_rate said;
+	int r;
+
+	r = place_rate_of(net, index, &said, err);
+	if (r < 0 || !*said.link)
+		return r;
+	if (*said.other && rate)
+		return refuse_rate(&said, err);
+	if (!rate && !said.own && !said.alone)
+		return 0; /* what there is may be another's */
+
+	if (rate && !said.own) {
+		r = place_rate_say(net, said.link, true, err);
+		if (r >= 0)
+			r = place_rate_of(net, index, &said, err);
+		if (r >= 0 && *said.other) {
+			(void)place_rate_say(net, said.link, false, NULL); /* the other one's error counts */
+			return refuse_rate(&said, err);
+		}
+	}
+	if (r >= 0)
+		r = put_rate_of_all(net, index, rate, err);
+	if (r >= 0 && !rate && said.own)
+		r = place_rate_say(net, said.link, false, err);
+	return r;
+}
+
 int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *err)
 {
 	struct uplinks uplinks;
@@ -597,22 +505,7 @@ int net_uplink_shape(struct net_context *net, uint64_t rate, struct ct_error *er
 	if (r < 0)
 		return r;
 	r = find_uplinks(net, &uplinks, err);
-	if (r < 0)
-		return r;
-
-	for (size_t i = 0; i < uplinks.n; i++) {
-		r = rate ? shape_set_up_link(net, uplinks.indexes[i], err) : 0;
-		if (r < 0)
-			return r;
-		nl_batch_reset(&net->batch);
-		queue_put_class(&net->batch, uplinks.indexes[i], UPLINK_HANDLE, UPLINK_ALL,
-		        rate ? rate : QUEUE_RATE_MAX, rate ? rate : QUEUE_RATE_MAX, 0, NLM_F_REPLACE);
-		nl_tolerate(&net->batch, rate ? 0 : ENOENT);
-		put_rest(&net->batch, uplinks.indexes[i], rate);
-		r = nl_transact(&net->route, &net->batch, "uplink", err);
-		if (r < 0)
-			return r;
-	}
-
-	return 0;
+	for (size_t i = 0; r >= 0 && i < uplinks.n; i++)
+		r = shape_uplink(net, uplinks.indexes[i], rate, err);
+	return r < 0 ? r : 0;
 }

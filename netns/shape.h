@@ -32,6 +32,35 @@ int shape_uplinks(struct net_context *net, int ret[2], struct ct_error *err);
 /* Positive: the hierarchy at the link's root is ours; 0: it is not. */
 int shape_is_ours(struct net_context *net, int index, struct ct_error *err);
 
+/* Places at uplinks: shape-places.c. */
+struct shape_place {
+	uint32_t handle;       /* of a port; 0: none */
+	size_t other_segments; /* of this instance's other ports, those of bridges */
+};
+/* others: they are counted as well. */
+int place_find(struct net_context *net, const char *host_name, bool others, struct shape_place *ret,
+        struct ct_error *err);
+/* One that no port of any instance has: the port's own if it is of that kind, else it is given up. */
+int place_take(
+        struct net_context *net, const char *host_name, bool segment, uint32_t *ret, struct ct_error *err);
+int place_forget(struct net_context *net, const char *host_name, struct ct_error *err);
+uint32_t place_of_class(uint32_t place, unsigned i); /* that of a class of traffic, beside the port's */
+bool place_is_segment(uint32_t place);
+
+/* Who says how much all may send by a link. */
+struct shape_rate {
+	char link[IFNAMSIZ];
+	char other[NET_TABLE_LEN]; /* another instance, by its tables; "": none */
+	bool own;                  /* this one */
+	bool alone;                /* there are no others */
+};
+int place_rate_of(struct net_context *net, int index, struct shape_rate *ret, struct ct_error *err);
+int place_rate_say(struct net_context *net, const char *link, bool say, struct ct_error *err);
+/* Positive: another instance keeps the link's rate, and these rates want nothing guaranteed of it; if they do
+ * it is refused. */
+int shape_check_guarantee(
+        struct net_context *net, int index, const struct net_rates *rates, struct ct_error *err);
+
 /* One way: a rate of any class of traffic. */
 bool shape_any_class(const struct net_rates *rates, bool out);
 

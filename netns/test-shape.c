@@ -454,6 +454,85 @@ static void a_bridge_has_its_part_of_its_uplink(void **state)
 	assert_int_equal(run((const char *const[]){ "ip", "link", "del", "up5", NULL }, NULL), 0);
 }
 
+/* Another instance of ctd, which begins to look for places where this one does; with a container. */
+static struct net_context *second_begin(struct container *m)
+{
+	static const char tag[] = "tedg";
+	const struct net_host_spec spec = { .routed_peers = true, .enable_forwarding = true };
+	struct net_context *second = NULL;
+	struct ct_error err = { 0 };
+
+	*m = (struct container){ .netns = world_namespace(), .addresses = { ip("198.51.100.3") } };
+	m->spec = (struct net_port_spec){ .guest_name = "eth0",
+		.mode = NET_MODE_ROUTED,
+		.addresses = m->addresses,
+		.n_addresses = 1,
+		.gateway4 = ip("169.254.1.1"),
+		.mtu = 1500 };
+	net_port_name(m->spec.host_name, tag, 1, 0);
+	net_port_mac(m->spec.mac, tag, 1, 0);
+	if (net_context_new(tag, &second, &err) < 0 || net_host_apply(second, &spec, &err) < 0 ||
+	        net_port_create(second, m->spec.host_name, "eth0", m->netns, &err) < 0 ||
+	        net_port_configure(second, &m->spec, m->netns, &err) < 0)
+		fail_msg("%s", err.text);
+	return second;
+}
+
+static void two_instances_have_places_of_their_own(void **state)
+{
+	const struct net_rates first_rate = { .out = 5 * M }, second_rate = { .out = 20 * M };
+	struct container m;
+	struct net_context *second = second_begin(&m);
+
+	shape(&c, &first_rate);
+	assert_int_equal(net_port_shape(second, m.spec.host_name, &second_rate, NULL), 0);
+	assert_true(has_place("up0", "rate 5Mbit ceil 5Mbit"));
+	assert_true(has_place("up0", "rate 20Mbit ceil 20Mbit"));
+	expect(datagram_speed, c.netns, outside, "192.0.2.2", 5 * M, "out, of one instance");
+	expect(datagram_speed, m.netns, outside, "192.0.2.2", 20 * M, "out, of another");
+	assert_int_equal(net_port_shape(second, m.spec.host_name, &(struct net_rates){ 0 }, NULL), 0);
+	assert_true(has_place("up0", "rate 5Mbit ceil 5Mbit"));
+	assert_false(has_place("up0", "ceil 20Mbit"));
+	shape(&c, &(struct net_rates){ 0 });
+
+	container_end(second, &m);
+	assert_int_equal(net_host_remove(second, NULL), 0);
+	net_context_free(second);
+}
+
+static void one_instance_says_what_the_uplink_has(void **state)
+{
+	const struct net_rates plain = { .out = 20 * M },
+	                       guaranteed = { .out = 20 * M, .out_guaranteed = 2 * M };
+	struct ct_error err = { 0 };
+	struct container m;
+	struct net_context *second = second_begin(&m);
+
+	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
+	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
+	assert_int_equal(net_uplink_shape(second, 50 * M, &err), -EEXIST);
+	assert_int_equal(err.kind, CT_ERROR_REFUSED);
+	assert_non_null(strstr(err.text, "ctd-test"));
+	assert_int_equal(net_uplink_shape(second, 0, NULL), 0); /* it has none to take away */
+	assert_true(has_place("up0", "rate 40Mbit ceil 40Mbit"));
+	assert_int_equal(net_port_shape(second, m.spec.host_name, &guaranteed, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "ctd-test"));
+	assert_int_equal(net_port_shape(second, m.spec.host_name, &plain, NULL), 0);
+	assert_true(has_place("up0", "rate 8Kbit ceil 20Mbit"));
+	shape(&c, &guaranteed);
+	assert_true(has_place("up0", "rate 2Mbit ceil 20Mbit"));
+
+	shape(&c, &(struct net_rates){ 0 });
+	assert_int_equal(net_uplink_shape(net, 0, NULL), 0);
+	assert_false(has_place("up0", "ceil 40Mbit"));
+	assert_int_equal(net_uplink_shape(second, 50 * M, NULL), 0);
+	assert_true(has_place("up0", "rate 50Mbit ceil 50Mbit"));
+	assert_int_equal(net_uplink_shape(second, 0, NULL), 0);
+	container_end(second, &m);
+	assert_int_equal(net_host_remove(second, NULL), 0);
+	net_context_free(second);
+}
+
 static int drops(const struct net_rates *rates)
 {
 	uint64_t n = 0;
@@ -662,6 +741,8 @@ int main(void)
 		cmocka_unit_test(classes_of_traffic_have_rates_of_their_own),
 		cmocka_unit_test(on_a_bridge),
 		cmocka_unit_test(a_bridge_has_its_part_of_its_uplink),
+		cmocka_unit_test(two_instances_have_places_of_their_own),
+		cmocka_unit_test(one_instance_says_what_the_uplink_has),
 		cmocka_unit_test(what_is_not_found_has_not_dropped_nothing),
 		cmocka_unit_test(a_lost_route_takes_no_count_along),
 		cmocka_unit_test(a_route_that_led_elsewhere_is_told),
