@@ -8,7 +8,8 @@
  * masquerades that.
  *
  * A port that a program of the host listens on is not taken from it: it would lose its clients without
- * knowing why (and the administrator perhaps his way in).
+ * knowing why (and the administrator perhaps his way in). Nor one that another instance of ctd leads
+ * elsewhere: the kernel would ask both, and the first answer counts.
  */
 #include "netns/publish.h"
 
@@ -18,6 +19,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "netns/instances.h"
 
 enum { ANY4, ANY6, AT4, AT6, MAPS };
 
@@ -305,10 +308,10 @@ static int read_elements(const struct nlmsghdr *nlh, void *userdata)
 	return 0;
 }
 
-int net_publish_dump(struct net_context *net, int (*each)(const struct net_publish *publish, void *userdata),
-        void *userdata, struct ct_error *err)
+static int dump_table(struct net_context *net, const char *table,
+        int (*each)(const struct net_publish *publish, void *userdata), void *userdata)
 {
-	struct nft_place p = inet_place(net);
+	struct nft_place p = { &net->batch, NFPROTO_INET, table };
 
 	for (size_t i = 0; i < MAPS; i++) {
 		struct dump dump = { .map = i, .each = each, .userdata = userdata };
@@ -328,9 +331,16 @@ int net_publish_dump(struct net_context *net, int (*each)(const struct net_publi
 	return 0;
 }
 
+int net_publish_dump(struct net_context *net, int (*each)(const struct net_publish *publish, void *userdata),
+        void *userdata, struct ct_error *err)
+{
+	return dump_table(net, net->table, each, userdata);
+}
+
 struct search {
 	const struct net_publish *list;
 	size_t n;
+	const char *table; /* of another instance, or NULL */
 	struct net_publish
 	        *have; /* of the list's ports, those that are there with the same target, count 1 */
 	size_t n_have, max_have;
@@ -365,12 +375,14 @@ static int find_conflict(const struct net_publish *one, void *userdata)
 
 	for (size_t k = 0; k < search->n; k++) {
 		int i = index_of(&search->list[k], one);
-		char by[IP_ADDR_STRLEN + 16], address[IP_ADDR_STRLEN];
+		char by[IP_ADDR_STRLEN + NET_TABLE_LEN + 64], address[IP_ADDR_STRLEN];
 
 		if (i < 0 || same_target(&search->list[k], (unsigned)i, one))
 			continue;
-		(void)snprintf(by, sizeof(by), "%s port %u",
-		        ip_format_addr(&one->to, address, sizeof(address)), one->to_port);
+		(void)snprintf(by, sizeof(by), "%s port %u%s%s%s",
+		        ip_format_addr(&one->to, address, sizeof(address)), one->to_port,
+		        search->table ? ", of another ctd of this host (its tables are " : "",
+		        search->table ? search->table : "", search->table ? ")" : "");
 		return taken(&search->list[k], (unsigned)i, by, search->err);
 	}
 
@@ -415,6 +427,20 @@ static int check_list(const struct net_publish *list, size_t n, struct ct_error 
 	return 0;
 }
 
+static int check_others(
+        struct net_context *net, const struct net_publish *list, size_t n, struct ct_error *err)
+{
+	struct instances others = { .n = 0 };
+	int r = n ? instances_find_others(net, &others, err) : 0;
+
+	for (size_t i = 0; r >= 0 && i < others.n; i++) {
+		struct search search = { .list = list, .n = n, .table = others.tables[i], .err = err };
+
+		r = dump_table(net, search.table, find_conflict, &search);
+	}
+	return r;
+}
+
 int net_publish_add(struct net_context *net, const struct net_publish *list, size_t n, struct ct_error *err)
 {
 	struct search search = { .list = list, .n = n, .err = err };
@@ -422,6 +448,8 @@ int net_publish_add(struct net_context *net, const struct net_publish *list, siz
 	int r;
 
 	r = check_list(list, n, err);
+	if (r >= 0)
+		r = check_others(net, list, n, err);
 	if (r < 0)
 		return r;
 	for (size_t k = 0; k < n; k++) {

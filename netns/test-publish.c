@@ -239,6 +239,32 @@ static void conflicts_are_told_and_change_nothing(void **state)
 	assert_int_equal(net_publish_add(net, list, 1, &err), -EINVAL);
 }
 
+static void another_instances_ports_are_not_taken(void **state)
+{
+	const struct net_host_spec spec = { .enable_forwarding = true };
+	struct net_publish first = tcp(NULL, 8084, "10.77.0.1", 80), same = first,
+	                   list[] = { tcp(NULL, 8091, "10.77.0.2", 80), tcp(NULL, 8084, "10.77.0.2", 80) };
+	struct net_context *second = NULL;
+	struct ct_error err = { 0 };
+	unsigned n = 0;
+
+	assert_int_equal(net_context_new("tedg", &second, NULL), 0);
+	assert_int_equal(net_host_apply(second, &spec, NULL), 0);
+	add(&first, 1);
+	assert_int_equal(net_publish_add(second, list, 2, &err), -EEXIST);
+	assert_int_equal(err.kind, CT_ERROR_STATE);
+	assert_non_null(strstr(err.text, "8084/tcp"));
+	assert_non_null(strstr(err.text, "ctd-test"));
+	assert_int_equal(net_publish_dump(second, count_all, &n, NULL), 0);
+	assert_int_equal(n, 0);
+	/* a container that moves from one to the other has its address on both for a moment */
+	assert_int_equal(net_publish_add(second, &same, 1, NULL), 0);
+	assert_int_equal(net_publish_remove(net, &first, 1, NULL), 0);
+	assert_int_equal(net_publish_add(second, list, 1, NULL), 0);
+	assert_int_equal(net_host_remove(second, NULL), 0);
+	net_context_free(second);
+}
+
 static void forwards_survive_another_apply(void **state)
 {
 	struct ip_addr networks[] = { ip("10.77.0.0/16"), ip("fd77::/64") };
@@ -263,6 +289,7 @@ int main(void)
 		cmocka_unit_test(an_address_of_its_own_wins),
 		cmocka_unit_test(ranges_lead_port_by_port),
 		cmocka_unit_test(conflicts_are_told_and_change_nothing),
+		cmocka_unit_test(another_instances_ports_are_not_taken),
 		cmocka_unit_test(forwards_survive_another_apply),
 	};
 
