@@ -21,10 +21,8 @@
 #include "base/str.h"
 #include "ctd/store.h"
 
-#define CLAIM_DIR   "/run/ctd-ids"
-#define RANGE_SHIFT 29
-#define RANGE_FIRST 1
-#define RANGE_LAST  6
+#define CLAIM_DIR  "/run/ctd-ids"
+#define RANGE_LAST 6
 
 /* 1: it is ours now; 0: another's. */
 static int claim_one(int dir_fd, unsigned n, const char *claim)
@@ -63,7 +61,7 @@ int ids_claim(struct store *store, const char *tag, const char *state_dir, uint3
 {
 	_cleanup_free_ char *claim = str_printf("%s:%s", tag, state_dir), *before = NULL;
 	_cleanup_close_ int dir_fd = -1;
-	unsigned first = RANGE_FIRST, n_ranges = RANGE_LAST - RANGE_FIRST + 1;
+	unsigned first = IDS_RANGE_FIRST, n_ranges = RANGE_LAST - IDS_RANGE_FIRST + 1;
 	char number[8];
 
 	if (!claim)
@@ -76,7 +74,7 @@ int ids_claim(struct store *store, const char *tag, const char *state_dir, uint3
 		(void)parse_u32(before, &first); /* as it was written */
 
 	for (unsigned i = 0; i < n_ranges; i++) {
-		unsigned n = RANGE_FIRST + (first - RANGE_FIRST + i) % n_ranges;
+		unsigned n = IDS_RANGE_FIRST + (first - IDS_RANGE_FIRST + i) % n_ranges;
 		int r = claim_one(dir_fd, n, claim);
 
 		if (r < 0)
@@ -85,7 +83,7 @@ int ids_claim(struct store *store, const char *tag, const char *state_dir, uint3
 		if (r == 0)
 			continue;
 		(void)snprintf(number, sizeof(number), "%u", n);
-		*ret_start = (uint32_t)n << RANGE_SHIFT;
+		*ret_start = (uint32_t)n << IDS_RANGE_SHIFT;
 		return store_meta_set(store, "id-range", number, err);
 	}
 	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,

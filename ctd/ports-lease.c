@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "ctd/ids.h"
 #include "ctd/manager.h"
 
 #define SEARCH_BITS 32 /* of a larger range, only so much is looked at */
@@ -113,7 +114,8 @@ struct search {
 	const struct lease_list *list;
 	const struct ip_addr *range, *gateway;
 	const char *scope;
-	uint64_t next; /* all before it are taken, or may not be given */
+	uint64_t first; /* where to begin */
+	uint64_t next;  /* all before it are taken, or may not be given */
 	struct ip_addr found;
 };
 
@@ -168,17 +170,15 @@ static bool search_part(struct search *s, uint64_t begin, uint64_t end)
 	return r > 0 || (r == 0 && search_gap(s, end));
 }
 
-/* A free address of the range, from the container's number on, then from the beginning. Number 1 gets the
- * second: the first looks like a gateway to people. */
-static bool search(const struct lease_list *list, const struct ip_addr *range, const struct ip_addr *gateway,
-        const char *scope, struct ip_addr *ret)
+/* A free address, from the container's number on, then from the beginning. Number 1 gets the second: the
+ * first looks like a gateway to people. */
+static bool search(struct search *s, struct ip_addr *ret)
 {
-	struct search s = { .list = list, .range = range, .gateway = gateway, .scope = scope };
-	uint64_t size = size_of(range), begin = (list->container->row.number + 1) % size;
+	uint64_t size = size_of(s->range), begin = (s->first + s->list->container->row.number + 1) % size;
 
-	if (!search_part(&s, begin, size) && !search_part(&s, 0, begin))
+	if (!search_part(s, begin, size) && !search_part(s, 0, begin))
 		return false;
-	*ret = s.found;
+	*ret = s->found;
 	return true;
 }
 
@@ -231,6 +231,7 @@ static int give_of_network(struct lease_list *list, const struct config_net *net
 {
 	const struct network *network = attach->network;
 	const struct ip_addr *gateway = &attach->gateway[family == AF_INET6];
+	struct search s = { .list = list, .gateway = gateway, .scope = attach->scope };
 	struct ip_addr found;
 	bool any = false;
 
@@ -243,8 +244,9 @@ static int give_of_network(struct lease_list *list, const struct config_net *net
 			if (range->family != family)
 				continue;
 			any = true;
+			s.range = range;
 			if (pass == 0 ? keep(list, net->name, range, gateway, attach->scope, &found)
-			              : search(list, range, gateway, attach->scope, &found)) {
+			              : search(&s, &found)) {
 				give(list, &found, attach->scope, net->name);
 				return 0;
 			}
@@ -252,17 +254,31 @@ static int give_of_network(struct lease_list *list, const struct config_net *net
 	return any ? fail_full(network, family, err) : 0;
 }
 
+/* Several instances of ctd on one host may well have the same range, and none sees what the others give. Each
+ * begins at an eighth of its own, by its user ids, so that their containers do not meet: no instance has more
+ * of them than there are addresses in an eighth of the default. */
+static uint64_t first_private(const struct manager *m, const struct ip_addr *range)
+{
+	return (((uint64_t)m->conf.id_start >> IDS_RANGE_SHIFT) + 8 - IDS_RANGE_FIRST) % 8 *
+	       (size_of(range) / 8);
+}
+
 /* Of the node's range for mode nat. */
 static int give_private(struct lease_list *list, const struct config_net *net, const struct ip_addr *range,
         struct ct_error *err)
 {
 	const struct ip_addr none = { 0 };
+	struct search s = { .list = list,
+		.range = range,
+		.gateway = &none,
+		.scope = "",
+		.first = first_private(list->container->manager, range) };
 	char text[IP_ADDR_STRLEN];
 	struct ip_addr found;
 
 	if (range->family == 0)
 		return 0;
-	if (!keep(list, net->name, range, &none, "", &found) && !search(list, range, &none, "", &found))
+	if (!keep(list, net->name, range, &none, "", &found) && !search(&s, &found))
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
 		        "the private range %s has no free address left; a larger one can be set in ctd.conf (nat-network)",
 		        ip_format(range, text, sizeof(text)));

@@ -188,16 +188,26 @@ records_copy()
 	ctctl create here --template tiny --start
 	base=$(ctctl show here --json | jq .base_id)
 	first=$CTD_DIR
+	ip addr add 192.0.2.2/32 dev lo # to ask from
+	ip addr add 2001:db8::2/128 dev lo nodad
+	addresses() { ctctl show here --json | jq -r '.addresses[]'; }
+	answers() { for a in $(addresses); do ping -c 1 -W 10 "$a" >/dev/null || return 1; done; }
+	wait_for 20 answers
+	before=$(addresses)
 	(
 		ctd_setup
 		tiny_template
 		ctctl create here --template tiny --start
 		[ "$(ctctl show here --json | jq .base_id)" != "$base" ]
+		[ "$(sort <(addresses) <(echo "$before") | uniq -d | wc -l)" = 0 ]
+		wait_for 20 answers
 		ctctl destroy here --force
 		ctd_teardown
 	)
 	[ "$CTD_DIR" = "$first" ]
 	[ "$(ctctl exec here -- hostname)" = here ]
+	wait_for 20 answers
+	ip addr flush dev lo scope global
 	ctctl fsck
 	ctctl destroy here --force
 }
