@@ -152,6 +152,38 @@ login() # NAME 4|6 FROM [ADDRESS PORT]
 	ctctl set nat1 publish=
 }
 
+at() # outside|NAME COMMAND...: in its network
+{
+	local pid=$CTD_OUTSIDE
+	[ "$1" = outside ] || pid=$(ctctl show "$1" --json | jq .pid)
+	nsenter --target "$pid" --net -- "${@:2}"
+}
+
+# 1 GB, every byte of it compared: test/probe-stream.c.
+carries() # FROM TO ADDRESS
+{
+	local probe=$CTD_BUILD/libct/probe size=1000000000 begun=$SECONDS
+	at "$2" timeout 300 "$probe" stream receive 7200 "$size" >"$BATS_TEST_TMPDIR/received" 3>&- &
+	at "$1" timeout 300 "$probe" stream send "$3" 7200 "$size"
+	wait
+	[ "$(<"$BATS_TEST_TMPDIR/received")" = "received $size" ] || { echo "from $1 to $2: $(<"$BATS_TEST_TMPDIR/received")" && return 1; }
+	echo "from $1 to $2 at $3 in $((SECONDS - begun)) s"
+}
+
+@test "1 GB comes as it was sent, in each mode and family" {
+	ctctl set nat1 --publish 7200:7200
+	carries nat1 outside 198.51.100.1
+	carries nat1 outside 2001:db8:1::1
+	carries outside nat1 192.0.2.2
+	carries outside nat1 2001:db8::2
+	for family in 4 6; do
+		carries outside routed1 "$(address routed1 $family)"
+		carries outside seg1 "$(address seg1 $family)"
+		carries lan1 lan2 "$(address lan2 $family)"
+	done
+	ctctl set nat1 publish=
+}
+
 # Where forged packets would be seen: a link of the host, its other end outside, and a container; who is written to, at which MAC; whose address
 # on the segment is claimed.
 on_uplink()

@@ -251,6 +251,7 @@ static const struct {
 	{ "stop", probe_stop },
 	{ "devices", probe_devices },
 	{ "frames", probe_frames },
+	{ "stream", probe_stream },
 	{ "memory", probe_memory },
 	{ "cat", probe_cat },
 	{ "write", probe_write },

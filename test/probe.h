@@ -17,5 +17,8 @@ probe_verb probe_memory;
 /* What it sends: probe-frames.c */
 probe_verb probe_frames;
 
+/* A stream that arrives as it was sent: probe-stream.c */
+probe_verb probe_stream;
+
 /* "NAME ok" or "NAME ENOENT"; result is a system call's. Returns 0. */
 int probe_report(const char *name, long result);
