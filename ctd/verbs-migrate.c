@@ -140,7 +140,8 @@ void migrate_cancel(struct job *job)
 		worker_cancel(x->worker);
 }
 
-/* A node is reached by ssh, another daemon of this host by its socket. */
+/* A node is reached by ssh, another daemon of this host by its socket. One that does not answer any more is
+ * given up after 40 s: the container may stand still for just that answer. */
 json_t *migrate_command(const struct job *job)
 {
 	const struct manager *m = job->manager;
@@ -148,8 +149,9 @@ json_t *migrate_command(const struct job *job)
 
 	if (peer[0] == '/')
 		return json_pack("[s, s, s, s]", m->conf.ctctl, "--socket", peer, "migrate-receive");
-	return json_pack("[s, s, s, s, s, s, s, s, s]", "ssh", "-T", "-o", "BatchMode=yes", "-o",
-	        "ServerAliveInterval=15", "--", peer, "ctctl migrate-receive");
+	return json_pack("[s, s, s, s, s, s, s, s, s, s, s, s, s]", "ssh", "-T", "-o", "BatchMode=yes", "-o",
+	        "ConnectTimeout=20", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "--",
+	        peer, "ctctl migrate-receive");
 }
 
 int migrate_ask_with(struct job *job, json_t *request, json_t *more,
