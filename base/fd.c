@@ -29,6 +29,9 @@
 
 #include "base/str.h"
 
+/* Above what a daemon opens and closes all the time. */
+#define FD_ASIDE 1024
+
 #define FDS_MAX 253 /* SCM_MAX_FD */
 
 /* What the kernel takes in one write to one of its own files. */
@@ -80,6 +83,13 @@ int fd_move_above(int fd, int min)
 
 	(void)fd_close(fd); /* always -1 */
 	return r;
+}
+
+int fd_set_aside(int fd)
+{
+	int moved = fd < 0 ? fd : fd_move_above(fd, FD_ASIDE);
+
+	return moved < 0 ? fd : moved;
 }
 
 int write_all(int fd, const void *data, size_t len)

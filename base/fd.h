@@ -14,6 +14,10 @@ int fd_close(int fd); /* closes if >= 0, returns -1: `fd = fd_close(fd)` */
 int fd_set_nonblock(int fd, bool on);
 int fd_dup_cloexec(int fd);         /* F_DUPFD_CLOEXEC, at least 3 */
 int fd_move_above(int fd, int min); /* dup to >= min and close fd; the new fd */
+/* For a descriptor that stays for long, of which a daemon has many: its number is out of those that come and
+ * go, which process_spawn must copy. Consumes fd; the new one, or fd itself if there is no room (or it is
+ * negative). */
+int fd_set_aside(int fd);
 
 /* The whole buffer or a negative errno; EINTR is retried. On a non-blocking fd -EAGAIN may leave it half
  * done. */

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -88,6 +89,31 @@ static void test_close_and_dup(void **state)
 	assert_int_equal(errno, EXDEV);
 	assert_int_equal(fd_dup_cloexec(-1), -EBADF);
 	assert_int_equal(fd_move_above(-1, 3), -EBADF);
+}
+
+static void test_set_aside(void **state)
+{
+	struct rlimit old, low = { 100, 0 };
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int aside = fd_set_aside(fd);
+
+	assert_true(aside > fd);
+	assert_int_equal(fcntl(aside, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	assert_int_equal(fd_set_aside(aside), aside);
+	(void)fd_close(aside);
+	assert_int_equal(fd_set_aside(-1), -1);
+	assert_int_equal(fd_set_aside(-ENOENT), -ENOENT);
+
+	/* where there is no room it stays what it is */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	low.rlim_max = old.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert_int_equal(fd_set_aside(fd), fd);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	(void)fd_close(fd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 }
 
 static void test_nonblock(void **state)
@@ -366,6 +392,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_close_and_dup),
+		cmocka_unit_test(test_set_aside),
 		cmocka_unit_test(test_nonblock),
 		cmocka_unit_test(test_whole_transfers),
 		cmocka_unit_test_setup_teardown(test_read_file, setup, teardown),

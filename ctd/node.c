@@ -293,6 +293,9 @@ int node_admit(struct manager *m, const struct container *c, const struct limits
 	uint64_t cpus;
 	int r;
 
+	if (l->memory_guarantee.value == 0 && m->conf.memory_overcommit_milli == 0 &&
+	        m->conf.cpu_overcommit_milli == 0)
+		return 0; /* nothing is asked for, nothing is counted */
 	sum_up(m, c, &others);
 	r = admit_memory(m, l, &others, err);
 	if (r < 0 || m->conf.cpu_overcommit_milli == 0)

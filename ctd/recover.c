@@ -199,7 +199,7 @@ static void open_cgroup(struct container *c)
 	if (c->cgroup_fd >= 0)
 		return;
 	container_cgroup_name(c, name);
-	c->cgroup_fd = openat(c->manager->cgroup.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	c->cgroup_fd = fd_set_aside(openat(c->manager->cgroup.fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 /* It runs, and the keeper has it. Fails only if the keeper does. */
@@ -217,7 +217,7 @@ static int found_running(struct container *c, const struct keeper_process *proce
 			r = keeper_client_wait(m->keeper, &reply, NULL);
 		if (r < 0 && r != -ESRCH) /* that has ended since LIST; the keeper will tell */
 			return r;
-		c->pidfd = TAKE_FD(reply.pidfd);
+		c->pidfd = fd_set_aside(TAKE_FD(reply.pidfd));
 		c->console_fd = fd_close(c->console_fd);
 		c->console_fd = TAKE_FD(reply.console_fd);
 	}

@@ -46,7 +46,7 @@ int resources_read(struct container *c, enum resource_file file, char *buf)
 
 	buf[0] = '\0';
 	if (*fd == -1) {
-		*fd = openat(c->cgroup_fd, file_names[file], O_RDONLY | O_CLOEXEC);
+		*fd = fd_set_aside(openat(c->cgroup_fd, file_names[file], O_RDONLY | O_CLOEXEC));
 		if (*fd < 0 && errno != ENOENT) {
 			*fd = -1;
 			return -errno;

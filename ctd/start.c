@@ -172,7 +172,7 @@ static int make_cgroup(struct start *s, struct ct_error *err)
 	int r;
 
 	container_cgroup_name(c, name);
-	r = c->cgroup_fd = ct_cgroup_new(c->manager->cgroup.fd, name, err);
+	r = c->cgroup_fd = fd_set_aside(ct_cgroup_new(c->manager->cgroup.fd, name, err));
 	if (r >= 0)
 		r = container_note_root(c, s->root_fd, err);
 	if (r >= 0)
@@ -297,7 +297,7 @@ static void succeeded(struct start *s, struct keeper_reply *reply)
 	c->run.wanted = true;
 	c->pidfd = fd_close(c->pidfd);
 	c->console_fd = fd_close(c->console_fd);
-	c->pidfd = TAKE_FD(reply->pidfd);
+	c->pidfd = fd_set_aside(TAKE_FD(reply->pidfd));
 	c->console_fd = TAKE_FD(reply->console_fd);
 	container_set_state(c, CONTAINER_RUNNING);
 	if (pending_clear(c, &error) < 0)

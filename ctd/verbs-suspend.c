@@ -516,7 +516,7 @@ static int take_over(struct job *job, struct keeper_reply *reply)
 	c->run.start_time = reply->process.start_time;
 	c->run.wanted = true;
 	c->up_since_usec = now_monotonic_usec();
-	c->pidfd = TAKE_FD(reply->pidfd);
+	c->pidfd = fd_set_aside(TAKE_FD(reply->pidfd));
 	c->console_fd = TAKE_FD(reply->console_fd);
 	container_set_state(c, CONTAINER_FROZEN);
 	return limit_user(c, &job->error);
