@@ -18,7 +18,7 @@ kill_is_decided() # PID: gone, or it answers
 	lib_is_gone "$1" || timeout 20 "$(ctd_program ctctl)" version
 }
 
-# points VERB...: "CALL K" lines for a run of the verb: CTD_KILL_POINTS (15) of its system calls, evenly spread, or each with CTD_KILL_ALL.
+# points VERB...: "CALL K" lines for a run of the verb: CTD_KILL_POINTS (10) of its system calls, evenly spread, or each with CTD_KILL_ALL.
 points()
 {
 	local trace=$BATS_TEST_TMPDIR/trace pid
@@ -30,7 +30,7 @@ points()
 	kill %% && wait %% 2>/dev/null || true
 	sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$trace" | grep -vE '^(gettid|epoll_wait|epoll_pwait|exit|exit_group|rt_sigprocmask|rt_sigreturn|clock_gettime|restart_syscall|resume)$' |
 		awk '{ print $1, ++n[$1] }' >"$trace.calls"
-	awk -v points="${CTD_KILL_POINTS:-15}" -v calls="$(wc -l <"$trace.calls")" -v all="${CTD_KILL_ALL:+1}" \
+	awk -v points="${CTD_KILL_POINTS:-10}" -v calls="$(wc -l <"$trace.calls")" -v all="${CTD_KILL_ALL:+1}" \
 		'all || int(NR * points / calls) > int((NR - 1) * points / calls)' "$trace.calls"
 }
 
