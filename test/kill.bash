@@ -21,13 +21,20 @@ kill_is_decided() # PID: gone, or it answers
 # points VERB...: "CALL K" lines for a run of the verb: CTD_KILL_POINTS (10) of its system calls, evenly spread, or each with CTD_KILL_ALL.
 points()
 {
-	local trace=$BATS_TEST_TMPDIR/trace pid
+	local trace=$BATS_TEST_TMPDIR/trace pid tracer n
 	pid=$(ctd_pid)
 	strace -f -q -o "$trace" -p "$pid" 3>&- &
+	tracer=$!
 	wait_for 60 kill_is_traced "$pid"
 	"$@" >/dev/null
 	sleep 0.5 # the pool has been refilled: the daemon is at rest
-	kill %% && wait %% 2>/dev/null || true
+	# it writes the end of what it has seen, unless it waits as said above
+	kill "$tracer"
+	for ((n = 0; n < 50; n++)); do
+		lib_is_gone "$tracer" && break
+		sleep 0.1
+	done
+	kill_end_tracer "$tracer"
 	sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$trace" | grep -vE '^(gettid|epoll_wait|epoll_pwait|exit|exit_group|rt_sigprocmask|rt_sigreturn|clock_gettime|restart_syscall|resume)$' |
 		awk '{ print $1, ++n[$1] }' >"$trace.calls"
 	awk -v points="${CTD_KILL_POINTS:-10}" -v calls="$(wc -l <"$trace.calls")" -v all="${CTD_KILL_ALL:+1}" \
