@@ -93,21 +93,31 @@ static void print_frozen(const json_t *times)
 		        seconds(times, "restore"), seconds(times, "resume"));
 }
 
-/* What went while it ran. */
-static void print_rounds(const json_t *result)
+static void print_each(const json_t *rounds)
 {
-	const json_t *rounds = json_object_get(result, "rounds"), *round;
+	const json_t *round;
 	size_t i;
 
-	if (json_array_size(rounds) == 0)
-		return;
-	(void)printf("copied while it ran:");
 	json_array_foreach(rounds, i, round)
 	{
 		(void)printf("%s %lld bytes in %.1f s", i > 0 ? "," : "",
 		        (long long)json_integer_value(json_object_get(round, "bytes")),
 		        seconds(round, "msec"));
 	}
+}
+
+/* What went while it ran. */
+static void print_rounds(const json_t *result)
+{
+	const json_t *memory = json_object_get(result, "memory_rounds");
+
+	if (json_array_size(json_object_get(result, "rounds")) == 0)
+		return;
+	(void)printf("copied while it ran:");
+	print_each(json_object_get(result, "rounds"));
+	if (json_array_size(memory) > 0)
+		(void)printf("; of its memory");
+	print_each(memory);
 	(void)printf("; then %lld bytes; in all %.1f s\n",
 	        (long long)json_integer_value(json_object_get(result, "last_bytes")),
 	        seconds(result, "total_msec"));
@@ -315,13 +325,15 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 	        in->data.data + in->line_len + 1, rest, (uint64_t)json_integer_value(bytes), spooled, err);
 	if (r < 0)
 		return r;
-	body = json_pack("{s:O, s:s, s:O*, s:O, s:O*, s:O*, s:O*, s:O*, s:b}", "offer",
+	body = json_pack("{s:O, s:s, s:O*, s:O, s:O*, s:O*, s:O*, s:O*, s:O*, s:O*, s:b}", "offer",
 	        json_object_get(request, "offer"), "file", *spooled, "digest",
 	        json_object_get(request, "digest"), "removed_bytes",
 	        json_object_get(request, "removed_bytes"), "images_bytes",
 	        json_object_get(request, "images_bytes"), "resume", json_object_get(request, "resume"),
 	        "verify", json_object_get(request, "verify"), "round", json_object_get(request, "round"),
-	        "copy", str_eq(json_string_value(json_object_get(request, "word")), "copy"));
+	        "memory", json_object_get(request, "memory"), "patience",
+	        json_object_get(request, "patience"), "copy",
+	        str_eq(json_string_value(json_object_get(request, "word")), "copy"));
 	if (!body)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks offer or digest");
 	return make_it(ctx, "/v1/migrations", body, ret, err);

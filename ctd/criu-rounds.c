@@ -104,7 +104,7 @@ uint64_t criu_rounds_pages(int round_fd)
 	return bytes;
 }
 
-static int digest_of(int images_fd, unsigned int n, char digest[65], struct ct_error *err)
+int criu_rounds_digest_one(int images_fd, unsigned int n, char digest[static 65], struct ct_error *err)
 {
 	_cleanup_close_ int fd = criu_rounds_open(images_fd, n);
 
@@ -113,32 +113,21 @@ static int digest_of(int images_fd, unsigned int n, char digest[65], struct ct_e
 	return tree_digest(fd, digest, err);
 }
 
-int criu_rounds_note(int images_fd, unsigned int n, struct ct_error *err)
+int criu_rounds_note(int images_fd, const json_t *digests, struct ct_error *err)
 {
-	_cleanup_json_ json_t *note = json_pack("{s:[]}", "digests");
-	_cleanup_free_ char *text = NULL;
-	int r = 0;
+	_cleanup_json_ json_t *note = json_pack("{s:O}", "digests", digests);
+	_cleanup_free_ char *text = note ? json_dumps(note, JSON_COMPACT) : NULL;
+	int r = text ? replace_file_at(images_fd, NOTE, text, strlen(text), 0600, false) : -ENOMEM;
 
-	for (unsigned int i = 1; r >= 0 && i <= n; i++) {
-		char digest[65];
-
-		r = digest_of(images_fd, i, digest, err);
-		if (r >= 0 &&
-		        json_array_append_new(json_object_get(note, "digests"), json_string(digest)) < 0)
-			r = ct_error_set(err, -ENOMEM, "rounds", "out of memory");
-	}
-	if (r < 0)
-		return r;
-	text = json_dumps(note, JSON_COMPACT);
-	r = text ? replace_file_at(images_fd, NOTE, text, strlen(text), 0600, false) : -ENOMEM;
 	return r < 0 ? ct_error_set(err, r, "rounds", "cannot write \"" NOTE "\": %s", strerror(-r)) : 0;
 }
 
-int criu_rounds_read(int images_fd, bool verify, struct ct_error *err)
+/* How many there are; their digests, a new value. */
+static int read_note(int images_fd, json_t **ret, struct ct_error *err)
 {
 	_cleanup_json_ json_t *note = NULL;
 	_cleanup_free_ char *text = NULL;
-	const json_t *digests;
+	json_t *digests;
 	size_t len = 0, n;
 	int r = read_file_at(images_fd, NOTE, NOTE_MAX, &text, &len);
 
@@ -150,18 +139,49 @@ int criu_rounds_read(int images_fd, bool verify, struct ct_error *err)
 	n = json_array_size(digests);
 	if (r < 0 || n == 0 || n > CRIU_ROUNDS_MAX)
 		return ct_error_set(err, -EBADMSG, "rounds", "\"" NOTE "\" among the images cannot be read");
-	for (unsigned int i = 0; verify && i < n; i++) {
-		const char *want = json_string_value(json_array_get(digests, i));
-		char digest[65];
-
-		r = digest_of(images_fd, i + 1, digest, err);
-		if (r < 0)
-			return r;
-		if (!want || !str_eq(want, digest))
-			return ct_error_kind_set(err, CT_ERROR_REFUSED, -EBADMSG,
-			        "the images of its memory were changed since they were written");
-	}
+	*ret = json_incref(digests);
 	return (int)n;
+}
+
+static int check_digest(const json_t *noted, const char *found, struct ct_error *err)
+{
+	const char *want = json_string_value(noted);
+
+	if (want && found && str_eq(want, found))
+		return 0;
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -EBADMSG,
+	        "the images of its memory were changed since they were written");
+}
+
+int criu_rounds_read(int images_fd, bool verify, struct ct_error *err)
+{
+	_cleanup_json_ json_t *digests = NULL;
+	const int n = read_note(images_fd, &digests, err);
+	int r = 0;
+
+	for (int i = 0; r >= 0 && verify && i < n; i++) {
+		char found[65];
+
+		r = criu_rounds_digest_one(images_fd, (unsigned int)i + 1, found, err);
+		if (r >= 0)
+			r = check_digest(json_array_get(digests, (size_t)i), found, err);
+	}
+	return r < 0 ? r : n;
+}
+
+int criu_rounds_match(int images_fd, const json_t *known, struct ct_error *err)
+{
+	_cleanup_json_ json_t *digests = NULL;
+	const size_t n = json_array_size(known);
+	int r = read_note(images_fd, &digests, err);
+
+	if (r >= 0 && (size_t)r != n)
+		r = ct_error_kind_set(err, CT_ERROR_REFUSED, -EBADMSG,
+		        "its images go on from %d rounds of memory, and %zu have come", r, n);
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = check_digest(
+		        json_array_get(digests, i), json_string_value(json_array_get(known, i)), err);
+	return r < 0 ? r : (int)n;
 }
 
 int criu_rounds_digest(int images_fd, char digest[static 65], struct ct_error *err)

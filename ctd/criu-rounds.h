@@ -5,6 +5,7 @@
  * images, which leaves rounds/ out, covers them. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,9 +27,14 @@ int criu_rounds_open(int images_fd, unsigned int n);
 int criu_rounds_link(int dir_fd, unsigned int n, bool of_dump, struct ct_error *err);
 /* How many bytes of pages are in it. */
 uint64_t criu_rounds_pages(int round_fd);
-/* Writes rounds.json of n of them. */
-int criu_rounds_note(int images_fd, unsigned int n, struct ct_error *err);
+/* The digest of round n. */
+int criu_rounds_digest_one(int images_fd, unsigned int n, char digest[static 65], struct ct_error *err);
+/* Writes rounds.json: digests is an array of them, from the first round on. */
+int criu_rounds_note(int images_fd, const json_t *digests, struct ct_error *err);
 /* How many there are by rounds.json, zero without it. verify: they have the digests; else -EBADMSG. */
 int criu_rounds_read(int images_fd, bool verify, struct ct_error *err);
+/* As many as known has, an array of the digests that they had when they came here: they are not read again.
+ * -EBADMSG: rounds.json says otherwise. */
+int criu_rounds_match(int images_fd, const json_t *known, struct ct_error *err);
 /* Of all images but the rounds. */
 int criu_rounds_digest(int images_fd, char digest[static 65], struct ct_error *err);

@@ -15,13 +15,15 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/manager.h"
+#include "ctd/suspend.h"
 #include "ctd/verbs.h"
 
-#define WAIT_USEC (600 * USEC_PER_SEC)
+#define PATIENCE_SEC 600
 
 struct staging {
 	uint64_t round, known_usec;
 	int manifest_fd; /* a file without a name: what was there after the round */
+	json_t *digests; /* of the rounds of memory */
 	sd_event_source *timer;
 };
 
@@ -31,6 +33,7 @@ void staging_free(struct staging *s)
 		return;
 	(void)sd_event_source_disable_unref(s->timer); /* always NULL */
 	(void)fd_close(s->manifest_fd);
+	json_decref(s->digests);
 	free(s);
 }
 
@@ -40,11 +43,31 @@ bool staging_is_at(const struct container *c, uint64_t epoch, uint64_t round)
 	       c->staging->round == round;
 }
 
+unsigned int staging_memory(const struct container *c)
+{
+	return c->staging ? (unsigned int)json_array_size(c->staging->digests) : 0;
+}
+
+json_t *staging_digests(const struct container *c)
+{
+	return c->staging->digests;
+}
+
+void staging_forget_memory(struct container *c)
+{
+	suspend_discard(c);
+	(void)json_array_clear(c->staging->digests); /* cannot fail with an array */
+}
+
 int staging_begin(struct container *c, struct ct_error *err)
 {
 	struct staging *s = c->staging = calloc(1, sizeof(*s));
 
 	if (!s)
+		return ct_error_set(err, -ENOMEM, "migrate", "out of memory");
+	s->manifest_fd = -1;
+	s->digests = json_array();
+	if (!s->digests)
 		return ct_error_set(err, -ENOMEM, "migrate", "out of memory");
 	s->manifest_fd = openat(disk_store_fd(c->manager->disks), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	return s->manifest_fd < 0 ? ct_error_set(err, -errno, "migrate",
@@ -79,14 +102,28 @@ static int on_nobody(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-void staging_wait(struct container *c, uint64_t round, const json_t *result)
+/* A round of memory says nothing of the disk. */
+static int take_result(struct staging *s, const json_t *result)
+{
+	json_t *digest = json_object_get(result, "round_digest");
+
+	if (digest)
+		return json_array_append(s->digests, digest) < 0 ? -ENOMEM : 0;
+	s->known_usec = (uint64_t)json_integer_value(json_object_get(result, "known_usec"));
+	return 0;
+}
+
+int staging_wait(struct container *c, uint64_t round, uint64_t patience_sec, const json_t *result)
 {
 	struct staging *s = c->staging;
+	int r = take_result(s, result);
 
+	if (r < 0)
+		return r;
 	s->round = round;
-	s->known_usec = (uint64_t)json_integer_value(json_object_get(result, "known_usec"));
 	s->timer = sd_event_source_disable_unref(s->timer);
 	/* without one it goes with this ctd */
-	(void)sd_event_add_time_relative(
-	        c->manager->event, &s->timer, CLOCK_MONOTONIC, WAIT_USEC, USEC_PER_SEC, on_nobody, c);
+	(void)sd_event_add_time_relative(c->manager->event, &s->timer, CLOCK_MONOTONIC,
+	        (patience_sec ?: PATIENCE_SEC) * USEC_PER_SEC, USEC_PER_SEC, on_nobody, c);
+	return 0;
 }

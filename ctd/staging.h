@@ -2,11 +2,13 @@
 /* What is here of a container that another node still runs, and copies here in rounds (ct-migration(7)).
  *
  * Its record is incomplete, with the mark incoming: no start and no recovery takes it for whole, and the next
- * ctd forgets it. So does this one, if no further round comes for ten minutes.
+ * ctd forgets it. So does this one, if no further round comes for as long as that node has asked for, or for
+ * ten minutes.
  */
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -16,11 +18,19 @@ struct staging;
 
 /* Whether it is there, with this epoch, after this round, and nobody works on it. */
 bool staging_is_at(const struct container *c, uint64_t epoch, uint64_t round);
+/* Rounds of its memory that are beside its disk; zero for one that is not copied here. */
+unsigned int staging_memory(const struct container *c);
+/* Their digests, borrowed. */
+json_t *staging_digests(const struct container *c);
+/* They are void: what is there of them goes. */
+void staging_forget_memory(struct container *c);
 /* The first round: once for a container. */
 int staging_begin(struct container *c, struct ct_error *err);
 /* For the worker: "manifest" and, unless all is to be read, "known_usec" (worker-move.c). */
 int staging_params(const struct container *c, bool verify, json_t *params);
-/* The round is there. result: the worker's. */
-void staging_wait(struct container *c, uint64_t round, const json_t *result);
+#define STAGING_PATIENCE_MAX 86400
+/* The round is there, and the next one comes in so many seconds, 0: ten minutes. result: the worker's; of a
+ * round of memory it has the digest. -ENOMEM. */
+int staging_wait(struct container *c, uint64_t round, uint64_t patience_sec, const json_t *result);
 /* NULL is accepted. */
 void staging_free(struct staging *s);

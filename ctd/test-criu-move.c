@@ -312,7 +312,7 @@ static void test_row(void **state)
 	assert_int_equal(write_all(row, "behind", 6), 0);
 
 	assert_int_equal(lseek(row, 6, SEEK_SET), 6);
-	assert_int_equal(images_receive(row, bytes, to, NULL), 0);
+	assert_int_equal(images_receive(row, bytes, to, &images_all, NULL), 0);
 	assert_int_equal(lseek(row, 0, SEEK_CUR), 6 + (off_t)bytes);
 	assert_file(to, "a.img", "12345", 0644);
 	assert_file(to, "b-1.img", "1 2\n3", 0600);
@@ -321,6 +321,42 @@ static void test_row(void **state)
 	assert_file(to, "rounds/2/pages-1.img", "two", 0644);
 	assert_file(to, "rounds/2/parent/pages-1.img", "one", 0644);
 	assert_int_equal(faccessat(to, "rounds/1/parent", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+	remove_all(from, from_path);
+	remove_all(to, to_path);
+}
+
+/* As a copy and the offer behind it have it: a round alone, and then what is no round. */
+static void test_parts(void **state)
+{
+	static const struct images_part second = { .first_round = 2, .last_round = 2 };
+	static const struct images_part *const parts[] = { &second, &images_dump };
+	char from_path[32], to_path[32];
+	int from = directory(from_path), to = directory(to_path);
+
+	put_in(from, "a.img", "12345", 0644);
+	for (unsigned int i = 1; i <= 2; i++) {
+		_cleanup_close_ int round = criu_rounds_new(from, i, NULL);
+
+		assert_true(round >= 0);
+		put_in(round, "pages-1.img", i == 1 ? "one" : "two", 0644);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		_cleanup_close_ int row = memfd_create("row", MFD_CLOEXEC);
+		uint64_t bytes = 0, sent = 0;
+
+		assert_int_equal(images_measure(from, parts[i], &bytes, NULL), 0);
+		assert_int_equal(images_send(from, parts[i], row, count_sent, &sent, NULL), 0);
+		assert_int_equal(sent, i == 0 ? 3 : 5);
+		assert_int_equal(lseek(row, 0, SEEK_CUR), (off_t)bytes);
+		assert_int_equal(lseek(row, 0, SEEK_SET), 0);
+		assert_int_equal(
+		        images_receive(row, bytes, to, parts[!i], NULL), -EBADMSG); /* of the other */
+		assert_int_equal(lseek(row, 0, SEEK_SET), 0);
+		assert_int_equal(images_receive(row, bytes, to, parts[i], NULL), 0);
+	}
+	assert_file(to, "rounds/2/pages-1.img", "two", 0644);
+	assert_file(to, "a.img", "12345", 0644);
+	assert_int_equal(faccessat(to, "rounds/1", F_OK, 0), -1);
 	remove_all(from, from_path);
 	remove_all(to, to_path);
 }
@@ -339,7 +375,7 @@ static void test_no_row(void **state)
 
 		assert_int_equal(write_all(row, cases[i], strlen(cases[i])), 0);
 		assert_int_equal(lseek(row, 0, SEEK_SET), 0);
-		r = images_receive(row, strlen(cases[i]), dir, NULL);
+		r = images_receive(row, strlen(cases[i]), dir, &images_all, NULL);
 		assert_int_equal(r, i == ARRAY_SIZE(cases) - 1 ? -EEXIST : -EBADMSG);
 		remove_all(dir, path);
 	}
@@ -354,6 +390,7 @@ int main(void)
 		cmocka_unit_test(test_cgroups_of_another_root),
 		cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_row),
+		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_no_row),
 	};
 

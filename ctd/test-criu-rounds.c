@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/path.h"
 #include "base/str.h"
 #include "ctd/criu-rounds.h"
@@ -31,6 +32,19 @@ struct images {
 static void put(int dir_fd, const char *name, const char *text)
 {
 	assert_int_equal(replace_file_at(dir_fd, name, text, strlen(text), 0600, false), 0);
+}
+
+static void note(int dir_fd, unsigned int n)
+{
+	_cleanup_json_ json_t *digests = json_array();
+
+	for (unsigned int i = 1; i <= n; i++) {
+		char digest[65];
+
+		assert_int_equal(criu_rounds_digest_one(dir_fd, i, digest, NULL), 0);
+		assert_int_equal(json_array_append_new(digests, json_string(digest)), 0);
+	}
+	assert_int_equal(criu_rounds_note(dir_fd, digests, NULL), 0);
 }
 
 /* Two rounds, of 5 and 3 bytes of pages. */
@@ -83,7 +97,7 @@ static void test_verified(void **state)
 	struct ct_error err = { 0 };
 
 	assert_int_equal(criu_rounds_read(x->fd, true, &err), 0); /* nothing says that there are any */
-	assert_int_equal(criu_rounds_note(x->fd, 2, &err), 0);
+	note(x->fd, 2);
 	assert_int_equal(criu_rounds_read(x->fd, true, &err), 2);
 
 	put(x->fd, "rounds/1/pages-1.img", "firsT");
@@ -97,8 +111,41 @@ static void test_verified(void **state)
 	assert_int_equal(criu_rounds_read(x->fd, true, &err), -EBADMSG);
 	assert_int_equal(criu_rounds_remove(x->fd, 2), 0);
 	assert_true(criu_rounds_read(x->fd, true, &err) < 0);
-	assert_int_equal(criu_rounds_note(x->fd, 1, &err), 0);
+	note(x->fd, 1);
 	assert_int_equal(criu_rounds_read(x->fd, true, &err), 1);
+}
+
+/* Those that came are what is noted of them, not what there is. */
+static void test_matched(void **state)
+{
+	const struct images *x = *state;
+	_cleanup_json_ json_t *known = json_array(), *other = NULL;
+	struct ct_error err = { 0 };
+	char digest[65];
+
+	assert_int_equal(criu_rounds_match(x->fd, known, &err), 0); /* none, and none came */
+	for (unsigned int i = 1; i <= 2; i++) {
+		assert_int_equal(criu_rounds_digest_one(x->fd, i, digest, &err), 0);
+		assert_int_equal(json_array_append_new(known, json_string(digest)), 0);
+	}
+	assert_int_equal(
+	        criu_rounds_match(x->fd, known, &err), -EBADMSG); /* they came, and nothing says so */
+	note(x->fd, 2);
+	assert_int_equal(criu_rounds_match(x->fd, known, &err), 2);
+	put(x->fd, "rounds/1/pages-1.img", "other");
+	assert_int_equal(criu_rounds_match(x->fd, known, &err), 2);
+	assert_int_equal(criu_rounds_match(x->fd, NULL, &err), -EBADMSG);
+
+	other = json_deep_copy(known);
+	assert_int_equal(json_array_set(other, 1, json_array_get(known, 0)), 0);
+	assert_int_equal(criu_rounds_match(x->fd, other, &err), -EBADMSG);
+	assert_int_equal(json_array_set_new(other, 1, json_null()), 0);
+	assert_int_equal(criu_rounds_match(x->fd, other, &err), -EBADMSG);
+	assert_int_equal(json_array_remove(other, 1), 0);
+	assert_int_equal(criu_rounds_match(x->fd, other, &err), -EBADMSG);
+	note(x->fd, 2); /* of the other */
+	assert_int_equal(criu_rounds_match(x->fd, known, &err), -EBADMSG);
+	assert_int_equal(err.kind, CT_ERROR_REFUSED);
 }
 
 /* The rounds count by what is noted of them. */
@@ -111,11 +158,11 @@ static void test_digest(void **state)
 	put(x->fd, "rounds/1/pages-1.img", "other");
 	assert_int_equal(criu_rounds_digest(x->fd, again, NULL), 0);
 	assert_string_equal(again, without);
-	assert_int_equal(criu_rounds_note(x->fd, 2, NULL), 0);
+	note(x->fd, 2);
 	assert_int_equal(criu_rounds_digest(x->fd, with, NULL), 0);
 	assert_string_not_equal(with, without);
 	put(x->fd, "rounds/1/pages-1.img", "first");
-	assert_int_equal(criu_rounds_note(x->fd, 2, NULL), 0);
+	note(x->fd, 2);
 	assert_int_equal(criu_rounds_digest(x->fd, again, NULL), 0);
 	assert_string_not_equal(with, again);
 	put(x->fd, "rounds-more", ""); /* a name that only begins so */
@@ -129,7 +176,7 @@ static void test_forget(void **state)
 	char before[65], after[65];
 
 	assert_int_equal(criu_rounds_digest(x->fd, before, NULL), 0);
-	assert_int_equal(criu_rounds_note(x->fd, 2, NULL), 0);
+	note(x->fd, 2);
 	assert_int_equal(criu_rounds_link(x->fd, 2, true, NULL), 0);
 	assert_int_equal(criu_rounds_forget(x->fd), 0);
 	assert_int_equal(criu_rounds_open(x->fd, 1), -ENOENT);
@@ -159,6 +206,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test_setup_teardown(test_verified, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_matched, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_digest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_note, setup, teardown),

@@ -27,6 +27,13 @@ struct transfer {
 	bool preparing; /* restored, it is held: transfer_prepare */
 	/* Wished for: memory is written in rounds while it runs, and the dump has the rest. */
 	bool rounds;
+	/* Round n is on the disk, and it waits for transfer_go_on; with a first one after others those are
+	 * void. first_usec: what writing the first took. May be NULL. */
+	void (*round)(struct job *job, unsigned int n, uint64_t first_usec);
+	/* There will be no further one, or there was none; as above. */
+	void (*rounds_over)(struct job *job);
+	bool settled;                     /* they are over, and it waits */
+	bool given_up;                    /* job->error says why */
 	unsigned int n_rounds;            /* that there are */
 	uint64_t rounds_bytes;            /* of pages in them */
 	uint64_t frozen_usec, saved_usec; /* monotonic: when it was frozen, and its images were on the disk */
@@ -37,6 +44,11 @@ void transfer_done(struct transfer *x);
 
 /* A container that runs: it does so again after a failure. */
 int transfer_suspend(struct job *job);
+/* Between round or rounds_over and the freeze: it goes on, unless it is given up. */
+void transfer_go_on(struct job *job);
+/* At any time before rounds_over is answered: finished will be called with job->error when CRIU has ended, or
+ * is called at once. Again it does nothing. */
+void transfer_give_up(struct job *job);
 /* Whether it can be, as far as that is known before. */
 int transfer_may_suspend(const struct container *c, struct ct_error *err);
 /* One that is suspended: it is so again after a failure. */
@@ -46,6 +58,8 @@ int transfer_resume(struct job *job);
  * transfer_go. After a failure it is suspended as before. */
 int transfer_prepare(struct job *job);
 bool transfer_is_prepared(const struct container *c);
+/* Counts the minute. */
+void transfer_hold(const struct container *c);
 /* It is this node's, and runs from here on. On failure nothing was changed. */
 int transfer_go(struct container *c, struct ct_error *err);
 /* What another ctd was suspending or resuming, or had resumed: it runs on, or is resumed. */

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* migrate, before the container stands still: its disk is copied while it runs.
+/* migrate, before the container stands still: its disk and its memory are copied while it runs.
  *
- * One worker does it (worker-move.c): round after round it says copy, and sends what has changed since the
- * one before. Then it asks here that the container runs no more, and waits, with what it
+ * One worker does it (worker-move.c): round after round it says copy, and sends what has changed on the disk
+ * since the one before. Then it waits. One that goes with its processes is being suspended from then on
+ * (transfer.h), and of each round of memory that has been written here the worker sends what came of it,
+ * before the next one is written. Then it asks here that the container runs no more, and waits, with what it
  * knows of the disk; when the container has been suspended or stopped it is told the offer, says it, and
- * sends the last difference. Whose the container is does not change by any of that: what the other node has
- * of a copy is incomplete, and is forgotten there when it is given up (the word withdraw), or when no word
- * comes any more. A worker that is lost takes with it what it knows: then all is sent after the freeze.
+ * sends the last difference, of both. Whose the container is does not change by any of that: what the other
+ * node has of a copy is incomplete, and is forgotten there when it is given up (the word withdraw), or when
+ * no word comes any more.
+ *
+ * Up to the freeze what fails on the way ends the move, and can be cancelled. A worker that is lost then
+ * takes with it what it knows: all is sent after the freeze.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -71,31 +76,119 @@ void migrate_fail(struct job *job)
 
 static void on_ended(struct job *job, const json_t *result)
 {
-	migrate_fail(job);
+	const struct migrate *x = job->data;
+
+	if (x->transfer.suspending)
+		transfer_give_up(job);
+	else
+		migrate_fail(job);
+}
+
+static void cancel_copy(struct job *job)
+{
+	struct migrate *x = job->data;
+
+	if (!x->transfer.suspending) {
+		migrate_cancel(job);
+		return;
+	}
+	if (!x->given_up)
+		(void)ct_error_kind_set(&job->error, CT_ERROR_STATE, -ECANCELED, "migrate was cancelled");
+	x->given_up = true; /* whatever the worker says of its end */
+	transfer_give_up(job);
+}
+
+/* answer is consumed. */
+static void tell(struct migrate *x, json_t *answer)
+{
+	x->waiting = false;
+	if (worker_answer_with(x->worker, answer) < 0)
+		worker_cancel(x->worker);
+}
+
+/* It waits, for it is asked for the next one when the last has gone. */
+static void on_memory_round(struct job *job, unsigned int n, uint64_t first_usec)
+{
+	tell(job->data, json_pack("{s:o, s:i, s:I}", "images", suspend_images_path(job->container), "memory",
+	                        (int)n, "first_usec", (json_int_t)first_usec));
+}
+
+static void on_memory_over(struct job *job)
+{
+	struct migrate *x = job->data;
+
+	x->memory_over = true;
+	if (x->waiting)
+		tell(x, json_object());
+}
+
+void migrate_copy_memory(struct job *job)
+{
+	struct migrate *x = job->data;
+
+	if (!x->memory)
+		return;
+	x->transfer.round = on_memory_round;
+	x->transfer.rounds_over = on_memory_over;
+}
+
+/* Rounds of the disk are over, or one of memory is. */
+static void on_copied(struct job *job)
+{
+	struct migrate *x = job->data;
+
+	x->waiting = true;
+	if (x->memory_over || !migrate_is_live(job)) {
+		tell(x, json_object());
+	} else if (x->memory) {
+		transfer_go_on(job);
+	} else {
+		x->memory = true;
+		x->ready(job);
+	}
+}
+
+void migrate_copy_waits(struct job *job)
+{
+	struct migrate *x = job->data;
+
+	job->cancel = NULL;
+	x->root_fd = fd_close(x->root_fd);
+	x->freezing = x->worker != NULL;
+}
+
+static void on_freeze(struct job *job, const json_t *freeze)
+{
+	struct migrate *x = job->data;
+
+	x->rounds = json_incref(json_object_get(freeze, "rounds"));
+	x->memory_rounds = json_incref(json_object_get(freeze, "memory_rounds"));
+	if (!container_has_init(job->container)) {
+		(void)ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH, "it ended while it was copied");
+		on_ended(job, NULL);
+		return;
+	}
+	migrate_copy_waits(job);
+	if (x->memory)
+		transfer_go_on(job);
+	else
+		x->ready(job);
 }
 
 static void on_question(const json_t *question, void *userdata)
 {
 	struct job *job = userdata;
 	struct migrate *x = job->data;
-	json_t *freeze = json_object_get(question, "freeze");
+	const json_t *freeze = json_object_get(question, "freeze");
 
-	if (!freeze) { /* before a round */
+	if (freeze) {
+		on_freeze(job, freeze);
+	} else if (json_object_get(question, "copied")) {
+		on_copied(job);
+	} else { /* before a round */
 		x->copied = true;
-		if (worker_answer_with(x->worker, json_object()) < 0)
-			worker_cancel(x->worker);
-		return;
+		worker_answer(x->worker);
 	}
-	x->rounds = json_incref(json_object_get(freeze, "rounds"));
-	x->root_fd = fd_close(x->root_fd);
-	job->cancel = NULL;
-	if (!container_has_init(job->container)) {
-		(void)ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH, "it ended while it was copied");
-		migrate_fail(job);
-		return;
-	}
-	x->freezing = true;
-	x->ready(job);
 }
 
 static json_t *copy_params(struct job *job)
@@ -139,7 +232,7 @@ int migrate_copy(struct job *job, void (*ready)(struct job *job))
 	}
 	x->ready = ready;
 	x->answered = on_ended;
-	job->cancel = migrate_cancel;
+	job->cancel = cancel_copy;
 	return 0;
 }
 

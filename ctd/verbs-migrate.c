@@ -291,10 +291,11 @@ static void on_committed(struct job *job, const json_t *result)
 		return;
 	}
 
-	job->result = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:O*, s:b, s:o*, s:o*, s:O*}", "ctid",
+	job->result = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:O*, s:O*, s:b, s:o*, s:o*, s:O*}", "ctid",
 	        c->row.ctid, "name", c->row.name, "to", migrate_peer(job), "bytes", (json_int_t)x->bytes,
 	        "last_bytes", (json_int_t)x->last_bytes, "total_msec",
-	        (json_int_t)(now_monotonic_usec() - x->since_usec) / 1000, "rounds", x->rounds, "suspended",
+	        (json_int_t)(now_monotonic_usec() - x->since_usec) / 1000, "rounds", x->rounds,
+	        "memory_rounds", x->memory_rounds, "suspended",
 	        c->config.suspended_slot && (!was_running(job) || warning), "frozen_msec",
 	        *x->fell_back ? NULL : frozen_times(x), "fallback",
 	        *x->fell_back ? json_string(x->fell_back) : NULL, "warning", warning);
@@ -433,6 +434,10 @@ static void on_suspended(struct job *job, int result)
 		offer(job);
 		return;
 	}
+	if (((struct migrate *)job->data)->transfer.given_up) {
+		migrate_fail(job);
+		return;
+	}
 	if (c->config.suspended_slot)
 		(void)ct_error_prefix(&job->error,
 		        "\"%s\" has not moved, and is suspended here (ctctl resume)", c->row.name);
@@ -463,11 +468,13 @@ static void set_out(struct job *job, bool live)
 		job_progress(job, -1, "saving memory and state");
 		x->transfer.finished = on_suspended;
 		x->transfer.rounds = true;
+		migrate_copy_memory(job);
 		r = transfer_suspend(job);
 		if (r < 0)
 			on_suspended(job, r);
 		return;
 	}
+	migrate_copy_waits(job);
 	job_progress(job, -1, "stopping");
 	r = container_stop(c, STOP_CLEAN, stop_timeout_usec(c), on_stopped, job, &job->error);
 	if (r == 1)
@@ -634,6 +641,7 @@ void migrate_free(struct job *job)
 		worker_free(x->worker);
 		(void)fd_close(x->root_fd);
 		json_decref(x->rounds);
+		json_decref(x->memory_rounds);
 	}
 	free(x);
 }

@@ -25,10 +25,13 @@ struct migrate {
 	void (*ready)(struct job *job);
 	int root_fd;         /* of the container that is copied, else -1 */
 	uint64_t since_usec; /* monotonic: when it was asked for */
-	json_t *rounds;
-	bool copied;   /* the other node may have a part of it */
-	bool freezing; /* the worker waits until it does not run any more */
-	bool given_up; /* job->error says why: the worker is ended */
+	json_t *rounds, *memory_rounds;
+	bool copied;      /* the other node may have a part of it */
+	bool memory;      /* rounds of its memory are sent, by the worker */
+	bool waiting;     /* that waits for one, */
+	bool memory_over; /* or for none */
+	bool freezing;    /* the worker waits until it does not run any more */
+	bool given_up;    /* job->error says why: the worker is ended */
 };
 
 /* The job's data. NULL: job->error says why. */
@@ -59,9 +62,14 @@ json_t *migrate_offer(struct job *job, const char *word);
 /* Of one that runs on, or is to be stopped: its node's own part. */
 bool migrate_is_live(const struct job *job);
 
-/* Copies the disk while it runs; then ready is called, and is to stop it, and to say migrate_copy_offer. 0:
- * it is at work; a negative errno: it cannot be. A failure ends the job. */
+/* Copies the disk while it runs; then ready is called, and is to stop or suspend it, and to say
+ * migrate_copy_offer. 0: it is at work; a negative errno: it cannot be. A failure ends the job. */
 int migrate_copy(struct job *job, void (*ready)(struct job *job));
+/* Before transfer_suspend: rounds of its memory are sent too, if a worker waits for them. */
+void migrate_copy_memory(struct job *job);
+/* It is being stopped: a worker that waits with the rest need not be there in the end, and there is no way
+ * back. */
+void migrate_copy_waits(struct job *job);
 /* The word offer, if a worker waits with it. 1: none does. */
 int migrate_copy_offer(struct job *job, void (*answered)(struct job *job, const json_t *result));
 /* Ends the job with job->error, after what was copied is given up there. */

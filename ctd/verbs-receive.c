@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "ctd/api.h"
 #include "ctd/criu-host.h"
+#include "ctd/criu-rounds.h"
 #include "ctd/disk-work.h"
 #include "ctd/disks.h"
 #include "ctd/handover.h"
@@ -38,7 +39,6 @@
 
 #define EPOCH_MAX (1ULL << 53)
 #define ROUND_MAX 1000
-#define HELD_USEC (60 * USEC_PER_SEC)
 
 /* Its processes, if it is suspended. */
 struct offered_images {
@@ -302,6 +302,7 @@ struct receive {
 	struct transfer transfer; /* first: transfer.h */
 	struct worker *worker;    /* at work, else NULL */
 	uint64_t round;           /* that this is, of a copy; 0: it is the offer */
+	uint64_t memory;          /* the round of it that this is, or that the offer goes on from; 0: none */
 	uint64_t arrived_usec;    /* monotonic: when all of it was there */
 	uint32_t slot;            /* leased for one that is suspended, until the mark has it; else 0 */
 };
@@ -351,45 +352,6 @@ static int mark(struct job *job, const json_t *result)
 	return r;
 }
 
-struct held {
-	struct manager *manager;
-	char ctid[sizeof(((struct container_row *)0)->ctid)];
-	uint64_t epoch;
-};
-
-static int on_held_too_long(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	const struct held *held = userdata;
-	struct container *c = container_by_ctid(held->manager, held->ctid);
-
-	if (c && c->row.epoch == held->epoch && !c->active && transfer_is_prepared(c)) {
-		log_notice("nobody has taken \"%s\", which is suspended now", c->row.name);
-		container_teardown(c, NULL, NULL);
-	}
-	(void)sd_event_source_set_floating(source, false); /* the end of it, and of held */
-	return 0;
-}
-
-/* Without a timer it is held until commit, another offer or the end of ctd. */
-static void hold_for_a_while(const struct container *c)
-{
-	struct held *held = malloc(sizeof(*held));
-	sd_event_source *source = NULL;
-
-	if (!held)
-		return;
-	*held = (struct held){ .manager = c->manager, .epoch = c->row.epoch };
-	memcpy(held->ctid, c->row.ctid, sizeof(held->ctid));
-	if (sd_event_add_time_relative(c->manager->event, &source, CLOCK_MONOTONIC, HELD_USEC, USEC_PER_SEC,
-	            on_held_too_long, held) < 0) {
-		free(held);
-		return;
-	}
-	(void)sd_event_source_set_destroy_callback(source, free);
-	if (sd_event_source_set_floating(source, true) >= 0)
-		(void)sd_event_source_unref(source); /* always NULL */
-}
-
 static void arrived(struct job *job)
 {
 	manager_event(job->manager, job->container, "container.arrived", NULL);
@@ -404,7 +366,7 @@ static void on_prepared(struct job *job, int result)
 		fail_receive(job, result);
 		return;
 	}
-	hold_for_a_while(job->container);
+	transfer_hold(job->container);
 	job->result = json_pack("{s:I}", "restore_msec",
 	        (json_int_t)(now_monotonic_usec() - x->arrived_usec) / 1000); /* NULL: it is not told */
 	arrived(job);
@@ -423,9 +385,12 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 		r = error->code;
 	}
 	if (r >= 0 && x->round > 0) {
-		staging_wait(job->container, x->round, result);
-		job_finish(job, 0);
-		return;
+		r = staging_wait(job->container, x->round,
+		        (uint64_t)json_integer_value(json_object_get(job->params, "patience")), result);
+		if (r >= 0) {
+			job_finish(job, 0);
+			return;
+		}
 	}
 	if (r >= 0 && x->slot)
 		r = mark(job, result);
@@ -463,17 +428,17 @@ static json_t *images_params(const struct job *job)
 	char name[40];
 
 	if (x->round > 0)
-		return json_object_get(job->params, "images_bytes")
-		               ? json_pack("{s:o, s:I, s:O}", "path", suspend_images_path(c), "round",
-		                         (json_int_t)x->round, "bytes",
-		                         json_object_get(job->params, "images_bytes"))
-		               : NULL;
+		return x->memory > 0 ? json_pack("{s:o, s:I, s:O}", "path", suspend_images_path(c), "memory",
+		                               (json_int_t)x->memory, "bytes",
+		                               json_object_get(job->params, "images_bytes"))
+		                     : NULL;
 	container_cgroup_name(c, name);
-	return x->slot ? json_pack("{s:o, s:O, s:O, s:I, s:s, s:s}", "path", suspend_images_path(c), "bytes",
-	                         json_object_get(job->params, "images_bytes"), "digest",
+	return x->slot ? json_pack("{s:o, s:O, s:O, s:I, s:s, s:s, s:O*}", "path", suspend_images_path(c),
+	                         "bytes", json_object_get(job->params, "images_bytes"), "digest",
 	                         json_object_get(job->params, "images_digest"), "base_id",
 	                         (json_int_t)manager_base_id(job->manager, x->slot), "root",
-	                         job->manager->cgroup.path, "name", name)
+	                         job->manager->cgroup.path, "name", name, "sent",
+	                         x->memory > 0 ? staging_digests(c) : NULL)
 	               : NULL;
 }
 
@@ -485,7 +450,7 @@ static int apply(struct job *job)
 	json_t *images = images_params(job), *params;
 	int r;
 
-	if (x->slot && !images)
+	if ((x->slot || x->memory) && !images)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 	params = json_pack("{s:o, s:o*, s:O, s:O*, s:O}", "disk", container_disk_params(job->container),
 	        "images", images, "file", json_object_get(job->params, "file"), "digest",
@@ -516,24 +481,43 @@ static void on_disk(struct container *c, int result, const struct ct_error *erro
 		fail_receive(job, result);
 }
 
-static int run_receive(struct job *job)
+/* Rounds of memory that what comes now does not go on from are void. */
+static void drop_void(struct container *c, const struct receive *x)
 {
-	struct receive *x = job->data = calloc(1, sizeof(*x));
-	int r = x ? 0 : ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+	const bool keeps = x->round > 0 ? x->memory != 1 : x->memory > 0;
 
-	if (x)
-		transfer_init(&x->transfer, on_prepared);
-	if (x)
-		x->round = json_is_true(json_object_get(job->params, "copy"))
-		                   ? (uint64_t)json_integer_value(json_object_get(job->params, "round"))
-		                   : 0;
-	if (r >= 0 && x->round == 1)
+	if (!keeps && staging_memory(c) > 0)
+		staging_forget_memory(c);
+}
+
+static int begin_receive(struct job *job)
+{
+	struct receive *x = job->data;
+	int r = 0;
+
+	x->memory = (uint64_t)json_integer_value(json_object_get(job->params, "memory"));
+	if (json_is_true(json_object_get(job->params, "copy")))
+		x->round = (uint64_t)json_integer_value(json_object_get(job->params, "round"));
+	if (x->round == 1)
 		r = staging_begin(job->container, &job->error);
+	drop_void(job->container, x);
 	if (r >= 0 && !x->round && json_object_get(job->params, "images_bytes")) {
 		x->slot = pool_lease_slot(&job->manager->pool);
 		if (x->slot == 0)
 			r = ct_error_kind_set(&job->error, CT_ERROR_REFUSED, -ENOSPC,
 			        "all id ranges of that node are in use");
+	}
+	return r;
+}
+
+static int run_receive(struct job *job)
+{
+	struct receive *x = job->data = calloc(1, sizeof(*x));
+	int r = x ? 0 : ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
+
+	if (x) {
+		transfer_init(&x->transfer, on_prepared);
+		r = begin_receive(job);
 	}
 	if (r >= 0)
 		r = json_integer_value(json_object_get(job->params, "round")) > (x->round > 0)
@@ -577,7 +561,9 @@ struct receive_request {
 	json_t *offer;
 	const char *file, *digest;
 	uint64_t removed_bytes, images_bytes;
-	uint64_t round; /* that this is (copy), or that it goes on from; 0: from nothing */
+	uint64_t round;  /* that this is (copy), or that it goes on from; 0: from nothing */
+	uint64_t memory; /* the same of rounds of memory; 0 (copy): it is of the disk */
+	uint64_t patience;
 	bool has_images, resume, copy, verify;
 };
 
@@ -588,6 +574,8 @@ static const struct json_field receive_fields[] = {
 	{ "copy", JSON_KIND_BOOL, offsetof(struct receive_request, copy), JSON_NO_HAS, false },
 	{ "verify", JSON_KIND_BOOL, offsetof(struct receive_request, verify), JSON_NO_HAS, false },
 	{ "round", JSON_KIND_U64, offsetof(struct receive_request, round), JSON_NO_HAS, false },
+	{ "memory", JSON_KIND_U64, offsetof(struct receive_request, memory), JSON_NO_HAS, false },
+	{ "patience", JSON_KIND_U64, offsetof(struct receive_request, patience), JSON_NO_HAS, false },
 	NUMBER("removed_bytes", struct receive_request, removed_bytes),
 	{ "images_bytes", JSON_KIND_U64, offsetof(struct receive_request, images_bytes),
 	        offsetof(struct receive_request, has_images), false },
@@ -651,25 +639,50 @@ static bool goes_on(const struct receive_request *in)
 	return in->round > in->copy;
 }
 
-/* Room and limits were asked at the first round. */
+/* How much its memory is in all rounds nobody knows before. */
+static int check_memory_room(struct manager *m, const struct receive_request *in, struct ct_error *err)
+{
+	struct disk_probe probe = { 0 };
+
+	disk_probe_limits(m->disks, &probe);
+	return probe.bytes_free / 20 * 19 < in->images_bytes
+	               ? ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+	                         "a round of its memory holds %llu MiB, and the store has %llu MiB free",
+	                         (unsigned long long)(in->images_bytes >> 20),
+	                         (unsigned long long)(probe.bytes_free >> 20))
+	               : 0;
+}
+
+static bool memory_fits(const struct receive_request *in, const struct container *c)
+{
+	const bool begins = in->memory == 0 || (in->copy && in->memory == 1);
+
+	return begins || in->memory - in->copy == staging_memory(c);
+}
+
+/* Limits, and room for its disk, were asked at the first round. */
 static int check_going_on(
         struct manager *m, const struct receive_request *in, const struct offer *offer, struct ct_error *err)
 {
-	if (!staging_is_at(container_by_ctid(m, offer->ctid), offer->epoch, in->round - in->copy))
+	const struct container *c = container_by_ctid(m, offer->ctid);
+
+	if (!staging_is_at(c, offer->epoch, in->round - in->copy) || !memory_fits(in, c))
 		return ct_error_kind_set(err, CT_ERROR_STATE, -ESTALE,
 		        "what was copied of \"%s\" is not there any more (move it again)", offer->name);
+	if (in->copy && in->memory > 0 && check_memory_room(m, in, err) < 0)
+		return err->code;
 	return offer->suspended ? check_processes(m, offer, err) : 0;
 }
 
 /* params of the job: NULL if there is no memory. */
 static json_t *receive_params(const struct receive_request *in, const struct offer *offer)
 {
-	return json_pack("{s:s, s:s*, s:I, s:b, s:b, s:b, s:I, s:o*, s:s*}", "file", in->file, "digest",
-	        in->digest, "removed_bytes", (json_int_t)in->removed_bytes, "resume",
+	return json_pack("{s:s, s:s*, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:o*, s:s*}", "file", in->file,
+	        "digest", in->digest, "removed_bytes", (json_int_t)in->removed_bytes, "resume",
 	        in->resume && in->has_images, "copy", in->copy, "verify", in->verify, "round",
-	        (json_int_t)in->round, "images_bytes",
-	        in->has_images ? json_integer((json_int_t)in->images_bytes) : NULL, "images_digest",
-	        in->has_images && !in->copy ? offer->images.digest : NULL);
+	        (json_int_t)in->round, "memory", (json_int_t)in->memory, "patience", (json_int_t)in->patience,
+	        "images_bytes", in->has_images ? json_integer((json_int_t)in->images_bytes) : NULL,
+	        "images_digest", in->has_images && !in->copy ? offer->images.digest : NULL);
 }
 
 /* A record of its own, in place of an earlier offer's. */
@@ -725,9 +738,18 @@ static int check_request(const struct receive_request *in, const struct offer *o
 		        "digest must be 64 hexadecimal digits, and a round of a copy has none");
 	if (in->round > ROUND_MAX || (in->copy && in->round == 0))
 		return ct_error_field(err, "round", "round must be from 1 to %d", ROUND_MAX);
-	if ((!in->copy && in->has_images != !!offer->suspended) || in->images_bytes > EPOCH_MAX)
+	if (in->patience > STAGING_PATIENCE_MAX || (in->patience > 0 && !in->copy))
+		return ct_error_field(err, "patience", "patience must be from 0 to %d, and of a copy",
+		        STAGING_PATIENCE_MAX);
+	if (in->has_images != (in->copy ? in->memory > 0 : !!offer->suspended) ||
+	        in->images_bytes > EPOCH_MAX)
 		return ct_error_field(err, "images_bytes",
-		        "images_bytes, at most 2^53, and what the offer says of its processes come together");
+		        "images_bytes, at most 2^53, and what the offer says of its processes, or memory of a copy, come together");
+	if (in->memory > CRIU_ROUNDS_MAX || (in->memory > 0 && (!in->has_images || !goes_on(in))) ||
+	        (in->copy && in->memory > 0 && in->removed_bytes > 0))
+		return ct_error_field(err, "memory",
+		        "memory must be from 1 to %d, of a copy that goes on and comes with images alone, or of an offer with images that goes on from one",
+		        CRIU_ROUNDS_MAX);
 	return 0;
 }
 

@@ -31,12 +31,10 @@
 #include "ctd/ports.h"
 #include "ctd/resources.h"
 #include "ctd/suspend.h"
-#include "ctd/transfer.h"
+#include "ctd/transfer-private.h"
 #include "ctd/verbs.h"
 #include "ctd/view.h"
 #include "ctd/worker.h"
-
-#define ROUNDS_MAX 5
 
 void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result))
 {
@@ -59,7 +57,7 @@ static void free_transfer(struct job *job)
 	free(x);
 }
 
-static void finish(struct job *job, int result)
+void transfer_finish(struct job *job, int result)
 {
 	struct transfer *x = job->data;
 
@@ -73,9 +71,8 @@ static void on_progress(int percent, const char *text, void *userdata)
 }
 
 /* Of a resume: the namespaces are there, and want their interfaces, through which nothing passes yet. */
-static void on_question(const json_t *question, void *userdata)
+static void on_network(struct job *job, const json_t *question)
 {
-	struct job *job = userdata;
 	struct transfer *x = job->data;
 	struct container *c = job->container;
 	const pid_t pid = (pid_t)json_integer_value(json_object_get(question, "network"));
@@ -93,6 +90,14 @@ static void on_question(const json_t *question, void *userdata)
 		worker_answer(x->worker);
 }
 
+static void on_question(const json_t *question, void *userdata)
+{
+	if (json_object_get(question, "round"))
+		transfer_on_round(userdata, question);
+	else
+		on_network(userdata, question);
+}
+
 static void on_answer(const json_t *result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;
@@ -104,8 +109,7 @@ static void on_answer(const json_t *result, const struct ct_error *error, void *
 	x->answered(job, result);
 }
 
-/* params is consumed. */
-static int ask(struct job *job, const char *verb, json_t *params,
+int transfer_ask(struct job *job, const char *verb, json_t *params,
         void (*answered)(struct job *job, const json_t *result))
 {
 	static const struct worker_ops ops = {
@@ -157,9 +161,7 @@ static void on_criu(struct keeper_reply *reply, void *userdata)
 		x->next(job);
 }
 
-/* Calls next, at once or when CRIU, which ct-keeper may have, has ended: it would freeze again what it found
- * frozen, and lets go of what it restores. */
-static void after_criu(struct job *job, void (*next)(struct job *job))
+void transfer_after_criu(struct job *job, void (*next)(struct job *job))
 {
 	struct container *c = job->container;
 	struct transfer *x = job->data;
@@ -171,7 +173,7 @@ static void after_criu(struct job *job, void (*next)(struct job *job))
 		next(job);
 }
 
-static json_t *cgroup_path(const struct container *c)
+json_t *transfer_cgroup_path(const struct container *c)
 {
 	char name[40];
 
@@ -196,7 +198,7 @@ static json_t *common_params(const struct container *c, uint32_t slot)
 		return NULL;
 	}
 	return json_pack("{s:o, s:I, s:o, s:o, s:s, s:s}", "rlimits", list, "base_id",
-	        (json_int_t)manager_base_id(c->manager, slot), "cgroup", cgroup_path(c), "images",
+	        (json_int_t)manager_base_id(c->manager, slot), "cgroup", transfer_cgroup_path(c), "images",
 	        suspend_images_path(c), "runtime", c->manager->conf.runtime_dir, "key", key);
 }
 
@@ -291,13 +293,13 @@ static void thaw_again(struct job *job)
 	}
 	c->network_held = false;
 	suspend_discard(c);
-	finish(job, job->error.code);
+	transfer_finish(job, job->error.code);
 }
 
 /* job->error says why. */
 static void stay(struct job *job)
 {
-	after_criu(job, thaw_again);
+	transfer_after_criu(job, thaw_again);
 }
 
 static void on_down(struct container *c, int result, const struct ct_error *error, void *userdata)
@@ -309,7 +311,7 @@ static void on_down(struct container *c, int result, const struct ct_error *erro
 		job->error = *error;
 	else
 		manager_event(job->manager, c, "container.suspended", NULL);
-	finish(job, result);
+	transfer_finish(job, result);
 }
 
 static void on_dumped(struct job *job, const json_t *result)
@@ -353,13 +355,13 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 	if (result < 0) {
 		job->error = *error;
 		suspend_discard(c);
-		finish(job, result);
+		transfer_finish(job, result);
 		return;
 	}
 	x->frozen_usec = now_monotonic_usec();
 	result = hold_network(c, true, &job->error);
 	if (result >= 0)
-		result = ask(job, "suspend",
+		result = transfer_ask(job, "suspend",
 		        merge(common_params(c, c->run.slot),
 		                json_pack("{s:i, s:o, s:I}", "pid", c->run.pid, "interfaces",
 		                        interface_names(c), "rounds", (json_int_t)x->n_rounds)),
@@ -368,47 +370,9 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 		stay(job);
 }
 
-/* It may have ended since. */
-static void freeze_after_rounds(struct job *job)
+int transfer_freeze(struct job *job)
 {
-	struct container *c = job->container;
-	const struct transfer *x = job->data;
-	int r = c->state == CONTAINER_RUNNING ? container_freeze(c, true, on_frozen, job, &job->error)
-	                                      : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH,
-	                                                "cannot suspend \"%s\": it is %s", c->row.name,
-	                                                container_state_name(c->state));
-
-	if (r >= 0 && x->n_rounds > 0)
-		return;
-	suspend_discard(c); /* an empty directory, or what failed */
-	if (r < 0)
-		finish(job, r);
-}
-
-/* Without a round it goes as without the wish. */
-static void on_rounds(struct job *job, const json_t *result)
-{
-	struct transfer *x = job->data;
-
-	if (!result)
-		log_warning("\"%s\" is frozen with all its memory: %s", job->container->row.name,
-		        job->error.text);
-	job->error = (struct ct_error){ 0 };
-	x->n_rounds = (unsigned int)json_integer_value(json_object_get(result, "rounds"));
-	x->rounds_bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
-	after_criu(job, freeze_after_rounds);
-}
-
-static int begin_rounds(struct job *job)
-{
-	const struct container *c = job->container;
-
-	return ask(job, "predump",
-	        json_pack("{s:i, s:i, s:o, s:o, s:s, s:o}", "pid", c->run.pid, "rounds", ROUNDS_MAX, "cgroup",
-	                cgroup_path(c), "images", suspend_images_path(c), "runtime",
-	                c->manager->conf.runtime_dir, "key",
-	                json_sprintf(KEEPER_RUN_PREFIX "%s", c->row.ctid)),
-	        on_rounds);
+	return container_freeze(job->container, true, on_frozen, job, &job->error);
 }
 
 int transfer_suspend(struct job *job)
@@ -421,7 +385,7 @@ int transfer_suspend(struct job *job)
 		return r;
 	suspend_discard(c); /* of one that failed */
 	x->suspending = true;
-	r = x->rounds ? begin_rounds(job) : container_freeze(c, true, on_frozen, job, &job->error);
+	r = x->rounds ? transfer_begin_rounds(job) : transfer_freeze(job);
 	if (r < 0)
 		x->suspending = false;
 	return r;
@@ -472,7 +436,7 @@ static void on_undone(struct container *c, int result, const struct ct_error *er
 
 	c->network_held = false;
 	suspend_forget_restored(c);
-	finish(job, job->error.code);
+	transfer_finish(job, job->error.code);
 }
 
 static void end_restored(struct job *job)
@@ -492,7 +456,7 @@ static void end_restored(struct job *job)
 /* job->error says why. */
 static void undo(struct job *job)
 {
-	after_criu(job, end_restored);
+	transfer_after_criu(job, end_restored);
 }
 
 static int limit_user(struct container *c, struct ct_error *err)
@@ -563,7 +527,7 @@ static void on_pidfd(struct keeper_reply *reply, void *userdata)
 		undo(job);
 		return;
 	}
-	finish(job, 0);
+	transfer_finish(job, 0);
 }
 
 static void on_restored(struct job *job, const json_t *result)
@@ -625,7 +589,7 @@ static int restore(struct job *job)
 
 	container_key(c, key);
 	(void)keeper_client_forget(m->keeper, key, NULL, NULL); /* how it ended, when it was suspended */
-	return ask(job, "resume",
+	return transfer_ask(job, "resume",
 	        merge(common_params(c, c->run.slot),
 	                json_pack("{s:o, s:s, s:o*, s:b}", "disk", container_disk_params(c), "digest",
 	                        c->config.suspended_digest, "view", view, "verified", x->preparing)),
@@ -675,7 +639,7 @@ static void resume_now(struct job *job)
 	int r = begin_resume(job);
 
 	if (r < 0)
-		finish(job, r);
+		transfer_finish(job, r);
 }
 
 static void on_last_run_gone(struct container *c, int result, const struct ct_error *error, void *userdata)
@@ -685,11 +649,11 @@ static void on_last_run_gone(struct container *c, int result, const struct ct_er
 	c->network_held = false;
 	suspend_forget_restored(c);
 	if (result >= 0) {
-		after_criu(job, resume_now);
+		transfer_after_criu(job, resume_now);
 		return;
 	}
 	job->error = *error;
-	finish(job, result);
+	transfer_finish(job, result);
 }
 
 /* What an earlier ctd left of it may still be on its way out, and CRIU with it: recover.c. */

@@ -16,7 +16,6 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/str.h"
-#include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
 
 #define ANSWER_MAX  (1024 * 1024)
@@ -146,7 +145,7 @@ static int far_write(struct far *f, const json_t *request, struct payload *p, st
 		return ct_error_set(err, -ENOMEM, "move", "out of memory");
 	r = write_all(f->in_fd, line, strlen(line)) < 0 || write_all(f->in_fd, "\n", 1) < 0;
 	if (r == 0 && p->images_fd >= 0) {
-		r = images_send(p->images_fd, &images_all, f->in_fd, on_sent, p, err);
+		r = images_send(p->images_fd, &p->part, f->in_fd, on_sent, p, err);
 		r = r == -EPIPE ? 1 : r;
 	}
 	if (r == 0 && p->fd >= 0)

@@ -6,11 +6,14 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "ctd/worker-images.h"
 
 /* What goes behind a word. */
 struct payload {
-	int fd;        /* what of the disk goes, from its offset on; -1: nothing */
-	int images_fd; /* a directory, or -1 */
+	int fd;                  /* what of the disk goes, from its offset on; -1: nothing */
+	int images_fd;           /* a directory, or -1 */
+	struct images_part part; /* of the images */
+	unsigned int memory;     /* the round that they are, or that they go on from; 0: none */
 	uint64_t bytes, removed_bytes, images_bytes; /* bytes: with the images */
 	uint64_t gone;
 	uint64_t rate;       /* bytes per second at most, 0: as they go */

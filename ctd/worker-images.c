@@ -3,7 +3,8 @@
  *
  * They are regular files in one directory, whose names CRIU makes, so no archive is needed, whose reader
  * would have to be kept away from root's privileges. What comes is nevertheless looked at: a name is one part
- * of a path, in a round behind the directory of that, and is not there yet; a size is no more than there is.
+ * of a path, in a round behind the directory of that, is of the part that is to come, and is not there yet; a
+ * size is no more than there is.
  * The links from each round to the one before are not sent but made here (criu-rounds.h).
  */
 #include "ctd/worker-images.h"
@@ -30,6 +31,7 @@
 #define LINK           "parent"
 
 const struct images_part images_all = { .dump = true, .first_round = 1, .last_round = CRIU_ROUNDS_MAX };
+const struct images_part images_dump = { .dump = true, .first_round = 1 };
 
 static bool is_name(const char *name)
 {
@@ -250,7 +252,13 @@ static int receive_one(
 	return pass_on(s, file_fd, fd, head->size, err);
 }
 
-int images_receive(int file_fd, uint64_t bytes, int dir_fd, struct ct_error *err)
+static bool is_of(const struct images_part *part, const struct head *head)
+{
+	return head->round ? head->round >= part->first_round && head->round <= part->last_round : part->dump;
+}
+
+int images_receive(
+        int file_fd, uint64_t bytes, int dir_fd, const struct images_part *part, struct ct_error *err)
 {
 	_cleanup_free_ char *chunk = malloc(CHUNK);
 	struct sending s = { .chunk = chunk, .sent = nothing_sent };
@@ -259,6 +267,8 @@ int images_receive(int file_fd, uint64_t bytes, int dir_fd, struct ct_error *err
 
 	for (uint64_t left = bytes; r >= 0 && left > 0; left -= head.len + head.size) {
 		r = read_head(file_fd, left, &head);
+		if (r >= 0 && !is_of(part, &head))
+			r = -EBADMSG;
 		if (r < 0)
 			return ct_error_set(
 			        err, r, "images", "what was sent of its processes is no row of images");

@@ -14,7 +14,7 @@ struct images_part {
 	unsigned int first_round, last_round;
 };
 
-extern const struct images_part images_all;
+extern const struct images_part images_all, images_dump;
 
 /* How many bytes the row of the directory will have. */
 int images_measure(int dir_fd, const struct images_part *part, uint64_t *ret, struct ct_error *err);
@@ -23,5 +23,6 @@ int images_send(int dir_fd, const struct images_part *part, int out_fd,
         int (*sent)(uint64_t bytes, void *userdata, struct ct_error *err), void *userdata,
         struct ct_error *err);
 /* Makes the files of the next bytes of file_fd in a directory that has none of them. -EBADMSG: they are no
- * such row. A dump is linked to the last of its rounds by criu_rounds_link. */
-int images_receive(int file_fd, uint64_t bytes, int dir_fd, struct ct_error *err);
+ * such row, or not of that part. A dump is linked to the last of its rounds by criu_rounds_link. */
+int images_receive(
+        int file_fd, uint64_t bytes, int dir_fd, const struct images_part *part, struct ct_error *err);

@@ -101,12 +101,11 @@ void worker_progress(int percent, const char *format, ...)
 }
 
 /* The fd of ctd's that the answer is in, 0 if there is none. */
-static int ask(json_t *question, int *ret_fd, struct ct_error *err)
+static int await_answer(int *ret_fd, struct ct_error *err)
 {
 	struct pollfd p = { .fd = stop_fd, .events = POLLIN };
 	struct signalfd_siginfo info = { 0 };
 
-	put_line(json_pack("{s:o}", "ask", question));
 	while (read(stop_fd, &info, sizeof(info)) != sizeof(info))
 		(void)poll(&p, 1, -1);
 	*ret_fd = info.ssi_code == SI_QUEUE ? info.ssi_int : 0;
@@ -114,11 +113,22 @@ static int ask(json_t *question, int *ret_fd, struct ct_error *err)
 	                                 : ct_error_kind_set(err, CT_ERROR_STATE, -ECANCELED, "interrupted");
 }
 
-int worker_ask(json_t *question, struct ct_error *err)
+void worker_ask_begin(json_t *question)
+{
+	put_line(json_pack("{s:o}", "ask", question));
+}
+
+int worker_ask_end(struct ct_error *err)
 {
 	int fd;
 
-	return ask(question, &fd, err);
+	return await_answer(&fd, err);
+}
+
+int worker_ask(json_t *question, struct ct_error *err)
+{
+	worker_ask_begin(question);
+	return worker_ask_end(err);
 }
 
 int worker_ask_for(json_t *question, json_t **ret, struct ct_error *err)
@@ -129,7 +139,8 @@ int worker_ask_for(json_t *question, json_t **ret, struct ct_error *err)
 	ssize_t n;
 	int theirs, r;
 
-	r = ask(question, &theirs, err);
+	worker_ask_begin(question);
+	r = await_answer(&theirs, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", getppid(), theirs);

@@ -25,6 +25,10 @@ int worker_check(struct ct_error *err);
 /* Asks ctd, and waits until it has done what is asked for: -ECANCELED if it does not. question is consumed.
  */
 int worker_ask(json_t *question, struct ct_error *err);
+/* The same in two parts: what is done between them is done while ctd is at it. An answer that has come is not
+ * told from an end by worker_check, which must not be called there. */
+void worker_ask_begin(json_t *question);
+int worker_ask_end(struct ct_error *err);
 /* The same, with what it is told. */
 int worker_ask_for(json_t *question, json_t **ret, struct ct_error *err);
 

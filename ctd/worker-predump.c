@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* predump: memory to disk while the container runs on, so that the dump after the freeze has the rest alone.
  *
- * {"pid", "cgroup", "images", "runtime", "key", "rounds"} to {"rounds", "bytes"}: so many directories are
- * there, of so many bytes of pages (criu-rounds.h); the first has all pages, each other those that were
- * written to since the one before. It ends when a round has little, or not clearly less than the one before,
- * or after "rounds" of them. Rounds and their digests are synced. The caller makes do with any number.
+ * {"pid", "cgroup", "images", "runtime", "key", "rounds", "told"?} to {"rounds", "bytes"}: so many
+ * directories are there, of so many bytes of pages (criu-rounds.h); the first has all pages, each other those
+ * that were written to since the one before. It ends when a round has little, or not clearly less than the
+ * one before, or after "rounds" of them. Rounds and their digests are synced. The caller makes do with any
+ * number.
+ *
+ * told: ctd is asked after each, {"round": N, "first_usec"}, and may have it sent; the next one begins with
+ * the answer. So what is written to while a round is on its way is in the next, and the last is short on its
+ * way. A round 1 that is told after others means that those are void. first_usec: what writing the first
+ * took. Meanwhile we compute the digest and sync.
  *
  * A round that fails, as when processes come and go while CRIU looks at them, may have told the kernel to
  * forget what some of them had written to: with what is then found dirty no earlier round becomes whole. So
@@ -26,6 +32,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -47,6 +54,7 @@ struct predump_params {
 	int64_t pid;
 	uint64_t rounds;
 	const char *cgroup, *images, *runtime, *key;
+	bool told;
 };
 
 #define FIELD(name, kind)                                                                                    \
@@ -61,6 +69,7 @@ static const struct json_field fields[] = {
 	FIELD(images, STRING),
 	FIELD(runtime, STRING),
 	FIELD(key, STRING),
+	{ "told", JSON_KIND_BOOL, offsetof(struct predump_params, told), JSON_NO_HAS, false },
 	{ NULL },
 };
 
@@ -106,7 +115,8 @@ struct rounds {
 	struct keeper_client *keeper;
 	int images, cgroup;
 	unsigned int n;
-	uint64_t bytes;
+	uint64_t bytes, first_usec;
+	json_t *digests; /* of each */
 };
 
 /* For a round and for the dump after it, which will ask too and then be refused: rather no round. */
@@ -153,6 +163,7 @@ static int dump_round(const struct rounds *x, unsigned int n, int fd, struct ct_
 /* ret: what it has of pages. */
 static int make_round(struct rounds *x, uint64_t *ret, struct ct_error *err)
 {
+	const uint64_t begun = now_monotonic_usec();
 	const unsigned int n = x->n + 1;
 	_cleanup_close_ int fd = criu_rounds_new(x->images, n, err);
 	int r;
@@ -163,10 +174,36 @@ static int make_round(struct rounds *x, uint64_t *ret, struct ct_error *err)
 	r = dump_round(x, n, fd, err);
 	if (r < 0)
 		return r;
+	if (n == 1)
+		x->first_usec = now_monotonic_usec() - begun;
 	*ret = criu_rounds_pages(fd);
 	x->n = n;
 	x->bytes += *ret;
 	return 0;
+}
+
+static int keep_round(const struct rounds *x, struct ct_error *err)
+{
+	char digest[65];
+	int r = criu_rounds_digest_one(x->images, x->n, digest, err);
+
+	if (r >= 0 && json_array_append_new(x->digests, json_string(digest)) < 0)
+		r = ct_error_set(err, -ENOMEM, "predump", "out of memory");
+	if (r >= 0 && syncfs(x->images) < 0)
+		r = ct_error_set(err, -errno, "predump", "cannot sync the images: %s", strerror(errno));
+	return r;
+}
+
+static int tell_round(const struct rounds *x, struct ct_error *err)
+{
+	int r;
+
+	if (!x->in.told)
+		return keep_round(x, err);
+	worker_ask_begin(
+	        json_pack("{s:I, s:I}", "round", (json_int_t)x->n, "first_usec", (json_int_t)x->first_usec));
+	r = keep_round(x, err);
+	return r < 0 ? r : worker_ask_end(err);
 }
 
 /* Also the one that was not finished. */
@@ -178,6 +215,7 @@ static int forget_rounds(struct rounds *x)
 		r = criu_rounds_remove(x->images, n);
 	x->n = 0;
 	x->bytes = 0;
+	(void)json_array_clear(x->digests); /* cannot fail with an array */
 	return r;
 }
 
@@ -206,6 +244,9 @@ static int make_rounds(struct rounds *x, struct ct_error *err)
 			before = UINT64_MAX;
 			continue;
 		}
+		r = tell_round(x, err);
+		if (r < 0)
+			return r;
 		if (now <= FEW_BYTES || now >= before / 4 * 3)
 			return 0;
 		before = now;
@@ -213,11 +254,25 @@ static int make_rounds(struct rounds *x, struct ct_error *err)
 	return 0;
 }
 
+static int predump(struct rounds *x, struct ct_error *err)
+{
+	int r = x->digests ? make_rounds(x, err) : ct_error_set(err, -ENOMEM, "predump", "out of memory");
+
+	if (r >= 0)
+		r = worker_check(err);
+	if (r >= 0 && x->n > 0)
+		r = criu_rounds_note(x->images, x->digests, err);
+	if (r >= 0 && syncfs(x->images) < 0)
+		r = ct_error_set(err, -errno, "predump", "cannot sync the images: %s", strerror(errno));
+	return r;
+}
+
 int worker_predump(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	_cleanup_keeper_client_ struct keeper_client *keeper = NULL;
 	_cleanup_close_ int images = -1, cgroup = -1;
-	struct rounds x = { 0 };
+	_cleanup_json_ json_t *digests = json_array();
+	struct rounds x = { .digests = digests };
 	int r = json_read(params, fields, &x.in, err);
 
 	if (r >= 0)
@@ -235,13 +290,7 @@ int worker_predump(const json_t *params, json_t **ret, struct ct_error *err)
 	x.keeper = keeper;
 	x.images = images;
 	x.cgroup = cgroup;
-	r = make_rounds(&x, err);
-	if (r >= 0)
-		r = worker_check(err);
-	if (r >= 0 && x.n > 0)
-		r = criu_rounds_note(images, x.n, err);
-	if (r >= 0 && syncfs(images) < 0)
-		r = ct_error_set(err, -errno, "predump", "cannot sync the images: %s", strerror(errno));
+	r = predump(&x, err);
 	if (r >= 0)
 		*ret = json_pack("{s:I, s:I}", "rounds", (json_int_t)x.n, "bytes", (json_int_t)x.bytes);
 	return r;

@@ -14,5 +14,5 @@
 		[ "$status" = 1 ] || { echo "$mutant: $output" && false; }
 		n=$((n + 1))
 	done
-	[ "$n" = 9 ]
+	[ "$n" = 10 ]
 }

@@ -110,10 +110,73 @@ stays() # NAME: here, as if nothing had been
 	done
 }
 
-worker_of() # VERB: of our daemon
+# Words as another node says them: what comes with a round of memory is looked at only when something goes on from it.
+disk_round() # the first, which has nothing
 {
-	local pid
-	for pid in $(lib_processes_of ct-worker); do
-		tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q "$1" && echo "$pid"
+	tar -c -T /dev/null | zstd -q >"$BATS_TEST_TMPDIR/nothing"
+	jq -nc --argjson offer "$offer" --argjson bytes "$(stat -c %s "$BATS_TEST_TMPDIR/nothing")" \
+		'{protocol: 1, word: "copy", offer: $offer, round: 1, bytes: $bytes, removed_bytes: 0}' >"$BATS_TEST_TMPDIR/said"
+	cat "$BATS_TEST_TMPDIR/said" "$BATS_TEST_TMPDIR/nothing" | CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive
+}
+
+memory_round() # STATUS ROUND MEMORY ROW [OBJECT]: with the members of OBJECT
+{
+	jq -nc --argjson offer "$offer" --argjson round "$2" --argjson memory "$3" --argjson bytes "${#4}" --argjson more "${5:-"{}"}" \
+		'{protocol: 1, word: "copy", offer: $offer, round: $round, memory: $memory, bytes: $bytes, images_bytes: $bytes, removed_bytes: 0} + $more' >"$BATS_TEST_TMPDIR/said"
+	printf %s "$4" >>"$BATS_TEST_TMPDIR/said"
+	run "-$1" env CTD_SOCKET="$PEER/run/ctd.sock" "$(ctd_program ctctl)" migrate-receive <"$BATS_TEST_TMPDIR/said"
+}
+
+@test "rounds of memory come one after the other, and the first makes void what there was" {
+	ctctl create handmade --template tiny
+	offer=$(ctctl show handmade --json | jq -c --arg digest "$(ctctl template show tiny --json | jq -r .digest)" \
+		'{ctid, name, template: $digest, template_name: "tiny", epoch: 2, created: 1, bytes_used: 0, from: "lab", config: {}}')
+	ctctl destroy handmade
+	rounds=$PEER/state/fs/containers/$(jq -r .ctid <<<"$offer")/suspended/rounds
+	memory_round 1 2 1 $'rounds/1/x 644 3\none'
+	[[ $output == *"not there any more"* ]]
+	disk_round
+	memory_round 1 2 2 $'rounds/2/x 644 3\ntwo'
+	[[ $output == *"not there any more"* ]]
+	memory_round 0 2 1 $'rounds/1/x 644 3\none'
+	[ "$(cat "$rounds/1/x")" = one ]
+	memory_round 1 2 1 $'rounds/1/x 644 4\nlate' # a word that was said before
+	memory_round 0 3 2 $'rounds/2/x 644 3\ntwo'
+	[ "$(cat "$rounds/2/x" "$rounds/2/parent/x")" = twoone ]
+	memory_round 0 4 1 $'rounds/1/y 644 3\nnew'
+	[ "$(cat "$rounds/1/y")" = new ]
+	[ ! -e "$rounds/1/x" ]
+	[ ! -e "$rounds/2" ]
+	memory_round 1 5 3 $'rounds/3/x 644 0\n'
+	memory_round 1 5 9 $'rounds/9/x 644 0\n'
+	[[ $output == *"memory must be"* ]]
+	memory_round 1 5 2 $'rounds/2/x 644 0\n' '{"removed_bytes": 1}'
+	[[ $output == *"memory must be"* ]]
+	memory_round 1 5 0 $'rounds/2/x 644 0\n'
+	[[ $output == *"come together"* ]]
+	[ "$(field peer handmade .handover.state)" = '"incoming"' ]
+	run -4 peer start handmade
+	say "{\"protocol\":1,\"word\":\"withdraw\",\"ctid\":$(jq .ctid <<<"$offer"),\"epoch\":2}" >"$BATS_TEST_TMPDIR/said" && false
+	wait_for 10 gone "$rounds"
+	run -3 peer show handmade
+	peer fsck
+}
+
+gone() # PATH
+{
+	[ ! -e "$1" ]
+}
+
+@test "what is no round of memory, or of another one, ends the copy" {
+	ctctl create handmade --template tiny
+	offer=$(ctctl show handmade --json | jq -c --arg digest "$(ctctl template show tiny --json | jq -r .digest)" \
+		'{ctid, name, template: $digest, template_name: "tiny", epoch: 2, created: 1, bytes_used: 0, from: "lab", config: {}}')
+	ctctl destroy handmade
+	for row in $'rounds/2/x 644 0\n' $'core-1.img 644 0\n' $'../x 644 0\n' $'rounds/1/x 644 9\n' ''; do
+		disk_round
+		is_there handmade
+		memory_round 1 2 1 "$row"
+		run -3 peer show handmade
+		peer fsck
 	done
 }

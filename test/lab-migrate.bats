@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: script deadline=900
+# lab: script deadline=1800
 # A container moves between two daemons with its processes: counting where they stopped, with their connection, of other ids, in another cgroup; while
 # it runs or is suspended, under kills of the daemons too. All tests share one container, that goes there and back.
 load lib
@@ -138,7 +138,12 @@ moved_to() # SOCKET: from where it is, while it runs
 
 @test "its memory is what it was, there and back, while it is written to" {
 	memory_fill ctctl one 16 1000
-	moved_to "$PEER/run/ctd.sock"
+	run -0 ctctl migrate one "$PEER/run/ctd.sock" --json
+	result=${lines[-1]}
+	echo "$result" # for who looks at a failure
+	# two processes have all of it; what is left for the end is neither that nor what was sent before
+	jq -e '.memory_rounds | length >= 2 and .[0].bytes > 33554432 and all(.[1:][]; .bytes < 16777216)' <<<"$result"
+	jq -e '.last_bytes < 16777216 and .bytes >= .last_bytes + (.rounds + .memory_rounds | map(.bytes) | add)' <<<"$result"
 	memory_intact peer one
 	moved_to "$CTD_SOCKET"
 	memory_intact ctctl one
@@ -147,8 +152,94 @@ moved_to() # SOCKET: from where it is, while it runs
 	peer resume one
 	memory_intact peer one
 	moved_to "$CTD_SOCKET"
-	ctctl exec one -- killall -9 probe
+	memory_end ctctl one
 	goes_on ctctl
+}
+
+# A criu that fails when SHELL says so, once.
+criu_fails() # SHELL
+{
+	cat >/usr/local/sbin/criu <<-END
+		#!/bin/sh
+		[ "\$1" != swrk ] || [ ! -e $CTD_DIR/fails ] || ! { $1; } || { rm $CTD_DIR/fails; exit 1; }
+		exec $(command -v criu) "\$@"
+	END
+	chmod 755 /usr/local/sbin/criu
+	: >"$CTD_DIR/fails"
+}
+
+@test "rounds that became void there are not gone on from" {
+	memory_fill ctctl one 16 1000
+	# the second round fails: the first is void, and another begins
+	criu_fails "[ -e $CTD_STATE/fs/containers/$CTID/suspended/rounds/2 ]"
+	run -0 ctctl migrate one "$PEER/run/ctd.sock" --json
+	rm /usr/local/sbin/criu
+	[ ! -e "$CTD_DIR/fails" ]
+	echo "${lines[-1]}" # for who looks at a failure
+	jq -e '.memory_rounds | length >= 3 and all(.[:2][]; .bytes > 33554432)' <<<"${lines[-1]}"
+	jq -e '.last_bytes < 16777216' <<<"${lines[-1]}"
+	memory_intact peer one
+	peer fsck
+	# the dump fails that was to have the rest: all of it goes in the end
+	criu_fails "[ -e $PEER/state/fs/containers/$CTID/suspended/rounds.json ]"
+	run -0 peer migrate one "$CTD_SOCKET" --json
+	rm /usr/local/sbin/criu
+	[ ! -e "$CTD_DIR/fails" ]
+	echo "${lines[-1]}"
+	jq -e '.last_bytes > 33554432 and (.memory_rounds | length >= 2)' <<<"${lines[-1]}"
+	memory_intact ctctl one
+	memory_end ctctl one
+	goes_on ctctl
+	ctctl fsck
+	peer fsck
+}
+
+sends_memory()
+{
+	ctctl job list --open --json | jq -e '.jobs[0].progress.text | test("of its memory")' >/dev/null
+}
+
+leaves_nothing()
+{
+	[ ! -e "$CTD_STATE/fs/containers/$CTID/suspended" ] && [ ! -e "$PEER/state/fs/containers/$CTID" ] && ! compgen -G '/var/tmp/ctctl.*' >/dev/null
+}
+
+@test "killed, cancelled or cut off while its memory is sent, it runs on as if nothing had been" {
+	memory_fill ctctl one 16 1000
+	for how in ours theirs cancel cut saver; do
+		ctctl migrate one "$PEER/run/ctd.sock" --bandwidth 3M >"$CTD_DIR/out" 2>&1 3>&- 4>&- &
+		moving=$!
+		wait_for 120 sends_memory
+		run -4 peer start one
+		case $how in
+			ours) ctd_kill && ctd_start ;;
+			theirs) peer_stop KILL && peer_start ;;
+			cancel) ctctl job cancel "$(ctctl job list --open --json | jq -r '.jobs[0].id')" ;;
+			cut) worker_of migrate-send | xargs kill -9 ;;
+			saver) worker_of predump | xargs kill -9 ;; # its rounds are lost, and it goes without
+		esac
+		wait "$moving" && failed=0 || failed=$?
+		wait_for 60 idle ctctl
+		wait_for 60 idle peer
+		if [ "$how" = saver ]; then
+			[ "$failed" = 0 ]
+			memory_intact peer one
+			moved_to "$CTD_SOCKET"
+		else
+			[ "$failed" != 0 ]
+			is ctctl running
+		fi
+		if [ "$how" = ours ]; then # nobody has told the other one; it would go in ten minutes
+			! peer show one >/dev/null 2>&1 || peer destroy one --force
+		fi
+		memory_intact ctctl one
+		goes_on ctctl
+		run -3 peer show one
+		wait_for 30 leaves_nothing
+		ctctl fsck
+		peer fsck
+	done
+	memory_end ctctl one
 }
 
 @test "images that were changed, or of a host that has more, do not go" {
@@ -264,8 +355,9 @@ killed_at() # ours|theirs PATH
 }
 
 @test "killed while it moves, it runs on one node and on no other" {
-	for at in "ours $CTD_STATE/fs/containers/$CTID/suspended/inventory.img" "ours $PEER/state/fs/containers/$CTID/suspended" \
-		"theirs $PEER/state/fs/containers/$CTID/suspended" \
+	for at in "ours $CTD_STATE/fs/containers/$CTID/suspended/inventory.img" "ours $PEER/state/fs/containers/$CTID/suspended/inventory.img" \
+		"ours $PEER/state/fs/containers/$CTID/suspended/rounds/1" "theirs $PEER/state/fs/containers/$CTID/suspended/rounds/1" \
+		"theirs $PEER/state/fs/containers/$CTID/suspended/inventory.img" \
 		"theirs $(cgroup_mount)$(peer version --json | jq -r .cgroup)/c-$CTID"; do
 		# shellcheck disable=SC2086 # two words
 		killed_at $at

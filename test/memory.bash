@@ -24,3 +24,14 @@ memory_intact() # DAEMON NAME
 	$1 exec "$2" -- cat /root/memory >"$CTD_DIR/memory.lines"
 	[ "$(grep -c '^ok [1-9]' "$CTD_DIR/memory.lines")" = 2 ] || { cat "$CTD_DIR/memory.lines" && return 1; }
 }
+
+memory_is_gone() # DAEMON NAME
+{
+	! $1 exec "$2" -- pidof probe >/dev/null
+}
+
+memory_end() # DAEMON NAME: the child dies of its parent's death, before or after it is killed
+{
+	$1 exec "$2" -- killall -9 probe 2>/dev/null || true
+	wait_for 30 memory_is_gone "$1" "$2"
+}

@@ -76,6 +76,14 @@ idle() # DAEMON
 	[ "$($1 job list --open --json | jq '.jobs | length')" = 0 ]
 }
 
+worker_of() # VERB: of our daemon
+{
+	local pid
+	for pid in $(lib_processes_of ct-worker); do
+		tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q "$1" && echo "$pid"
+	done
+}
+
 not_less() # TOTALS TOTALS: each counter of the second is at least what it was
 {
 	jq -en --argjson a "$1" --argjson b "$2" '$a | to_entries | length >= 21 and all(.value <= $b[.key])'

@@ -8,11 +8,13 @@
  * begins anew with what is on disk, while what runs goes on. (A power cut is the same and ends what runs as well,
  * so it leads to nothing worse.) Each word goes by a connection of its own (CONNECTIONS of them): it may be lost, its answer may be
  * lost, and it may arrive any time later, when the other end has long given up. The contents of the disk are a
- * number that grows while the container runs somewhere.
+ * number that grows while the container runs somewhere. Its memory goes in rounds that are sent ahead, a row of
+ * them with a number; a row may become void, and another begin.
  *
  *	never two	at most one of the nodes runs it
  *	never stale	what runs has the newest contents
  *	recoverable	some node has a copy with the newest contents
+ *	never mixed	what runs there does not go on from rounds of memory that are void
  *
  * A third node is where the destination may move it on to, so that it is not there any more. The administrator's
  * --keep is not modelled: it is the decision of somebody who knows what the nodes cannot.
@@ -25,6 +27,7 @@
  *	MUTANT_STALE	commit looks at the container and not at its epoch
  *	MUTANT_BROKEN	a record that does not read counts as one without a mark
  *	MUTANT_COPY	an offer that goes on from a copy is taken without a look at the whole
+ *	MUTANT_ROUNDS	an offer that goes on from rounds of memory is taken without a look at which are there
  *	MUTANT_STAGED	who is asked to give up what was copied only says that it gave the container up
  *	MUTANT_WITHDRAW	the other node says that it gives it up, and does not
  */
@@ -51,10 +54,12 @@ typedef node {
 node src, dst, third;
 /* What the destination has of a copy, with the epoch and contents of it: no record of its own, and gone with its ctd. */
 bool staged;
-byte staged_epoch, staged_contents;
+byte staged_epoch, staged_contents, staged_memory;
+/* That what it has taken has the memory of another row than the one it was to go on from. */
+bool mixed;
 byte newest;
 byte n_connections, n_unreadable;
-chan request[CONNECTIONS] = [1] of { mtype, byte, byte }; /* word, epoch, contents */
+chan request[CONNECTIONS] = [1] of { mtype, byte, byte, byte }; /* word, epoch, contents, row of memory (0: none) */
 chan answer[CONNECTIONS] = [1] of { mtype };
 
 #define two_run	   ((src.runs && dst.runs) || (src.runs && third.runs) || (dst.runs && third.runs))
@@ -65,6 +70,7 @@ inline check()
 	assert(!two_run);
 	assert(!src.runs || is_newest(src));
 	assert(!dst.runs || is_newest(dst));
+	assert(!dst.runs || !mixed);
 	assert(is_newest(src) || is_newest(dst) || is_newest(third));
 }
 
@@ -75,7 +81,7 @@ inline say(word)
 		n_connections < CONNECTIONS;
 		at = n_connections;
 		n_connections++;
-		request[at]!word, src.epoch + 1, src.contents;
+		request[at]!word, src.epoch + 1, src.contents, (word == offer || word == copy -> row : 0);
 	}
 }
 
@@ -104,9 +110,9 @@ inline take_back()
 proctype Source()
 {
 	mtype said;
-	byte at;
+	byte at, row;
 again:
-	atomic { said = 0; at = 0 }
+	atomic { said = 0; at = 0; row = 0 }
 	/* ctd starts: unmarked, it may be started, by the replay, by autostart, by people */
 	if
 	:: atomic { src.present && src.mark == none -> src.runs = true; check(); }
@@ -118,11 +124,17 @@ again:
 		src.epoch++; /* synced, before what is said */
 #endif
 		if
-		:: say(copy); hear(); /* it may run on and write meanwhile */
+		:: row = 1; say(copy); hear(); /* it may run on and write meanwhile */
+			if
+			:: row = 2 /* that was void: it began anew, and of that nothing has come */
+			:: row = 0 /* that was void, and all of it goes with the offer */
+			:: skip
+			fi
 		:: skip
 		fi;
 		src.runs = false;
 		say(offer);
+		row = 0; /* it has been said */
 		hear();
 		if
 		:: said != good ->
@@ -202,6 +214,7 @@ inline hear_copy()
 			staged = true;
 			staged_epoch = e;
 			staged_contents = c;
+			staged_memory = m;
 			check();
 			reply(good)
 		fi
@@ -223,16 +236,28 @@ inline hear_offer()
 		:: skip
 		fi;
 		atomic {
-			dst.present = true;
-			dst.mark = incoming;
-			dst.epoch = e;
-#ifdef MUTANT_COPY
-			dst.contents = (staged && staged_epoch == e -> staged_contents : c);
+			mixed = m != 0 && !(staged && staged_epoch == e && staged_memory == m);
+			if
+#ifndef MUTANT_ROUNDS
+			:: mixed -> /* they have other digests */
+				mixed = false;
+				staged = false;
+				reply(bad)
+			:: else ->
 #else
-			dst.contents = c; /* or its digest is another, and it is refused */
+			:: true ->
 #endif
-			staged = false;
-			reply(good);
+				dst.present = true;
+				dst.mark = incoming;
+				dst.epoch = e;
+#ifdef MUTANT_COPY
+				dst.contents = (staged && staged_epoch == e -> staged_contents : c);
+#else
+				dst.contents = c; /* or its digest is another, and it is refused */
+#endif
+				staged = false;
+				reply(good)
+			fi
 		}
 	fi
 }
@@ -285,9 +310,9 @@ inline hear_withdraw()
 proctype Destination()
 {
 	mtype word;
-	byte i, e, c;
+	byte i, e, c, m;
 again:
-	atomic { i = 0; e = 0; c = 0; word = 0 }
+	atomic { i = 0; e = 0; c = 0; m = 0; word = 0 }
 	do
 	:: atomic { dst.present && dst.mark == none && !dst.unreadable -> dst.runs = true; check(); }
 	:: atomic { /* moved on, by the same protocol; epochs grow there too */
@@ -311,7 +336,7 @@ again:
 		:: nempty(request[3]) -> i = 3
 		fi;
 		if
-		:: request[i]?word, e, c
+		:: request[i]?word, e, c, m
 		fi
 	   }
 		if
@@ -320,7 +345,7 @@ again:
 		:: word == commit -> hear_commit()
 		:: word == withdraw -> hear_withdraw()
 		fi;
-		atomic { i = 0; e = 0; c = 0; word = 0 }
+		atomic { i = 0; e = 0; c = 0; m = 0; word = 0 }
 	od
 }
 
