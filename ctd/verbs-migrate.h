@@ -17,6 +17,8 @@ struct migrate {
 	uint64_t restore_usec;    /* before that, as the other node says */
 	struct worker *worker;    /* at work, else NULL */
 	void (*answered)(struct job *job, const json_t *result);
+	struct worker *ahead; /* that has reached the other node, or will, for commit; else NULL */
+	bool ahead_ready;     /* and waits */
 	uint64_t bytes, last_bytes;
 	bool template_sent;
 	char fell_back[300]; /* why it does not go live, though it was to; else "" */

@@ -35,13 +35,16 @@ struct far {
 	struct strbuf answer;
 };
 
-static void far_done(struct far *f)
+void far_free(struct far *f)
 {
+	if (!f)
+		return;
 	(void)fd_close(f->in_fd);
 	(void)fd_close(f->out_fd);
 	(void)fd_close(f->said_fd);
 	(void)fd_close(f->pidfd); /* not reaped: at the end of its input it ends and cleans up */
 	strbuf_done(&f->answer);
+	free(f);
 }
 
 static int far_start(const json_t *command, struct far *f, struct ct_error *err)
@@ -71,6 +74,30 @@ static int far_start(const json_t *command, struct far *f, struct ct_error *err)
 		return ct_error_kind_set(
 		        err, CT_ERROR_FAILED, -EIO, "cannot run \"%s\": %s", argv[0], strerror(-f->pidfd));
 	return 0;
+}
+
+int far_open(const json_t *command, struct far **ret, struct ct_error *err)
+{
+	CLEANUP(far_freep) struct far *f = malloc(sizeof(*f));
+	int r;
+
+	if (!f)
+		return ct_error_set(err, -ENOMEM, "move", "out of memory");
+	*f = (struct far){ -1, -1, -1, -1, STRBUF_INIT };
+	if (!json_array_get(command, 0))
+		return ct_error_set(err, -EINVAL, "move", "command is needed");
+	r = far_start(command, f, err);
+	if (r >= 0)
+		*ret = TAKE_PTR(f);
+	return r;
+}
+
+/* It says nothing before it is told something. */
+static bool far_has_ended(const struct far *f)
+{
+	struct pollfd p = { .fd = f->out_fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) != 0;
 }
 
 /* Why the far end is gone, in its own words. */
@@ -230,22 +257,25 @@ static int far_read(struct far *f, const char *program, json_t **ret, struct ct_
 	}
 }
 
-int far_say(
-        const json_t *command, const json_t *request, struct payload *p, json_t **ret, struct ct_error *err)
+int far_say(const json_t *command, struct far *consume_ahead, const json_t *request, struct payload *p,
+        json_t **ret, struct ct_error *err)
 {
-	const char *program = json_string_value(json_array_get(command, 0));
-	CLEANUP(far_done) struct far far = { -1, -1, -1, -1, STRBUF_INIT };
-	int r;
+	CLEANUP(far_freep) struct far *far = consume_ahead;
+	int r = 0;
 
-	if (!program)
-		return ct_error_set(err, -EINVAL, "move", "command is needed");
-	r = far_start(command, &far, err);
+	if (far && far_has_ended(far)) {
+		far_free(far);
+		far = NULL;
+	}
+	if (!far)
+		r = far_open(command, &far, err);
+	if (r < 0)
+		return r;
 	p->begun_usec = now_monotonic_usec();
-	if (r >= 0)
-		r = far_write(&far, request, p, err);
+	r = far_write(far, request, p, err);
 	if (r >= 0)
 		worker_progress(-1, "waiting for the other node");
 	if (r >= 0)
-		r = far_read(&far, program, ret, err);
+		r = far_read(far, json_string_value(json_array_get(command, 0)) ?: "", ret, err);
 	return r < 0 ? r : 0;
 }

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "ctd/worker-images.h"
 
@@ -23,7 +24,14 @@ struct payload {
 #define PAYLOAD_INIT ((struct payload){ .fd = -1, .images_fd = -1 })
 void payload_done(struct payload *p);
 
-/* Runs the command, writes the request as a line and the payload behind it, waits for the answer: a new
- * value. What the other node says of an error is the error. */
-int far_say(
-        const json_t *command, const json_t *request, struct payload *p, json_t **ret, struct ct_error *err);
+/* The command, started ahead: what it takes to reach the other node is over when there is something to say.
+ */
+struct far;
+int far_open(const json_t *command, struct far **ret, struct ct_error *err);
+void far_free(struct far *f);
+DEFINE_CLEANUP(struct far *, far_free);
+
+/* Runs the command, or has one that was started ahead (NULL: none), writes the request as a line and the
+ * payload behind it, waits for the answer: a new value. What the other node says of an error is the error. */
+int far_say(const json_t *command, struct far *consume_ahead, const json_t *request, struct payload *p,
+        json_t **ret, struct ct_error *err);

@@ -8,7 +8,8 @@
  * packs it. With disk, what goes behind the line is read before, into a file without a name: first, with
  * "images" (a directory), "images_bytes" bytes of those (worker-images.h), then "removed_bytes" of paths that
  * are gone, then an archive, together "bytes"; "digest" is that of the whole tree. The answer comes in lines
- * as a worker writes them.
+ * as a worker writes them. With "ahead": true in place of a request ctd is asked for one, {"ready": true},
+ * when the command runs, and answers {"request"}.
  *
  * With "copy" ({"request", "root", "pid", "rate"?, "max_downtime_usec"?, "memory_bytes"?}) the container
  * runs, and its disk is copied meanwhile, in rounds: each is copy's request, with its number as "round", and
@@ -143,6 +144,7 @@ static const struct json_field copy_fields[] = {
 struct sending {
 	const json_t *command, *disk, *template;
 	bool verify;
+	struct far *ahead; /* for the last word, or NULL */
 	struct disk_view view;
 	struct manifest manifest; /* of the last round */
 	uint64_t n_rounds;        /* said, of memory too */
@@ -156,6 +158,7 @@ struct sending {
 static void sending_done(struct sending *s)
 {
 	disk_view_done(&s->view);
+	far_free(s->ahead);
 	(void)fd_close(s->manifest.fd);
 	json_decref(s->rounds);
 	json_decref(s->memory_rounds);
@@ -261,7 +264,7 @@ static int say_round(struct sending *s, const struct copy_params *in, struct pay
 	if (r >= 0 && json_object_set_new(request, "patience", json_integer((json_int_t)patience(s, in))) < 0)
 		r = ct_error_set(err, -ENOMEM, "move", "out of memory");
 	if (r >= 0)
-		r = far_say(s->command, request, p, &result, err);
+		r = far_say(s->command, NULL, request, p, &result, err);
 	if (r >= 0)
 		r = disk_view_check(&s->view, err);
 	if (r < 0)
@@ -416,6 +419,8 @@ static int copy_in_use(struct sending *s, const json_t *params, json_t **ret_ans
 		r = copy_memory(s, &in, ret_answer, err);
 	disk_view_done(&s->view); /* it is mounted anew when nobody uses it */
 	if (r == 0)
+		(void)far_open(s->command, &s->ahead, NULL); /* else later */
+	if (r == 0)
 		r = worker_ask_for(json_pack("{s:{s:O, s:O}}", "freeze", "rounds", s->rounds, "memory_rounds",
 		                           s->memory_rounds),
 		        ret_answer, err);
@@ -480,7 +485,7 @@ static int send_last(
 	if (s->template)
 		r = pack_template(s->template, &payload, request, err);
 	if (r >= 0)
-		r = far_say(s->command, request, &payload, ret, err);
+		r = far_say(s->command, TAKE_PTR(s->ahead), request, &payload, ret, err);
 	if (r >= 0 && payload.fd >= 0 &&
 	        (json_object_set_new(*ret, "bytes", json_integer((json_int_t)(s->bytes + payload.bytes))) <
 	                        0 ||
@@ -492,9 +497,17 @@ static int send_last(
 	return r;
 }
 
+static int reach_ahead(struct sending *s, json_t **ret_answer, struct ct_error *err)
+{
+	int r = far_open(s->command, &s->ahead, err);
+
+	return r < 0 ? r : worker_ask_for(json_pack("{s:b}", "ready", 1), ret_answer, err);
+}
+
 int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	const json_t *copy = json_object_get(params, "copy");
+	const bool ahead = json_is_true(json_object_get(params, "ahead"));
 	CLEANUP(sending_done)
 	struct sending s = { .command = json_object_get(params, "command"),
 		.disk = json_object_get(params, "disk"),
@@ -509,9 +522,11 @@ int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err
 
 	if (r >= 0 && copy)
 		r = copy_in_use(&s, copy, &answer, err);
+	else if (r >= 0 && ahead)
+		r = reach_ahead(&s, &answer, err);
 	if (r < 0)
 		return r;
-	if (!copy)
+	if (!copy && !ahead)
 		answer = json_incref((json_t *)params); /* which says the same */
 	request = json_deep_copy(json_object_get(answer, "request"));
 	if (!request)
