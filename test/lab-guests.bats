@@ -183,9 +183,16 @@ goes_on() # DAEMON
 	ctctl fsck
 }
 
+is_covered() # SERVICE: it has got its mounts, which is after systemd-run's answer
+{
+	inside ctctl sh -c "grep -q ' /home .* - tmpfs ' /proc/\$(systemctl show -P MainPID $1)/mountinfo"
+}
+
 @test "what a service has over a native directory is refused where it would be lost, and it runs on" {
 	inside ctctl systemd-run -q --unit=lost -p ProtectHome=tmpfs sleep infinity
+	wait_for 60 is_covered lost
 	run ! ctctl suspend d1
+	echo "$output"
 	[[ $output == *'"/home" inside is a mount of a kind that is not kept'* ]]
 	inside ctctl systemctl stop lost
 }
