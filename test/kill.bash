@@ -35,7 +35,8 @@ points()
 		sleep 0.1
 	done
 	kill_end_tracer "$tracer"
-	sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$trace" | grep -vE '^(gettid|epoll_wait|epoll_pwait|exit|exit_group|rt_sigprocmask|rt_sigreturn|clock_gettime|restart_syscall|resume)$' |
+	# of the daemon alone: strace counts for each process of its own
+	sed -n "s/^$pid *\([a-z0-9_]*\)(.*/\1/p" "$trace" | grep -vE '^(gettid|epoll_wait|epoll_pwait|exit|exit_group|rt_sigprocmask|rt_sigreturn|clock_gettime|restart_syscall|resume)$' |
 		awk '{ print $1, ++n[$1] }' >"$trace.calls"
 	awk -v points="${CTD_KILL_POINTS:-10}" -v calls="$(wc -l <"$trace.calls")" -v all="${CTD_KILL_ALL:+1}" \
 		'all || int(NR * points / calls) > int((NR - 1) * points / calls)' "$trace.calls"
@@ -44,14 +45,18 @@ points()
 # killed_at CALL K COMMAND...: runs it while ctd dies at that point; 0 if ctd did die.
 killed_at()
 {
-	local call=$1 k=$2 pid
+	local call=$1 k=$2 pid n
 	shift 2
 	pid=$(ctd_pid)
 	strace -f -q -o /dev/null -e "inject=$call:signal=KILL:when=$k" -e "trace=$call" -p "$pid" 3>&- &
 	local tracer=$!
 	wait_for 60 kill_is_traced "$pid" || { kill_end_tracer "$tracer" && return 1; }
 	"$@" >/dev/null 2>&1 || true
-	sleep 0.1
+	# the point may be in what the daemon does after its answer, which was traced as well
+	for ((n = 0; n < 10; n++)); do
+		lib_is_gone "$pid" && break
+		sleep 0.1
+	done
 	# it lives, or it has ended: that it was killed is not yet that it is gone
 	wait_for 60 kill_is_decided "$pid" || { kill_end_tracer "$tracer" && return 1; }
 	if lib_is_gone "$pid"; then
