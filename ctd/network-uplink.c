@@ -75,7 +75,7 @@ static void look(struct manager *m)
 	m->uplink_pending = true;
 	if (m->uplink_generation++ > 0)
 		log_notice(
-		        "containers leave by another link, or a part of one is guaranteed for the first time: rates and addresses are brought there");
+		        "containers leave by another link, a part of one is guaranteed for the first time, or another ctd says its rate or does so no more: rates and addresses are brought there");
 	if (m->conf.uplink_rate && net_uplink_shape(m->net, m->conf.uplink_rate, &error) < 0)
 		log_error("the rate of the uplink is not kept: %s", error.text);
 }

@@ -372,8 +372,17 @@ static int all_up(struct container *c, struct ct_error *err)
 	struct port port;
 	int r = netns_fd < 0 ? netns_fd : 0;
 
-	while (r >= 0 && (r = port_next(&at, &port, err)) > 0)
+	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
 		r = port_up(c, at.i, &port, netns_fd, if_nametoindex(port.spec.host_name) > 0, err);
+		if (r != -EEXIST || !port.rates.out_guaranteed)
+			continue;
+		/* Another ctd may keep the uplink's rate by now. One that runs does not lose its network to
+		 * that. */
+		log_error("nothing of the uplink is guaranteed to \"%s\": %s", c->row.name,
+		        err ? err->text : "it cannot be");
+		port.rates.out_guaranteed = 0;
+		r = port_up(c, at.i, &port, netns_fd, if_nametoindex(port.spec.host_name) > 0, err);
+	}
 	return r;
 }
 

@@ -31,6 +31,7 @@ struct net_context {
 	int uplinks[2]; /* of IPv4 and IPv6, when last looked for; changed: net_uplinks has not told of it yet
 	                 */
 	bool uplinks_changed;
+	bool uplinks_shared; /* another instance says what one of them has, when last looked for */
 };
 
 static inline size_t net_prefix_len(const struct net_context *net)

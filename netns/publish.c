@@ -369,12 +369,22 @@ static bool same_target(const struct net_publish *range, unsigned i, const struc
 	       memcmp(range->to.bytes, one->to.bytes, ip_len(&one->to)) == 0;
 }
 
+/* Of two instances nobody knows which is asked first: there a port of all addresses is one of each too. */
+static int index_among(const struct search *search, size_t k, const struct net_publish *one)
+{
+	struct net_publish range = search->list[k], other = *one;
+
+	if (search->table && (!range.address.family || !other.address.family))
+		range.address.family = other.address.family = 0;
+	return index_of(&range, &other);
+}
+
 static int find_conflict(const struct net_publish *one, void *userdata)
 {
 	struct search *search = userdata;
 
 	for (size_t k = 0; k < search->n; k++) {
-		int i = index_of(&search->list[k], one);
+		int i = index_among(search, k, one);
 		char by[IP_ADDR_STRLEN + NET_TABLE_LEN + 64], address[IP_ADDR_STRLEN];
 
 		if (i < 0 || same_target(&search->list[k], (unsigned)i, one))

@@ -140,10 +140,31 @@ static int find_uplinks(struct net_context *net, struct uplinks *ret, struct ct_
 	return r;
 }
 
+/* What ports have at an uplink is another when another instance begins or ceases to say its rate. */
+static int look_for_others(struct net_context *net, const int uplinks[2], struct ct_error *err)
+{
+	bool shared = false;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < 2; i++) {
+		struct shape_rate said = { 0 };
+
+		r = uplinks[i] ? place_rate_of(net, uplinks[i], &said, err) : 0;
+		shared |= *said.other != 0;
+	}
+	if (r < 0)
+		return r;
+	net->uplinks_changed |= shared != net->uplinks_shared;
+	net->uplinks_shared = shared;
+	return 0;
+}
+
 int net_uplinks(struct net_context *net, int ret[2], struct ct_error *err)
 {
 	int r = shape_uplinks(net, ret, err);
 
+	if (r >= 0)
+		r = look_for_others(net, ret, err);
 	if (r < 0)
 		return r;
 	r = net->uplinks_changed;

@@ -257,6 +257,9 @@ static void another_instances_ports_are_not_taken(void **state)
 	assert_non_null(strstr(err.text, "ctd-test"));
 	assert_int_equal(net_publish_dump(second, count_all, &n, NULL), 0);
 	assert_int_equal(n, 0);
+	list[1] = tcp("192.0.2.2", 8084, "10.77.0.2", 80); /* which of the two is asked first nobody knows */
+	assert_int_equal(net_publish_add(second, list, 2, NULL), -EEXIST);
+	list[1] = tcp(NULL, 8084, "10.77.0.2", 80);
 	/* a container that moves from one to the other has its address on both for a moment */
 	assert_int_equal(net_publish_add(second, &same, 1, NULL), 0);
 	assert_int_equal(net_publish_remove(net, &first, 1, NULL), 0);

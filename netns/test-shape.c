@@ -507,8 +507,16 @@ static void one_instance_says_what_the_uplink_has(void **state)
 	struct ct_error err = { 0 };
 	struct container m;
 	struct net_context *second = second_begin(&m);
+	int links[2];
 
+	/* one that came before it is told, and asks again */
+	assert_int_equal(net_port_shape(second, m.spec.host_name, &plain, NULL), 0);
+	assert_true(has_place("up0", "rate 20Mbit ceil 20Mbit"));
+	assert_true(net_uplinks(second, links, NULL) >= 0);
+	assert_int_equal(net_uplinks(second, links, NULL), 0);
 	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
+	assert_true(net_uplinks(second, links, NULL) > 0);
+	assert_int_equal(net_uplinks(second, links, NULL), 0);
 	assert_int_equal(net_uplink_shape(net, 40 * M, NULL), 0);
 	assert_int_equal(net_uplink_shape(second, 50 * M, &err), -EEXIST);
 	assert_int_equal(err.kind, CT_ERROR_REFUSED);
