@@ -29,9 +29,10 @@ list_msec() # the slowest of 20 lists
 	echo "$slowest"
 }
 
+# Those that were refused a child end, so how many there are goes up and down below the limit.
 is_full()
 {
-	[ "$(ctctl show bomb --json | jq .resources.processes.used)" -ge 290 ]
+	[ "$(ctctl show bomb --json | jq .resources.processes.hits)" -gt 0 ]
 }
 
 @test "while a fork bomb runs, ctctl list answers as it did before, and neighbours work" {

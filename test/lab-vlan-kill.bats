@@ -6,7 +6,7 @@ load lib
 load kill
 
 LINK=up7
-CTD_KILL_POINTS=6 # a machine is slow
+CTD_KILL_POINTS=5 # a machine is slow
 
 setup_file()
 {
