@@ -3,6 +3,7 @@ package Bench;
 use strict;
 use warnings;
 use Exporter qw(import);
+use JSON::PP;
 use List::Util qw(sum);
 use POSIX qw(strftime);
 use Time::HiRes qw(sleep);
@@ -87,8 +88,20 @@ sub daemon_start
 	my $tries = 200;
 	sleep 0.1 while !quietly("$build/ctctl/ctctl version 2>/dev/null") && $tries--;
 	die "ctd does not answer, see $dir/log\n" if $tries < 0;
+	remember_cgroup("$build/ctctl/ctctl");
 	# on a hybrid host crun works with cgroup v1 alone
 	quietly('! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified');
+}
+
+# For test/isolated, which removes it in the end: a daemon leaves its own to its containers.
+sub remember_cgroup
+{
+	my ($ctctl) = @_;
+	my ($mount) = slurp('/proc/self/mountinfo') =~ m{^\S+ \S+ \S+ / (\S+) .* - cgroup2 }m;
+	my $version = decode_json(scalar `$ctctl version --json`);
+	open my $list, '>>', "$ENV{CTD_TEST_DIR}/cgroups" or die;
+	print $list "$mount$version->{cgroup}\n";
+	close $list;
 }
 
 sub daemon_pid
