@@ -365,7 +365,20 @@ static int open_netns(const struct container *c, struct ct_error *err)
 	              : fd;
 }
 
-static int all_up(struct container *c, struct ct_error *err)
+/* Another ctd may keep the uplink's rate by now, or an administrator have a queue there. A port that runs does
+ * not lose its network to that, but what is guaranteed to it; whoever asks for it just now is refused.
+ * before NULL: nobody asks. */
+static bool may_lose_guarantee(const struct ports_snapshot *before, const struct port *port)
+{
+	if (!port->rates.out_guaranteed)
+		return false;
+	for (unsigned i = 0; before && i < before->n; i++)
+		if (str_eq(before->ports[i].spec.host_name, port->spec.host_name))
+			return before->ports[i].rates.out_guaranteed == port->rates.out_guaranteed;
+	return !before;
+}
+
+static int all_up(struct container *c, const struct ports_snapshot *before, struct ct_error *err)
 {
 	_cleanup_close_ int netns_fd = open_netns(c, err);
 	struct port_iter at = { .container = c, .slot = c->run.slot };
@@ -374,10 +387,8 @@ static int all_up(struct container *c, struct ct_error *err)
 
 	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
 		r = port_up(c, at.i, &port, netns_fd, if_nametoindex(port.spec.host_name) > 0, err);
-		if (r != -EEXIST || !port.rates.out_guaranteed)
+		if (r != -EEXIST || !may_lose_guarantee(before, &port))
 			continue;
-		/* Another ctd may keep the uplink's rate by now. One that runs does not lose its network to
-		 * that. */
 		log_error("nothing of the uplink is guaranteed to \"%s\": %s", c->row.name,
 		        err ? err->text : "it cannot be");
 		port.rates.out_guaranteed = 0;
@@ -589,7 +600,7 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 	}
 	r = drop_old_ports(c, before, now, err);
 	if (r >= 0)
-		r = all_up(c, err);
+		r = all_up(c, before, err);
 	if (r >= 0)
 		r = forwards_change(c, &before->forwards, &now->forwards, err);
 	look(c);
@@ -650,7 +661,7 @@ int ports_restore(struct container *c, struct ct_error *err)
 	look(c);
 	r = drop_strays(c, err);
 	if (r >= 0)
-		r = all_up(c, err);
+		r = all_up(c, NULL, err);
 	look(c);
 	if (r >= 0)
 		r = forwards_of(c, &forwards, err);
