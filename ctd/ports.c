@@ -365,8 +365,8 @@ static int open_netns(const struct container *c, struct ct_error *err)
 	              : fd;
 }
 
-/* Another ctd may keep the uplink's rate by now, or an administrator have a queue there. A port that runs does
- * not lose its network to that, but what is guaranteed to it; whoever asks for it just now is refused.
+/* Another ctd may keep the uplink's rate by now, or an administrator have a queue there. A port that runs
+ * does not lose its network to that, but what is guaranteed to it; whoever asks for it just now is refused.
  * before NULL: nobody asks. */
 static bool may_lose_guarantee(const struct ports_snapshot *before, const struct port *port)
 {
