@@ -56,7 +56,7 @@ bool disk_store_has_project_quota(const struct disk_store *store)
 	return project_quota_enforced(store->fd);
 }
 
-static const struct disk_driver_ops *ops_of(enum disk_driver driver)
+const struct disk_driver_ops *disk_driver_ops_of(enum disk_driver driver)
 {
 	switch (driver) {
 	case DISK_DRIVER_DIR: return &disk_dir_ops;
@@ -74,7 +74,7 @@ static int check_spec(const struct disk_spec *spec, bool with_template, struct c
 	if (r < 0)
 		return r;
 
-	if (!ops_of(spec->driver))
+	if (!disk_driver_ops_of(spec->driver))
 		return ct_error_field(err, "storage", "no such disk driver; dir or image is needed");
 
 	return with_template ? disk_check_digest(spec->template_digest, err) : 0;
@@ -118,7 +118,7 @@ static int create_in(
 		return ct_error_set(
 		        err, r, "disk", "cannot write to the store \"%s\": %s", store->path, strerror(-r));
 
-	r = ops_of(spec->driver)->create(store, spec, dirfd, err);
+	r = disk_driver_ops_of(spec->driver)->create(store, spec, dirfd, err);
 	if (r < 0)
 		return r;
 
@@ -126,7 +126,7 @@ static int create_in(
 		r = ct_error_set(err, -errno, "disk", "cannot put the disk of container %s in place: %s",
 		        spec->ctid, strerror(errno));
 	if (r < 0) {
-		(void)ops_of(spec->driver)
+		(void)disk_driver_ops_of(spec->driver)
 		        ->release(store, spec, NULL); /* the error to tell is the one above */
 		return r;
 	}
@@ -211,7 +211,7 @@ int disk_unsettle(struct disk_store *store, const char *ctid)
 static int remark_layers(struct disk_store *store, const struct disk_spec *spec, int dirfd,
         int idmap_userns_fd, struct ct_error *err)
 {
-	const struct disk_driver_ops *ops = ops_of(spec->driver);
+	const struct disk_driver_ops *ops = disk_driver_ops_of(spec->driver);
 	_cleanup_close_ int parent = -1, upper = -1, lower = -1, fd = -1;
 	_cleanup_free_ char *lower_path = str_printf("%s/root", spec->template_digest);
 	int r;
@@ -262,7 +262,7 @@ static int mount_moved(struct disk_store *store, const struct disk_spec *spec, i
 		return ct_error_set(err, -errno, "mount", "cannot write to the disk of container %s: %s",
 		        spec->ctid, strerror(errno));
 
-	return ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, natives, err);
+	return disk_driver_ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, natives, err);
 }
 
 static int mount_with(struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd,
@@ -287,7 +287,8 @@ static int mount_with(struct disk_store *store, const struct disk_spec *spec, in
 
 	r = faccessat(dirfd, MOVED_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0
 	            ? -ESTALE
-	            : ops_of(spec->driver)->mount(store, spec, dirfd, idmap_userns_fd, natives, err);
+	            : disk_driver_ops_of(spec->driver)
+	                      ->mount(store, spec, dirfd, idmap_userns_fd, natives, err);
 	if (r == -ESTALE)
 		r = mount_moved(store, spec, dirfd, idmap_userns_fd, natives, err);
 	fd = r;
@@ -328,7 +329,7 @@ int disk_resize(struct disk_store *store, const struct disk_spec *spec, struct c
 	if (dirfd < 0)
 		return dirfd;
 
-	return ops_of(spec->driver)->resize(store, spec, dirfd, err);
+	return disk_driver_ops_of(spec->driver)->resize(store, spec, dirfd, err);
 }
 
 int disk_usage(
@@ -345,7 +346,7 @@ int disk_usage(
 	if (dirfd < 0)
 		return dirfd;
 
-	return ops_of(spec->driver)->usage(store, spec, dirfd, ret, err);
+	return disk_driver_ops_of(spec->driver)->usage(store, spec, dirfd, ret, err);
 }
 
 int disk_discard(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err)
@@ -366,7 +367,7 @@ int disk_discard(struct disk_store *store, const struct disk_spec *spec, struct 
 	if (r < 0 && r != -ENOENT)
 		return r;
 
-	return ops_of(spec->driver)->release(store, spec, err);
+	return disk_driver_ops_of(spec->driver)->release(store, spec, err);
 }
 
 int disk_template_discard(struct disk_store *store, const char *digest, struct ct_error *err)

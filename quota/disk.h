@@ -7,6 +7,8 @@
  *     templates/DIGEST/root/     lower layers, never changed after they were renamed in
  *     containers/CTID/upper work (driver dir: limited by a project quota)
  *     containers/CTID/disk.img   (driver image: a sparse ext4 of its own, holding upper and work)
+ *     checkpoints/NAME/          a second disk of a container, with what a checkpoint has beside it: as in
+ *                                containers/CTID, whose place it can take (copy.c)
  *     tmp/NAME                   being built; anything here may be removed at any start of ctd
  *     trash/NAME                 on its way out; removed by a worker
  *
@@ -108,6 +110,29 @@ int disk_template_discard(struct disk_store *store, const char *digest, struct c
 int disk_store_sweep(struct disk_store *store, bool (*keep)(const char *tmp_name, void *userdata),
         void *userdata, struct ct_error *err);
 
+/* ---- a second disk of a container: made aside, kept, and put in the place of the first (copy.c) */
+
+/* The directory that holds upper/ of a disk, which may be mounted meanwhile; dirfd: of the container. */
+int disk_open_layers(
+        struct disk_store *store, const struct disk_spec *spec, int *ret_dirfd, struct ct_error *err);
+/* Makes tmp/NAME, a disk of the same driver and size whose layers are new, marked as a copy, and opens both
+ * as above. The project id is one of its own, and is not limited. Long. What is there of that name goes. */
+int disk_copy_new(struct disk_store *store, const struct disk_spec *spec, const char *name, int *ret_dirfd,
+        struct ct_error *err);
+/* Which directories are native is noted of the copy as of the disk. Both by dirfd and layers. */
+int disk_copy_note(const int from[2], const int to[2], struct ct_error *err);
+/* tmp/NAME becomes checkpoints/NAME, synced. All in it must be. */
+int disk_copy_keep(struct disk_store *store, const char *name, struct ct_error *err);
+/* containers/CTID and checkpoints/NAME become each other, at once and synced; and so back. */
+int disk_copy_exchange(struct disk_store *store, const char *ctid, const char *name, struct ct_error *err);
+/* Whether containers/CTID is such a copy; it is no longer, but the container's disk for good. */
+bool disk_is_copy(struct disk_store *store, const char *ctid);
+int disk_copy_settle(struct disk_store *store, const char *ctid);
+/* O(1): checkpoints/NAME goes, or tmp/NAME, with the limits of the specification's project. -ENOENT is
+ * success. */
+int disk_copy_discard(
+        struct disk_store *store, const struct disk_spec *spec, const char *name, struct ct_error *err);
+
 /* What the file system of the store can enforce, for doctor and for refusals. */
 struct disk_probe {
 	char filesystem[16];                             /* ext4, xfs, ... */
@@ -124,6 +149,7 @@ void disk_probe_limits(struct disk_store *store, struct disk_probe *ret);
 /* The one of its questions that each disk asks; one system call, while a probe mounts an overlay. */
 bool disk_store_has_project_quota(const struct disk_store *store);
 
-/* Names below containers/, templates/, trash/, tmp/, for fsck. A positive return stops and is returned. */
+/* Names below containers/, checkpoints/, templates/, trash/, tmp/, for fsck. A positive return stops and is
+ * returned. */
 int disk_store_each(struct disk_store *store, const char *kind, int (*each)(const char *name, void *userdata),
         void *userdata, struct ct_error *err);

@@ -211,11 +211,13 @@ static int put_record(struct making *m, struct record *r, const struct walk_entr
 static int read_object(
         struct making *m, const struct walk_entry *entry, bool same, struct record *r, struct ct_error *err)
 {
-	int result = digest_record(m->digest, entry, r->digest, err), is_new = 1;
+	int result = 0, is_new = 1;
 
+	if (!m->round->layer)
+		result = digest_record(m->digest, entry, r->digest, err);
 	if (result >= 0 && !m->round->old && m->round->base_fd >= 0)
 		result = is_new = difference_is_new(entry, &m->base, err);
-	else if (same)
+	else if (same && !m->round->layer)
 		is_new = memcmp(r->digest, m->old.record.digest, sizeof(r->digest)) != 0;
 	if (result >= 0 && is_new)
 		r->flags |= RECORD_CHANGED;
@@ -234,7 +236,7 @@ static int make_one(const struct walk_entry *entry, void *userdata, struct ct_er
 	int result, found;
 	bool same;
 
-	if (!walk_lasts(entry))
+	if (!walk_lasts(entry) && !m->round->layer)
 		return 0; /* an old one of that path is gone */
 	found = m->round->old ? advance(m, entry->path) : 0;
 	if (found < 0)
@@ -434,6 +436,17 @@ static int on_gone(const struct walk_entry *entry, void *userdata)
 	return set_stale(userdata, entry->path);
 }
 
+static int listing_open(struct listing *l, struct ct_error *err)
+{
+	_cleanup_close_ int fd = fd_dup_cloexec(l->fd);
+
+	if (fd < 0 || lseek(fd, 0, SEEK_SET) < 0 || !(l->in.file = fdopen(fd, "re")))
+		return ct_error_set(
+		        err, -errno, "manifest", "cannot read what was noted: %s", strerror(errno));
+	(void)TAKE_FD(fd); /* the file's now */
+	return 0;
+}
+
 int manifest_archive(
         const struct manifest_round *round, struct manifest *new, int archive_fd, struct ct_error *err)
 {
@@ -441,11 +454,30 @@ int manifest_archive(
 	const struct archive_list list = {
 		.next = next_changed, .gone = round->live ? on_gone : NULL, .userdata = &l
 	};
-	_cleanup_close_ int fd = fd_dup_cloexec(new->fd);
+	int r = listing_open(&l, err);
 
-	if (fd < 0 || lseek(fd, 0, SEEK_SET) < 0 || !(l.in.file = fdopen(fd, "re")))
-		return ct_error_set(
-		        err, -errno, "manifest", "cannot read what was noted: %s", strerror(errno));
-	(void)TAKE_FD(fd); /* the file's now */
-	return archive_listed(&list, archive_fd, err);
+	return r < 0 ? r : archive_listed(&list, archive_fd, err);
+}
+
+int manifest_each(const struct manifest_round *round, struct manifest *new,
+        int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
+        struct ct_error *err)
+{
+	CLEANUP(listing_done) struct listing l = { .round = round, .fd = new->fd, .parent_fd = -1 };
+	struct walk_entry entry;
+	int r = listing_open(&l, err);
+
+	while (r >= 0 && (r = next_changed(&entry, &l, err)) > 0) {
+		struct ct_error error = { 0 };
+
+		r = each(&entry, userdata, &error);
+		if (r < 0 && round->live && (walk_is_gone(r) || r == -EINVAL))
+			r = set_stale(&l, entry.path);
+		else if (r < 0 && err)
+			*err = error;
+		if (r < 0 && (!err || err->code >= 0))
+			return ct_error_set(
+			        err, r, "manifest", "cannot note \"%.100s\": %s", entry.path, strerror(-r));
+	}
+	return r;
 }

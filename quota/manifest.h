@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "quota/walk.h"
 
 struct manifest {
 	int fd;              /* -1: there is none */
@@ -21,9 +22,11 @@ struct manifest_round {
 	/* What was changed so long before the old one was begun counts as changed since: a call that writes
 	 * may have begun before it set the time. */
 	uint64_t slack_usec;
-	bool live;              /* the tree is in use */
-	bool any_dev;           /* the tree was mounted anew since */
-	bool verify;            /* what is as it was is read all the same */
+	bool live;    /* the tree is in use */
+	bool any_dev; /* the tree was mounted anew since */
+	bool verify;  /* what is as it was is read all the same */
+	bool layer;   /* an overlay's upper layer: its marks and sockets count as well, and nothing is
+	                 read, so that a digest is of nothing */
 	struct strbuf *removed; /* as difference_removed; NULL: is not wanted */
 };
 
@@ -35,6 +38,11 @@ struct manifest_result {
 /* Writes the manifest into new, whose fd is of an empty file. In use, the tree is to be synced between
  * start_usec and this: what is written through a mapping shows as a new time only then. */
 int manifest_make(const struct manifest_round *round, struct manifest *new, struct manifest_result *ret,
+        struct ct_error *err);
+/* Tells what is changed, each directory again before what is changed in it. In use, an each that says that
+ * what it was told is not there (any more) is no failure: that is noted as below. */
+int manifest_each(const struct manifest_round *round, struct manifest *new,
+        int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
         struct ct_error *err);
 /* An archive (archive_tree) of what is changed; what is gone since is noted in the manifest, to be changed
  * the next time. */

@@ -368,3 +368,26 @@ int native_note(int dirfd, const struct disk_natives *natives, struct ct_error *
 	return r < 0 ? ct_error_set(err, r, "disk", "cannot note the native directories: %s", strerror(-r))
 	             : 0;
 }
+
+int native_note_copy(int from_upper_fd, int from_dirfd, int to_upper_fd, int to_dirfd, struct ct_error *err)
+{
+	CLEANUP(disk_natives_done) struct disk_natives copied = { 0 };
+	_cleanup_free_ char *note = NULL, *lines = NULL;
+	char *rest, *path;
+
+	if (read_file_at(from_dirfd, NATIVE_NOTE, NOTE_MAX, &note, NULL) < 0)
+		return 0; /* there is none: the copy will be looked at */
+	rest = lines = strdup(note);
+	while (rest && (path = strsep(&rest, "\n")) && *path && copied.n < DISK_NATIVES_MAX) {
+		_cleanup_close_ int from = -1, to = -1;
+
+		path[strcspn(path, " ")] = '\0';
+		if (!disk_native_may_be(path))
+			continue;
+		from = open_beneath(from_upper_fd, path + 1, O_RDONLY | O_DIRECTORY, 0);
+		to = open_beneath(to_upper_fd, path + 1, O_RDONLY | O_DIRECTORY, 0);
+		if (from >= 0 && to >= 0 && is_noted(note, path, from))
+			copied.items[copied.n++] = (struct disk_native){ path, TAKE_FD(to) };
+	}
+	return native_note(to_dirfd, &copied, err);
+}

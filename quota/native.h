@@ -16,5 +16,8 @@ int native_make(
  * Nothing may be mounted over the upper layer. ret is emptied first. */
 void native_find(int upper_fd, int dirfd, const char *const *paths, struct disk_natives *ret);
 
+/* Of a copy of the upper layer, whose inodes are others: notes those that are noted of the layer. */
+int native_note_copy(int from_upper_fd, int from_dirfd, int to_upper_fd, int to_dirfd, struct ct_error *err);
+
 /* Notes which they are, before anybody writes. */
 int native_note(int dirfd, const struct disk_natives *natives, struct ct_error *err);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The store: one directory with four others in it, and the rules by which names move between them.
+/* The store: one directory with five others in it, and the rules by which names move between them.
  *
- * Everything that becomes visible below containers/ or templates/ is built below tmp/ and renamed in, so what
- * is there is whole. Everything that goes is renamed to trash/ first, so that a destroy costs one rename
- * however much the tenant wrote, and the slow removal can be killed and started again at any time. All five
- * directories are kept open: no operation walks a path that starts outside the store, and a store that was
- * replaced under us is not followed.
+ * Everything that becomes visible below containers/, checkpoints/ or templates/ is built below tmp/ and
+ * renamed in, so what is there is whole. Everything that goes is renamed to trash/ first, so that a destroy
+ * costs one rename however much the tenant wrote, and the slow removal can be killed and started again at any
+ * time. All six directories are kept open: no operation walks a path that starts outside the store, and a
+ * store that was replaced under us is not followed.
  *
  * The directory is 0700 and stays so (threats: setuid files of a tenant must be out of reach of the host's
  * users); it is set again at each open, not only when it is made.
@@ -114,7 +114,13 @@ int disk_store_open(const char *path, struct disk_store **ret, struct ct_error *
 		return ct_error_set(err, -ENOMEM, "store", "out of memory");
 
 	*store = (struct disk_store){
-		.fd = -1, .containers_fd = -1, .templates_fd = -1, .tmp_fd = -1, .trash_fd = -1, .view_fd = -1
+		.fd = -1,
+		.containers_fd = -1,
+		.checkpoints_fd = -1,
+		.templates_fd = -1,
+		.tmp_fd = -1,
+		.trash_fd = -1,
+		.view_fd = -1,
 	};
 	store->path = strdup(path);
 	if (!store->path)
@@ -125,6 +131,7 @@ int disk_store_open(const char *path, struct disk_store **ret, struct ct_error *
 		return store->fd;
 
 	if ((r = store_open_dir(store->fd, "containers", &store->containers_fd, err)) < 0 ||
+	        (r = store_open_dir(store->fd, "checkpoints", &store->checkpoints_fd, err)) < 0 ||
 	        (r = store_open_dir(store->fd, "templates", &store->templates_fd, err)) < 0 ||
 	        (r = store_open_dir(store->fd, "tmp", &store->tmp_fd, err)) < 0 ||
 	        (r = store_open_dir(store->fd, "trash", &store->trash_fd, err)) < 0)
@@ -144,6 +151,7 @@ void disk_store_close(struct disk_store *store)
 	cleanup_closep(&store->trash_fd);
 	cleanup_closep(&store->tmp_fd);
 	cleanup_closep(&store->templates_fd);
+	cleanup_closep(&store->checkpoints_fd);
 	cleanup_closep(&store->containers_fd);
 	cleanup_closep(&store->fd);
 	free(store->path);
@@ -245,6 +253,7 @@ static int store_kind_fd(struct disk_store *store, const char *kind)
 		int fd;
 	} kinds[] = {
 		{ "containers", store->containers_fd },
+		{ "checkpoints", store->checkpoints_fd },
 		{ "templates", store->templates_fd },
 		{ "trash", store->trash_fd },
 		{ "tmp", store->tmp_fd },
@@ -267,7 +276,8 @@ int disk_store_each(struct disk_store *store, const char *kind, int (*each)(cons
 
 	r = store_kind_fd(store, kind);
 	if (r < 0)
-		return ct_error_field(err, "kind", "containers, templates, trash or tmp is needed");
+		return ct_error_field(
+		        err, "kind", "containers, checkpoints, templates, trash or tmp is needed");
 
 	fd = openat(r, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* an offset of its own */
 	if (fd < 0 || !(dir = fdopendir(fd)))

@@ -13,7 +13,7 @@
 struct disk_store {
 	char *path;
 	int fd;
-	int containers_fd, templates_fd, tmp_fd, trash_fd;
+	int containers_fd, checkpoints_fd, templates_fd, tmp_fd, trash_fd;
 	int view_fd; /* mount namespace in which overlays are put together (overlay.h); -1: not made yet */
 	bool file_handles; /* the file system can encode handles: overlays get index=on,nfs_export=on */
 };
@@ -54,5 +54,6 @@ struct disk_driver_ops {
 	int (*release)(struct disk_store *store, const struct disk_spec *spec, struct ct_error *err);
 };
 
+const struct disk_driver_ops *disk_driver_ops_of(enum disk_driver driver);
 extern const struct disk_driver_ops disk_dir_ops;
 extern const struct disk_driver_ops disk_image_ops;

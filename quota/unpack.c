@@ -257,6 +257,20 @@ int unpack_fifo(struct unpack *u, const char *path, const struct unpack_meta *me
 	return apply_nofollow(parent, path, meta, err);
 }
 
+int unpack_node(struct unpack *u, const char *path, const struct unpack_meta *meta, struct ct_error *err)
+{
+	int parent;
+
+	parent = unpack_place(u, path, err);
+	if (parent < 0)
+		return parent;
+
+	if (mknodat(parent, base_of(path), (meta->mode & S_IFMT) | 0600, 0) < 0)
+		return unpack_error(path, -errno, "make again", err);
+
+	return apply_nofollow(parent, path, meta, err);
+}
+
 int unpack_symlink(struct unpack *u, const char *path, const char *target, const struct unpack_meta *meta,
         struct ct_error *err)
 {

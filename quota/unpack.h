@@ -40,6 +40,8 @@ int unpack_directory(struct unpack *u, const char *path, int *ret_fd, struct ct_
 int unpack_file(
         struct unpack *u, const char *path, int *ret_fd, struct ct_error *err); /* opened for writing, 0600 */
 int unpack_fifo(struct unpack *u, const char *path, const struct unpack_meta *meta, struct ct_error *err);
+/* A socket, or the mark of an overlay that nothing is there: meta says which. */
+int unpack_node(struct unpack *u, const char *path, const struct unpack_meta *meta, struct ct_error *err);
 int unpack_symlink(struct unpack *u, const char *path, const char *target, const struct unpack_meta *meta,
         struct ct_error *err);
 int unpack_hardlink(struct unpack *u, const char *path, const char *target, struct ct_error *err);
