@@ -116,11 +116,27 @@ const struct command command_suspend = {
 	.run = run_suspend,
 };
 
+struct checkpoint_values {
+	bool keep_running;
+};
+
+static const struct option_row checkpoint_options[] = {
+	{ "keep-running", 0, OPTION_FLAG, NULL, "its disk is copied as well, and it runs on",
+	        offsetof(struct checkpoint_values, keep_running) },
+	{ 0 },
+};
+
 static int run_checkpoint(struct context *ctx, struct ct_error *err)
 {
-	int r = options_parse(ctx, NULL, NULL, err);
+	struct checkpoint_values v = { 0 };
+	_cleanup_json_ json_t *body = NULL;
+	int r = options_parse(ctx, &v, NULL, err);
 
-	return r < 0 ? r : command_each_container(ctx, "POST", "suspend", NULL, NULL, err);
+	if (r < 0)
+		return r;
+	body = v.keep_running ? json_pack("{s:b}", "keep_running", 1) : NULL;
+	return v.keep_running && !body ? -ENOMEM
+	                               : command_each_container(ctx, "POST", "suspend", body, NULL, err);
 }
 
 const struct command command_checkpoint = {
@@ -130,6 +146,7 @@ const struct command command_checkpoint = {
 	.min_operands = 1,
 	.max_operands = OPERANDS_ANY,
 	.completes = OPERAND_CONTAINER,
+	.options = checkpoint_options,
 	.run = run_checkpoint,
 };
 
@@ -171,15 +188,39 @@ const struct command command_resume = {
 	.run = run_resume,
 };
 
+struct restore_values {
+	bool discard, force;
+};
+
+static const struct option_row restore_options[] = {
+	{ "discard", 0, OPTION_FLAG, NULL, "give the checkpoint up",
+	        offsetof(struct restore_values, discard) },
+	{ "force", 'f', OPTION_FLAG, NULL, "even if what was written since is lost",
+	        offsetof(struct restore_values, force) },
+	{ 0 },
+};
+
+static int run_restore(struct context *ctx, struct ct_error *err)
+{
+	struct restore_values v = { 0 };
+	_cleanup_json_ json_t *body = NULL;
+	int r = options_parse(ctx, &v, NULL, err);
+
+	if (r < 0)
+		return r;
+	body = json_pack("{s:b, s:b, s:b}", "checkpoint", 1, "discard", v.discard, "force", v.force);
+	return body ? command_each_container(ctx, "POST", "resume", body, NULL, err) : -ENOMEM;
+}
+
 const struct command command_restore = {
 	.name = "restore",
 	.operands = "NAME...",
-	.summary = "Let a container go on from its checkpoint, as resume does",
+	.summary = "Let a container go on from its checkpoint",
 	.min_operands = 1,
 	.max_operands = OPERANDS_ANY,
 	.completes = OPERAND_CONTAINER,
-	.options = resume_options,
-	.run = run_resume,
+	.options = restore_options,
+	.run = run_restore,
 };
 
 struct stop_values {

@@ -285,6 +285,32 @@ static int read_suspended(
 		return ct_error_field(err, key->name, "%s must have a slot and a digest", key->name);
 	config->suspended_slot = (uint32_t)slot;
 	memcpy(config->suspended_digest, digest, sizeof(config->suspended_digest));
+	config->restoring = json_object_get(value, "restoring");
+	config->restoring_project =
+	        (uint32_t)json_integer_value(json_object_get(value, "restoring")); /* as ctd wrote it */
+	return 0;
+}
+
+/* Ours (ctd/checkpoint.h). */
+static int read_checkpoint(
+        const struct config_key *key, const json_t *value, struct config *config, struct ct_error *err)
+{
+	struct config_checkpoint *c = &config->checkpoint;
+	const json_int_t slot = json_integer_value(json_object_get(value, "slot")),
+	                 id = json_integer_value(json_object_get(value, "id"));
+	const char *digest = json_string_value(json_object_get(value, "digest"));
+
+	if (slot < 1 || slot > CONF_NUMBERS_MAX || id < 1 || !digest || strlen(digest) != 64)
+		return ct_error_field(err, key->name, "%s must have an id, a slot and a digest", key->name);
+	c->slot = (uint32_t)slot;
+	c->id = (uint64_t)id;
+	c->time_usec = (uint64_t)json_integer_value(json_object_get(value, "time"));
+	memcpy(c->digest, digest, sizeof(c->digest));
+	c->project = (uint32_t)json_integer_value(json_object_get(value, "project"));
+	c->bytes = (uint64_t)json_integer_value(json_object_get(value, "bytes"));
+	c->disk_bytes = (uint64_t)json_integer_value(json_object_get(value, "disk_bytes"));
+	c->size = (uint64_t)json_integer_value(json_object_get(value, "size"));
+	c->frozen_usec = (uint64_t)json_integer_value(json_object_get(value, "frozen"));
 	return 0;
 }
 
@@ -316,6 +342,7 @@ static const struct config_key keys[] = {
 	{ CONFIG_PENDING, 0, 0, read_pending, 0, 0, false },
 	{ CONFIG_HANDOVER, 0, 0, read_handover, 0, 0, false },
 	{ CONFIG_SUSPENDED, 0, 0, read_suspended, 0, 0, false },
+	{ CONFIG_CHECKPOINT, 0, 0, read_checkpoint, 0, 0, false },
 	{ CONFIG_ALLOWANCE, 0, 0, read_allowance, 0, 0, false },
 };
 

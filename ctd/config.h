@@ -29,10 +29,24 @@
 #define CONFIG_ALLOWANCE "_allowance" /* nor this: see ctd/allowance.h */
 #define CONFIG_SUSPENDED "_suspended" /* nor this: see ctd/suspend.h */
 
+#define CONFIG_CHECKPOINT "_checkpoint" /* nor this: see ctd/checkpoint.h */
+
 enum handover {
 	HANDOVER_NONE,
 	HANDOVER_INCOMING,
 	HANDOVER_RELINQUISHED,
+};
+
+/* A checkpoint of one that ran on. */
+struct config_checkpoint {
+	uint64_t id;                /* in the name of its copy; 0: there is none */
+	uint64_t time_usec;         /* when it was frozen, since 1970 */
+	uint64_t frozen_usec;       /* how long */
+	uint64_t bytes, disk_bytes; /* in its images, and in its disk */
+	uint64_t size;              /* of its disk, as it was sold */
+	uint32_t slot;              /* whose ids the images have */
+	uint32_t project;           /* of its disk; 0: none */
+	char digest[65];            /* of the images */
 };
 
 struct config {
@@ -59,9 +73,12 @@ struct config {
 	unsigned n_dns;
 	char plan[CONFIG_NAME_MAX + 1]; /* "": none; its values are among the keys already (plan.h) */
 	struct limits limits;
-	enum handover handover;     /* while it moves between nodes */
-	uint32_t suspended_slot;    /* whose images are on disk; 0: it is not suspended */
-	char suspended_digest[65];  /* of the images */
+	enum handover handover;    /* while it moves between nodes */
+	uint32_t suspended_slot;   /* whose images are on disk; 0: it is not suspended */
+	char suspended_digest[65]; /* of the images */
+	struct config_checkpoint checkpoint;
+	bool restoring; /* what is suspended is the checkpoint, which is in the place of the disk; and */
+	uint32_t restoring_project; /* that had this one */
 	struct allowance allowance; /* what has become of limits.traffic_allowance; zero: nothing yet */
 };
 

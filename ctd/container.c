@@ -390,12 +390,13 @@ static void print_config(struct strbuf *b, const struct container *c)
 		return;
 	}
 	if ((strstr(c->row.config, "\"" CONFIG_PENDING "\"") || c->config.handover != HANDOVER_NONE ||
-	            c->config.allowance.period || c->config.suspended_slot) &&
+	            c->config.allowance.period || c->config.suspended_slot || c->config.checkpoint.id) &&
 	        json_parse(c->row.config, strlen(c->row.config), &object, NULL) == 0) {
 		(void)json_object_del(object, CONFIG_PENDING); /* these need not be there */
 		(void)json_object_del(object, CONFIG_HANDOVER);
 		(void)json_object_del(object, CONFIG_ALLOWANCE);
 		(void)json_object_del(object, CONFIG_SUSPENDED);
+		(void)json_object_del(object, CONFIG_CHECKPOINT);
 		text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
 	}
 	(void)strbuf_printf(b, ",\"config\":%s", text ?: object ? "{}" : c->row.config);

@@ -55,6 +55,8 @@ struct container {
 	struct run_row run;          /* as last written; state in it may lag behind .state */
 	int cgroup_fd;               /* while it runs, else -1 */
 	struct staging *staging;     /* another node copies it here (staging.h), else NULL */
+	const char *copying;         /* a checkpoint in the store's tmp/ that is being made, else NULL; and */
+	uint32_t copying_project;    /* the project id that it has */
 	struct disk_work *disk_work; /* its disk is being made or resized (disk-work.h), else NULL */
 	struct resources *resources; /* limits and use of what runs (resources.h), else NULL */
 	int pidfd;                   /* of its init, while it runs, else -1 */

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/json.h"
+#include "ctd/checkpoint.h"
 #include "ctd/disks.h"
 #include "ctd/fsck.h"
 #include "ctd/manager.h"
@@ -351,6 +352,44 @@ static int check_disks(struct fsck *f, struct ct_error *err)
 	return 0;
 }
 
+static int on_checkpoint(const char *name, void *userdata)
+{
+	struct fsck *f = userdata;
+	bool repaired;
+
+	if (checkpoint_is_known(f->manager, name))
+		return 0;
+	repaired = f->repair && checkpoint_remove(f->manager, name, NULL) >= 0;
+	fsck_report(f, "checkpoint", name, repaired, "is there but belongs to no container");
+	return 0;
+}
+
+static int check_checkpoints(struct fsck *f, struct ct_error *err)
+{
+	struct manager *m = f->manager;
+	struct container *c, *next;
+	int r;
+
+	r = disk_store_each(m->disks, "checkpoints", on_checkpoint, f, err);
+	if (r < 0)
+		return r;
+	HASH_ITER(hh_ctid, m->containers.by_ctid, c, next)
+	{
+		if (at_work(c) || c->unreadable)
+			continue;
+		if (c->config.checkpoint.id && !checkpoint_is_there(c))
+			fsck_report(f, "checkpoint", c->row.name,
+			        f->repair && !c->config.restoring && checkpoint_drop(c, NULL) >= 0,
+			        "its checkpoint is missing: it cannot be restored");
+		if (!c->config.restoring && disk_is_copy(m->disks, c->row.ctid))
+			fsck_report(f, "checkpoint", c->row.name, false,
+			        "its disk is that of a checkpoint (start ctd anew)");
+	}
+	if (f->repair)
+		sweeper_kick(m->sweeper);
+	return 0;
+}
+
 static int on_template(const char *name, void *userdata)
 {
 	struct fsck *f = userdata;
@@ -458,6 +497,7 @@ const struct fsck_check fsck_checks[] = {
 	{ "published ports", check_publish },
 	{ "bridges", check_bridges },
 	{ "disks", check_disks },
+	{ "checkpoints", check_checkpoints },
 	{ "templates", check_templates },
 	{ "leases", check_leases },
 	{ "id ranges", check_slots },

@@ -27,6 +27,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "ctd/checkpoint.h"
 #include "ctd/disks.h"
 #include "ctd/exec.h"
 #include "ctd/manager.h"
@@ -319,10 +320,11 @@ static int settle(struct container *c, const struct keeper_reply *list)
 	char key[40];
 	int r;
 
+	checkpoint_claim(c);
 	if (c->teardown)
 		return 0;
 	/* it will find out, and undo what it did */
-	if (c->active && (c->active->type == &verb_resume ||
+	if (c->active && (c->active->type == &verb_resume || c->active->type == &verb_restore ||
 	                         (c->config.suspended_slot && c->state == CONTAINER_STARTING)))
 		return 0;
 	if (c->config.suspended_slot)
@@ -449,6 +451,8 @@ int recover(struct manager *m, struct ct_error *err)
 		view_open(m);
 	if (r >= 0)
 		r = settle_all(m, err);
+	if (r >= 0) /* before any job acts on a disk that is not in its place */
+		r = checkpoints_recover(m, err);
 	if (r < 0)
 		return r;
 

@@ -242,3 +242,19 @@ int store_project_get(struct store *store, const char *ctid, uint32_t *ret_id)
 	*ret_id = (uint32_t)query_int(&q, 0);
 	return 0;
 }
+
+bool store_project_has(struct store *store, uint32_t id)
+{
+	return project_taken(store, id, NULL) != 0;
+}
+
+int store_project_set(struct store *store, const char *ctid, uint32_t id, struct ct_error *err)
+{
+	_cleanup_query_ struct query q = query_start(store, "UPDATE project SET id = ? WHERE ctid = ?");
+	query_bind_int(&q, id);
+	query_bind_text(&q, ctid);
+
+	int r = query_run(&q, err);
+	store->project_hint = 0; /* the one that it had may be free below it */
+	return r < 0 ? r : 0;
+}

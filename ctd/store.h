@@ -126,6 +126,10 @@ int store_project_lease(
         struct store *store, const char *ctid, uint32_t first, uint32_t *ret_id, struct ct_error *err);
 int store_project_get(struct store *store, const char *ctid, uint32_t *ret_id); /* -ENOENT */
 
+bool store_project_has(struct store *store, uint32_t id); /* somebody has it, or that cannot be said */
+/* Another one for who has one. -EEXIST: it is taken. */
+int store_project_set(struct store *store, const char *ctid, uint32_t id, struct ct_error *err);
+
 struct plan_row {
 	char *name, *config; /* JSON text */
 	uint64_t created_usec;

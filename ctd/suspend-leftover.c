@@ -32,10 +32,11 @@ DEFINE_CLEANUP(struct leftover *, free_leftover);
 static bool is_being_suspended(const struct container *c)
 {
 	const struct job *job = c->active;
-	const struct transfer *x =
-	        job && (job->type == &verb_suspend || job->type == &verb_migrate) ? job->data : NULL;
+	const struct transfer *x = job ? job->data : NULL;
 
-	return x && x->suspending;
+	return x &&
+	       (job->type == &verb_suspend || job->type == &verb_migrate || job->type == &verb_checkpoint) &&
+	       x->suspending;
 }
 
 static void settle_leftover(const struct leftover *l)

@@ -115,12 +115,19 @@ void suspend_forget_restored(struct container *c)
 
 void suspend_discard(struct container *c)
 {
-	char from[96], to[96];
+	char from[96];
+
+	(void)snprintf(from, sizeof(from), "containers/%s/suspended", c->row.ctid); /* fits */
+	suspend_discard_at(c, from);
+}
+
+void suspend_discard_at(struct container *c, const char *from)
+{
+	char to[96];
 	int store = disk_store_fd(c->manager->disks);
 
-	(void)snprintf(from, sizeof(from), "containers/%s/suspended", c->row.ctid); /* both fit */
 	(void)snprintf(to, sizeof(to), "trash/%s-suspended-%llu", c->row.ctid,
-	        (unsigned long long)now_realtime_usec());
+	        (unsigned long long)now_realtime_usec()); /* fits */
 	if (renameat(store, from, store, to) == 0)
 		sweeper_kick(c->manager->sweeper);
 	else if (errno != ENOENT)

@@ -31,6 +31,8 @@ json_t *suspend_images_path(const struct container *c);
 void suspend_print(const struct container *c, struct strbuf *b);
 /* Its images go to the trash; harmless when there are none. */
 void suspend_discard(struct container *c);
+/* The same of images elsewhere in the store. */
+void suspend_discard_at(struct container *c, const char *path);
 /* After what a resume restored was killed: ct-keeper reaps it. */
 void suspend_forget_restored(struct container *c);
 /* Why this host cannot, and what to do; 0: it can. */

@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "ctd/checkpoint.h"
 #include "ctd/disk-work.h"
 #include "ctd/manager.h"
 #include "ctd/template-store.h"
@@ -56,7 +57,8 @@ static int list_tmp(const char *name, void *userdata)
 {
 	struct listing *listing = userdata;
 
-	if (template_tmp_is_open(listing->manager, name) || disk_work_has(listing->manager, name))
+	if (template_tmp_is_open(listing->manager, name) || disk_work_has(listing->manager, name) ||
+	        checkpoint_tmp_is_open(listing->manager, name))
 		return 0;
 	if (json_array_append_new(listing->names, json_string(name)) <
 	        0) /* NULL for a name that is not UTF-8: not ours */

@@ -67,8 +67,8 @@ static void release(struct container *c)
 	c->pidfd = fd_close(c->pidfd);
 	c->console_fd = fd_close(c->console_fd);
 	ports_down(c);
-	c->network_held = false;       /* also of one that nobody waits for */
-	if (!c->config.suspended_slot) /* then it stays leased */
+	c->network_held = false; /* also of one that nobody waits for */
+	if (!c->config.suspended_slot && c->run.slot != c->config.checkpoint.slot) /* then it stays leased */
 		pool_release_slot(&c->manager->pool, c->run.slot);
 	c->run.slot = 0;
 	meter_settle(c); /* what went through its links to the end; and that there is no run */

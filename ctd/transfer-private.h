@@ -13,6 +13,9 @@ int transfer_ask(struct job *job, const char *verb, json_t *params,
  * frozen, and lets go of what it restores. */
 void transfer_after_criu(struct job *job, void (*next)(struct job *job));
 json_t *transfer_cgroup_path(const struct container *c);
+/* Of its images: a new string. NULL: out of memory. */
+json_t *transfer_images_path(const struct job *job);
+void transfer_forget_images(const struct job *job);
 /* The end of what was begun. */
 void transfer_finish(struct job *job, int result);
 

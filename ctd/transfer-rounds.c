@@ -31,7 +31,7 @@ static void freeze_after_rounds(struct job *job)
 	                      "cannot suspend \"%s\": it is %s", c->row.name, container_state_name(c->state));
 	if (r >= 0 && x->n_rounds > 0)
 		return;
-	suspend_discard(c); /* an empty directory, or what failed */
+	transfer_forget_images(job); /* an empty directory, or what failed */
 	if (r < 0)
 		transfer_finish(job, r);
 }
@@ -41,7 +41,7 @@ static void end_given_up(struct job *job)
 	struct transfer *x = job->data;
 
 	x->settled = false;
-	suspend_discard(job->container);
+	transfer_forget_images(job);
 	transfer_finish(job, job->error.code);
 }
 
@@ -83,7 +83,7 @@ int transfer_begin_rounds(struct job *job)
 
 	return transfer_ask(job, "predump",
 	        json_pack("{s:i, s:i, s:o, s:o, s:s, s:o, s:b}", "pid", c->run.pid, "rounds", ROUNDS_MAX,
-	                "cgroup", transfer_cgroup_path(c), "images", suspend_images_path(c), "runtime",
+	                "cgroup", transfer_cgroup_path(c), "images", transfer_images_path(job), "runtime",
 	                c->manager->conf.runtime_dir, "key",
 	                json_sprintf(KEEPER_RUN_PREFIX "%s", c->row.ctid), "told", x->round != NULL),
 	        on_rounds);

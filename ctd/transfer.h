@@ -32,6 +32,10 @@ struct transfer {
 	void (*round)(struct job *job, unsigned int n, uint64_t first_usec);
 	/* There will be no further one, or there was none; as above. */
 	void (*rounds_over)(struct job *job);
+	/* It shall run on: it is frozen, and its images are written, but neither synced nor looked at. NULL:
+	 * it is suspended. */
+	void (*dumped)(struct job *job);
+	const char *images;               /* where they are in the store, the caller's; NULL: as ever */
 	bool settled;                     /* they are over, and it waits */
 	bool given_up;                    /* job->error says why */
 	unsigned int n_rounds;            /* that there are */
@@ -49,6 +53,10 @@ void transfer_go_on(struct job *job);
 /* At any time before rounds_over is answered: finished will be called with job->error when CRIU has ended, or
  * is called at once. Again it does nothing. */
 void transfer_give_up(struct job *job);
+/* After dumped: it runs on, and finished is not called. */
+void transfer_let_go(struct job *job);
+/* The same where something failed, which job->error says: finished is called. */
+void transfer_stay(struct job *job);
 /* Whether it can be, as far as that is known before. */
 int transfer_may_suspend(const struct container *c, struct ct_error *err);
 /* One that is suspended: it is so again after a failure. */

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/api.h"
+#include "ctd/checkpoint.h"
 #include "ctd/disk-work.h"
 #include "ctd/disks.h"
 #include "ctd/guest.h"
@@ -213,6 +214,7 @@ int verb_forget(struct container *c, struct ct_error *err)
 	meter_forget(c);
 	if (c->config.suspended_slot)
 		pool_release_slot(&m->pool, c->config.suspended_slot);
+	checkpoint_forget(c);
 	disks_discard(m, &spec, c->row.name);
 	container_unlink(c);
 	sweeper_kick(m->sweeper);

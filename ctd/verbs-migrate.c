@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctd/api.h"
+#include "ctd/checkpoint.h"
 #include "ctd/disks.h"
 #include "ctd/handover.h"
 #include "ctd/manager.h"
@@ -666,6 +667,9 @@ static int run_migrate(struct job *job)
 	if (c->config.handover == HANDOVER_RELINQUISHED)
 		return finish_handover(job);
 	r = handover_check_owner(c, "migrate", &job->error);
+	if (r < 0)
+		return r;
+	r = checkpoint_check(c, "migrate", &job->error);
 	if (r < 0)
 		return r;
 	if (migrate_is_live(job) && transfer_may_suspend(c, &job->error) < 0) {

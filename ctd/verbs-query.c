@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "ctd/api.h"
+#include "ctd/checkpoint.h"
 #include "ctd/events.h"
 #include "ctd/job-wait.h"
 #include "ctd/manager.h"
@@ -94,6 +95,7 @@ int api_container_show(struct manager *m, struct call *call, struct ct_error *er
 	container_print(c, &b);
 	b.len--; /* the last brace */
 	print_connections(c, &b);
+	checkpoint_print(c, &b);
 	suspend_print(c, &b); /* not in lists: it looks at each file */
 	(void)strbuf_puts(&b, ",\"resources\":{");
 	resources_print(c, &b, true);

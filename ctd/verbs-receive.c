@@ -109,7 +109,8 @@ static int read_offer(const json_t *object, struct offer *ret, struct ct_error *
 		return ct_error_field(err, "epoch", "epoch must be from 2 to 2^53");
 	if (!str_is_printable(ret->from) || strlen(ret->from) > 255 || !str_is_printable(ret->template_name))
 		return ct_error_field(err, "from", "names must be printable");
-	if (json_object_get(ret->config, CONFIG_HANDOVER) || json_object_get(ret->config, CONFIG_SUSPENDED))
+	if (json_object_get(ret->config, CONFIG_HANDOVER) || json_object_get(ret->config, CONFIG_SUSPENDED) ||
+	        json_object_get(ret->config, CONFIG_CHECKPOINT))
 		return ct_error_field(err, "config", "the container is being handed over already");
 	r = ret->suspended ? json_read(ret->suspended, images_fields, &ret->images, err) : 0;
 	if (r < 0)

@@ -7,16 +7,9 @@
 #include "ctd/manager.h"
 #include "ctd/verbs.h"
 
-static int submit(struct manager *m, struct call *call, const struct job_type *type, json_t *params,
-        struct ct_error *err)
+static int submit(struct manager *m, struct call *call, const struct job_type *type, struct container *c,
+        json_t *params, struct ct_error *err)
 {
-	struct container *c = NULL;
-	int r = verb_target(m, call, &c, err);
-
-	if (r < 0) {
-		json_decref(params);
-		return r;
-	}
 	return job_submit(m,
 	        &(struct job_request){
 	                .type = type,
@@ -29,22 +22,55 @@ static int submit(struct manager *m, struct call *call, const struct job_type *t
 	        err);
 }
 
+struct suspend_request {
+	bool rounds, keep_running;
+};
+
 int api_container_suspend(struct manager *m, struct call *call, struct ct_error *err)
 {
-	static const struct json_field fields[] = { { "rounds", JSON_KIND_BOOL, 0, JSON_NO_HAS, false },
-		{ NULL } };
-	bool rounds = false;
-	int r = json_read(call_body(call), fields, &rounds, err);
+	static const struct json_field fields[] = {
+		{ "rounds", JSON_KIND_BOOL, offsetof(struct suspend_request, rounds), JSON_NO_HAS, false },
+		{ "keep_running", JSON_KIND_BOOL, offsetof(struct suspend_request, keep_running), JSON_NO_HAS,
+		        false },
+		{ NULL },
+	};
+	struct suspend_request in = { 0 };
+	struct container *c = NULL;
+	int r = json_read(call_body(call), fields, &in, err);
 
-	return r < 0 ? r : submit(m, call, &verb_suspend, json_pack("{s:b}", "rounds", rounds), err);
+	if (r >= 0)
+		r = verb_target(m, call, &c, err);
+	if (r < 0)
+		return r;
+	return in.keep_running
+	               ? submit(m, call, &verb_checkpoint, c, NULL, err)
+	               : submit(m, call, &verb_suspend, c, json_pack("{s:b}", "rounds", in.rounds), err);
 }
 
+struct resume_request {
+	bool discard, checkpoint, force;
+};
+
+/* Of a checkpoint that was kept, if that is asked for and nothing newer is suspended. */
 int api_container_resume(struct manager *m, struct call *call, struct ct_error *err)
 {
-	static const struct json_field fields[] = { { "discard", JSON_KIND_BOOL, 0, JSON_NO_HAS, false },
-		{ NULL } };
-	bool discard_it = false;
-	int r = json_read(call_body(call), fields, &discard_it, err);
+	static const struct json_field fields[] = {
+		{ "discard", JSON_KIND_BOOL, offsetof(struct resume_request, discard), JSON_NO_HAS, false },
+		{ "checkpoint", JSON_KIND_BOOL, offsetof(struct resume_request, checkpoint), JSON_NO_HAS,
+		        false },
+		{ "force", JSON_KIND_BOOL, offsetof(struct resume_request, force), JSON_NO_HAS, false },
+		{ NULL },
+	};
+	struct resume_request in = { 0 };
+	struct container *c = NULL;
+	int r = json_read(call_body(call), fields, &in, err);
 
-	return r < 0 ? r : submit(m, call, &verb_resume, json_pack("{s:b}", "discard", discard_it), err);
+	if (r >= 0)
+		r = verb_target(m, call, &c, err);
+	if (r < 0)
+		return r;
+	if (in.checkpoint && c->config.checkpoint.id && !c->config.suspended_slot)
+		return submit(m, call, &verb_restore, c,
+		        json_pack("{s:b, s:b}", "force", in.force, "discard", in.discard), err);
+	return submit(m, call, &verb_resume, c, json_pack("{s:b}", "discard", in.discard), err);
 }

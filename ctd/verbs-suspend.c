@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "ctd/checkpoint.h"
 #include "ctd/disks.h"
 #include "ctd/handover.h"
 #include "ctd/manager.h"
@@ -181,6 +182,24 @@ json_t *transfer_cgroup_path(const struct container *c)
 	return json_sprintf("%s%s/%s", c->manager->host.cgroup_mount, c->manager->cgroup.path, name);
 }
 
+json_t *transfer_images_path(const struct job *job)
+{
+	const struct transfer *x = job->data;
+
+	return x->images ? json_sprintf("%s/fs/%s", job->manager->conf.state_dir, x->images)
+	                 : suspend_images_path(job->container);
+}
+
+void transfer_forget_images(const struct job *job)
+{
+	const struct transfer *x = job->data;
+
+	if (x->images)
+		suspend_discard_at(job->container, x->images);
+	else
+		suspend_discard(job->container);
+}
+
 /* What the workers of both verbs are told. */
 static json_t *common_params(const struct container *c, uint32_t slot)
 {
@@ -222,6 +241,8 @@ static int set_mark(struct container *c, const char *digest, struct ct_error *er
 	r = json_parse(c->row.config, strlen(c->row.config), &config, err);
 	if (r < 0)
 		return r;
+	if (!digest && c->config.restoring)
+		(void)json_object_del(config, CONFIG_CHECKPOINT);
 	if (!digest)
 		(void)json_object_del(config, CONFIG_SUSPENDED);
 	else if (suspend_mark(config, c->run.slot, digest) < 0)
@@ -292,12 +313,11 @@ static void thaw_again(struct job *job)
 		thaw(c);
 	}
 	c->network_held = false;
-	suspend_discard(c);
+	transfer_forget_images(job);
 	transfer_finish(job, job->error.code);
 }
 
-/* job->error says why. */
-static void stay(struct job *job)
+void transfer_stay(struct job *job)
 {
 	transfer_after_criu(job, thaw_again);
 }
@@ -322,18 +342,31 @@ static void on_dumped(struct job *job, const json_t *result)
 	int r;
 
 	if (!result) {
-		stay(job);
+		transfer_stay(job);
 		return;
 	}
 	x->saved_usec = now_monotonic_usec();
+	if (x->dumped && c->state == CONTAINER_FROZEN) {
+		x->dumped(job);
+		return;
+	}
 	r = c->state == CONTAINER_FROZEN && digest
 	            ? set_mark(c, digest, &job->error)
 	            : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH, "it ended meanwhile");
 	if (r < 0) {
-		stay(job);
+		transfer_stay(job);
 		return;
 	}
 	container_teardown(c, on_down, job);
+}
+
+void transfer_let_go(struct job *job)
+{
+	struct transfer *x = job->data;
+
+	x->suspending = false;
+	release_network(job->container);
+	thaw(job->container);
 }
 
 static json_t *interface_names(const struct container *c)
@@ -354,7 +387,7 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 
 	if (result < 0) {
 		job->error = *error;
-		suspend_discard(c);
+		transfer_forget_images(job);
 		transfer_finish(job, result);
 		return;
 	}
@@ -363,11 +396,12 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 	if (result >= 0)
 		result = transfer_ask(job, "suspend",
 		        merge(common_params(c, c->run.slot),
-		                json_pack("{s:i, s:o, s:I}", "pid", c->run.pid, "interfaces",
-		                        interface_names(c), "rounds", (json_int_t)x->n_rounds)),
+		                json_pack("{s:i, s:o, s:I, s:o, s:b}", "pid", c->run.pid, "interfaces",
+		                        interface_names(c), "rounds", (json_int_t)x->n_rounds, "images",
+		                        transfer_images_path(job), "unsealed", x->dumped != NULL)),
 		        on_dumped);
 	if (result < 0)
-		stay(job);
+		transfer_stay(job);
 }
 
 int transfer_freeze(struct job *job)
@@ -383,7 +417,7 @@ int transfer_suspend(struct job *job)
 
 	if (r < 0)
 		return r;
-	suspend_discard(c); /* of one that failed */
+	transfer_forget_images(job); /* of one that failed */
 	x->suspending = true;
 	r = x->rounds ? transfer_begin_rounds(job) : transfer_freeze(job);
 	if (r < 0)
@@ -444,7 +478,7 @@ static void end_restored(struct job *job)
 	const char *name = job->container->row.name;
 	const struct transfer *x = job->data;
 
-	if (x->preparing)
+	if (x->preparing || job->container->config.restoring)
 		(void)ct_error_prefix(&job->error, "cannot restore \"%s\"", name);
 	else
 		(void)ct_error_prefix(&job->error,
@@ -494,6 +528,9 @@ bool transfer_is_prepared(const struct container *c)
 
 int transfer_go(struct container *c, struct ct_error *err)
 {
+	const struct config_checkpoint checkpoint = c->config.checkpoint;
+	const uint32_t was_project = c->config.restoring_project;
+	const bool restoring = c->config.restoring;
 	struct ct_error error = { 0 };
 	int r = set_mark(c, NULL, err);
 
@@ -505,7 +542,9 @@ int transfer_go(struct container *c, struct ct_error *err)
 		        error.text);
 	thaw(c);
 	suspend_discard(c);
-	manager_event(c->manager, c, "container.resumed", NULL);
+	if (restoring)
+		checkpoint_settle(c, &checkpoint, was_project);
+	manager_event(c->manager, c, restoring ? "container.restored" : "container.resumed", NULL);
 	return 0;
 }
 
@@ -599,11 +638,17 @@ static int restore(struct job *job)
 static int discard(struct container *c, struct ct_error *err)
 {
 	const uint32_t slot = c->config.suspended_slot;
-	int r = set_mark(c, NULL, err);
+	int r;
 
+	if (c->config.restoring) {
+		r = checkpoint_leave(c, err);
+		return r < 0 ? r : 1;
+	}
+	r = set_mark(c, NULL, err);
 	if (r < 0)
 		return r;
-	pool_release_slot(&c->manager->pool, slot);
+	if (slot != c->config.checkpoint.slot)
+		pool_release_slot(&c->manager->pool, slot);
 	c->run.wanted = false; /* else the next ctd starts it (autostart.c) */
 	container_set_state(c, CONTAINER_STOPPED);
 	suspend_discard(c);

@@ -23,6 +23,8 @@ const struct job_type *const job_types[] = {
 	&verb_resolve,
 	&verb_suspend,
 	&verb_resume,
+	&verb_checkpoint,
+	&verb_restore,
 	&verb_autostart,
 	&verb_template_arrive,
 	&verb_template_build,

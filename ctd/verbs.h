@@ -14,7 +14,8 @@ struct manager;
 extern const struct job_type verb_create, verb_start, verb_stop, verb_restart, verb_kill, verb_freeze,
         verb_thaw, verb_destroy, verb_rename, verb_set, verb_keep, verb_migrate, verb_migrate_commit,
         verb_migrate_receive, verb_migrate_withdraw, verb_resolve, verb_resume, verb_suspend, verb_plan_set,
-        verb_autostart, verb_template_arrive, verb_template_build, verb_template_export, verb_template_import;
+        verb_autostart, verb_checkpoint, verb_restore, verb_template_arrive, verb_template_build,
+        verb_template_export, verb_template_import;
 
 /* A container whose init asked for it is started again; too quick ones after a pause. */
 void verb_reboot(struct container *c);

@@ -47,9 +47,7 @@ void disk_view_done(struct disk_view *v)
 	v->pidfd = fd_close(v->pidfd);
 }
 
-/* Whether a change always shows in an inode's time of change (see above), asked of the store's file system:
- * an image's is ext4. */
-static bool shows_changes(int fd)
+bool disk_shows_changes(int fd)
 {
 	static const long known[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC };
 	struct statfs fs;
@@ -66,7 +64,7 @@ static int check_root(int root_fd, int template_fd, struct ct_error *err)
 {
 	struct statx stx;
 
-	if (!shows_changes(template_fd))
+	if (!disk_shows_changes(template_fd))
 		return ct_error_set(err, -EOPNOTSUPP, "copy",
 		        "the file system of the store is not one whose disks are copied in use");
 	if (root_fd < 0 || statx(root_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0)

@@ -13,6 +13,10 @@
 /* What was changed so long before a round counts as changed in it. */
 #define DISK_VIEW_SLACK_USEC 1000000ULL
 
+/* Whether a change always shows in an inode's time of change (worker-copy.c), asked of the store's file
+ * system: an image's is ext4. */
+bool disk_shows_changes(int fd);
+
 /* ids are not shifted. */
 struct disk_view {
 	int root_fd, template_fd;

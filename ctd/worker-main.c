@@ -36,6 +36,7 @@
 #define IOPRIO_BEST_EFFORT_LAST (2 << 13 | 7)
 
 static const struct worker_verb verbs[] = {
+	{ "checkpoint", worker_checkpoint },
 	{ "disk-create", worker_disk_create },
 	{ "disk-resize", worker_disk_resize },
 	{ "migrate-apply", worker_migrate_apply },

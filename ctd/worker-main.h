@@ -32,6 +32,7 @@ int worker_ask_end(struct ct_error *err);
 /* The same, with what it is told. */
 int worker_ask_for(json_t *question, json_t **ret, struct ct_error *err);
 
+int worker_checkpoint(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_disk_create(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_disk_resize(const json_t *params, json_t **ret, struct ct_error *err);
 int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *err);

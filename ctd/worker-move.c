@@ -100,6 +100,15 @@ static int read_disk_params(
 	return 0;
 }
 
+int move_open_store(
+        const json_t *params, struct disk_spec *ret, struct disk_store **ret_store, struct ct_error *err)
+{
+	struct disk_params in = { 0 };
+	int r = read_disk_params(params, &in, ret, err);
+
+	return r < 0 ? r : disk_store_open(in.store, ret_store, err);
+}
+
 int move_open_disk(const json_t *params, int *ret_root_fd, struct ct_error *err)
 {
 	CLEANUP(disk_store_closep) struct disk_store *store = NULL;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* suspend and resume: a frozen container's processes into images, and out of them, by CRIU.
  *
- * suspend: {"pid", "interfaces", "base_id", "cgroup", "images", "runtime", "key", "rlimits", "rounds"} to
- * {"digest", "bytes"}; rounds: so many are in the images already (worker-predump.c), or none of these. The
- * container stays there, frozen: what ends it is ctd, once the digest is in its record. A failure leaves
- * nothing but files.
+ * suspend: {"pid", "interfaces", "base_id", "cgroup", "images", "runtime", "key", "rlimits", "rounds",
+ * "unsealed"?} to {"digest", "bytes"}; rounds: so many are in the images already (worker-predump.c), or none
+ * of these. The container stays there, frozen: what ends it is ctd, once the digest is in its record. A
+ * failure leaves nothing but files. unsealed: it is to run on, and worker-checkpoint.c does the rest then;
+ * the result is {}.
  *
  * resume: {"disk", "base_id", "cgroup", "images", "digest", "view"?, "verified"?, "runtime", "key",
  * "rlimits"} to {"device"}, of its disk: a container in the cgroup, frozen, audited, and ct-keeper has it. A
@@ -203,6 +204,7 @@ struct suspend_params {
 	int64_t pid;
 	json_t *interfaces;
 	uint64_t rounds;
+	bool unsealed;
 	struct common common;
 };
 
@@ -210,6 +212,7 @@ static const struct json_field suspend_fields[] = {
 	{ "pid", JSON_KIND_I64, offsetof(struct suspend_params, pid), JSON_NO_HAS, true },
 	{ "interfaces", JSON_KIND_ARRAY, offsetof(struct suspend_params, interfaces), JSON_NO_HAS, true },
 	{ "rounds", JSON_KIND_U64, offsetof(struct suspend_params, rounds), JSON_NO_HAS, false },
+	{ "unsealed", JSON_KIND_BOOL, offsetof(struct suspend_params, unsealed), JSON_NO_HAS, false },
 	COMMON_FIELDS(struct suspend_params, common),
 	{ NULL },
 };
@@ -349,7 +352,7 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 	r = dump(&in, images, err);
 	if (r >= 0)
 		r = criu_host_note(images, err);
-	if (r < 0)
+	if (r < 0 || in.unsealed)
 		return r;
 	worker_progress(-1, "syncing");
 	if (syncfs(images) < 0)
