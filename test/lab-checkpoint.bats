@@ -189,16 +189,58 @@ used()
 	[ -z "$(kept)" ] && [ -z "$(ls "$CTD_STATE/fs/tmp")" ]
 }
 
-# The daemon is killed when there is something of that name.
-killed_at() # PATTERN COMMAND...
+# Begins it, until there is something of that name.
+begin_until() # PATTERN COMMAND...
 {
-	local daemon pattern=$1 end=$((SECONDS + 120))
-	daemon=$(ctd_pid)
-	ctctl "${@:2}" >/dev/null 2>&1 3>&- 4>&- &
+	local pattern=$1 end=$((SECONDS + 120))
+	ctctl "${@:2}" >"$CTD_DIR/told" 2>&1 3>&- 4>&- &
 	until compgen -G "$pattern" >/dev/null; do
 		[ "$SECONDS" -lt "$end" ]
 		kill -0 "$!" 2>/dev/null || break
 	done
+}
+
+runs_on()
+{
+	local n
+	wait_for 60 is running
+	n=$(count)
+	wait_for 60 beyond "$((n + 10))"
+	swept() { [ -z "$(ls "$CTD_STATE/fs/tmp")" ]; }
+	wait_for 30 swept
+	ctctl fsck
+	wait_for 30 greets
+}
+
+@test "a worker that dies, or a cancel, leaves it running" {
+	for at in upper suspended/rounds/1 suspended/core-1.img; do
+		begin_until "$CTD_STATE/fs/tmp/*-*/$at" checkpoint --keep-running one
+		killed=no
+		! kill -9 "$(pgrep -f 'ct-worker checkpoint')" || killed=yes
+		wait "$!" && killed=no
+		[ "$killed" = no ] || grep "one" "$CTD_DIR/told"
+		runs_on
+	done
+	[ "$(kept | wc -l)" -le 1 ]
+	before=$(kept)
+	begin_until "$CTD_STATE/fs/tmp/*-*/upper" checkpoint --keep-running one
+	worker=$(pgrep -f 'ct-worker checkpoint')
+	kill -STOP "$worker"
+	ctctl job cancel "$(ctctl job list --open --json | jq '.jobs[0].id')"
+	kill -CONT "$worker"
+	! wait "$!" || false
+	grep "checkpoint was cancelled" "$CTD_DIR/told"
+	runs_on
+	[ "$(kept)" = "$before" ]
+	whole
+}
+
+# The daemon is killed when there is something of that name.
+killed_at() # PATTERN COMMAND...
+{
+	local daemon
+	daemon=$(ctd_pid)
+	begin_until "$@"
 	kill -9 "$daemon"
 	wait "$!" || true
 	wait_for 20 lib_is_gone "$daemon"
@@ -210,18 +252,10 @@ killed_at() # PATTERN COMMAND...
 	first=$(kept)
 	for at in "upper" "suspended/rounds/1" "suspended/core-1.img" "suspended/inventory.img"; do
 		killed_at "$CTD_STATE/fs/tmp/*-*/$at" checkpoint --keep-running one
-		wait_for 60 is running
-		n=$(count)
-		wait_for 60 beyond "$((n + 10))"
-		swept() { [ -z "$(ls "$CTD_STATE/fs/tmp")" ]; }
-		wait_for 30 swept
-		if [ "$(kept)" != "$first" ]; then # it was whole before the kill
-			first=$(kept)
-		fi
+		runs_on
 		[ "$(kept | wc -l)" -eq 1 ]
-		ctctl fsck
-		wait_for 30 greets
 	done
+	[ "$(kept)" = "$first" ] || [ "$(checkpoint)" != null ] # it was whole before a kill
 	whole
 }
 
