@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Native directories of a container that is suspended and resumed.
+/* The disk of a container that is suspended and resumed, its native directories above all.
  *
  * To CRIU they are mounts from outside: the images have a name for each ("native/PATH"), and at the restore
  * it is told what that stands for. Which of them a container has is seen in its mounts, and noted with the
@@ -250,4 +250,17 @@ int suspend_natives_place(const char *dir, const char *root, struct disk_natives
 	if (r >= 0)
 		r = see_places(dir, want);
 	return r;
+}
+
+int suspend_write_through(pid_t pid, int images_fd, struct ct_error *err)
+{
+	_cleanup_close_ int root = -1;
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", pid); /* fits */
+	root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0 || syncfs(root) < 0 || syncfs(images_fd) < 0)
+		return ct_error_set(
+		        err, -errno, "suspend", "cannot sync its disk and the images: %s", strerror(errno));
+	return 0;
 }

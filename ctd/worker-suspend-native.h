@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Inside ct-worker: native directories (quota/native.c) of a container that is suspended and resumed. */
+/* Inside ct-worker: native directories (quota/native.c) and disk of a container that is suspended and
+ * resumed. */
 #pragma once
 
 #include <sys/types.h>
@@ -31,3 +32,8 @@ int suspend_natives_read(int images_fd, struct suspend_natives *ret, struct ct_e
  * natives. */
 int suspend_natives_place(const char *dir, const char *root, struct disk_natives *natives,
         struct suspend_natives *want, struct criu_request *request, struct ct_error *err);
+
+/* Its files are to be there when it goes on as its memory has them, also behind a power cut; on a disk image
+ * they are of another file system than the images. To be asked of one that has been dumped: it is frozen, and
+ * has no mount that CRIU does not know, so nobody inside can keep us waiting. */
+int suspend_write_through(pid_t pid, int images_fd, struct ct_error *err);

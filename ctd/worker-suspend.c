@@ -355,9 +355,9 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 	if (r < 0 || in.unsealed)
 		return r;
 	worker_progress(-1, "syncing");
-	if (syncfs(images) < 0)
-		return ct_error_set(err, -errno, "suspend", "cannot sync the images: %s", strerror(errno));
-	r = criu_rounds_digest(images, digest, err);
+	r = suspend_write_through((pid_t)in.pid, images, err);
+	if (r >= 0)
+		r = criu_rounds_digest(images, digest, err);
 	if (r < 0)
 		return r;
 	*ret = json_pack("{s:s, s:I}", "digest", digest, "bytes", (json_int_t)criu_host_images_size(images));

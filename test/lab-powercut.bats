@@ -47,6 +47,9 @@ state_is() # NAME STATE
 	ctctl template import --name cut --detach /lab/debian.tar
 	sleep 1
 	ctctl create acknowledged --template tiny
+	ctctl create thin --template tiny --storage image --disk 100M --start
+	ctctl exec thin -- sh -c 'head -c 4000000 /dev/urandom >/root/data; sha256sum /root/data >/dev/shm/sum'
+	ctctl suspend thin
 	cat /proc/sys/kernel/random/boot_id >/var/lib/ctd-test-boot
 	sync /var/lib/ctd-test-boot
 }
@@ -84,6 +87,8 @@ counts_on() # FROM
 	before=$(ctctl exec asleep -- cat /dev/shm/count)
 	[ "$before" -ge "$(cat /var/lib/ctd-test-count)" ]
 	wait_for 30 counts_on "$before"
+	ctctl resume thin
+	ctctl exec thin -- sha256sum -c /dev/shm/sum # its files are what its memory takes them for
 }
 
 # bats test_tags=boot:2
