@@ -1,0 +1,143 @@
+# Debian's systemd guest "d1" under observation, while it is suspended or moved: for test files that load lib and peer. They set GUEST, its address, KEY, a private
+# ssh key whose public half it has, and CTID; its connections are held in the outside of CTD_OUTSIDE (lib.bash).
+# shellcheck shell=bash
+
+# Prints a number and a check sum of all so far, for ever.
+# shellcheck disable=SC2016,SC2034 # for another shell; for who loads this
+GUEST_COUNTER='n=0 sum=0; while :; do n=$((n + 1)); sum=$(((sum * 31 + n) % 4294967296)); echo $n $sum; sleep 0.2; done'
+
+inside() # DAEMON COMMAND...
+{
+	$1 exec d1 -- "${@:2}" </dev/null
+}
+
+booted() # DAEMON
+{
+	[ "$(inside "$1" systemctl is-system-running)" = running ]
+}
+
+login() # COMMAND...: by ssh, from outside
+{
+	nsenter --target "$CTD_OUTSIDE" --net -- /usr/bin/ssh -i "$KEY" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+		-o LogLevel=ERROR -o ConnectTimeout=30 "root@$GUEST" "$@"
+}
+
+# Sends a number and the sum of all so far, ten times a second, to each that connects; a service with limits and with mounts of its own.
+guest_numbers() # DAEMON
+{
+	$1 exec d1 -- sh -c 'cat >/usr/local/sbin/numbers
+		cat >/etc/systemd/system/numbers.service <<-END
+		[Service]
+		ExecStart=/usr/bin/perl /usr/local/sbin/numbers
+		MemoryMax=64M
+		TasksMax=20
+		CPUWeight=50
+		PrivateTmp=yes
+		PrivateDevices=yes
+		ProtectSystem=strict
+		ProtectKernelTunables=yes
+		ProtectHome=yes
+		[Install]
+		WantedBy=multi-user.target
+		END
+		systemctl enable -q --now numbers' <<-'END'
+		use IO::Socket::IP;
+		my $listener = IO::Socket::IP->new(LocalHost => '::', LocalPort => 7000, Listen => 5, ReuseAddr => 1, V6Only => 0) or die;
+		$SIG{CHLD} = 'IGNORE';
+		while (my $client = $listener->accept) {
+			next if fork;
+			$client->autoflush(1);
+			for (my ($n, $sum) = (1, 0);; $n++) {
+				$sum = ($sum * 31 + $n) % 4294967296;
+				print $client "$n $sum\n" or exit;
+				select undef, undef, undef, 0.1;
+			}
+		}
+	END
+}
+
+cgroup_of() # DAEMON
+{
+	echo "$(cgroup_mount)$($1 version --json | jq -r .cgroup)/c-$CTID"
+}
+
+ids_of() # DAEMON: where its ids begin on the host
+{
+	awk '{ print $2 }' "/proc/$(field "$1" d1 .pid)/uid_map"
+}
+
+# What the kernel says of its cgroups and of each of its processes but for those of sessions, which come and go: ids, capabilities, mounts. Not how the
+# masks of /proc and /sys are mounted, nor whether privileges can be gained (no_new_privs), which CRIU 3.17 does not restore: ctctl-suspend(1).
+world_inside() # DAEMON
+{
+	local base pid
+	base=$(ids_of "$1")
+	(
+		cd "$(cgroup_of "$1")" || exit
+		find . -mindepth 1 -name '.ct-exec' -prune -o -path './user.slice/*' -prune -o -printf '%p %m %U %G\n' | grep -v '/memory\.reclaim' | sort
+		for file in memory.max memory.high memory.swap.max pids.max cpu.max cpu.weight cgroup.subtree_control cgroup.type; do
+			find . -name "$file" -not -path './user.slice/*' -not -path './.ct-exec/*' -printf '%p ' -exec cat {} \; | sort
+		done
+		getfattr -R -d -m user. system.slice init.scope
+		find init.scope system.slice -name cgroup.procs -exec cat {} + | while read -r pid; do
+			cut -d: -f3 "/proc/$pid/cgroup" | sed 's,.*/c-[0-9a-f]*,,'
+			tr '\0' ' ' <"/proc/$pid/cmdline" && echo
+			grep -E '^(NSpid|Uid|Gid|Groups|Seccomp|Cap[A-Z][a-z]+):' "/proc/$pid/status" | sed 's/^NSpid:.*\t/NSpid: /'
+			awk '$5 ~ "^/(proc|sys)/" { print $5, $5 == "/sys/fs/cgroup" ? $6 : ""; next }
+				{ sub(".*/upper/", "/upper/", $4); print $5, $6, $4 }' "/proc/$pid/mountinfo" | sort -u
+		done
+	) | BASE=$base perl -pe 's/\b(\d{6,10})\b/$1 >= $ENV{BASE} && $1 < $ENV{BASE} + 65536 ? "+" . ($1 - $ENV{BASE}) : $1/ge'
+	$1 exec d1 -- sh -c 'ip -4 addr; ip -4 route; systemctl show -P NRestarts cron ssh dbus numbers systemd-logind' </dev/null |
+		sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid.*//; s/valid_lft.*//'
+}
+
+received() # FILE: how many whole lines
+{
+	wc -l <"$1"
+}
+
+received_beyond() # FILE NUMBER
+{
+	[ "$(received "$1")" -gt "$2" ]
+}
+
+# Numbers from 1, none lost, none twice; and what each says of those before.
+is_whole() # FILE
+{
+	head -n "$(received "$1")" "$1" | tr -d '\r' |
+		awk '{ sum = (sum * 31 + NR) % 4294967296; if ($1 != NR || $2 != sum) { print "wrong at", NR, $0; exit 1 } }'
+}
+
+answers() # ADDRESS
+{
+	# shellcheck disable=SC2016 # for that shell
+	[ "$(outside timeout 10 bash -c 'read -r line </dev/tcp/'"$1"'/7000 && echo "$line"')" = "1 1" ]
+}
+
+# The stream by way of an address of it; a login that runs the words. What they say goes to the files stream and session.
+clients_start() # DIRECTORY ADDRESS WORDS...
+{
+	wait_for 60 answers "$2"
+	nsenter --target "$CTD_OUTSIDE" --net -- bash -c "exec cat </dev/tcp/$2/7000" >"$1/stream" </dev/null 3>&- 4>&- &
+	export STREAM=$!
+	login -o ServerAliveInterval=0 "${@:3}" >"$1/session" </dev/null 3>&- 4>&- &
+	export SESSION=$!
+	wait_for 60 received_beyond "$1/stream" 5
+	wait_for 60 received_beyond "$1/session" 5
+}
+
+clients_end() # DIRECTORY
+{
+	kill "$STREAM" "$SESSION"
+	wait "$STREAM" "$SESSION" || true
+	is_whole "$1/stream"
+	is_whole "$1/session"
+}
+
+clients_go_on() # DIRECTORY
+{
+	local a b
+	a=$(received "$1/stream") b=$(received "$1/session")
+	wait_for 120 received_beyond "$1/stream" "$((a + 3))"
+	wait_for 120 received_beyond "$1/session" "$((b + 3))"
+}
