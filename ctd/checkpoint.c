@@ -249,6 +249,8 @@ int checkpoint_enter(struct container *c, struct ct_error *err)
 	return r;
 }
 
+static const char misplaced[] = "its disk and that of its checkpoint are not in their places";
+
 int checkpoint_leave(struct container *c, struct ct_error *err)
 {
 	_cleanup_json_ json_t *config = NULL;
@@ -260,7 +262,14 @@ int checkpoint_leave(struct container *c, struct ct_error *err)
 		(void)json_object_del(config, CONFIG_SUSPENDED);
 		r = update(c, config, c->config.restoring_project, err);
 	}
-	return r < 0 ? r : disk_copy_exchange(c->manager->disks, c->row.ctid, name, err);
+	if (r < 0)
+		return r;
+	c->run.wanted = false; /* else the next ctd starts it (autostart.c) */
+	(void)container_save_run(c, NULL);
+	r = disk_copy_exchange(c->manager->disks, c->row.ctid, name, err);
+	if (r < 0)
+		container_set_broken(c, misplaced); /* else it could be started over the wrong one */
+	return r;
 }
 
 void checkpoint_settle(struct container *c, const struct config_checkpoint *before, uint32_t was_project)
@@ -327,13 +336,46 @@ int checkpoint_remove(struct manager *m, const char *name, struct ct_error *err)
 	return disk_copy_discard(m->disks, &spec, name, err);
 }
 
-/* One of which nothing is known may belong to a record that is to come back from a backup: fsck shows it. */
+struct evidence {
+	const char *ctid;
+	uint64_t id;
+	bool found;
+};
+
+static int see_job(const struct job_row *row, void *userdata)
+{
+	struct evidence *e = userdata;
+	bool open = row->finished_usec == 0 && row->ctid && str_eq(row->ctid, e->ctid);
+
+	e->found |= open || row->created_usec > e->id;
+	return 0;
+}
+
+/* That it belongs to nobody: a job over which ctd died had to do with it, or the records go on after it, and
+ * have it no more. They may be older than it, from a backup, and those that have it may be to come back. */
+static bool is_left_over(struct manager *m, const char *name)
+{
+	const struct container *c = owner_of(m, name);
+	char ctid[sizeof(c->row.ctid)];
+	struct evidence e = { .ctid = ctid };
+
+	(void)snprintf(ctid, sizeof(ctid), "%s", name);
+	if (!c)
+		return store_job_has(m->store, "destroy", ctid) > 0;
+	if (checkpoint_is_known(m, name))
+		return false;
+	e.id = strtoull(name + strlen(ctid) + 1, NULL, 10);
+	return store_job_each(m->store, true, INT32_MAX, see_job, &e, NULL) >= 0 &&
+	       store_job_each(m->store, false, 1, see_job, &e, NULL) >= 0 && e.found;
+}
+
+/* Of what else nothing is known fsck shows. */
 static int recover_copy(const char *name, void *userdata)
 {
 	struct manager *m = userdata;
 	struct ct_error error = { 0 };
 
-	if (!owner_of(m, name) || checkpoint_is_known(m, name))
+	if (!is_left_over(m, name))
 		return 0;
 	if (checkpoint_remove(m, name, &error) < 0)
 		log_warning("a checkpoint that no container has any more stays: %s", error.text);
@@ -348,24 +390,31 @@ static int settle(struct container *c)
 	return disk_copy_settle(c->manager->disks, c->row.ctid);
 }
 
-static void recover_one(struct container *c)
+int checkpoint_put_right(struct container *c, struct ct_error *err)
 {
 	struct disk_store *disks = c->manager->disks;
 	char name[CHECKPOINT_NAME_SIZE];
-	struct ct_error error = { 0 };
-	int r = 0;
 
 	own_name(c, name);
 	if (c->config.restoring)
-		r = checkpoint_leave(c, &error);
-	else if (disk_is_copy(disks, c->row.ctid) && has_one(c))
-		r = disk_copy_exchange(disks, c->row.ctid, name, &error);
-	else if (disk_is_copy(disks, c->row.ctid))
-		r = settle(c);
-	if (r >= 0)
+		return checkpoint_leave(c, err);
+	if (!disk_is_copy(disks, c->row.ctid))
+		return 0;
+	if (!has_one(c))
+		return settle(c);
+	if (container_has_init(c))
+		return ct_error_set(err, -EBUSY, "checkpoint", "it runs over the disk of its checkpoint");
+	return disk_copy_exchange(disks, c->row.ctid, name, err);
+}
+
+static void recover_one(struct container *c)
+{
+	struct ct_error error = { 0 };
+
+	if (checkpoint_put_right(c, &error) >= 0)
 		return;
 	log_error("\"%s\": %s", c->row.name, error.text);
-	container_set_broken(c, "its disk and that of its checkpoint are not in their places");
+	container_set_broken(c, misplaced);
 }
 
 int checkpoints_recover(struct manager *m, struct ct_error *err)

@@ -47,6 +47,8 @@ void checkpoint_claim(const struct container *c);
 /* At recovery, before anything is done with disks: each is where the records say. What no record has is
  * removed, if its container is there. */
 int checkpoints_recover(struct manager *m, struct ct_error *err);
+/* The same of one container, which nothing is done with; nothing if all is in its place. */
+int checkpoint_put_right(struct container *c, struct ct_error *err);
 /* Whether the name of a copy in the store is that of a container's checkpoint. */
 bool checkpoint_is_known(struct manager *m, const char *name);
 bool checkpoint_is_there(const struct container *c);

@@ -50,13 +50,16 @@ static int check_database(struct fsck *f, struct ct_error *err)
 static int check_marks(struct fsck *f, struct ct_error *err)
 {
 	struct container *c, *next;
+	bool misplaced;
 
 	HASH_ITER(hh_ctid, f->manager->containers.by_ctid, c, next)
 	{
 		if (!c->row.broken || at_work(c))
 			continue;
-		fsck_report(f, "broken", c->row.name, f->repair && !c->unreadable, "%s", c->row.broken);
-		if (f->repair)
+		misplaced = f->repair && !c->unreadable && checkpoint_put_right(c, NULL) < 0;
+		fsck_report(f, "broken", c->row.name, f->repair && !c->unreadable && !misplaced, "%s",
+		        c->row.broken);
+		if (f->repair && !misplaced)
 			container_set_broken(c, NULL);
 	}
 	return 0;

@@ -233,9 +233,15 @@ static void on_copier_done(const json_t *result, const struct ct_error *error, v
 	/* else on_dumped sees it */
 }
 
+/* One that has ended meanwhile, or reboots, does not wait for the rest of its disk. */
 static void on_progress(int percent, const char *text, void *userdata)
 {
-	job_progress(userdata, percent, "%s", text);
+	struct job *job = userdata;
+	const struct checkpointing *x = job->data;
+
+	job_progress(job, percent, "%s", text);
+	if (!x->given_up && !x->freezing && check_running(job) < 0)
+		give_up(job);
 }
 
 static int start_copier(struct job *job)
@@ -251,9 +257,9 @@ static int start_copier(struct job *job)
 
 	container_disk_spec(c, &spec);
 	(void)disk_usage(c->manager->disks, &spec, &usage, NULL); /* zero: not known */
-	params = json_pack("{s:o, s:s, s:I, s:I}", "disk", container_disk_params(c), "name", x->name,
-	        "used_bytes", (json_int_t)usage.bytes_used, "memory_bytes",
-	        (json_int_t)criu_host_memory(c->cgroup_fd));
+	params = json_pack("{s:o, s:s, s:I, s:I, s:I}", "disk", container_disk_params(c), "name", x->name,
+	        "used_bytes", (json_int_t)usage.bytes_used, "used_inodes", (json_int_t)usage.inodes_used,
+	        "memory_bytes", (json_int_t)criu_host_memory(c->cgroup_fd));
 	if (params)
 		(void)json_object_set_new(json_object_get(params, "disk"), "project",
 		        json_integer(
@@ -302,6 +308,8 @@ static int replay_checkpoint(
 		return 0;
 	if (!c->config.suspended_slot)
 		transfer_run_on_after_criu(c);
+	if (c->config.checkpoint.id > row->created_usec)
+		return 0; /* it was recorded */
 	return ct_error_kind_set(err, CT_ERROR_FAILED, -ECANCELED,
 	        "ctd ended while a checkpoint of \"%s\" was made; it runs on without", row->object);
 }

@@ -64,6 +64,9 @@ static int check(struct container *c, bool force, struct ct_error *err)
 		        c->row.name, time);
 	if (container_disk_driver(c) == DISK_DRIVER_IMAGE && c->config.limits.disk.value != own->size)
 		return refuse(c, "its disk image had another size then (ctctl set --disk first)", err);
+	if (c->config.limits.disk.value && own->disk_bytes > c->config.limits.disk.value)
+		return refuse(
+		        c, "its disk had more in it then than it may have now (ctctl set --disk first)", err);
 	r = container_may_run(c, err);
 	if (r >= 0)
 		r = suspend_host_check(err);

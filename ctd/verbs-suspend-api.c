@@ -51,7 +51,14 @@ struct resume_request {
 	bool discard, checkpoint, force;
 };
 
-/* Of a checkpoint that was kept, if that is asked for and nothing newer is suspended. */
+/* Of a checkpoint that was kept, if that is asked for and nothing newer is suspended: that goes first. To
+ * give one up is to give up what was kept. */
+static bool is_of_checkpoint(const struct container *c, const struct resume_request *in)
+{
+	return in->checkpoint && c->config.checkpoint.id && !c->config.restoring &&
+	       (in->discard || !c->config.suspended_slot);
+}
+
 int api_container_resume(struct manager *m, struct call *call, struct ct_error *err)
 {
 	static const struct json_field fields[] = {
@@ -69,8 +76,13 @@ int api_container_resume(struct manager *m, struct call *call, struct ct_error *
 		r = verb_target(m, call, &c, err);
 	if (r < 0)
 		return r;
-	if (in.checkpoint && c->config.checkpoint.id && !c->config.suspended_slot)
+	if (is_of_checkpoint(c, &in))
 		return submit(m, call, &verb_restore, c,
 		        json_pack("{s:b, s:b}", "force", in.force, "discard", in.discard), err);
+	/* Who means to go back must not hear that all is well. */
+	if (in.checkpoint && (in.force || in.discard) && !c->config.suspended_slot)
+		return ct_error_kind_set(err, CT_ERROR_STATE, -ENOENT,
+		        "cannot restore \"%s\": it has no checkpoint (ctctl checkpoint --keep-running %s makes one)",
+		        c->row.name, c->row.name);
 	return submit(m, call, &verb_resume, c, json_pack("{s:b}", "discard", in.discard), err);
 }

@@ -302,17 +302,21 @@ int transfer_may_suspend(const struct container *c, struct ct_error *err)
 	return r < 0 ? ct_error_prefix(err, "cannot suspend \"%s\"", c->row.name) : 0;
 }
 
-static void thaw_again(struct job *job)
+/* Unless it has ended. RUNNING if a new ct-keeper was told of it while CRIU had it: CRIU freezes again in the
+ * end. */
+static void run_on(struct container *c)
 {
-	struct container *c = job->container;
-
-	(void)ct_error_prefix(&job->error, "cannot suspend \"%s\"", c->row.name);
-	/* RUNNING if a new ct-keeper was told of it while CRIU had it: CRIU freezes again in the end. */
 	if (c->state == CONTAINER_FROZEN || c->state == CONTAINER_RUNNING) {
 		release_network(c);
 		thaw(c);
 	}
 	c->network_held = false;
+}
+
+static void thaw_again(struct job *job)
+{
+	(void)ct_error_prefix(&job->error, "cannot suspend \"%s\"", job->container->row.name);
+	run_on(job->container);
 	transfer_forget_images(job);
 	transfer_finish(job, job->error.code);
 }
@@ -365,8 +369,7 @@ void transfer_let_go(struct job *job)
 	struct transfer *x = job->data;
 
 	x->suspending = false;
-	release_network(job->container);
-	thaw(job->container);
+	run_on(job->container);
 }
 
 static json_t *interface_names(const struct container *c)

@@ -179,23 +179,12 @@ static const struct json_field images_fields[] = {
 	{ NULL },
 };
 
-/* As worker-suspend.c makes it: else the digest is another. */
-static int images_directory(const char *path, bool is_new, struct ct_error *err)
-{
-	int fd = is_new && mkdir(path, 0711) < 0
-	                 ? -1
-	                 : open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	return fd < 0 ? ct_error_set(err, -errno, "move", "cannot make \"%s\": %s", path, strerror(errno))
-	              : fd;
-}
-
 static int make_images(const struct images_params *in, int file_fd, int *ret_fd, struct ct_error *err)
 {
 	char digest[65];
 	int r, n_rounds = 0;
 
-	r = *ret_fd = images_directory(in->path, !in->sent, err);
+	r = *ret_fd = images_open(in->path, !in->sent, err);
 	if (r < 0)
 		return r;
 	worker_progress(-1, "taking its memory and state");
@@ -256,7 +245,7 @@ static int keep_round(const json_t *params, int file_fd, json_t *ret, struct ct_
 	int r = json_read(params, round_fields, &in, err);
 
 	if (r >= 0)
-		r = fd = images_directory(in.path, in.memory == 1, err);
+		r = fd = images_open(in.path, in.memory == 1, err);
 	if (r < 0)
 		return r;
 	worker_progress(-1, "taking a round of its memory");

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* checkpoint: what a checkpoint has of a container that runs on, but for the dump of its processes.
  *
- * DISK (worker-move.c) and {"name", "used_bytes", "memory_bytes"} to {"digest", "bytes", "disk_bytes"}: makes
- * tmp/NAME of the store, a copy of the container's disk (quota/copy.c). It is copied while it is in use, in
- * rounds (quota/layer.c), until little is left. Then ctd is asked {"copied": N}: rounds of memory may be
- * written, to tmp/NAME/suspended; behind them there is one more round of the disk. Then {"freeze": true}:
- * with the answer the container stands still, and is dumped there. What has changed since goes over, and with
+ * DISK (worker-move.c) and {"name", "used_bytes", "used_inodes", "memory_bytes"} to {"digest", "bytes",
+ * "disk_bytes"}: makes tmp/NAME of the store, a copy of the container's disk (quota/copy.c). It is copied
+ * while it is in use, in rounds (quota/layer.c), until little is left. Then ctd is asked {"copied": N}:
+ * rounds of memory may be written, to tmp/NAME/suspended; behind them there is one more round of the disk.
+ * Then {"freeze": true}: with the answer the container stands still, and is dumped there. What has changed
+ * since goes over, and with
  * {"read": true} it may run on. What is there is then written through, and gets its digest.
  *
  * Nobody's quota bounds what root writes into the store, so it is asked for room before, and again and again:
@@ -34,25 +35,28 @@
 #include "quota/layer.h"
 #include "quota/walk.h"
 
-#define MIB         (1024 * 1024ULL)
-#define MARGIN      (64 * MIB) /* of the store, for others, as worker-suspend.c has it */
-#define ASK_BYTES   (32 * MIB) /* written between two looks at how much room there is */
-#define ROUNDS_MAX  8
-#define ROUND_SMALL (512 * 1024ULL) /* not worth another round */
-#define OBJECT_COST 1024ULL         /* of what is made anew, whatever is in it */
+#define MIB          (1024 * 1024ULL)
+#define MARGIN       (64 * MIB) /* of the store, for others, as worker-suspend.c has it */
+#define ASK_BYTES    (32 * MIB) /* written between two looks at how much room there is */
+#define OBJECT_ROOM  4096ULL    /* that any object takes, by and large */
+#define INODE_MARGIN 1024
+#define ROUNDS_MAX   8
+#define ROUND_SMALL  (512 * 1024ULL) /* not worth another round */
+#define OBJECT_COST  1024ULL         /* of what is made anew, whatever is in it */
 
 DEFINE_CLEANUP(struct disk_store *, disk_store_close);
 
 struct checkpoint_params {
 	json_t *disk;
 	const char *name;
-	uint64_t used_bytes, memory_bytes;
+	uint64_t used_bytes, used_inodes, memory_bytes;
 };
 
 static const struct json_field fields[] = {
 	{ "disk", JSON_KIND_OBJECT, offsetof(struct checkpoint_params, disk), JSON_NO_HAS, true },
 	{ "name", JSON_KIND_STRING, offsetof(struct checkpoint_params, name), JSON_NO_HAS, true },
 	{ "used_bytes", JSON_KIND_U64, offsetof(struct checkpoint_params, used_bytes), JSON_NO_HAS, true },
+	{ "used_inodes", JSON_KIND_U64, offsetof(struct checkpoint_params, used_inodes), JSON_NO_HAS, true },
 	{ "memory_bytes", JSON_KIND_U64, offsetof(struct checkpoint_params, memory_bytes), JSON_NO_HAS,
 	        true },
 	{ NULL },
@@ -83,7 +87,7 @@ static void copying_done(struct copying *c)
 	}
 }
 
-static int check_room(const struct copying *c, uint64_t bytes, struct ct_error *err)
+static int check_room(const struct copying *c, uint64_t bytes, uint64_t inodes, struct ct_error *err)
 {
 	const uint64_t needed = bytes + c->in.memory_bytes;
 	struct statvfs fs;
@@ -93,6 +97,11 @@ static int check_room(const struct copying *c, uint64_t bytes, struct ct_error *
 		return ct_error_set(
 		        err, -errno, "checkpoint", "cannot ask how much room there is: %s", strerror(errno));
 	room = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (fs.f_files && inodes + INODE_MARGIN > fs.f_favail) /* btrfs says none */
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+		        "its files take %" PRIu64
+		        " inodes more, and the store has %llu (remove something from it)",
+		        inodes, (unsigned long long)fs.f_favail);
 	if (needed + MARGIN <= room)
 		return 0;
 	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
@@ -106,11 +115,11 @@ static int on_write(uint64_t bytes, void *userdata, struct ct_error *err)
 	struct copying *c = userdata;
 	int r = worker_check(err);
 
-	c->since_asked += bytes;
+	c->since_asked += bytes ? bytes : OBJECT_ROOM;
 	if (r < 0 || c->since_asked < ASK_BYTES)
 		return r;
 	c->since_asked = 0;
-	return check_room(c, ASK_BYTES, err);
+	return check_room(c, ASK_BYTES, ASK_BYTES / OBJECT_ROOM, err);
 }
 
 static int open_both(struct copying *c, struct disk_store *store, struct ct_error *err)
@@ -250,7 +259,7 @@ int worker_checkpoint(const json_t *params, json_t **ret, struct ct_error *err)
 	if (!disk_shows_changes(c.store_fd))
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
 		        "the file system of the store is not one whose disks are copied in use (ext4, xfs, btrfs)");
-	r = check_room(&c, c.in.used_bytes, err);
+	r = check_room(&c, c.in.used_bytes, c.in.used_inodes, err);
 	if (r >= 0)
 		r = open_both(&c, store, err);
 	if (r >= 0)

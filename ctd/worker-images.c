@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "ctd/criu-rounds.h"
 #include "ctd/worker-main.h"
+#include "quota/project.h"
 
 #define CHUNK          (256 * 1024)
 #define NAME_MAX_BYTES 100
@@ -32,6 +33,25 @@
 
 const struct images_part images_all = { .dump = true, .first_round = 1, .last_round = CRIU_ROUNDS_MAX };
 const struct images_part images_dump = { .dump = true, .first_round = 1 };
+
+int images_open(const char *path, bool is_new, struct ct_error *err)
+{
+	int fd, r;
+
+	/* To be searched by the base id, as which CRIU opens them; the store above is root's alone. The
+	 * digest has it. */
+	if (is_new && mkdir(path, 0711) < 0)
+		return ct_error_set(err, -errno, "images", "cannot make \"%s\": %s", path, strerror(errno));
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return ct_error_set(err, -errno, "images", "cannot open \"%s\": %s", path, strerror(errno));
+	r = is_new ? project_clear(fd, err) : 0; /* beside the disk it would be the container's */
+	if (r < 0) {
+		(void)fd_close(fd);
+		return r;
+	}
+	return fd;
+}
 
 static bool is_name(const char *name)
 {

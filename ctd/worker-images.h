@@ -16,6 +16,9 @@ struct images_part {
 
 extern const struct images_part images_all, images_dump;
 
+/* Their directory, which is nobody's project; is_new: it is made. A descriptor. */
+int images_open(const char *path, bool is_new, struct ct_error *err);
+
 /* How many bytes the row of the directory will have. */
 int images_measure(int dir_fd, const struct images_part *part, uint64_t *ret, struct ct_error *err);
 /* Writes it; sent is called in between, may end it, and is told how many bytes have gone since. */

@@ -40,6 +40,7 @@
 #include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
+#include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
 #include "ctd/worker-suspend.h"
 
@@ -279,12 +280,13 @@ int worker_predump(const json_t *params, json_t **ret, struct ct_error *err)
 		r = check_kernel(err);
 	if (r < 0)
 		return r;
-	if (mkdir(x.in.images, 0711) < 0 || /* as worker-suspend.c does */
-	        (images = open(x.in.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0 ||
-	        (cgroup = open(x.in.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-		return ct_error_set(err, -errno, "predump", "cannot open \"%s\": %s",
-		        images < 0 ? x.in.images : x.in.cgroup, strerror(errno));
-	r = suspend_reach_keeper(x.in.runtime, &keeper, err);
+	cgroup = open(x.in.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup < 0)
+		return ct_error_set(
+		        err, -errno, "predump", "cannot open \"%s\": %s", x.in.cgroup, strerror(errno));
+	r = images = images_open(x.in.images, true, err);
+	if (r >= 0)
+		r = suspend_reach_keeper(x.in.runtime, &keeper, err);
 	if (r < 0)
 		return r;
 	x.keeper = keeper;

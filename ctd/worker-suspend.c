@@ -46,6 +46,7 @@
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
 #include "ctd/view-files.h"
+#include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
 #include "ctd/worker-suspend-native.h"
 #include "ctd/worker-suspend-cgroup.h"
@@ -344,12 +345,9 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 		r = complete(&in.common, err);
 	if (r < 0)
 		return r;
-	/* To be searched by the base id, as which CRIU opens them; the store above is root's alone. */
-	if ((in.rounds == 0 && mkdir(in.common.images, 0711) < 0) ||
-	        (images = open(in.common.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
-		return ct_error_set(
-		        err, -errno, "suspend", "cannot make \"%s\": %s", in.common.images, strerror(errno));
-	r = dump(&in, images, err);
+	r = images = images_open(in.common.images, in.rounds == 0, err);
+	if (r >= 0)
+		r = dump(&in, images, err);
 	if (r >= 0)
 		r = criu_host_note(images, err);
 	if (r < 0 || in.unsealed)

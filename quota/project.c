@@ -103,6 +103,22 @@ int project_assign(int dirfd, uint32_t project_id, struct ct_error *err)
 	return 0;
 }
 
+int project_clear(int dirfd, struct ct_error *err)
+{
+	struct fsxattr attr;
+
+	if (ioctl(dirfd, FS_IOC_FSGETXATTR, &attr) < 0)
+		return 0; /* there are none */
+
+	attr.fsx_projid = 0;
+	attr.fsx_xflags &= ~(uint32_t)FS_XFLAG_PROJINHERIT;
+	if (ioctl(dirfd, FS_IOC_FSSETXATTR, &attr) < 0)
+		return ct_error_set(err, -errno, "quota", "cannot take a directory out of its project: %s",
+		        strerror(errno));
+
+	return 0;
+}
+
 uint32_t project_of(int dirfd)
 {
 	struct fsxattr attr;

@@ -26,6 +26,9 @@ void project_quota_remedy(int fd, const char *store_path, char *buf, size_t size
 /* The directory and all that will be made in it belong to the project. */
 int project_assign(int dirfd, uint32_t project_id, struct ct_error *err);
 
+/* Neither the directory nor what will be made in it belongs to one. */
+int project_clear(int dirfd, struct ct_error *err);
+
 /* The project that the directory belongs to; 0 where there are none. */
 uint32_t project_of(int dirfd);
 

@@ -59,6 +59,7 @@ has_none()
 	run -4 ctctl restore one
 	[[ $output == *'"one": it is not suspended but stopped'* ]]
 	run -4 ctctl restore --force one
+	[[ $output == *'cannot restore "one": it has no checkpoint'* ]]
 	run -2 ctctl suspend --keep-running one
 	mapfile -t hidden < <(type -aP criu | xargs -r realpath | sort -u)
 	for program in "${hidden[@]}"; do mount --bind /dev/null "$program"; done
@@ -98,6 +99,17 @@ has_none()
 	[ "$(ctctl show one --json | jq -r .state)" = stopped ]
 	[ ! -e "$FS/containers/$CTID/copy" ]
 	ctctl fsck
+	change() # EXPRESSION: what its record is to be
+	{
+		ctd_stop
+		db "UPDATE container SET config = $1 WHERE ctid = '$CTID'"
+		ctd_start
+	}
+	change "json_set(config, '\$._checkpoint.disk_bytes', 2000000000, '\$.disk', '1G')"
+	run -4 ctctl restore --force one
+	[[ $output == *'its disk had more in it then than it may have now'* ]]
+	change "json_remove(json_set(config, '\$._checkpoint.disk_bytes', 6), '\$.disk')"
+	ctctl set one disk=
 }
 
 exchange()
@@ -147,6 +159,15 @@ exchange()
 	gone() { [ ! -e "$FS/tmp/$CTID-5" ] && has_none; }
 	wait_for 20 gone
 	ctctl fsck
+	# one that is newer than all records, which may have been put back from a backup, is not its
+	ctd_stop
+	mkdir -p "$FS/checkpoints/$CTID-9000000000000000/upper"
+	ctd_start
+	run ! ctctl fsck
+	[[ $output == *"$CTID-9000000000000000"* ]]
+	[ -d "$FS/checkpoints/$CTID-9000000000000000" ]
+	ctctl fsck --repair || true
+	has_none
 }
 
 @test "it can be given up" {
@@ -156,6 +177,17 @@ exchange()
 	[ "$(texts 1)" = older ]
 	ctctl fsck
 	run -4 ctctl restore --discard one
+	# also if it is suspended since, which stays
+	plant 1 oldest
+	ctd_stop
+	db "UPDATE container SET config = json_set(config, '\$._suspended', json_object('slot', 4001, 'digest', '$(printf '0%.0s' {1..64})')) WHERE ctid = '$CTID'"
+	ctd_start
+	[ "$(ctctl show one --json | jq -r .state)" = suspended ]
+	ctctl restore --discard one
+	has_none
+	[ "$(ctctl show one --json | jq -r .state)" = suspended ]
+	ctctl resume --discard one
+	[ "$(ctctl show one --json | jq -r .state)" = stopped ]
 }
 
 @test "fsck knows strays, and one that is missing" {
@@ -176,6 +208,12 @@ exchange()
 @test "it goes with its container" {
 	plant 1 oldest
 	ctctl destroy one
+	[ -z "$(ls -A "$FS/checkpoints")" ]
+	ctctl fsck
+	# of which a power cut may bring it back
+	ctd_stop
+	mkdir -p "$FS/checkpoints/$CTID-1/upper"
+	ctd_start
 	[ -z "$(ls -A "$FS/checkpoints")" ]
 	ctctl fsck
 }

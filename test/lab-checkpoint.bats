@@ -146,6 +146,9 @@ used()
 	# and is again as any other: its size holds, it stops, starts, and can be kept again
 	run ! ctctl exec one -- dd if=/dev/zero of=/root/big bs=1M count=80
 	ctctl exec one -- rm /root/big
+	ctctl suspend one # nor are those charged to it
+	[ "$(lsattr -pd "$CTD_STATE/fs/containers/$(ctctl show one --json | jq -r .ctid)/suspended" | awk '{ print $1 }')" = 0 ]
+	ctctl resume one
 	ctctl restart one --timeout 0
 	[ "$(ctctl exec one -- cat /etc/motd)" = then ]
 	ctctl exec one -- sh -c 'rm /root/log /home/log; echo then >/dev/shm/x; (/bin/counter /root/log) >/dev/null 2>&1 </dev/null &

@@ -85,7 +85,7 @@ jobs_exec() # WORDS of the command; one word is a line of shell
 	jobs_stage "${opt_flavour:-script}"
 	mkdir -p "$run/1"
 	: >"$run/1/out"
-	tail -q -f -n +1 --sleep-interval=0.2 -- "$run/1/out" &
+	tail --pid=$$ -q -f -n +1 --sleep-interval=0.2 -- "$run/1/out" &
 	tail_pid=$!
 	if ! jobs_boot "${opt_flavour:-script}" "${opt_deadline:-600}"; then
 		sleep 0.4
@@ -160,7 +160,7 @@ jobs_run_group() # FLAVOUR-MACHINES: one boot; prints TAP, each file between "# 
 	jobs_stage "$flavour"
 	mkdir -p "$run/1"
 	: >"$run/1/out"
-	tail -q -f -n +1 --sleep-interval=0.5 -- "$run/1/out" 2>/dev/null &
+	tail --pid=$$ -q -f -n +1 --sleep-interval=0.5 -- "$run/1/out" 2>/dev/null &
 	tail_pid=$!
 	jobs_boot "$flavour" "${opt_deadline:-$limit}" || failed=1
 	jobs_unfinished >>"$run/1/out"
