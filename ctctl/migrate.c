@@ -254,6 +254,7 @@ static int run_migrate(struct context *ctx, struct ct_error *err)
 struct received {
 	struct strbuf data; /* the line, and how much was read behind it */
 	size_t line_len;
+	int64_t timeout; /* seconds without a byte of what was announced */
 };
 
 static int read_line(struct received *in, struct ct_error *err)
@@ -321,8 +322,8 @@ static int receive_disk(struct context *ctx, const struct received *in, const js
 
 	if (!json_is_integer(bytes) || json_integer_value(bytes) < 0)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks bytes");
-	r = spool_bytes(
-	        in->data.data + in->line_len + 1, rest, (uint64_t)json_integer_value(bytes), spooled, err);
+	r = spool_bytes(in->data.data + in->line_len + 1, rest, (uint64_t)json_integer_value(bytes),
+	        in->timeout, spooled, err);
 	if (r < 0)
 		return r;
 	body = json_pack("{s:O, s:s, s:O*, s:O, s:O*, s:O*, s:O*, s:O*, s:O*, s:O*, s:b}", "offer",
@@ -349,7 +350,7 @@ static int receive_template(struct context *ctx, const struct received *in, cons
 	if (!json_is_integer(bytes) || json_integer_value(bytes) < 0)
 		return ct_error_kind_set(err, CT_ERROR_USAGE, -EPROTO, "the request lacks bytes");
 	r = spool_bytes(in->data.data + in->line_len + 1, in->data.len - in->line_len - 1,
-	        (uint64_t)json_integer_value(bytes), spooled, err);
+	        (uint64_t)json_integer_value(bytes), in->timeout, spooled, err);
 	if (r < 0)
 		return r;
 	body = json_pack("{s:s, s:O}", "file", *spooled, "digest", json_object_get(request, "digest"));
@@ -428,13 +429,19 @@ static int receive(struct context *ctx, const struct received *in, json_t **ret,
 	return r;
 }
 
+static const struct option_row receive_options[] = {
+	{ "timeout", 't', OPTION_SECONDS, "TIME", "give up when nothing more comes for so long; default 5m",
+	        offsetof(struct received, timeout) },
+	{ 0 },
+};
+
 static int run_migrate_receive(struct context *ctx, struct ct_error *err)
 {
-	struct received in = { .data = STRBUF_INIT };
+	struct received in = { .data = STRBUF_INIT, .timeout = 300 };
 	_cleanup_json_ json_t *result = NULL, *answer = NULL;
 	struct ct_error failure = { 0 };
 
-	int r = options_parse(ctx, NULL, NULL, err);
+	int r = options_parse(ctx, &in, NULL, err);
 	if (r < 0)
 		return r;
 	/* Where the other end is of this host and its process group is killed, the end of input is what ends
@@ -471,5 +478,6 @@ const struct command command_migrate_receive = {
 	.name = "migrate-receive",
 	.operands = "",
 	.summary = "Take what another node's migrate sends; not for people",
+	.options = receive_options,
 	.run = run_migrate_receive,
 };

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -19,16 +21,35 @@
 
 #define CHUNK (256 * 1024)
 
+/* Who sends may have gone without a word: a connection that is cut may not be known to be for hours. */
+static int await_more(int64_t seconds)
+{
+	struct pollfd fd = { .fd = STDIN_FILENO, .events = POLLIN };
+	int r;
+
+	if (seconds < 0)
+		return 0;
+	do
+		r = poll(&fd, 1, seconds > INT_MAX / 1000 ? INT_MAX : (int)seconds * 1000);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r == 0 ? -ETIMEDOUT : 0;
+}
+
 /* To its end, or with a max just so many bytes: -EIO if there are fewer. */
-static int copy_stdin(int fd, uint64_t max)
+static int copy_stdin(int fd, uint64_t max, int64_t seconds)
 {
 	_cleanup_free_ char *data = malloc(CHUNK);
 	uint64_t left = max;
 	ssize_t n;
 	int r = data ? 0 : -ENOMEM;
 
-	while (r >= 0 && left > 0 &&
-	        (n = read(STDIN_FILENO, data, left < CHUNK ? (size_t)left : CHUNK)) != 0) {
+	while (r >= 0 && left > 0) {
+		r = await_more(seconds);
+		if (r < 0)
+			break;
+		n = read(STDIN_FILENO, data, left < CHUNK ? (size_t)left : CHUNK);
+		if (n == 0)
+			break;
 		if (n < 0 && errno == EINTR)
 			continue;
 		r = n < 0 ? -errno : write_all(fd, data, (size_t)n);
@@ -61,17 +82,21 @@ int spool_check_room(uint64_t bytes, struct ct_error *err)
 	return 0;
 }
 
-static int spool(const void *first, size_t len, uint64_t max, char **ret, struct ct_error *err)
+static int spool(
+        const void *first, size_t len, uint64_t max, int64_t seconds, char **ret, struct ct_error *err)
 {
 	_cleanup_free_ char *path = str_printf("%s/ctctl.XXXXXX", spool_dir());
 	_cleanup_close_ int fd = path ? mkostemp(path, O_CLOEXEC) : -1;
 	int r = fd < 0 ? -errno : write_all(fd, first, len);
 
 	if (r >= 0)
-		r = copy_stdin(fd, max);
+		r = copy_stdin(fd, max, seconds);
 
 	if (fd >= 0 && r < 0)
 		(void)unlink(path);
+	if (r == -ETIMEDOUT)
+		return ct_error_set(err, r, "spool",
+		        "nothing more of what was announced came for %lld seconds", (long long)seconds);
 	if (r < 0)
 		return ct_error_set(err, r, "spool", "cannot copy standard input to \"%s\": %s",
 		        path ? path : "", strerror(-r));
@@ -81,17 +106,18 @@ static int spool(const void *first, size_t len, uint64_t max, char **ret, struct
 
 int spool_stdin(char **ret, struct ct_error *err)
 {
-	return spool("", 0, UINT64_MAX, ret, err);
+	return spool("", 0, UINT64_MAX, -1, ret, err);
 }
 
-int spool_bytes(const void *data, size_t len, uint64_t total, char **ret, struct ct_error *err)
+int spool_bytes(
+        const void *data, size_t len, uint64_t total, int64_t seconds, char **ret, struct ct_error *err)
 {
 	if (len > total)
 		return ct_error_set(err, -EPROTO, "spool", "more came than was announced");
 	int r = spool_check_room(total, err);
 	if (r < 0)
 		return r;
-	return spool(data, len, total - len, ret, err);
+	return spool(data, len, total - len, seconds, ret, err);
 }
 
 char *absolute_path(const char *path)

@@ -14,7 +14,8 @@ int spool_stdin(char **ret, struct ct_error *err);
  * itself. */
 int spool_check_room(uint64_t bytes, struct ct_error *err);
 /* The same for the next bytes of standard input, total of them with the len that were read already. -EIO:
- * there are fewer. */
-int spool_bytes(const void *data, size_t len, uint64_t total, char **ret, struct ct_error *err);
+ * there are fewer; -ETIMEDOUT: none came for so many seconds. */
+int spool_bytes(
+        const void *data, size_t len, uint64_t total, int64_t seconds, char **ret, struct ct_error *err);
 /* The path as seen from the root directory; it need not exist. NULL: out of memory, or we are nowhere. */
 char *absolute_path(const char *path);

@@ -243,6 +243,14 @@ arrived() # DIGEST: as the other daemon has it, with its names
 	CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive <"$CTD_DIR/word" >"$BATS_TEST_TMPDIR/said" && false
 	jq -e '.error.message | contains("not the one that was sent")' "$BATS_TEST_TMPDIR/said"
 	head -c 1000 "$CTD_DIR/word" | CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive >"$BATS_TEST_TMPDIR/said" && false
+	mkdir "$BATS_TEST_TMPDIR/kept"
+	mkfifo "$BATS_TEST_TMPDIR/wire"
+	exec 9<>"$BATS_TEST_TMPDIR/wire" # which has no end
+	head -c 1000 "$CTD_DIR/word" >&9
+	TMPDIR=$BATS_TEST_TMPDIR/kept CTD_SOCKET=$PEER/run/ctd.sock ctctl migrate-receive --timeout 1s <&9 >"$BATS_TEST_TMPDIR/said" && false
+	exec 9>&-
+	jq -e '.error.message | contains("nothing more of what was announced came for 1 seconds")' "$BATS_TEST_TMPDIR/said"
+	[ -z "$(ls "$BATS_TEST_TMPDIR/kept")" ]
 	[ "$(arrived "$(printf '%064d' 0)")" = '[]' ]
 	wait_for 30 is_swept
 	rm "$CTD_DIR/word" "$CTD_DIR/tiny.tar.zst"
