@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -153,6 +154,12 @@ int checkpoint_take(struct container *c, const struct config_checkpoint *new, st
 	                        (json_int_t) new->bytes, "disk_bytes", (json_int_t) new->disk_bytes, "size",
 	                        (json_int_t) new->size, "frozen", (json_int_t) new->frozen_usec)) < 0)
 		r = ct_error_set(err, -ENOMEM, "checkpoint", "out of memory");
+	if (r >= 0) { /* else the next ctd would take it for one in the place of the disk */
+		r = disk_copy_settle(c->manager->disks, c->row.ctid);
+		if (r < 0)
+			(void)ct_error_set(err, r, "checkpoint", "cannot say that its disk is its own: %s",
+			        strerror(-r));
+	}
 	if (r >= 0)
 		r = disk_copy_keep(c->manager->disks, name, err);
 	if (r >= 0)

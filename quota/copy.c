@@ -138,7 +138,9 @@ int disk_copy_settle(struct disk_store *store, const char *ctid)
 
 	if (dirfd < 0)
 		return dirfd;
-	return unlinkat(dirfd, COPY_NAME, 0) < 0 && errno != ENOENT ? -errno : 0;
+	if (unlinkat(dirfd, COPY_NAME, 0) < 0 && errno != ENOENT)
+		return -errno;
+	return fsync(dirfd) < 0 ? -errno : 0;
 }
 
 int disk_copy_discard(

@@ -125,7 +125,7 @@ int disk_copy_note(const int from[2], const int to[2], struct ct_error *err);
 int disk_copy_keep(struct disk_store *store, const char *name, struct ct_error *err);
 /* containers/CTID and checkpoints/NAME become each other, at once and synced; and so back. */
 int disk_copy_exchange(struct disk_store *store, const char *ctid, const char *name, struct ct_error *err);
-/* Whether containers/CTID is such a copy; it is no longer, but the container's disk for good. */
+/* Whether containers/CTID is such a copy; it is no longer, but the container's disk for good, synced. */
 bool disk_is_copy(struct disk_store *store, const char *ctid);
 int disk_copy_settle(struct disk_store *store, const char *ctid);
 /* O(1): checkpoints/NAME goes, or tmp/NAME, with the limits of the specification's project. -ENOENT is
