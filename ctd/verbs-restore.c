@@ -44,6 +44,15 @@ static int refuse(const struct container *c, const char *why, struct ct_error *e
 	return ct_error_kind_set(err, CT_ERROR_STATE, -EBUSY, "cannot restore \"%s\": %s", c->row.name, why);
 }
 
+/* Less has been sold since than was in it. A disk that was full may take some blocks more as a copy, so under
+ * the limit of then nothing is too much. */
+static bool is_too_much(const struct container *c, const struct config_checkpoint *own)
+{
+	const uint64_t limit = c->config.limits.disk.value;
+
+	return limit && (own->size == 0 || limit < own->size) && own->disk_bytes > limit;
+}
+
 static int check(struct container *c, bool force, struct ct_error *err)
 {
 	const struct config_checkpoint *own = &c->config.checkpoint;
@@ -64,7 +73,7 @@ static int check(struct container *c, bool force, struct ct_error *err)
 		        c->row.name, time);
 	if (container_disk_driver(c) == DISK_DRIVER_IMAGE && c->config.limits.disk.value != own->size)
 		return refuse(c, "its disk image had another size then (ctctl set --disk first)", err);
-	if (c->config.limits.disk.value && own->disk_bytes > c->config.limits.disk.value)
+	if (is_too_much(c, own))
 		return refuse(
 		        c, "its disk had more in it then than it may have now (ctctl set --disk first)", err);
 	r = container_may_run(c, err);

@@ -6,8 +6,8 @@
  * while it is in use, in rounds (quota/layer.c), until little is left. Then ctd is asked {"copied": N}:
  * rounds of memory may be written, to tmp/NAME/suspended; behind them there is one more round of the disk.
  * Then {"freeze": true}: with the answer the container stands still, and is dumped there. What has changed
- * since goes over, and with
- * {"read": true} it may run on. What is there is then written through, and gets its digest.
+ * since goes over, and with {"read": true} it may run on. What is there is then written through, and gets its
+ * digest.
  *
  * Nobody's quota bounds what root writes into the store, so it is asked for room before, and again and again:
  * as much as the memory will take must be left over.

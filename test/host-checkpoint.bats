@@ -108,7 +108,11 @@ has_none()
 	change "json_set(config, '\$._checkpoint.disk_bytes', 2000000000, '\$.disk', '1G')"
 	run -4 ctctl restore --force one
 	[[ $output == *'its disk had more in it then than it may have now'* ]]
-	change "json_remove(json_set(config, '\$._checkpoint.disk_bytes', 6), '\$.disk')"
+	# under the limit of then it may go back, however full it was
+	change "json_set(config, '\$._checkpoint.size', 1 << 30)"
+	run ! ctctl restore --force one
+	[[ $output != *'more in it then'* ]]
+	change "json_remove(json_set(config, '\$._checkpoint.disk_bytes', 6, '\$._checkpoint.size', 0), '\$.disk')"
 	ctctl set one disk=
 }
 
@@ -131,10 +135,14 @@ exchange()
 	exchange
 	db "UPDATE container SET config = json_set(config, '\$._suspended', json_object('slot', 4000, 'digest', '$(printf '0%.0s' {1..64})', 'restoring', 0))
 		WHERE ctid = '$CTID'"
+	db "UPDATE run SET wanted = 1 WHERE ctid = '$CTID'" # as of one that had been resumed already
 	ctd_start
 	[ "$(ctctl show one --json | jq -r .state)" = stopped ]
 	[ "$(texts 1)" = "newer older" ]
 	ctctl fsck
+	ctd_stop
+	ctd_start
+	[ "$(ctctl show one --json | jq -r .state)" = stopped ]
 	[ "$(ctctl show one --json | jq -r .checkpoint.bytes)" = 5 ]
 	ctctl start one
 	[ "$(ctctl exec one -- cat /root/text)" = newer ]
@@ -167,6 +175,19 @@ exchange()
 	[[ $output == *"$CTID-9000000000000000"* ]]
 	[ -d "$FS/checkpoints/$CTID-9000000000000000" ]
 	ctctl fsck --repair || true
+	has_none
+}
+
+@test "what was recorded when the daemon died was done" {
+	plant 9000000000000000 oldest
+	ctd_stop
+	db "INSERT INTO job (verb, ctid, object, params, created) VALUES ('checkpoint', '$CTID', 'one', '{}', 1700000000000000),
+		('checkpoint', '$CTID', 'one', '{}', 9100000000000000)"
+	ctd_start
+	[ "$(db "SELECT finished > 0, error IS NULL FROM job WHERE created = 1700000000000000")" = "1|1" ]
+	[ "$(db "SELECT finished > 0, error IS NULL FROM job WHERE created = 9100000000000000")" = "1|0" ]
+	db "DELETE FROM job WHERE created = 9100000000000000"
+	ctctl restore --discard one
 	has_none
 }
 
