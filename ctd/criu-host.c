@@ -25,8 +25,8 @@
 #define NOTE         "host.json"
 #define NOTE_MAX     65536
 #define CPUINFO_MAX  (16 * 1024 * 1024)
-#define VERSION_USEC (5 * USEC_PER_SEC)
-#define KEPT_USEC    (10 * USEC_PER_SEC)
+#define ASK_USEC     (5 * USEC_PER_SEC)
+#define ASK_MAX      4096
 #define STAT_MAX     65536
 #define SHOWN_MAX    5
 #define ROUNDS_DEPTH 2 /* criu-rounds.h */
@@ -38,26 +38,48 @@ static const char *const instructions[] = { "3dnow", "abm", "adx", "aes", "amx",
 	"popcnt", "rdpid", "rdrand", "rdseed", "rdtscp", "rtm", "serialize", "sha", "sse", "ssse", "tbm",
 	"vaes", "vpclmul", "waitpkg", "xop", "xsave" };
 
-void criu_host_version(char ret[32])
+static bool find(struct stat *ret)
 {
-	static const char *const argv[] = { "criu", "--version", NULL };
-	static char known[32];
-	static uint64_t since_usec; /* monotonic; zero: not asked yet */
-	_cleanup_free_ char *text = NULL;
-	const char *version;
+	_cleanup_free_ char *path = NULL;
 
-	/* ctd's loop stands still for it, and asks for each container that moves */
-	if (since_usec && now_monotonic_usec() - since_usec < KEPT_USEC) {
-		memcpy(ret, known, sizeof(known));
+	return process_path("criu", &path) >= 0 && stat(path, ret) == 0;
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static void ask(struct criu_program *ret)
+{
+	static const char *const version[] = { "criu", "--version", NULL };
+	static const char *const lock[] = { "criu", "check", "--feature", "network_lock_nftables", NULL };
+	_cleanup_free_ char *text = NULL, *ignored = NULL;
+	const char *at;
+
+	*ret = (struct criu_program){ 0 };
+	(void)process_run(version, ASK_USEC, ASK_MAX, &text); /* what it says counts */
+	at = text ? strstr(text, "Version: ") : NULL;
+	if (at)
+		(void)sscanf(at, "Version: %31[0-9.]", ret->version); /* else empty */
+	ret->nftables = process_run(lock, ASK_USEC, ASK_MAX, &ignored) == 0;
+}
+
+void criu_host_program(struct criu_program *ret)
+{
+	static struct criu_program known;
+	static struct stat file; /* that it is of; zero: of none */
+	struct stat now;
+
+	*ret = (struct criu_program){ 0 };
+	if (!find(&now))
 		return;
+	if (!is_same(&now, &file)) { /* ctd's loop stands still for it */
+		ask(&known);
+		file = now;
 	}
-	*ret = '\0';
-	(void)process_run(argv, VERSION_USEC, 4096, &text); /* what it says counts */
-	version = text ? strstr(text, "Version: ") : NULL;
-	if (version)
-		(void)sscanf(version, "Version: %31[0-9.]", ret); /* else empty */
-	(void)snprintf(known, sizeof(known), "%s", ret);          /* as long */
-	since_usec = now_monotonic_usec();
+	*ret = known;
 }
 
 /* Zero without it, as of a host without swap. */
@@ -150,29 +172,25 @@ static int read_cpu(char **ret)
 int criu_host_describe(json_t **ret, struct ct_error *err)
 {
 	_cleanup_free_ char *cpu = NULL;
+	struct criu_program criu;
 	struct utsname uts;
-	char version[32];
 	int r = read_cpu(&cpu);
 
 	if (r < 0)
 		return ct_error_set(err, r, "criu", "cannot read \"/proc/cpuinfo\": %s", strerror(-r));
 	(void)uname(&uts); /* cannot fail with a valid pointer */
-	criu_host_version(version);
+	criu_host_program(&criu);
 	*ret = json_pack("{s:s, s:s, s:s, s:s}", "machine", uts.machine, "kernel", uts.release, "criu",
-	        version, "cpu", cpu);
+	        criu.version, "cpu", cpu);
 	return *ret ? 0 : ct_error_set(err, -ENOMEM, "criu", "out of memory");
 }
 
-int criu_host_note(int images_fd, struct ct_error *err)
+int criu_host_note(int images_fd, const json_t *host, struct ct_error *err)
 {
 	_cleanup_close_ int fd = openat(images_fd, NOTE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	_cleanup_json_ json_t *host = NULL;
-	_cleanup_free_ char *text = NULL;
-	int r = criu_host_describe(&host, err);
+	_cleanup_free_ char *text = json_dumps(host, JSON_COMPACT | JSON_SORT_KEYS);
+	int r;
 
-	if (r < 0)
-		return r;
-	text = json_dumps(host, JSON_COMPACT | JSON_SORT_KEYS);
 	r = fd < 0 ? -errno : !text ? -ENOMEM : write_all(fd, text, strlen(text));
 	return r < 0 ? ct_error_set(err, r, "criu", "cannot write \"" NOTE "\": %s", strerror(-r)) : 0;
 }

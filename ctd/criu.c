@@ -33,11 +33,12 @@
 #include "base/str.h"
 #include "ctd/keeper-client.h"
 
-#define PACKET_MAX  65536
-#define TYPE_NOTIFY 6
-#define CGROUP_SOFT 3 /* criu_cg_mode */
-#define LOG_LEVEL   2 /* errors and warnings */
-#define SOCKET_FD   3 /* KEEPER_RUN */
+#define PACKET_MAX    65536
+#define TYPE_NOTIFY   6
+#define CGROUP_SOFT   3 /* criu_cg_mode */
+#define LOCK_NFTABLES 2 /* criu_network_lock_method */
+#define LOG_LEVEL     2 /* errors and warnings */
+#define SOCKET_FD     3 /* KEEPER_RUN */
 
 #define FORGET_TRIES      500
 #define FORGET_PAUSE_USEC 10000
@@ -75,6 +76,7 @@ enum {
 	OPT_EMPTY_NS = 38,
 	OPT_FREEZER = 44,
 	OPT_ORPHAN_PTS = 50,
+	OPT_NETWORK_LOCK = 64,
 };
 
 /* ---- writing; an allocation failure stays in the buffer */
@@ -123,6 +125,8 @@ static void put_options(struct strbuf *b, const struct criu_request *r)
 		put_string(b, OPT_FREEZER, r->freezer);
 		put_string(b, OPT_PARENT, r->parent);
 		criu_put_number(b, OPT_TRACK, r->track);
+		if (r->lock_by_nftables)
+			criu_put_number(b, OPT_NETWORK_LOCK, LOCK_NFTABLES);
 	} else {
 		/* A dump gives the open file whose name is gone, but not its others, a new one, and takes
 		 * that away when the tasks stay: so only of older images. */

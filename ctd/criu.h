@@ -28,6 +28,8 @@ struct criu_request {
 	bool track;             /* dump: note what is written to from here on, and leave out what has not been
 	                           written to since parent was dumped */
 	const char *parent;     /* dump: the directory of an earlier one, from images_fd; or NULL */
+	bool lock_by_nftables;  /* dump: keep packets off by nf_tables and not by programs of iptables; a
+	                           restore does as its dump did */
 	const char *log_file;   /* a name in the work directory */
 	const char *root;       /* restore */
 	const char *freezer;    /* dump: absolute path of the cgroup */

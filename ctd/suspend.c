@@ -137,22 +137,22 @@ void suspend_discard_at(struct container *c, const char *from)
 int suspend_host_check(struct ct_error *err)
 {
 	unsigned int major = 0, minor = 0, kernel_major = 0, kernel_minor = 0;
+	struct criu_program criu;
 	struct utsname uts;
-	char version[32];
 
 	if (process_find("criu") < 0)
 		return ct_error_kind_set(
 		        err, CT_ERROR_REFUSED, -ENOENT, "there is no criu: install the package criu");
-	if (process_find("iptables-restore") < 0)
+	criu_host_program(&criu);
+	if (!criu.nftables && process_find("iptables-restore") < 0)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOENT,
-		        "there is no iptables-restore, which criu calls: install the package iptables");
+		        "there is no iptables-restore, which this criu calls: install the package iptables");
 	if (uname(&uts) < 0 || sscanf(uts.release, "%u.%u", &kernel_major, &kernel_minor) != 2)
 		return ct_error_set(err, -EIO, "suspend", "cannot tell the version of this kernel");
 	if (kernel_major * 1000 + kernel_minor < KERNEL_OF_4_1)
 		return 0;
 
-	criu_host_version(version);
-	if (sscanf(version, "%u.%u", &major, &minor) != 2)
+	if (sscanf(criu.version, "%u.%u", &major, &minor) != 2)
 		return ct_error_kind_set(
 		        err, CT_ERROR_REFUSED, -EOPNOTSUPP, "criu does not say which version it is");
 	if (major * 1000 + minor >= 4 * 1000 + 1)

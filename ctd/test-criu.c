@@ -157,6 +157,24 @@ static void test_dump_makes_no_links(void **state)
 	}
 }
 
+/* By nf_tables where it can: a restore does what its images say. */
+static void test_dump_locks_the_network(void **state)
+{
+	for (int nftables = 0; nftables < 2; nftables++) {
+		const struct criu_request request = { .verb = CRIU_DUMP, .lock_by_nftables = nftables };
+		struct criu_field options, field = { 0 };
+		uint64_t method = 0;
+		char packet[4096];
+
+		say_end(CRIU_DUMP, true, 0, NULL);
+		assert_int_equal(criu_talk(pair[0], &request, NULL, NULL, NULL, NULL), 0);
+		assert_true(heard(packet, sizeof(packet), 2, &options));
+		while (criu_get_field(&options.bytes, &field) > 0)
+			method = field.number == 64 ? field.value : method;
+		assert_int_equal(method, nftables ? 2 : 0);
+	}
+}
+
 static void test_refusal_is_told_and_returned(void **state)
 {
 	const struct criu_request request = { .verb = CRIU_DUMP, .pid = 7 };
@@ -323,6 +341,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_restore),
 		TEST(test_dump_makes_no_links),
+		TEST(test_dump_locks_the_network),
 		TEST(test_refusal_is_told_and_returned),
 		TEST(test_failure_has_its_reason),
 		TEST(test_end_in_the_middle),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files that suspend and resume share: verbs-suspend.c, transfer-rounds.c. */
+/* What the files that suspend and resume share: verbs-suspend.c, transfer-rounds.c, transfer-params.c. */
 #pragma once
 
 #include <jansson.h>
@@ -18,6 +18,11 @@ json_t *transfer_images_path(const struct job *job);
 void transfer_forget_images(const struct job *job);
 /* The end of what was begun. */
 void transfer_finish(struct job *job, int result);
+
+/* transfer-params.c: what their workers are told, a new value. NULL: out of memory, or job->error says why.
+ */
+json_t *transfer_suspend_params(struct job *job);
+json_t *transfer_resume_params(struct job *job);
 
 /* verbs-suspend.c: it is frozen, and all of it saved. As transfer_suspend. */
 int transfer_freeze(struct job *job);

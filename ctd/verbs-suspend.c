@@ -25,7 +25,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "ctd/checkpoint.h"
-#include "ctd/disks.h"
 #include "ctd/handover.h"
 #include "ctd/manager.h"
 #include "ctd/operate.h"
@@ -34,7 +33,6 @@
 #include "ctd/suspend.h"
 #include "ctd/transfer-private.h"
 #include "ctd/verbs.h"
-#include "ctd/view.h"
 #include "ctd/worker.h"
 
 void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result))
@@ -120,7 +118,8 @@ int transfer_ask(struct job *job, const char *verb, json_t *params,
 	struct transfer *x = job->data;
 
 	if (!params)
-		return ct_error_set(&job->error, -ENOMEM, verb, "out of memory");
+		return job->error.code ? job->error.code
+		                       : ct_error_set(&job->error, -ENOMEM, verb, "out of memory");
 	x->answered = answered;
 	return worker_start(m->event, m->conf.worker, verb, params, &ops, job, &x->worker, &job->error);
 }
@@ -198,38 +197,6 @@ void transfer_forget_images(const struct job *job)
 		suspend_discard_at(job->container, x->images);
 	else
 		suspend_discard(job->container);
-}
-
-/* What the workers of both verbs are told. */
-static json_t *common_params(const struct container *c, uint32_t slot)
-{
-	struct ct_rlimit limits[LIMITS_OF_PROCESS];
-	json_t *list = json_array();
-	char key[40];
-
-	container_key(c, key);
-	limits_of_process(&c->config.limits, limits);
-	for (size_t i = 0; i < LIMITS_OF_PROCESS; i++)
-		(void)json_array_append_new(list,
-		        json_pack("[i, I]", limits[i].resource, (json_int_t)limits[i].hard)); /* seen below */
-	if (json_array_size(list) != LIMITS_OF_PROCESS) {
-		json_decref(list);
-		return NULL;
-	}
-	return json_pack("{s:o, s:I, s:o, s:o, s:s, s:s}", "rlimits", list, "base_id",
-	        (json_int_t)manager_base_id(c->manager, slot), "cgroup", transfer_cgroup_path(c), "images",
-	        suspend_images_path(c), "runtime", c->manager->conf.runtime_dir, "key", key);
-}
-
-/* params and more are consumed. */
-static json_t *merge(json_t *params, json_t *more)
-{
-	if (params && (!more || json_object_update(params, more) < 0)) {
-		json_decref(params);
-		params = NULL;
-	}
-	json_decref(more);
-	return params;
 }
 
 /* The mark: set with digest, taken away with NULL. */
@@ -372,17 +339,6 @@ void transfer_let_go(struct job *job)
 	run_on(job->container);
 }
 
-static json_t *interface_names(const struct container *c)
-{
-	json_t *names = json_array();
-
-	for (unsigned i = 0; i < c->config.n_nets; i++)
-		if (config_net_is_there(&c->config.nets[i]))
-			(void)json_array_append_new(
-			        names, json_string(c->config.nets[i].name)); /* one too few is refused */
-	return names;
-}
-
 static void on_frozen(struct container *c, int result, const struct ct_error *error, void *userdata)
 {
 	struct job *job = userdata;
@@ -397,12 +353,7 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 	x->frozen_usec = now_monotonic_usec();
 	result = hold_network(c, true, &job->error);
 	if (result >= 0)
-		result = transfer_ask(job, "suspend",
-		        merge(common_params(c, c->run.slot),
-		                json_pack("{s:i, s:o, s:I, s:o, s:b}", "pid", c->run.pid, "interfaces",
-		                        interface_names(c), "rounds", (json_int_t)x->n_rounds, "images",
-		                        transfer_images_path(job), "unsealed", x->dumped != NULL)),
-		        on_dumped);
+		result = transfer_ask(job, "suspend", transfer_suspend_params(job), on_dumped);
 	if (result < 0)
 		transfer_stay(job);
 }
@@ -625,17 +576,11 @@ static int restore(struct job *job)
 {
 	struct container *c = job->container;
 	struct manager *m = c->manager;
-	const struct transfer *x = job->data;
-	json_t *view = view_missing(m) ? NULL : json_sprintf("%s/view", m->conf.runtime_dir);
 	char key[40];
 
 	container_key(c, key);
 	(void)keeper_client_forget(m->keeper, key, NULL, NULL); /* how it ended, when it was suspended */
-	return transfer_ask(job, "resume",
-	        merge(common_params(c, c->run.slot),
-	                json_pack("{s:o, s:s, s:o*, s:b}", "disk", container_disk_params(c), "digest",
-	                        c->config.suspended_digest, "view", view, "verified", x->preparing)),
-	        on_restored);
+	return transfer_ask(job, "resume", transfer_resume_params(job), on_restored);
 }
 
 static int discard(struct container *c, struct ct_error *err)

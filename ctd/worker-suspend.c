@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* suspend and resume: a frozen container's processes into images, and out of them, by CRIU.
  *
- * suspend: {"pid", "interfaces", "base_id", "cgroup", "images", "runtime", "key", "rlimits", "rounds",
- * "unsealed"?} to {"digest", "bytes"}; rounds: so many are in the images already (worker-predump.c), or none
- * of these. The container stays there, frozen: what ends it is ctd, once the digest is in its record. A
- * failure leaves nothing but files. unsealed: it is to run on, and worker-checkpoint.c does the rest then;
- * the result is {}.
+ * suspend: {"pid", "interfaces", "host", "nftables", "base_id", "cgroup", "images", "runtime", "key",
+ * "rlimits", "rounds", "unsealed"?} to {"digest", "bytes"}; host, nftables: what criu-host.h tells; rounds:
+ * so many are in the images already (worker-predump.c), or none of these. The container stays there, frozen:
+ * what ends it is ctd, once the digest is in its record. A failure leaves nothing but files. unsealed: it is
+ * to run on, and worker-checkpoint.c does the rest then; the result is {}.
  *
  * resume: {"disk", "base_id", "cgroup", "images", "digest", "view"?, "verified"?, "runtime", "key",
  * "rlimits"} to {"device"}, of its disk: a container in the cgroup, frozen, audited, and ct-keeper has it. A
@@ -203,15 +203,17 @@ int suspend_reach_keeper(const char *runtime_dir, struct keeper_client **ret, st
 
 struct suspend_params {
 	int64_t pid;
-	json_t *interfaces;
+	json_t *interfaces, *host;
 	uint64_t rounds;
-	bool unsealed;
+	bool nftables, unsealed;
 	struct common common;
 };
 
 static const struct json_field suspend_fields[] = {
 	{ "pid", JSON_KIND_I64, offsetof(struct suspend_params, pid), JSON_NO_HAS, true },
 	{ "interfaces", JSON_KIND_ARRAY, offsetof(struct suspend_params, interfaces), JSON_NO_HAS, true },
+	{ "host", JSON_KIND_OBJECT, offsetof(struct suspend_params, host), JSON_NO_HAS, true },
+	{ "nftables", JSON_KIND_BOOL, offsetof(struct suspend_params, nftables), JSON_NO_HAS, true },
 	{ "rounds", JSON_KIND_U64, offsetof(struct suspend_params, rounds), JSON_NO_HAS, false },
 	{ "unsealed", JSON_KIND_BOOL, offsetof(struct suspend_params, unsealed), JSON_NO_HAS, false },
 	COMMON_FIELDS(struct suspend_params, common),
@@ -286,6 +288,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		.leave_running = true,
 		.log_file = "dump.log",
 		.freezer = in->common.cgroup,
+		.lock_by_nftables = in->nftables,
 	};
 	CLEANUP(suspend_natives_done) struct suspend_natives natives = { 0 };
 	struct suspend_lists lists = { .request = &request };
@@ -349,7 +352,7 @@ int worker_suspend(const json_t *params, json_t **ret, struct ct_error *err)
 	if (r >= 0)
 		r = dump(&in, images, err);
 	if (r >= 0)
-		r = criu_host_note(images, err);
+		r = criu_host_note(images, in.host, err);
 	if (r < 0 || in.unsealed)
 		return r;
 	worker_progress(-1, "syncing");
