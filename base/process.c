@@ -47,8 +47,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 
-#define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define STACK_SIZE  (64UL * 1024)
+#define STACK_SIZE (64UL * 1024)
 
 #define NOT_INSTRUMENTED __attribute__((no_sanitize_address))
 
@@ -85,7 +84,7 @@ int process_path(const char *name, char **ret)
 		return *ret ? 0 : -ENOMEM;
 	}
 
-	for (const char *dir = SEARCH_PATH; *dir;) {
+	for (const char *dir = PROCESS_SEARCH_PATH; *dir;) {
 		size_t len = strcspn(dir, ":");
 
 		_cleanup_free_ char *path = str_printf("%.*s/%s", (int)len, dir, name);
@@ -287,7 +286,7 @@ int process_spawn(const char *const argv[], const struct process_options *option
 	static const struct process_options defaults = {
 		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .cwd_fd = -1
 	};
-	static const char *const env[] = { "PATH=" SEARCH_PATH, "LANG=C.UTF-8", NULL };
+	static const char *const env[] = { "PATH=" PROCESS_SEARCH_PATH, "LANG=C.UTF-8", NULL };
 	const struct process_options *o = options ? options : &defaults;
 	struct spawn s = {
 		.argv = argv,

@@ -34,6 +34,7 @@ int process_wait(int pidfd, uint64_t timeout_usec);
  * negative errno. */
 int process_run(const char *const argv[], uint64_t timeout_usec, size_t max, char **ret_stdout);
 
+#define PROCESS_SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 /* What process_spawn executes for the name, as new memory; -ENOENT. */
 int process_path(const char *name, char **ret);
 /* 0 if a program of that name is in the search path, else -ENOENT. */

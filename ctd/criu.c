@@ -9,27 +9,21 @@
  *
  * criu opens fds of the request by their number in the process that made the socket pair: that is us. Started
  * it is by ct-keeper, so that the keeper is the parent of what is restored, and knows whether criu is still
- * at work when we and ctd have died. It runs in our mount namespace.
+ * at work when we and ctd have died. It runs in our mount namespace, by way of ct-criu (criu-start.c).
  */
 #include "ctd/criu.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
-#include <linux/securebits.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "base/process.h"
 #include "base/str.h"
 #include "ctd/keeper-client.h"
 
@@ -38,7 +32,6 @@
 #define CGROUP_SOFT   3 /* criu_cg_mode */
 #define LOCK_NFTABLES 2 /* criu_network_lock_method */
 #define LOG_LEVEL     2 /* errors and warnings */
-#define SOCKET_FD     3 /* KEEPER_RUN */
 
 #define FORGET_TRIES      500
 #define FORGET_PAUSE_USEC 10000
@@ -307,45 +300,24 @@ static int converse(int sock, const struct criu_request *request, criu_notify_fn
 	}
 }
 
-/* The user namespace that criu makes shall belong to this id of the tenant's, not to root: the kernel charges
- * what is counted for each user to the effective uid of who makes it. So we take the id for good, and keep
- * all capabilities, also over the exec of criu (ambient). */
-static int take_owner(uid_t uid)
+int criu_tools_open(char **ret, struct ct_error *err)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2];
+	char path[4096], *end;
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	int fd;
 
-	if (syscall(SYS_capget, &header, data) < 0)
-		return -errno;
-	for (int i = 0; i < 2; i++)
-		data[i].inheritable = data[i].permitted;
-	if (syscall(SYS_capset, &header, data) < 0)
-		return -errno;
-	for (unsigned long cap = 0; cap < 64; cap++)
-		if (data[cap / 32].permitted & 1u << (cap % 32) &&
-		        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
-			return -errno;
-	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0 || setresuid(uid, uid, uid) < 0)
-		return -errno;
-	return 0;
-}
-
-_Noreturn void criu_execute(const char *uid)
-{
-	static const char *const argv[] = { "criu", "swrk", "3", NULL };
-	static const char *const env[] = {
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL
-	};
-	const unsigned long owner = strtoul(uid, NULL, 10); /* of criu_run */
-	char *program = NULL;
-
-	/* What is restored starts with these, and images tell nothing of what is as usual. */
-	(void)setpriority(PRIO_PROCESS, 0, 0);
-	if (process_path("criu", &program) < 0 || /* the one that was asked for its version */
-	        fcntl(SOCKET_FD, F_SETFD, 0) < 0 || (owner && take_owner((uid_t)owner) < 0))
-		_exit(127);
-	(void)execve(program, (char *const *)argv, (char *const *)env);
-	_exit(127);
+	path[n > 0 ? n : 0] = '\0';
+	end = strrchr(path, '/');
+	if (end)
+		*end = '\0';
+	fd = end ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return ct_error_set(err, -ENOENT, "criu", "cannot tell where ct-worker is");
+	*ret = strdup(path);
+	if (*ret)
+		return fd;
+	(void)fd_close(fd);
+	return ct_error_set(err, -ENOMEM, "criu", "out of memory");
 }
 
 int criu_talk(int sock, const struct criu_request *request, criu_notify_fn notify, void *userdata,
@@ -361,16 +333,16 @@ int criu_talk(int sock, const struct criu_request *request, criu_notify_fn notif
 static int start(struct keeper_client *keeper, const struct criu_request *request, int theirs,
         struct keeper_reply *reply, struct ct_error *err)
 {
-	_cleanup_close_ int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	_cleanup_close_ int program_fd = openat(request->tools_fd, "ct-criu", O_PATH | O_CLOEXEC);
 	_cleanup_close_ int mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	char uid[16];
-	const char *const argv[] = { "ct-worker", "criu", uid, NULL };
+	const char *const argv[] = { "ct-criu", uid, request->tools, NULL };
 	const struct keeper_program program = {
-		.argv = argv, .program_fd = self, .mntns_fd = mntns, .third_fd = theirs
+		.argv = argv, .program_fd = program_fd, .mntns_fd = mntns, .third_fd = theirs
 	};
 	int r;
 
-	if (self < 0 || mntns < 0)
+	if (program_fd < 0 || mntns < 0)
 		return ct_error_set(
 		        err, -errno, "criu", "cannot open what criu starts with: %s", strerror(errno));
 	(void)snprintf(uid, sizeof(uid), "%u", request->owner_uid); /* fits */

@@ -23,6 +23,8 @@ struct criu_request {
 	enum criu_verb verb;
 	const char *key;        /* under which ct-keeper has criu, "r/CTID" */
 	int images_fd, work_fd; /* directories; in the second there is the log */
+	int tools_fd;           /* of criu_tools_open */
+	const char *tools;      /* where that is in our mount namespace */
 	pid_t pid;              /* dump: the root task */
 	bool leave_running;     /* dump: the tasks stay as they were, that is, frozen */
 	bool track;             /* dump: note what is written to from here on, and leave out what has not been
@@ -53,8 +55,8 @@ int criu_run(struct keeper_client *keeper, const struct criu_request *request, c
 /* The conversation alone, over a socket that leads to criu. */
 int criu_talk(int sock, const struct criu_request *request, criu_notify_fn notify, void *userdata,
         pid_t *ret_pid, struct ct_error *err);
-/* ct-worker criu UID, as ct-keeper executes it: becomes criu, which speaks through fd 3. */
-_Noreturn void criu_execute(const char *uid);
+/* The directory that has ct-criu and what CRIU calls, which is ct-worker's, and its path as new memory. */
+int criu_tools_open(char **ret, struct ct_error *err);
 
 /* The session (its number inside) that has the console, pts/0, as its terminal, or at least as its input;
  * -ENOTTY with the reason. */

@@ -7,7 +7,8 @@
  * order, by the same way as at any failure, so there is one way of cleaning up. After SIGKILL nothing is left
  * but files in the store's tmp/, and processes that have asked to die with their parent.
  *
- * It works at low priority: nobody's container shall notice that a template is built.
+ * It works at low priority: nobody's container shall notice that a template is built. Not so where one stands
+ * still for it.
  */
 #include "ctd/worker-main.h"
 
@@ -28,7 +29,6 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "ctd/criu.h"
 
 #define PARAMS_MAX (4 * 1024 * 1024)
 
@@ -65,6 +65,12 @@ int worker_check(struct ct_error *err)
 	if (poll(&p, 1, 0) > 0)
 		return ct_error_kind_set(err, CT_ERROR_STATE, -ECANCELED, "interrupted");
 	return 0;
+}
+
+void worker_hurry(void)
+{
+	(void)setpriority(PRIO_PROCESS, 0, 0);                        /* a wish */
+	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS_SELF, 0, 0); /* a wish */
 }
 
 /* One line in one write, so that a reader never sees halves of two. A reader that is gone means that nobody
@@ -217,8 +223,6 @@ int main(int argc, char **argv)
 	struct ct_error error = { 0 };
 	int r;
 
-	if (argc == 3 && str_eq(argv[1], "criu"))
-		criu_execute(argv[2]);
 	if (argc != 2 || str_eq(argv[1], "--help")) {
 		(void)fputs(
 		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, migrate-apply,\nmigrate-send, predump, resume, store-sweep, suspend, template-build,\ntemplate-export, template-import.\n",

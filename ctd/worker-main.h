@@ -22,6 +22,9 @@ int worker_stop_fd(void);
 /* 0, or -ECANCELED with *err once the worker shall end. */
 int worker_check(struct ct_error *err);
 
+/* A container stands still until we are done: from here on like anybody else for processor and disk. */
+void worker_hurry(void);
+
 /* Asks ctd, and waits until it has done what is asked for: -ECANCELED if it does not. question is consumed.
  */
 int worker_ask(json_t *question, struct ct_error *err);

@@ -114,7 +114,8 @@ static int check_kernel(struct ct_error *err)
 struct rounds {
 	struct predump_params in;
 	struct keeper_client *keeper;
-	int images, cgroup;
+	int images, cgroup, tools;
+	const char *directory; /* that tools is */
 	unsigned int n;
 	uint64_t bytes, first_usec;
 	json_t *digests; /* of each */
@@ -142,6 +143,8 @@ static int dump_round(const struct rounds *x, unsigned int n, int fd, struct ct_
 		.key = x->in.key,
 		.images_fd = fd,
 		.work_fd = fd,
+		.tools_fd = x->tools,
+		.tools = x->directory,
 		.pid = (pid_t)x->in.pid,
 		.leave_running = true,
 		.track = true,
@@ -271,7 +274,8 @@ static int predump(struct rounds *x, struct ct_error *err)
 int worker_predump(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	_cleanup_keeper_client_ struct keeper_client *keeper = NULL;
-	_cleanup_close_ int images = -1, cgroup = -1;
+	_cleanup_close_ int images = -1, cgroup = -1, tools = -1;
+	_cleanup_free_ char *directory = NULL;
 	_cleanup_json_ json_t *digests = json_array();
 	struct rounds x = { .digests = digests };
 	int r = json_read(params, fields, &x.in, err);
@@ -287,8 +291,12 @@ int worker_predump(const json_t *params, json_t **ret, struct ct_error *err)
 	r = images = images_open(x.in.images, true, err);
 	if (r >= 0)
 		r = suspend_reach_keeper(x.in.runtime, &keeper, err);
+	if (r >= 0)
+		r = tools = criu_tools_open(&directory, err);
 	if (r < 0)
 		return r;
+	x.tools = tools;
+	x.directory = directory;
 	x.keeper = keeper;
 	x.images = images;
 	x.cgroup = cgroup;

@@ -17,6 +17,14 @@ setup_file()
 		printf "#!/bin/sh\ni=0; while :; do i=\$((i + 1)); echo \$i; sleep 0.1; done\n" >/bin/counter; chmod 755 /bin/counter
 		(nc -l -p 7000 -e /bin/counter) >/dev/null 2>&1 </dev/null &
 		(nc -ll -p 7001 -e /bin/hostname) >/dev/null 2>&1 </dev/null &'
+	on_shm setfacl -m user:1000:r
+}
+
+on_shm() # COMMAND...: of the lab's, by the container's root, for its file in a tmpfs
+{
+	local init
+	init=$(ctctl show one --json | jq .pid)
+	nsenter --user --target "$init" -- "$@" "/proc/$init/root/dev/shm/x"
 }
 
 teardown_file()
@@ -200,6 +208,7 @@ refused_images() # that were changed
 	used_more
 	[ "$(jq .running_usec "$CTD_DIR/used")" -gt "$running" ]
 	[ "$(ctctl exec one -- cat /dev/shm/x)" = kept ]
+	[[ $(on_shm getfacl --numeric --omit-header --absolute-names) == *'user:1000:r--'* ]]
 	[ "$(ctctl exec one -- hostname)" = onehost ]
 	confinement >"$CTD_DIR/after"
 	diff "$CTD_DIR/before" "$CTD_DIR/after"
