@@ -17,6 +17,7 @@
 #include "ctd/manager.h"
 #include "ctd/suspend.h"
 #include "ctd/verbs.h"
+#include "ctd/worker.h"
 
 #define PATIENCE_SEC 600
 
@@ -24,6 +25,7 @@ struct staging {
 	uint64_t round, known_usec;
 	int manifest_fd; /* a file without a name: what was there after the round */
 	json_t *digests; /* of the rounds of memory */
+	struct worker_spare spare;
 	sd_event_source *timer;
 };
 
@@ -34,6 +36,7 @@ void staging_free(struct staging *s)
 	(void)sd_event_source_disable_unref(s->timer); /* always NULL */
 	(void)fd_close(s->manifest_fd);
 	json_decref(s->digests);
+	worker_spare_done(&s->spare);
 	free(s);
 }
 
@@ -57,6 +60,11 @@ void staging_forget_memory(struct container *c)
 {
 	suspend_discard(c);
 	(void)json_array_clear(c->staging->digests); /* cannot fail with an array */
+}
+
+struct worker_spare *staging_spare(struct container *c)
+{
+	return &c->staging->spare;
 }
 
 int staging_begin(struct container *c, struct ct_error *err)
@@ -121,6 +129,7 @@ int staging_wait(struct container *c, uint64_t round, uint64_t patience_sec, con
 	if (r < 0)
 		return r;
 	s->round = round;
+	worker_spare_start(&s->spare, c->manager->event, c->manager->conf.worker);
 	s->timer = sd_event_source_disable_unref(s->timer);
 	/* without one it goes with this ctd */
 	(void)sd_event_add_time_relative(c->manager->event, &s->timer, CLOCK_MONOTONIC,

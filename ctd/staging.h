@@ -15,6 +15,7 @@
 
 struct container;
 struct staging;
+struct worker_spare;
 
 /* Whether it is there, with this epoch, after this round, and nobody works on it. */
 bool staging_is_at(const struct container *c, uint64_t epoch, uint64_t round);
@@ -26,6 +27,8 @@ json_t *staging_digests(const struct container *c);
 void staging_forget_memory(struct container *c);
 /* The first round: once for a container. */
 int staging_begin(struct container *c, struct ct_error *err);
+/* What was started ahead for the word that comes next. */
+struct worker_spare *staging_spare(struct container *c);
 /* For the worker: "manifest" and, unless all is to be read, "known_usec" (worker-move.c). */
 int staging_params(const struct container *c, bool verify, json_t *params);
 #define STAGING_PATIENCE_MAX 86400

@@ -62,12 +62,46 @@ static int leave_child(void)
 	return 0;
 }
 
+/* As ct-worker does: what it is told is its result. Of what the test sets the daemon's side hands on
+ * http_proxy. */
+static int ahead(void)
+{
+	const char *how = getenv("http_proxy") ?: "";
+	char path[64], text[1024];
+	siginfo_t info;
+	sigset_t set;
+	ssize_t n;
+	int fd;
+
+	(void)sigemptyset(&set); /* cannot fail, as the next two */
+	(void)sigaddset(&set, SIGUSR1);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)setpgid(0, 0); /* as ct-worker does */
+	if (str_eq(how, "crash"))
+		(void)raise(SIGKILL);
+	say("{\"ask\":{\"task\":true}}\n");
+	if (str_eq(how, "late"))
+		(void)raise(SIGKILL);
+	while (sigwaitinfo(&set, &info) < 0)
+		; /* EINTR */
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", getppid(), info.si_value.sival_int);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read_all(fd, text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	say("{\"result\":");
+	say(text);
+	say("}\n");
+	return 0;
+}
+
 static int fake(const char *verb)
 {
 	static char big[300 * 1024];
 
 	if (str_eq(verb, "echo"))
 		return setpgid(0, 0) < 0 ? 1 : echo();
+	if (str_eq(verb, "ahead"))
+		return ahead();
 	if (str_eq(verb, "progress")) {
 		say("{\"progress\":{\"text\":\"one\"}}\n{\"progress\":{\"text\":\"t\\u001bwo\",");
 		(void)usleep(20000); /* a line in two pieces */
@@ -305,6 +339,96 @@ static void test_no_program(void **state)
 	(void)sd_event_unref(event); /* always NULL */
 }
 
+/* how: see ahead(). */
+static void begin_spare(struct seen *seen, struct worker_spare *spare, const char *how)
+{
+	*seen = (struct seen){ .percent = -2 };
+	*spare = (struct worker_spare){ NULL };
+	assert_int_equal(sd_event_new(&seen->event), 0);
+	(void)setenv("http_proxy", how, 1); /* no failure but of memory */
+	worker_spare_start(spare, seen->event, "/proc/self/exe");
+	assert_non_null(spare->worker);
+	(void)unsetenv("http_proxy"); /* cannot fail with this name */
+}
+
+static void use_spare(struct seen *seen, struct worker_spare *spare, struct worker **ret)
+{
+	struct ct_error error = { 0 };
+
+	if (worker_start_spare(spare, seen->event, "/proc/self/exe", "echo", json_pack("{s:i}", "x", 7), &ops,
+	            seen, ret, &error) < 0)
+		fail_msg("%s", error.text);
+	assert_null(spare->worker);
+}
+
+static void assert_told(struct seen *seen)
+{
+	await(seen);
+	assert_non_null(seen->result);
+	assert_string_equal(json_string_value(json_object_get(seen->result, "verb")), "echo");
+	assert_int_equal(
+	        json_integer_value(json_object_get(json_object_get(seen->result, "params"), "x")), 7);
+	dispose(seen);
+}
+
+static void test_spare(void **state)
+{
+	struct worker *worker = NULL;
+	struct worker_spare spare;
+	struct seen seen;
+
+	/* Before it has asked, whenever that is. */
+	begin_spare(&seen, &spare, "");
+	worker_spare_start(&spare, seen.event, "/proc/self/exe"); /* there is one */
+	use_spare(&seen, &spare, &worker);
+	assert_told(&seen);
+
+	/* When it has. */
+	begin_spare(&seen, &spare, "");
+	assert_int_equal(sd_event_run(seen.event, UINT64_MAX), 1);
+	use_spare(&seen, &spare, &worker);
+	assert_told(&seen);
+
+	/* There is none. */
+	begin_spare(&seen, &spare, "");
+	worker_spare_done(&spare);
+	worker_spare_done(&spare);
+	use_spare(&seen, &spare, &worker);
+	await(&seen);
+	assert_int_equal(json_integer_value(json_object_get(seen.result, "bytes")), (int)strlen("{\"x\":7}"));
+	dispose(&seen);
+
+	begin_spare(&seen, &spare, "");
+	use_spare(&seen, &spare, &worker);
+	worker_cancel(worker);
+	finish(&seen);
+	assert_int_equal(seen.error.code, -ECANCELED);
+}
+
+/* Until its end nobody notices, or is told. */
+static void test_spare_ends(void **state)
+{
+	static const char *const how[] = { "crash", "late" };
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(how); i++) {
+		struct worker *worker = NULL;
+		struct worker_spare spare;
+		struct seen seen;
+		siginfo_t info;
+
+		begin_spare(&seen, &spare, how[i / 2]);
+		while (i % 2 == 0 && spare.worker)
+			assert_true(sd_event_run(seen.event, UINT64_MAX) >= 0);
+		if (i % 2 == 1)
+			assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT), 0);
+		use_spare(&seen, &spare, &worker);
+		await(&seen);
+		assert_non_null(seen.result);
+		assert_true(json_is_true(json_object_get(seen.result, "group")));
+		dispose(&seen);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +441,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_cancel_hard),
 		cmocka_unit_test(test_discard),
 		cmocka_unit_test(test_no_program),
+		cmocka_unit_test(test_spare),
+		cmocka_unit_test(test_spare_ends),
 	};
 
 	if (argc == 2)

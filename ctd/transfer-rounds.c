@@ -80,13 +80,16 @@ int transfer_begin_rounds(struct job *job)
 {
 	const struct container *c = job->container;
 	const struct transfer *x = job->data;
-
-	return transfer_ask(job, "predump",
+	int r = transfer_ask(job, "predump",
 	        json_pack("{s:i, s:i, s:o, s:o, s:s, s:o, s:b}", "pid", c->run.pid, "rounds", ROUNDS_MAX,
 	                "cgroup", transfer_cgroup_path(c), "images", transfer_images_path(job), "runtime",
 	                c->manager->conf.runtime_dir, "key",
 	                json_sprintf(KEEPER_RUN_PREFIX "%s", c->row.ctid), "told", x->round != NULL),
 	        on_rounds);
+
+	if (r >= 0)
+		transfer_expect(job);
+	return r;
 }
 
 void transfer_on_round(struct job *job, const json_t *question)

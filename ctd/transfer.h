@@ -11,12 +11,13 @@
 #include <systemd/sd-event.h>
 
 #include "ctd/job.h"
+#include "ctd/worker.h"
 
 struct container;
-struct worker;
 
 struct transfer {
-	struct worker *worker; /* at work, else NULL */
+	struct worker *worker;     /* at work, else NULL */
+	struct worker_spare spare; /* for what is done while it stands still */
 	void (*answered)(struct job *job, const json_t *result);
 	/* A failure: CRIU may still be at work, if the worker was killed. */
 	void (*next)(struct job *job);
@@ -46,6 +47,8 @@ struct transfer {
 void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result));
 void transfer_done(struct transfer *x);
 
+/* What comes next will not wait for a worker to start: for who knows that it comes. */
+void transfer_expect(struct job *job);
 /* A container that runs: it does so again after a failure. */
 int transfer_suspend(struct job *job);
 /* Between round or rounds_over and the freeze: it goes on, unless it is given up. */

@@ -35,7 +35,6 @@
 #include "ctd/suspend.h"
 #include "ctd/transfer.h"
 #include "ctd/verbs.h"
-#include "ctd/worker.h"
 
 #define EPOCH_MAX (1ULL << 53)
 #define ROUND_MAX 1000
@@ -443,11 +442,22 @@ static json_t *images_params(const struct job *job)
 	               : NULL;
 }
 
-static int apply(struct job *job)
+/* params is consumed. */
+static int start_worker(struct job *job, json_t *params)
 {
 	static const struct worker_ops ops = { .progress = apply_progress, .done = apply_done };
+	struct container *c = job->container;
 	struct manager *m = job->manager;
 	struct receive *x = job->data;
+	struct worker_spare none = { NULL };
+
+	return worker_start_spare(c->staging ? staging_spare(c) : &none, m->event, m->conf.worker,
+	        "migrate-apply", params, &ops, job, &x->worker, &job->error);
+}
+
+static int apply(struct job *job)
+{
+	const struct receive *x = job->data;
 	json_t *images = images_params(job), *params;
 	int r;
 
@@ -462,10 +472,11 @@ static int apply(struct job *job)
 		json_decref(params);
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 	}
-	r = worker_start(
-	        m->event, m->conf.worker, "migrate-apply", params, &ops, job, &x->worker, &job->error);
+	r = start_worker(job, params);
 	if (r < 0)
 		return r;
+	if (json_is_true(json_object_get(job->params, "resume")))
+		transfer_expect(job);
 	job->cancel = cancel_apply;
 	return 0;
 }

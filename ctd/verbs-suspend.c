@@ -33,7 +33,6 @@
 #include "ctd/suspend.h"
 #include "ctd/transfer-private.h"
 #include "ctd/verbs.h"
-#include "ctd/worker.h"
 
 void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result))
 {
@@ -43,6 +42,7 @@ void transfer_init(struct transfer *x, void (*finished)(struct job *job, int res
 void transfer_done(struct transfer *x)
 {
 	worker_free(x->worker);
+	worker_spare_done(&x->spare);
 	(void)sd_event_source_disable_unref(x->criu_source); /* always NULL */
 	(void)fd_close(x->criu_pidfd);
 }
@@ -62,66 +62,6 @@ void transfer_finish(struct job *job, int result)
 
 	x->suspending = false;
 	x->finished(job, result);
-}
-
-static void on_progress(int percent, const char *text, void *userdata)
-{
-	job_progress(userdata, percent, "%s", text);
-}
-
-/* Of a resume: the namespaces are there, and want their interfaces, through which nothing passes yet. */
-static void on_network(struct job *job, const json_t *question)
-{
-	struct transfer *x = job->data;
-	struct container *c = job->container;
-	const pid_t pid = (pid_t)json_integer_value(json_object_get(question, "network"));
-	_cleanup_close_ int netns = ct_process_namespace(pid, CLONE_NEWNET);
-	struct pool_item item = POOL_ITEM_INIT;
-	int r;
-
-	item.slot = c->run.slot;
-	item.shell.netns_fd = netns;
-	r = netns < 0 ? ct_error_set(&job->error, -ESRCH, "resume", "what is restored ended meanwhile")
-	              : ports_up(c, &item, &job->error);
-	if (r < 0)
-		worker_cancel(x->worker);
-	else
-		worker_answer(x->worker);
-}
-
-static void on_question(const json_t *question, void *userdata)
-{
-	if (json_object_get(question, "round"))
-		transfer_on_round(userdata, question);
-	else
-		on_network(userdata, question);
-}
-
-static void on_answer(const json_t *result, const struct ct_error *error, void *userdata)
-{
-	struct job *job = userdata;
-	struct transfer *x = job->data;
-
-	x->worker = NULL; /* it frees itself */
-	if (!result && job->error.code == 0)
-		job->error = *error;
-	x->answered(job, result);
-}
-
-int transfer_ask(struct job *job, const char *verb, json_t *params,
-        void (*answered)(struct job *job, const json_t *result))
-{
-	static const struct worker_ops ops = {
-		.progress = on_progress, .asked = on_question, .done = on_answer
-	};
-	struct manager *m = job->manager;
-	struct transfer *x = job->data;
-
-	if (!params)
-		return job->error.code ? job->error.code
-		                       : ct_error_set(&job->error, -ENOMEM, verb, "out of memory");
-	x->answered = answered;
-	return worker_start(m->event, m->conf.worker, verb, params, &ops, job, &x->worker, &job->error);
 }
 
 static int begin(struct job *job)
@@ -360,6 +300,7 @@ static void on_frozen(struct container *c, int result, const struct ct_error *er
 
 int transfer_freeze(struct job *job)
 {
+	transfer_expect(job);
 	return container_freeze(job->container, true, on_frozen, job, &job->error);
 }
 

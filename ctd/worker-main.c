@@ -197,24 +197,51 @@ static int read_params(json_t **ret, struct ct_error *err)
 	return json_parse(text, (size_t)n, ret, err);
 }
 
+static int unknown(const char *name, struct ct_error *err)
+{
+	return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
+	        "ct-worker knows ahead, disk-create, disk-resize, migrate-apply, migrate-send, predump, resume, store-sweep, suspend, template-build, template-export and template-import, not \"%.40s\"",
+	        name);
+}
+
+static const struct worker_verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (str_eq(verbs[i].name, name))
+			return &verbs[i];
+	return NULL;
+}
+
+/* ahead: it is told later what to do. */
+static int run_later(json_t **ret, struct ct_error *err)
+{
+	_cleanup_json_ json_t *task = NULL;
+	const struct worker_verb *verb;
+	const char *name;
+	int r = worker_ask_for(json_pack("{s:b}", "task", 1), &task, err);
+
+	if (r < 0)
+		return r;
+	name = json_string_value(json_object_get(task, "verb")) ?: "";
+	verb = find_verb(name);
+	return verb ? verb->run(json_object_get(task, "params"), ret, err) : unknown(name, err);
+}
+
 static int run(const char *name, json_t **ret, struct ct_error *err)
 {
+	const struct worker_verb *verb = find_verb(name);
 	_cleanup_json_ json_t *params = NULL;
+	const bool later = str_eq(name, "ahead");
 	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		if (!str_eq(verbs[i].name, name))
-			continue;
-		r = prepare(err);
-		if (r >= 0)
-			r = read_params(&params, err);
-		if (r >= 0)
-			r = verbs[i].run(params, ret, err);
+	if (!verb && !later)
+		return unknown(name, err);
+	r = prepare(err);
+	if (r >= 0)
+		r = read_params(&params, err);
+	if (r < 0)
 		return r;
-	}
-	return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
-	        "ct-worker knows disk-create, disk-resize, migrate-apply, migrate-send, predump, resume, store-sweep, suspend, template-build, template-export and template-import, not \"%.40s\"",
-	        name);
+	return later ? run_later(ret, err) : verb->run(params, ret, err);
 }
 
 int main(int argc, char **argv)
@@ -225,7 +252,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 || str_eq(argv[1], "--help")) {
 		(void)fputs(
-		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: disk-create, disk-resize, migrate-apply,\nmigrate-send, predump, resume, store-sweep, suspend, template-build,\ntemplate-export, template-import.\n",
+		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: ahead, disk-create, disk-resize,\nmigrate-apply, migrate-send, predump, resume, store-sweep, suspend,\ntemplate-build, template-export, template-import.\n",
 		        argc == 2 ? stdout : stderr);
 		return argc == 2 ? EXIT_SUCCESS : 2;
 	}

@@ -8,6 +8,9 @@
  * while the zombie still holds the group's number, the zombie is reaped, and done is called. A descendant
  * that keeps the pipe open therefore delays nothing.
  *
+ * A spare one (verb "ahead") asks for what it is to do as any asks for something; what it is told before it
+ * asks waits here for that.
+ *
  * ct-worker makes itself leader of a process group first of all. Until it has, there is no such group, and a
  * signal goes to the process alone, by pidfd.
  */
@@ -15,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -40,6 +44,8 @@ struct worker {
 	json_t *result;
 	struct ct_error error; /* that it reported, or that we met in what it wrote */
 	bool cancelled;
+	bool spare, ready; /* it has not been told what to do; it has asked for that */
+	json_t *task;      /* what it will be told */
 };
 
 static void worker_signal(struct worker *worker, int signal)
@@ -65,7 +71,35 @@ void worker_free(struct worker *worker)
 	(void)fd_close(worker->answer_fd);
 	strbuf_done(&worker->line);
 	json_decref(worker->result);
+	json_decref(worker->task);
 	free(worker);
+}
+
+/* One that cannot be told has no use. */
+static void give_task(struct worker *worker)
+{
+	json_t *task = TAKE_PTR(worker->task);
+	int r;
+
+	worker->spare = false;
+	r = worker_answer_with(worker, task);
+	if (r >= 0)
+		return;
+	(void)ct_error_set(&worker->error, r, "worker", "cannot tell ct-worker what to do: %s", strerror(-r));
+	worker_signal(worker, SIGKILL);
+}
+
+static void take_question(struct worker *worker, const json_t *question)
+{
+	if (worker->cancelled)
+		return;
+	if (worker->spare) {
+		worker->ready = true;
+		if (worker->task)
+			give_task(worker);
+	} else if (worker->ops.asked) {
+		worker->ops.asked(question, worker->userdata);
+	}
 }
 
 static void take_progress(struct worker *worker, const json_t *progress)
@@ -106,8 +140,7 @@ static void take_line(struct worker *worker, const char *line, size_t len)
 	} else if ((value = json_object_get(object, "progress"))) {
 		take_progress(worker, value);
 	} else if ((value = json_object_get(object, "ask"))) {
-		if (worker->ops.asked && !worker->cancelled)
-			worker->ops.asked(value, worker->userdata);
+		take_question(worker, value);
 	} else if ((value = json_object_get(object, "error"))) {
 		take_error(worker, value);
 	} else if ((value = json_object_get(object, "result")) && !worker->result) {
@@ -335,5 +368,60 @@ int worker_start(sd_event *event, const char *program, const char *verb, json_t 
 		return ct_error_set(err, r, "worker", "cannot watch \"%s\": %s", program, strerror(-r));
 
 	*ret = TAKE_PTR(worker);
+	return 0;
+}
+
+/* ---- ahead */
+
+static void spare_ended(const json_t *result, const struct ct_error *error, void *userdata)
+{
+	((struct worker_spare *)userdata)->worker = NULL; /* it frees itself */
+}
+
+void worker_spare_start(struct worker_spare *spare, sd_event *event, const char *program)
+{
+	static const struct worker_ops ops = { .done = spare_ended };
+	struct ct_error ignored = { 0 };
+
+	if (!spare->worker && worker_start(event, program, "ahead", json_object(), &ops, spare,
+	                              &spare->worker, &ignored) >= 0)
+		spare->worker->spare = true;
+}
+
+void worker_spare_done(struct worker_spare *spare)
+{
+	worker_free(TAKE_PTR(spare->worker));
+}
+
+static bool has_ended(const struct worker *worker)
+{
+	struct pollfd p = { .fd = worker->pidfd, .events = POLLIN };
+
+	return poll(&p, 1, 0) != 0;
+}
+
+int worker_start_spare(struct worker_spare *spare, sd_event *event, const char *program, const char *verb,
+        json_t *params, const struct worker_ops *ops, void *userdata, struct worker **ret,
+        struct ct_error *err)
+{
+	struct worker *worker = TAKE_PTR(spare->worker);
+
+	if (worker && has_ended(worker)) {
+		worker_free(worker);
+		worker = NULL;
+	}
+	if (!worker)
+		return worker_start(event, program, verb, params, ops, userdata, ret, err);
+	worker->task = json_pack("{s:s, s:o}", "verb", verb, "params", params);
+	if (!worker->task) {
+		worker_free(worker);
+		return ct_error_set(err, -ENOMEM, "worker", "out of memory");
+	}
+	worker->ops = *ops;
+	worker->userdata = userdata;
+	(void)str_escape_to(worker->verb, sizeof(worker->verb), verb, strlen(verb)); /* returns its target */
+	if (worker->ready)
+		give_task(worker);
+	*ret = worker;
 	return 0;
 }

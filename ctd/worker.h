@@ -28,6 +28,20 @@ struct worker_ops {
  * before it returns. */
 int worker_start(sd_event *event, const char *program, const char *verb, json_t *params,
         const struct worker_ops *ops, void *userdata, struct worker **ret, struct ct_error *err);
+/* One that was started before there was anything for it to do, so that nobody waits for that: its address is
+ * its own while there is one. */
+struct worker_spare {
+	struct worker *worker; /* NULL: none, or it has ended */
+};
+
+/* Unless there is one. Without it things only take longer. */
+void worker_spare_start(struct worker_spare *spare, sd_event *event, const char *program);
+/* Ends it, if there is one. */
+void worker_spare_done(struct worker_spare *spare);
+/* As worker_start, by the spare one if there is one. */
+int worker_start_spare(struct worker_spare *spare, sd_event *event, const char *program, const char *verb,
+        json_t *params, const struct worker_ops *ops, void *userdata, struct worker **ret,
+        struct ct_error *err);
 /* Lets it go on that has asked. */
 void worker_answer(struct worker *worker);
 /* The same with something that it asked for (worker_ask_for); answer is consumed. -ENOMEM and such: it waits
