@@ -292,11 +292,11 @@ static void on_committed(struct job *job, const json_t *result)
 		return;
 	}
 
-	job->result = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:O*, s:O*, s:b, s:o*, s:o*, s:O*}", "ctid",
-	        c->row.ctid, "name", c->row.name, "to", migrate_peer(job), "bytes", (json_int_t)x->bytes,
-	        "last_bytes", (json_int_t)x->last_bytes, "total_msec",
+	job->result = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:O*, s:O*, s:O*, s:b, s:o*, s:o*, s:O*}",
+	        "ctid", c->row.ctid, "name", c->row.name, "to", migrate_peer(job), "bytes",
+	        (json_int_t)x->bytes, "last_bytes", (json_int_t)x->last_bytes, "total_msec",
 	        (json_int_t)(now_monotonic_usec() - x->since_usec) / 1000, "rounds", x->rounds,
-	        "memory_rounds", x->memory_rounds, "suspended",
+	        "memory_rounds", x->memory_rounds, "reread", x->reread, "suspended",
 	        c->config.suspended_slot && (!was_running(job) || warning), "frozen_msec",
 	        *x->fell_back ? NULL : frozen_times(x), "fallback",
 	        *x->fell_back ? json_string(x->fell_back) : NULL, "warning", warning);
@@ -388,6 +388,8 @@ static void on_offered(struct job *job, const json_t *result)
 	x->bytes = (uint64_t)json_integer_value(json_object_get(result, "bytes"));
 	x->last_bytes = (uint64_t)json_integer_value(json_object_get(result, "last_bytes"));
 	x->sent_usec = now_monotonic_usec();
+	if (json_is_integer(json_object_get(result, "reread")))
+		x->reread = json_incref(json_object_get(result, "reread"));
 	restore = json_object_get(result, "restore_msec");
 	if (json_integer_value(restore) > 0 && json_integer_value(restore) < INT32_MAX)
 		x->restore_usec = (uint64_t)json_integer_value(restore) * 1000;
@@ -700,6 +702,7 @@ void migrate_free(struct job *job)
 		(void)fd_close(x->root_fd);
 		json_decref(x->rounds);
 		json_decref(x->memory_rounds);
+		json_decref(x->reread);
 	}
 	free(x);
 }

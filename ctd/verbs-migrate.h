@@ -28,6 +28,7 @@ struct migrate {
 	int root_fd;         /* of the container that is copied, else -1 */
 	uint64_t since_usec; /* monotonic: when it was asked for */
 	json_t *rounds, *memory_rounds;
+	json_t *reread;   /* how many objects of its disk the other node had to read once more; NULL: all */
 	bool copied;      /* the other node may have a part of it */
 	bool memory;      /* rounds of its memory are sent, by the worker */
 	bool waiting;     /* that waits for one, */

@@ -305,6 +305,7 @@ struct receive {
 	uint64_t memory;          /* the round of it that this is, or that the offer goes on from; 0: none */
 	uint64_t arrived_usec;    /* monotonic: when all of it was there */
 	uint32_t slot;            /* leased for one that is suspended, until the mark has it; else 0 */
+	json_t *reread;           /* what of its disk the worker had to read again; NULL: all */
 };
 
 static void fail_receive(struct job *job, int result)
@@ -352,8 +353,14 @@ static int mark(struct job *job, const json_t *result)
 	return r;
 }
 
-static void arrived(struct job *job)
+/* restored_usec: what that took, 0: it was not. */
+static void arrived(struct job *job, uint64_t restored_usec)
 {
+	const struct receive *x = job->data;
+
+	job->result = json_pack("{s:O*, s:o*}", "reread", x->reread, "restore_msec",
+	        restored_usec ? json_integer((json_int_t)restored_usec / 1000)
+	                      : NULL); /* NULL: it is not told */
 	manager_event(job->manager, job->container, "container.arrived", NULL);
 	job_finish(job, 0);
 }
@@ -367,9 +374,7 @@ static void on_prepared(struct job *job, int result)
 		return;
 	}
 	transfer_hold(job->container);
-	job->result = json_pack("{s:I}", "restore_msec",
-	        (json_int_t)(now_monotonic_usec() - x->arrived_usec) / 1000); /* NULL: it is not told */
-	arrived(job);
+	arrived(job, now_monotonic_usec() - x->arrived_usec);
 }
 
 static void apply_done(const json_t *result, const struct ct_error *error, void *userdata)
@@ -392,6 +397,7 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 			return;
 		}
 	}
+	x->reread = json_incref(json_object_get(result, "reread"));
 	if (r >= 0 && x->slot)
 		r = mark(job, result);
 	if (r >= 0)
@@ -403,7 +409,7 @@ static void apply_done(const json_t *result, const struct ct_error *error, void 
 		return;
 	}
 	if (!json_is_true(json_object_get(job->params, "resume"))) {
-		arrived(job);
+		arrived(job, 0);
 		return;
 	}
 	x->arrived_usec = now_monotonic_usec();
@@ -549,6 +555,7 @@ static void free_receive(struct job *job)
 	if (x) {
 		transfer_done(&x->transfer);
 		worker_free(x->worker);
+		json_decref(x->reread);
 	}
 	free(x);
 }

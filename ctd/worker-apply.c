@@ -6,11 +6,12 @@
  * be that tree. What comes is not trusted: paths are looked up beneath the disk's root, the archive is
  * unpacked by a child with few privileges, and the tree must have the digest at the end, or the disk is not
  * used. Without a digest it is a round of a copy. manifest names a file in which stands what the tree was
- * (known_usec: it stands there already, and was begun then): what has not changed is not read again. With
- * "images" ({"path", "bytes", "digest", "base_id", "root", "name", "sent"?}) those come first: they must have
- * their digest, and are then made to be of the base id and the cgroup here; "images_digest" of the result is
- * what they have since. sent: the digests of the rounds of memory that are in path already. Of such a round
- * alone ({"path", "memory", "bytes"}, and nothing of the disk) "round_digest" of the result is the digest.
+ * (known_usec: it stands there already, and was begun then): what has not changed is not read again, and
+ * the result says by "reread" how many objects were. With "images" ({"path", "bytes", "digest", "base_id",
+ * "root", "name", "sent"?}) those come first: they must have their digest, and are then made to be of the
+ * base id and the cgroup here; "images_digest" of the result is what they have since. sent: the digests of
+ * the rounds of memory that are in path already. Of such a round alone ({"path", "memory", "bytes"}, and
+ * nothing of the disk) "round_digest" of the result is the digest.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -116,9 +117,11 @@ static int look_over(
 {
 	_cleanup_close_ int kept = in->manifest ? open(in->manifest, O_RDWR | O_CLOEXEC) : -1, fd = -1;
 	const struct manifest old = { .fd = kept, .start_usec = in->start_usec };
-	struct manifest_round round = {
-		.root_fd = root_fd, .base_fd = -1, .old = in->has_start ? &old : NULL, .slack_usec = TICK_USEC
-	};
+	struct manifest_round round = { .root_fd = root_fd,
+		.base_fd = -1,
+		.any_dev = true, /* an overlay has another number whenever it is mounted */
+		.old = in->has_start ? &old : NULL,
+		.slack_usec = TICK_USEC };
 	struct manifest new = MANIFEST_INIT;
 	struct manifest_result found;
 	int r;
@@ -140,8 +143,11 @@ static int look_over(
 	if (r < 0)
 		return r;
 	memcpy(digest, found.digest, sizeof(found.digest));
-	return json_object_set_new(ret, "known_usec", json_integer((json_int_t) new.start_usec)) < 0 ? -ENOMEM
-	                                                                                             : 0;
+	return json_object_set_new(ret, "known_usec", json_integer((json_int_t) new.start_usec)) < 0 ||
+	                       json_object_set_new(ret, "reread", json_integer((json_int_t)found.n_changed)) <
+	                               0
+	               ? -ENOMEM
+	               : 0;
 }
 
 static int verify(const struct apply_params *in, int root_fd, json_t *ret, struct ct_error *err)

@@ -63,6 +63,7 @@ stays() # NAME: here, as if nothing had been
 		echo "$result" # for who looks at a failure
 		jq -e '.rounds | length >= 2 and .[0].bytes > 24000000' <<<"$result"
 		jq -e '.last_bytes < 2000000 and .bytes == .last_bytes + (.rounds | map(.bytes) | add) and .total_msec > 0' <<<"$result"
+		jq -e '.reread > 200' <<<"$result" # --verify: all
 		run -3 ctctl show "$name"
 		run -0 peer exec "$name" -- sh -c 'stat -c %h /root/a/one; stat -c %F /root/fifo; stat -c %a /root/suid; readlink /root/a/three; cat /root/under/file'
 		[ "$output" = $'2\nfifo\n4755\none\nhidden' ]
@@ -73,8 +74,13 @@ stays() # NAME: here, as if nothing had been
 	for name in on-dir on-image; do
 		peer exec "$name" -- sh -c 'echo changed >>/root/a/one; rm /root/big; mkdir /root/new; echo z >/root/new/file; rm -r /root/moved*; sync'
 		tree_of peer "$name" >"$CTD_DIR/before"
-		run -0 peer migrate "$name" "$CTD_SOCKET" --offline
-		[[ $output == *"copied while it ran: "*"; then "* ]]
+		if [ "$name" = on-dir ]; then
+			run -0 peer migrate "$name" "$CTD_SOCKET" --offline --json
+			jq -e '.reread < 100' <<<"${lines[-1]}" # what has changed since the last round
+		else
+			run -0 peer migrate "$name" "$CTD_SOCKET" --offline
+			[[ $output == *"copied while it ran: "*"; then "* ]]
+		fi
 		tree_of ctctl "$name" >"$CTD_DIR/after"
 		diff "$CTD_DIR/before" "$CTD_DIR/after"
 		ctctl exec "$name" -- sh -c 'mkdir /root/moved; dd if=/dev/urandom of=/root/big bs=1M count=16 2>/dev/null; /bin/writer >/dev/null 2>&1 </dev/null &'

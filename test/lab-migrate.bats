@@ -144,6 +144,7 @@ moved_to() # SOCKET: from where it is, while it runs
 	# two processes have all of it; what is left for the end is neither that nor what was sent before
 	jq -e '.memory_rounds | length >= 2 and .[0].bytes > 33554432 and all(.[1:][]; .bytes < 16777216)' <<<"$result"
 	jq -e '.last_bytes < 16777216 and .bytes >= .last_bytes + (.rounds + .memory_rounds | map(.bytes) | add)' <<<"$result"
+	jq -e '.reread < 60' <<<"$result" # of some hundreds of files on its disk
 	memory_intact peer one
 	moved_to "$CTD_SOCKET"
 	memory_intact ctctl one
