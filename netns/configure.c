@@ -82,22 +82,33 @@ static bool has_family(const struct net_port_spec *spec, int family)
 	return false;
 }
 
-/* IPv4 answers for a listed address as soon as it forwards; IPv6 wants to be told. */
-static int answer_solicitations(int index)
+static int turn_on_proxy_ndp(const char *where)
 {
-	char path[64 + IFNAMSIZ], name[IFNAMSIZ];
+	char path[64 + IFNAMSIZ];
 	uint64_t value;
 	int r;
 
-	if (!if_indextoname((unsigned)index, name))
-		return -errno;
-
-	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/proxy_ndp", name);
+	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/proxy_ndp", where);
 	r = read_u64_at(AT_FDCWD, path, &value);
 	if (r < 0 || value != 0)
 		return r;
 
 	return write_file_at(AT_FDCWD, path, "1");
+}
+
+/* IPv4 answers for a listed address as soon as it forwards; IPv6 wants to be told: by the link for who asks
+ * all, by "all" for who knows the address and asks us alone whether it is still there, which is forwarded
+ * otherwise and comes nowhere. With either it answers only for what is listed. */
+static int answer_solicitations(int index)
+{
+	char name[IFNAMSIZ];
+	int r;
+
+	if (!if_indextoname((unsigned)index, name))
+		return -errno;
+
+	r = turn_on_proxy_ndp(name);
+	return r < 0 ? r : turn_on_proxy_ndp("all");
 }
 
 static int find_uplinks(struct configuration *c, struct ct_error *err)

@@ -51,6 +51,7 @@ finds() # MAC ADDRESS...: in its own table, without a question
 mac_of() { ip -j link show "$1" | jq -r '.[0].address'; }
 mac_inside() { $1 exec "$2" -- cat /sys/class/net/eth0/address; }
 answers() { for a; do outside ping -c 1 -W 10 "$a" >/dev/null || return 1; done; }
+is_sure() { outside ip neigh show "$1" dev switch | grep -q REACHABLE; }
 behind() { outside bridge fdb show br switch | grep "^$1 " | grep -q "dev $2 "; }
 
 @test "routed: the segment of the uplink is told at the start, and where the addresses are when the uplink is another link" {
@@ -74,6 +75,12 @@ behind() { outside bridge fdb show br switch | grep "^$1 " | grep -q "dev $2 "; 
 	ctctl set p --net routed,ip=192.0.2.55,ip=192.0.2.56,ip=2001:db8::56
 	wait_for 20 finds "$(mac_of up0)" 192.0.2.56 2001:db8::56
 	answers 192.0.2.56 2001:db8::56
+	# who knows it asks the host alone whether it is still there; it is, frozen or not
+	ctctl freeze p
+	for a in 192.0.2.56 2001:db8::56; do
+		outside ip neigh change "$a" dev switch nud probe
+		wait_for 20 is_sure "$a"
+	done
 	ctctl destroy p --force
 }
 
