@@ -25,7 +25,7 @@ struct staging {
 	uint64_t round, known_usec;
 	int manifest_fd; /* a file without a name: what was there after the round */
 	json_t *digests; /* of the rounds of memory */
-	struct worker_spare spare;
+	struct worker_spare spare, to_restore;
 	sd_event_source *timer;
 };
 
@@ -37,6 +37,7 @@ void staging_free(struct staging *s)
 	(void)fd_close(s->manifest_fd);
 	json_decref(s->digests);
 	worker_spare_done(&s->spare);
+	worker_spare_done(&s->to_restore);
 	free(s);
 }
 
@@ -64,7 +65,12 @@ void staging_forget_memory(struct container *c)
 
 struct worker_spare *staging_spare(struct container *c)
 {
-	return &c->staging->spare;
+	return c->staging ? &c->staging->spare : NULL;
+}
+
+struct worker_spare *staging_spare_to_restore(struct container *c)
+{
+	return c->staging ? &c->staging->to_restore : NULL;
 }
 
 int staging_begin(struct container *c, struct ct_error *err)
@@ -130,6 +136,8 @@ int staging_wait(struct container *c, uint64_t round, uint64_t patience_sec, con
 		return r;
 	s->round = round;
 	worker_spare_start(&s->spare, c->manager->event, c->manager->conf.worker);
+	if (json_array_size(s->digests) > 0)
+		worker_spare_start(&s->to_restore, c->manager->event, c->manager->conf.worker);
 	s->timer = sd_event_source_disable_unref(s->timer);
 	/* without one it goes with this ctd */
 	(void)sd_event_add_time_relative(c->manager->event, &s->timer, CLOCK_MONOTONIC,

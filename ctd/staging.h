@@ -27,8 +27,9 @@ json_t *staging_digests(const struct container *c);
 void staging_forget_memory(struct container *c);
 /* The first round: once for a container. */
 int staging_begin(struct container *c, struct ct_error *err);
-/* What was started ahead for the word that comes next. */
+/* What was started ahead: for the word that comes next, and to restore it. NULL: it is not copied here. */
 struct worker_spare *staging_spare(struct container *c);
+struct worker_spare *staging_spare_to_restore(struct container *c);
 /* For the worker: "manifest" and, unless all is to be read, "known_usec" (worker-move.c). */
 int staging_params(const struct container *c, bool verify, json_t *params);
 #define STAGING_PATIENCE_MAX 86400

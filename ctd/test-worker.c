@@ -373,8 +373,8 @@ static void assert_told(struct seen *seen)
 
 static void test_spare(void **state)
 {
+	struct worker_spare spare, other = { NULL };
 	struct worker *worker = NULL;
-	struct worker_spare spare;
 	struct seen seen;
 
 	/* Before it has asked, whenever that is. */
@@ -399,7 +399,10 @@ static void test_spare(void **state)
 	dispose(&seen);
 
 	begin_spare(&seen, &spare, "");
-	use_spare(&seen, &spare, &worker);
+	worker_spare_move(&other, &spare);
+	worker_spare_move(&other, &spare); /* which has none */
+	assert_null(spare.worker);
+	use_spare(&seen, &other, &worker);
 	worker_cancel(worker);
 	finish(&seen);
 	assert_int_equal(seen.error.code, -ECANCELED);
@@ -412,11 +415,13 @@ static void test_spare_ends(void **state)
 
 	for (size_t i = 0; i < 2 * ARRAY_SIZE(how); i++) {
 		struct worker *worker = NULL;
-		struct worker_spare spare;
+		struct worker_spare spare, other;
 		struct seen seen;
 		siginfo_t info;
 
-		begin_spare(&seen, &spare, how[i / 2]);
+		begin_spare(&seen, &other, how[i / 2]);
+		spare = (struct worker_spare){ NULL };
+		worker_spare_move(&spare, &other); /* which is who is told of its end */
 		while (i % 2 == 0 && spare.worker)
 			assert_true(sd_event_run(seen.event, UINT64_MAX) >= 0);
 		if (i % 2 == 1)

@@ -71,7 +71,7 @@ int transfer_prepare(struct job *job);
 bool transfer_is_prepared(const struct container *c);
 /* Counts the minute. */
 void transfer_hold(const struct container *c);
-/* It is this node's, and runs from here on. On failure nothing was changed. */
+/* It is this node's, and runs from here on: both marks go at once. On failure nothing was changed. */
 int transfer_go(struct container *c, struct ct_error *err);
 /* What another ctd was suspending or resuming, or had resumed: it runs on, or is resumed. */
 int transfer_recover(struct container *c, struct ct_error *err);

@@ -169,6 +169,7 @@ static void on_freeze(struct job *job, const json_t *freeze)
 		return;
 	}
 	migrate_copy_waits(job);
+	migrate_reach_ahead(job);
 	if (x->memory)
 		transfer_go_on(job);
 	else

@@ -321,9 +321,9 @@ static void on_ahead_done(const json_t *result, const struct ct_error *error, vo
 		migrate_worker_done(result, error, job);
 }
 
-/* While it stands still each word costs the time to reach the other node: for commit that passes while the
- * offer is on its way. Without it goes as well. */
-static void reach_ahead(struct job *job)
+/* While it stands still each word costs the time to reach the other node: for commit that passes before, or
+ * while the offer is on its way. Without it goes as well. */
+void migrate_reach_ahead(struct job *job)
 {
 	static const struct worker_ops ops = {
 		.progress = migrate_worker_progress, .asked = on_ahead, .done = on_ahead_done
@@ -332,6 +332,8 @@ static void reach_ahead(struct job *job)
 	struct migrate *x = job->data;
 	struct ct_error ignored = { 0 };
 
+	if (x->ahead)
+		return;
 	x->ahead_ready = false;
 	(void)worker_start(m->event, m->conf.worker, "migrate-send",
 	        json_pack("{s:o, s:b}", "command", migrate_command(job), "ahead", 1), &ops, job, &x->ahead,
@@ -415,7 +417,7 @@ static void offer(struct job *job)
 		return;
 	}
 	job->cancel = migrate_cancel;
-	reach_ahead(job);
+	migrate_reach_ahead(job);
 }
 
 static void on_stopped(struct container *c, int result, const struct ct_error *error, void *userdata)

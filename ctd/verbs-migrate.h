@@ -57,6 +57,8 @@ int migrate_ask_with(struct job *job, json_t *request, json_t *more,
 bool migrate_template_is_wanted(const json_t *result);
 json_t *migrate_template_bytes(const struct container *c);
 int migrate_send_template(struct job *job, void (*answered)(struct job *job, const json_t *result));
+/* For the word commit: once in a move, before it stands still or later. */
+void migrate_reach_ahead(struct job *job);
 /* It is the other node's for sure: ends the job and the copy here. */
 void migrate_let_go(struct job *job);
 

@@ -3,8 +3,8 @@
  *
  * Until the one or the other it has the mark incoming, and does nothing. commit takes the mark away, synced,
  * after what was counted of it elsewhere, and only then it is started or resumed, or let go if it was
- * restored already: whether that succeeds or not it is this node's now, so a failure is a warning. withdraw
- * gives it up. Said again, both have the same answer, and change nothing.
+ * restored already, which is one with the taking: whether that succeeds or not it is this node's now, so a
+ * failure is a warning. withdraw gives it up. Said again, both have the same answer, and change nothing.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -95,21 +95,20 @@ static int go_on(struct job *job, bool prepared)
 			container_teardown(c, NULL, NULL);
 		return 1;
 	}
-	if (c->config.suspended_slot && !prepared)
+	if (c->config.suspended_slot)
 		return resume(job);
-	r = prepared ? transfer_go(c, &error) : container_start(c, on_started, job, &error);
+	r = container_start(c, on_started, job, &error);
 	if (r < 0)
 		(void)json_object_set_new(
 		        job->result, "warning", json_string(error.text)); /* as in on_started */
-	if (r < 0 && prepared)
-		container_teardown(c, NULL, NULL);
-	return r == 0 && !prepared ? 0 : 1;
+	return r == 0 ? 0 : 1;
 }
 
 static int run_commit(struct job *job)
 {
 	struct container *c = job->container;
 	const bool prepared = transfer_is_prepared(c);
+	const bool goes = prepared && json_is_true(json_object_get(job->params, "start"));
 	struct counts totals;
 	int r;
 
@@ -131,11 +130,11 @@ static int run_commit(struct job *job)
 	}
 	r = allowance_take(c, &job->error);
 	if (r >= 0)
-		r = handover_end(c, &job->error);
+		r = goes ? transfer_go(c, &job->error) : handover_end(c, &job->error);
 	if (r < 0)
 		return r;
 	manager_event(job->manager, c, "container.taken", NULL);
-	return go_on(job, prepared);
+	return goes ? 1 : go_on(job, prepared);
 }
 
 static int replay_commit(

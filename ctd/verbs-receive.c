@@ -448,41 +448,33 @@ static json_t *images_params(const struct job *job)
 	               : NULL;
 }
 
-/* params is consumed. */
-static int start_worker(struct job *job, json_t *params)
+static int apply(struct job *job)
 {
 	static const struct worker_ops ops = { .progress = apply_progress, .done = apply_done };
 	struct container *c = job->container;
 	struct manager *m = job->manager;
 	struct receive *x = job->data;
-	struct worker_spare none = { NULL };
-
-	return worker_start_spare(c->staging ? staging_spare(c) : &none, m->event, m->conf.worker,
-	        "migrate-apply", params, &ops, job, &x->worker, &job->error);
-}
-
-static int apply(struct job *job)
-{
-	const struct receive *x = job->data;
 	json_t *images = images_params(job), *params;
 	int r;
 
 	if ((x->slot || x->memory) && !images)
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
-	params = json_pack("{s:o, s:o*, s:O, s:O*, s:O}", "disk", container_disk_params(job->container),
-	        "images", images, "file", json_object_get(job->params, "file"), "digest",
+	params = json_pack("{s:o, s:o*, s:O, s:O*, s:O}", "disk", container_disk_params(c), "images", images,
+	        "file", json_object_get(job->params, "file"), "digest",
 	        json_object_get(job->params, "digest"), "removed_bytes",
 	        json_object_get(job->params, "removed_bytes"));
-	if (!params || staging_params(job->container, json_is_true(json_object_get(job->params, "verify")),
-	                       params) < 0) {
+	if (!params || staging_params(c, json_is_true(json_object_get(job->params, "verify")), params) < 0) {
 		json_decref(params);
 		return ct_error_set(&job->error, -ENOMEM, "migrate", "out of memory");
 	}
-	r = start_worker(job, params);
+	r = worker_start_spare(staging_spare(c), m->event, m->conf.worker, "migrate-apply", params, &ops, job,
+	        &x->worker, &job->error);
 	if (r < 0)
 		return r;
-	if (json_is_true(json_object_get(job->params, "resume")))
+	if (json_is_true(json_object_get(job->params, "resume"))) {
+		worker_spare_move(&x->transfer.spare, staging_spare_to_restore(c));
 		transfer_expect(job);
+	}
 	job->cancel = cancel_apply;
 	return 0;
 }

@@ -139,7 +139,7 @@ void transfer_forget_images(const struct job *job)
 		suspend_discard(job->container);
 }
 
-/* The mark: set with digest, taken away with NULL. */
+/* The mark: set with digest, taken away with NULL; and with it that of a container that is taken over. */
 static int set_mark(struct container *c, const char *digest, struct ct_error *err)
 {
 	_cleanup_json_ json_t *config = NULL;
@@ -150,6 +150,8 @@ static int set_mark(struct container *c, const char *digest, struct ct_error *er
 		return r;
 	if (!digest && c->config.restoring)
 		(void)json_object_del(config, CONFIG_CHECKPOINT);
+	if (!digest && c->config.handover == HANDOVER_INCOMING)
+		(void)json_object_del(config, CONFIG_HANDOVER);
 	if (!digest)
 		(void)json_object_del(config, CONFIG_SUSPENDED);
 	else if (suspend_mark(config, c->run.slot, digest) < 0)

@@ -207,7 +207,8 @@ static int make_images(const struct images_params *in, int file_fd, int *ret_fd,
 	return r;
 }
 
-static int apply_images(const json_t *params, int file_fd, json_t *ret, struct ct_error *err)
+/* They are not synced. */
+static int apply_images(const json_t *params, int file_fd, json_t *ret, int *ret_fd, struct ct_error *err)
 {
 	struct images_params in = { 0 };
 	_cleanup_close_ int fd = -1;
@@ -222,10 +223,10 @@ static int apply_images(const json_t *params, int file_fd, json_t *ret, struct c
 		r = criu_place(fd, &in.place, err);
 	if (r >= 0)
 		r = criu_rounds_digest(fd, digest, err);
-	if (r >= 0 && syncfs(fd) < 0)
-		r = ct_error_set(err, -errno, "move", "cannot write the images through: %s", strerror(errno));
 	if (r >= 0 && json_object_set_new(ret, "images_digest", json_string(digest)) < 0)
 		r = -ENOMEM;
+	if (r >= 0)
+		*ret_fd = TAKE_FD(fd);
 	return r;
 }
 
@@ -281,7 +282,7 @@ static int apply_disk(const struct apply_params *in, int fd, json_t *ret, struct
 int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	struct apply_params in = { 0 };
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = -1, images = -1;
 	struct stat st;
 	int r;
 
@@ -294,6 +295,13 @@ int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *er
 		return ct_error_set(err, fd < 0 ? -errno : -EINVAL, "move", "\"%s\" cannot be read", in.file);
 	if (in.images && !in.digest)
 		return keep_round(in.images, fd, *ret, err);
-	r = in.images ? apply_images(in.images, fd, *ret, err) : 0;
-	return r < 0 ? r : apply_disk(&in, fd, *ret, err);
+	if (in.digest) /* else the container runs on meanwhile */
+		worker_hurry();
+	r = in.images ? apply_images(in.images, fd, *ret, &images, err) : 0;
+	if (r >= 0)
+		r = apply_disk(&in, fd, *ret, err);
+	/* Behind the disk: if that lies in the same file system, all has been written. */
+	if (r >= 0 && images >= 0 && syncfs(images) < 0)
+		r = ct_error_set(err, -errno, "move", "cannot write the images through: %s", strerror(errno));
+	return r;
 }

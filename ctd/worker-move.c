@@ -482,6 +482,7 @@ static int send_last(
 	int r = 0;
 
 	if (s->disk) {
+		worker_hurry(); /* it stands still */
 		r = open_dump(s, images, &payload, err);
 		worker_progress(-1, "comparing the disk with its %s", s->n_rounds ? "copy" : "template");
 		if (r >= 0 && s->view.root_fd < 0)

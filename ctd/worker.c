@@ -388,6 +388,14 @@ void worker_spare_start(struct worker_spare *spare, sd_event *event, const char 
 		spare->worker->spare = true;
 }
 
+void worker_spare_move(struct worker_spare *to, struct worker_spare *from)
+{
+	if (!from || !from->worker)
+		return;
+	to->worker = TAKE_PTR(from->worker);
+	to->worker->userdata = to;
+}
+
 void worker_spare_done(struct worker_spare *spare)
 {
 	worker_free(TAKE_PTR(spare->worker));
@@ -404,7 +412,7 @@ int worker_start_spare(struct worker_spare *spare, sd_event *event, const char *
         json_t *params, const struct worker_ops *ops, void *userdata, struct worker **ret,
         struct ct_error *err)
 {
-	struct worker *worker = TAKE_PTR(spare->worker);
+	struct worker *worker = spare ? TAKE_PTR(spare->worker) : NULL;
 
 	if (worker && has_ended(worker)) {
 		worker_free(worker);

@@ -36,9 +36,11 @@ struct worker_spare {
 
 /* Unless there is one. Without it things only take longer. */
 void worker_spare_start(struct worker_spare *spare, sd_event *event, const char *program);
+/* What from (may be NULL) has is to's from here on; to has none. */
+void worker_spare_move(struct worker_spare *to, struct worker_spare *from);
 /* Ends it, if there is one. */
 void worker_spare_done(struct worker_spare *spare);
-/* As worker_start, by the spare one if there is one. */
+/* As worker_start, by the spare one if there is one (spare may be NULL). */
 int worker_start_spare(struct worker_spare *spare, sd_event *event, const char *program, const char *verb,
         json_t *params, const struct worker_ops *ops, void *userdata, struct worker **ret,
         struct ct_error *err);

@@ -207,7 +207,7 @@ leaves_nothing()
 
 @test "killed, cancelled or cut off while its memory is sent, it runs on as if nothing had been" {
 	memory_fill ctctl one 16 1000
-	for how in ours theirs cancel cut saver; do
+	for how in ours theirs cancel cut saver ahead; do
 		ctctl migrate one "$PEER/run/ctd.sock" --bandwidth 3M >"$CTD_DIR/out" 2>&1 3>&- 4>&- &
 		moving=$!
 		wait_for 120 sends_memory
@@ -218,11 +218,12 @@ leaves_nothing()
 			cancel) ctctl job cancel "$(ctctl job list --open --json | jq -r '.jobs[0].id')" ;;
 			cut) worker_of migrate-send | xargs kill -9 ;;
 			saver) worker_of predump | xargs kill -9 ;; # its rounds are lost, and it goes without
+			ahead) worker_of ahead | xargs kill -9 ;; # what waits for the freeze, here and there: it is started anew
 		esac
 		wait "$moving" && failed=0 || failed=$?
 		wait_for 60 idle ctctl
 		wait_for 60 idle peer
-		if [ "$how" = saver ]; then
+		if [ "$how" = saver ] || [ "$how" = ahead ]; then
 			[ "$failed" = 0 ]
 			memory_intact peer one
 			moved_to "$CTD_SOCKET"
