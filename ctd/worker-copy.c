@@ -4,7 +4,9 @@
  * An overlay is mounted once only, and the mount that the container has cannot be cloned without those that
  * are locked on top of it (libct/lock.c). So it is read where the container has it, and what something is
  * mounted on, which nobody inside sees either, is left for the end, when it is at rest. What is mounted there
- * may be a tenant's that never answers: nothing is ever asked of it (open_beneath_mount).
+ * may be a tenant's that never answers: nothing is ever asked of it (open_beneath_mount). Not left for the
+ * end are native directories (quota/native.c), where a server has most of what it has: what is mounted there
+ * is a directory of the upper layer as it is, and so it is read there.
  *
  * Its ids are shifted, and so are those in ACLs and file capabilities. They are read as they are inside by a
  * child in the container's user namespace, where it is root; the template is seen through the same shift. The
@@ -34,6 +36,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/process.h"
 #include "ctd/worker-main.h"
 #include "libct/ct.h"
@@ -45,6 +48,7 @@ void disk_view_done(struct disk_view *v)
 	v->template_fd = fd_close(v->template_fd);
 	v->userns_fd = fd_close(v->userns_fd);
 	v->pidfd = fd_close(v->pidfd);
+	disk_natives_done(&v->natives);
 }
 
 bool disk_shows_changes(int fd)
@@ -97,6 +101,16 @@ int disk_view_open(
 	if (v->root_fd < 0)
 		return ct_error_set(err, -errno, "copy", "cannot open its disk: %s", strerror(errno));
 	return disk_view_check(v, err);
+}
+
+void disk_view_add_natives(struct disk_view *v, int upper_fd, const char *const *paths)
+{
+	for (; *paths && v->natives.n < DISK_NATIVES_MAX; paths++) {
+		int fd = open_beneath(upper_fd, *paths + 1, O_RDONLY | O_DIRECTORY, 0);
+
+		if (fd >= 0)
+			v->natives.items[v->natives.n++] = (struct disk_native){ *paths, fd };
+	}
 }
 
 int disk_view_check(const struct disk_view *v, struct ct_error *err)
@@ -201,10 +215,15 @@ static int read_by_child(const struct disk_view *v, struct manifest_round *round
 int disk_view_read(const struct disk_view *v, struct manifest_round *round, struct manifest *new,
         struct payload *p, struct manifest_result *ret, struct ct_error *err)
 {
+	struct walk_graft grafts[DISK_NATIVES_MAX];
 	struct reading found = { 0 };
 	struct stat st;
 	int r = 0;
 
+	for (size_t i = 0; i < v->natives.n; i++)
+		grafts[i] = (struct walk_graft){ v->natives.items[i].path + 1, v->natives.items[i].fd };
+	round->grafts = grafts;
+	round->n_grafts = v->natives.n;
 	round->root_fd = v->root_fd;
 	round->base_fd = v->template_fd;
 	round->slack_usec = DISK_VIEW_SLACK_USEC;

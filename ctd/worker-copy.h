@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "ctd/worker-far.h"
+#include "quota/disk.h"
 #include "quota/manifest.h"
 
 /* What was changed so long before a round counts as changed in it. */
@@ -21,14 +22,18 @@ bool disk_shows_changes(int fd);
 struct disk_view {
 	int root_fd, template_fd;
 	int userns_fd, pidfd; /* of one that runs: where its ids are, and its init */
+	struct disk_natives natives;
 };
-#define DISK_VIEW_INIT ((struct disk_view){ -1, -1, -1, -1 })
+#define DISK_VIEW_INIT ((struct disk_view){ .root_fd = -1, .template_fd = -1, .userns_fd = -1, .pidfd = -1 })
 void disk_view_done(struct disk_view *v);
 
 /* root_path: names the root of its disk as its init has it; template_fd: as the store has it, taken over.
  * -EOPNOTSUPP with the reason if it cannot be copied while it runs. */
 int disk_view_open(
         struct disk_view *v, const char *root_path, pid_t pid, int consume_template_fd, struct ct_error *err);
+/* Of one that runs: its native directories, which are mounts inside, are read as well, in the upper layer as
+ * disk_open_upper has it; paths, to NULL, are used as long as the view. */
+void disk_view_add_natives(struct disk_view *v, int upper_fd, const char *const *paths);
 /* -ESRCH: its init has ended. */
 int disk_view_check(const struct disk_view *v, struct ct_error *err);
 

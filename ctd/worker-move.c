@@ -43,6 +43,7 @@
 #include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
 #include "ctd/worker-move.h"
+#include "ctd/worker-suspend-native.h"
 #include "quota/disk.h"
 
 #define ROUNDS_MAX       8
@@ -155,6 +156,7 @@ struct sending {
 	bool verify;
 	struct far *ahead; /* for the last word, or NULL */
 	struct disk_view view;
+	struct suspend_natives natives;
 	struct manifest manifest; /* of the last round */
 	uint64_t n_rounds;        /* said, of memory too */
 	json_t *rounds, *memory_rounds;
@@ -167,6 +169,7 @@ struct sending {
 static void sending_done(struct sending *s)
 {
 	disk_view_done(&s->view);
+	suspend_natives_done(&s->natives);
 	far_free(s->ahead);
 	(void)fd_close(s->manifest.fd);
 	json_decref(s->rounds);
@@ -402,6 +405,27 @@ static int copy_memory(
 	}
 }
 
+/* What cannot be read while it runs is left for the end. */
+static void add_natives(struct sending *s, pid_t pid)
+{
+	CLEANUP(disk_store_closep) struct disk_store *store = NULL;
+	_cleanup_close_ int upper = -1;
+	struct ct_error error = { 0 };
+	struct disk_spec spec;
+	int r = suspend_natives_list(pid, &s->natives, &error);
+
+	if (r >= 0 && s->natives.n > 0) {
+		r = move_open_store(s->disk, &spec, &store, &error);
+		if (r >= 0)
+			r = upper = disk_open_upper(store, &spec, s->view.userns_fd, &error);
+		if (r >= 0)
+			disk_view_add_natives(&s->view, upper, s->natives.paths);
+	}
+	if (r < 0)
+		worker_progress(
+		        -1, "its native directories are copied when it stands still: %.150s", error.text);
+}
+
 /* Rounds, and then what is to be said when it runs no more. */
 static int copy_in_use(struct sending *s, const json_t *params, json_t **ret_answer, struct ct_error *err)
 {
@@ -418,6 +442,8 @@ static int copy_in_use(struct sending *s, const json_t *params, json_t **ret_ans
 	if (r < 0) {
 		disk_view_done(&s->view);
 		worker_progress(-1, "it is copied when it stands still: %.150s", error.text);
+	} else {
+		add_natives(s, (pid_t)in.pid);
 	}
 	while (r >= 0 && (r = copy_round(s, &in, err)) > 0)
 		;

@@ -26,8 +26,8 @@ static int check_name(const char *name, struct ct_error *err)
 	return disk_check_ctid(name, err);
 }
 
-int disk_open_layers(
-        struct disk_store *store, const struct disk_spec *spec, int *ret_dirfd, struct ct_error *err)
+static int open_layers(struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd,
+        int *ret_dirfd, struct ct_error *err)
 {
 	_cleanup_close_ int dirfd = -1;
 	int r = disk_check_ctid(spec->ctid, err);
@@ -37,10 +37,29 @@ int disk_open_layers(
 	dirfd = disk_open_container(store, spec->ctid, err);
 	if (dirfd < 0)
 		return dirfd;
-	r = disk_driver_ops_of(spec->driver)->layers(store, spec, dirfd, err);
+	r = disk_driver_ops_of(spec->driver)->layers(store, spec, dirfd, idmap_userns_fd, err);
 	if (r >= 0)
 		*ret_dirfd = TAKE_FD(dirfd);
 	return r;
+}
+
+int disk_open_layers(
+        struct disk_store *store, const struct disk_spec *spec, int *ret_dirfd, struct ct_error *err)
+{
+	return open_layers(store, spec, -1, ret_dirfd, err);
+}
+
+int disk_open_upper(
+        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err)
+{
+	_cleanup_close_ int dirfd = -1, layers = -1;
+	int r;
+
+	r = layers = open_layers(store, spec, idmap_userns_fd, &dirfd, err);
+	if (r < 0)
+		return r;
+	r = open_beneath(layers, "upper", O_RDONLY | O_DIRECTORY, 0);
+	return r < 0 ? ct_error_set(err, r, "disk", "cannot open its upper layer: %s", strerror(-r)) : r;
 }
 
 static int make_in(struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err)
@@ -56,7 +75,7 @@ static int make_in(struct disk_store *store, const struct disk_spec *spec, int d
 	if (spec->driver == DISK_DRIVER_DIR)
 		own.bytes = own.inodes = 0;
 	r = disk_driver_ops_of(spec->driver)->create(store, &own, dirfd, err);
-	return r < 0 ? r : disk_driver_ops_of(spec->driver)->layers(store, &own, dirfd, err);
+	return r < 0 ? r : disk_driver_ops_of(spec->driver)->layers(store, &own, dirfd, -1, err);
 }
 
 int disk_copy_new(struct disk_store *store, const struct disk_spec *spec, const char *name, int *ret_dirfd,

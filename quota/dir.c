@@ -210,10 +210,14 @@ static int dir_mount(struct disk_store *store, const struct disk_spec *spec, int
 	return TAKE_FD(fd);
 }
 
-static int dir_layers(struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err)
+static int dir_layers(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
+        struct ct_error *err)
 {
-	int fd = fd_dup_cloexec(dirfd);
+	int fd;
 
+	if (idmap_userns_fd >= 0)
+		return tree_clone(dirfd, idmap_userns_fd, err);
+	fd = fd_dup_cloexec(dirfd);
 	return fd < 0 ? ct_error_set(err, fd, "disk", "cannot open the disk of container %s: %s", spec->ctid,
 	                        strerror(-fd))
 	              : fd;

@@ -219,7 +219,7 @@ static int remark_layers(struct disk_store *store, const struct disk_spec *spec,
 	if (!lower_path)
 		return ct_error_set(err, -ENOMEM, "mount", "out of memory");
 
-	parent = ops->layers(store, spec, dirfd, err);
+	parent = ops->layers(store, spec, dirfd, -1, err);
 	if (parent < 0)
 		return parent;
 

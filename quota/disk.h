@@ -115,6 +115,10 @@ int disk_store_sweep(struct disk_store *store, bool (*keep)(const char *tmp_name
 /* The directory that holds upper/ of a disk, which may be mounted meanwhile; dirfd: of the container. */
 int disk_open_layers(
         struct disk_store *store, const struct disk_spec *spec, int *ret_dirfd, struct ct_error *err);
+/* The upper layer of a disk, which may be mounted meanwhile, to be read as the container sees it: an fd, with
+ * ids shifted as in disk_mount. */
+int disk_open_upper(
+        struct disk_store *store, const struct disk_spec *spec, int idmap_userns_fd, struct ct_error *err);
 /* Makes tmp/NAME, a disk of the same driver and size whose layers are new, marked as a copy, and opens both
  * as above. The project id is one of its own, and is not limited. Long. What is there of that name goes. */
 int disk_copy_new(struct disk_store *store, const struct disk_spec *spec, const char *name, int *ret_dirfd,

@@ -303,10 +303,11 @@ static int image_mount(struct disk_store *store, const struct disk_spec *spec, i
 	return r;
 }
 
-static int image_layers(
-        struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err)
+static int image_layers(struct disk_store *store, const struct disk_spec *spec, int dirfd,
+        int idmap_userns_fd, struct ct_error *err)
 {
 	_cleanup_close_ int image = -1, loop = -1, mount_fd = -1;
+	int r;
 
 	image = image_open(dirfd, spec->ctid, err);
 	if (image < 0)
@@ -320,7 +321,8 @@ static int image_layers(
 	if (mount_fd < 0)
 		return mount_fd;
 
-	return mount_root(mount_fd, err);
+	r = tree_idmap(mount_fd, idmap_userns_fd, err);
+	return r < 0 ? r : mount_root(mount_fd, err);
 }
 
 /* What is in the image now: of the mounted file system if it is, else of the file. */

@@ -127,6 +127,11 @@ static bool set_has(void *const *set, const char *path)
 	return path && tfind(path, set, compare_strings);
 }
 
+static struct walk_live tree_of(const struct manifest_round *round)
+{
+	return (struct walk_live){ round->root_fd, round->grafts, round->n_grafts };
+}
+
 /* ---- making one */
 
 struct making {
@@ -283,6 +288,7 @@ int manifest_make(const struct manifest_round *round, struct manifest *new, stru
         struct ct_error *err)
 {
 	CLEANUP(making_done) struct making m = { .round = round, .result = ret };
+	const struct walk_live live = tree_of(round);
 	int r = making_init(&m, new->fd);
 
 	*ret = (struct manifest_result){ 0 };
@@ -292,7 +298,7 @@ int manifest_make(const struct manifest_round *round, struct manifest *new, stru
 	if (r >= 0 && !round->old && round->base_fd >= 0 && round->removed)
 		r = difference_removed(round->root_fd, round->base_fd, round->removed, err);
 	if (r >= 0)
-		r = round->live ? tree_walk_live(round->root_fd, make_one, &m, err)
+		r = round->live ? tree_walk_live(&live, make_one, &m, err)
 		                : tree_walk(round->root_fd, make_one, &m, err);
 	while (r >= 0 && m.old.any) {
 		r = note_removed(&m, m.old.path);
@@ -311,6 +317,7 @@ int manifest_make(const struct manifest_round *round, struct manifest *new, stru
 
 struct listing {
 	const struct manifest_round *round;
+	struct walk_live tree;
 	int fd;
 	struct reader in;
 	int parent_fd;
@@ -348,7 +355,7 @@ static int open_parent(struct listing *l, const char *path)
 	l->parent_fd = fd_close(l->parent_fd);
 	memcpy(l->parent, slash ? path : ".", len);
 	l->parent[len] = '\0';
-	fd = open_beneath_mount(l->round->root_fd, l->parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	fd = walk_live_open(&l->tree, l->parent);
 	if (fd < 0)
 		return fd;
 	l->parent_fd = fd;
@@ -377,7 +384,7 @@ static int tell_parent(struct listing *l, struct walk_entry *ret)
 static int tell(struct listing *l, struct walk_entry *ret)
 {
 	const struct record *r = &l->in.record;
-	const char *path = l->in.path, *slash = strrchr(path, '/');
+	const char *path = l->in.path;
 	const size_t depth = depth_of(path);
 	int result = open_parent(l, path);
 
@@ -385,12 +392,8 @@ static int tell(struct listing *l, struct walk_entry *ret)
 		l->sent[depth - 1] = l->pending = true;
 		return tell_parent(l, ret);
 	}
-	*ret = (struct walk_entry){ .path = path,
-		.dirfd = l->parent_fd,
-		.name = str_eq(path, ".") ? "."
-		        : slash           ? slash + 1
-		                          : path,
-		.first = l->in.first[0] ? l->in.first : NULL };
+	*ret = (struct walk_entry){ .path = path, .first = l->in.first[0] ? l->in.first : NULL };
+	walk_live_place(&l->tree, l->parent_fd, ret);
 	if (result >= 0)
 		result = walk_stat(ret);
 	if (result >= 0 &&
@@ -450,7 +453,8 @@ static int listing_open(struct listing *l, struct ct_error *err)
 int manifest_archive(
         const struct manifest_round *round, struct manifest *new, int archive_fd, struct ct_error *err)
 {
-	CLEANUP(listing_done) struct listing l = { .round = round, .fd = new->fd, .parent_fd = -1 };
+	CLEANUP(listing_done)
+	struct listing l = { .round = round, .tree = tree_of(round), .fd = new->fd, .parent_fd = -1 };
 	const struct archive_list list = {
 		.next = next_changed, .gone = round->live ? on_gone : NULL, .userdata = &l
 	};
@@ -463,7 +467,8 @@ int manifest_each(const struct manifest_round *round, struct manifest *new,
         int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
         struct ct_error *err)
 {
-	CLEANUP(listing_done) struct listing l = { .round = round, .fd = new->fd, .parent_fd = -1 };
+	CLEANUP(listing_done)
+	struct listing l = { .round = round, .tree = tree_of(round), .fd = new->fd, .parent_fd = -1 };
 	struct walk_entry entry;
 	int r = listing_open(&l, err);
 

@@ -22,7 +22,9 @@ struct manifest_round {
 	/* What was changed so long before the old one was begun counts as changed since: a call that writes
 	 * may have begun before it set the time. */
 	uint64_t slack_usec;
-	bool live;    /* the tree is in use */
+	bool live;                       /* the tree is in use */
+	const struct walk_graft *grafts; /* and has these (walk.h) */
+	size_t n_grafts;
 	bool any_dev; /* the tree was mounted anew since */
 	bool verify;  /* what is as it was is read all the same */
 	bool layer;   /* an overlay's upper layer: its marks and sockets count as well, and nothing is

@@ -44,9 +44,9 @@ struct disk_driver_ops {
 	/* natives: NULL, or what disk_mount_native returns. */
 	int (*mount)(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
 	        struct disk_natives *natives, struct ct_error *err);
-	/* The directory that holds upper/ and work/, while nothing is mounted over them. */
-	int (*layers)(
-	        struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err);
+	/* The directory that holds upper/ and work/, with ids shifted unless -1. */
+	int (*layers)(struct disk_store *store, const struct disk_spec *spec, int dirfd, int idmap_userns_fd,
+	        struct ct_error *err);
 	int (*resize)(
 	        struct disk_store *store, const struct disk_spec *spec, int dirfd, struct ct_error *err);
 	int (*usage)(struct disk_store *store, const struct disk_spec *spec, int dirfd,

@@ -36,7 +36,8 @@ struct trees {
 	char dir[64];
 	int root, copy;
 	struct manifest last;
-	uint64_t made_usec; /* nothing in it is older */
+	struct walk_graft graft; /* of one in use; path NULL: none */
+	uint64_t made_usec;      /* nothing in it is older */
 };
 
 static int setup(void **state)
@@ -91,6 +92,8 @@ static struct manifest_result carry_over(struct trees *t, bool live, bool verify
 		.old = t->last.fd >= 0 ? &t->last : NULL,
 		.slack_usec = SLACK_USEC,
 		.live = live,
+		.grafts = &t->graft,
+		.n_grafts = live && t->graft.path,
 		.verify = verify,
 		.removed = &removed };
 	struct manifest new = { .fd = memfd_create("manifest", MFD_CLOEXEC) };
@@ -256,6 +259,46 @@ static void test_in_use(void **state)
 	assert_alike(t, &found);
 }
 
+static void assert_text(int root, const char *path, const char *text)
+{
+	_cleanup_free_ char *found = NULL;
+
+	assert_int_equal(read_file_at(root, path, 100, &found, NULL), 0);
+	assert_string_equal(found, text);
+}
+
+/* As a native directory: in use it is read aside, in the end where it is. */
+static void test_graft(void **state)
+{
+	struct trees *t = *state;
+	_cleanup_close_ int aside = open_or_mkdir(t->root, "../aside", 0755);
+	_cleanup_close_ int dir = open_or_mkdir(aside, "a", 0700);
+	struct manifest_result found;
+
+	test_write(t->root, "usr/a-too/x", "x", 0644);
+	test_write(dir, "one", "here", 0644);
+	test_write(dir, "deep/two", "there", 0644);
+	assert_int_equal(linkat(dir, "one", dir, "deep/link", 0), 0);
+	t->graft = (struct walk_graft){ "usr/a", dir };
+	(void)carry_over(t, true, false);
+	assert_text(t->copy, "usr/a/one", "here");
+	assert_text(t->copy, "usr/a/deep/link", "here");
+	assert_text(t->copy, "usr/a-too/x", "x");
+	assert_int_equal(faccessat(t->copy, "usr/a/deep/file", F_OK, 0), -1); /* covered */
+	found = carry_over(t, true, false);
+	assert_int_equal(found.n_changed, 0);
+	test_write(dir, "deep/two", "elsewhere", 0644);
+	found = carry_over(t, true, false);
+	assert_in_range(found.n_changed, 1, 2); /* its directory as well, if it was made anew */
+	assert_text(t->copy, "usr/a/deep/two", "elsewhere");
+
+	assert_int_equal(remove_tree_at(t->root, "usr/a"), 0);
+	assert_int_equal(renameat(aside, "a", t->root, "usr/a"), 0);
+	found = carry_over(t, false, false);
+	assert_alike(t, &found);
+	assert_in_range(found.n_changed, 1, 4); /* not what is in it */
+}
+
 static void set_acl(int root, const char *path, uint32_t id)
 {
 	static const uint16_t tags[] = { ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_MASK, ACL_OTHER };
@@ -312,6 +355,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_slack, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_verify, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_graft, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_access_lists_that_do_not_read, setup, teardown),
 	};
 

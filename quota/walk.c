@@ -44,9 +44,8 @@ struct walk {
 	struct frame *top;
 	int fd; /* of top's directory */
 	struct strbuf path;
-	void *seen; /* tsearch tree of struct seen */
-	int root_fd;
-	bool live;
+	void *seen;                   /* tsearch tree of struct seen */
+	const struct walk_live *live; /* NULL: at rest */
 };
 
 int walk_error(const struct walk_entry *entry, int code, const char *what, struct ct_error *err)
@@ -108,6 +107,39 @@ int walk_readlink(const struct walk_entry *entry, char **ret, struct ct_error *e
 	target[n] = '\0';
 	*ret = TAKE_PTR(target);
 	return 0;
+}
+
+/* The one that the path is in or at; ret: what is left of the path. */
+static const struct walk_graft *find_graft(const struct walk_live *live, const char *path, const char **ret)
+{
+	for (size_t i = 0; i < live->n_grafts; i++) {
+		const char *at = live->grafts[i].path, *rest;
+
+		rest = str_has_prefix(path, at) ? path + strlen(at) : NULL;
+		if (!rest || (*rest && *rest != '/'))
+			continue;
+		*ret = *rest ? rest + 1 : ".";
+		return &live->grafts[i];
+	}
+	return NULL;
+}
+
+int walk_live_open(const struct walk_live *live, const char *path)
+{
+	const char *rest = path;
+	const struct walk_graft *graft = find_graft(live, path, &rest);
+
+	return open_beneath_mount(
+	        graft ? graft->fd : live->root_fd, rest, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+}
+
+void walk_live_place(const struct walk_live *live, int parent_fd, struct walk_entry *entry)
+{
+	const char *slash = strrchr(entry->path, '/'), *rest = NULL;
+	const struct walk_graft *graft = find_graft(live, entry->path, &rest);
+
+	entry->dirfd = graft && str_eq(rest, ".") ? graft->fd : parent_fd;
+	entry->name = graft && str_eq(rest, ".") ? "." : slash ? slash + 1 : entry->path;
 }
 
 static void frame_pop(struct walk *walk)
@@ -265,9 +297,7 @@ static int frame_up(struct walk *walk)
 
 		/* One of those on the way was moved: by its path from the root, or it is left out. */
 		path_cut(&walk->path, walk->top->path_len);
-		r = frame_take(
-		        walk, open_beneath_mount(walk->root_fd, walk->path.len > 0 ? walk->path.data : ".",
-		                      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0));
+		r = frame_take(walk, walk_live_open(walk->live, walk->path.len > 0 ? walk->path.data : "."));
 		if (r >= 0 || !walk->top->up)
 			return r;
 	}
@@ -315,6 +345,8 @@ static int walk_next(struct walk *walk, int (*each)(const struct walk_entry *, v
 		return walk->path.error;
 
 	entry.path = walk->path.data;
+	if (walk->live)
+		walk_live_place(walk->live, walk->fd, &entry);
 	if (walk->path.len > WALK_PATH_MAX)
 		return walk_error(&entry, -ENAMETOOLONG, "go into", err);
 
@@ -344,11 +376,11 @@ static int walk_next(struct walk *walk, int (*each)(const struct walk_entry *, v
 	return r < 0 ? walk_error(&entry, r, "list", err) : 0;
 }
 
-static int walk_tree(int root_fd, bool live,
+static int walk_tree(int root_fd, const struct walk_live *live,
         int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
         struct ct_error *err)
 {
-	CLEANUP(walk_done) struct walk walk = { .fd = -1, .root_fd = root_fd, .live = live };
+	CLEANUP(walk_done) struct walk walk = { .fd = -1, .live = live };
 	struct walk_entry root = { .path = ".", .dirfd = root_fd, .name = "." };
 	int fd, r;
 
@@ -387,12 +419,12 @@ static int walk_tree(int root_fd, bool live,
 int tree_walk(int root_fd, int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err),
         void *userdata, struct ct_error *err)
 {
-	return walk_tree(root_fd, false, each, userdata, err);
+	return walk_tree(root_fd, NULL, each, userdata, err);
 }
 
-int tree_walk_live(int root_fd,
+int tree_walk_live(const struct walk_live *live,
         int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
         struct ct_error *err)
 {
-	return walk_tree(root_fd, true, each, userdata, err);
+	return walk_tree(live->root_fd, live, each, userdata, err);
 }

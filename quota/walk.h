@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
@@ -21,12 +22,28 @@ struct walk_entry {
 int tree_walk(int root_fd, int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err),
         void *userdata, struct ct_error *err);
 
-/* The same of a tree that is in use: what goes or moves meanwhile is left out, with what lies below it, or is
- * met at both places. So is left out what something is mounted on, and nothing of that is asked. first may be
- * a path at which nothing is any more. */
-int tree_walk_live(int root_fd,
+/* A tree that is in use, and what stands in it in the place of directories that something is mounted on:
+ * paths from the root, and fds of directories that nothing is mounted below. */
+struct walk_graft {
+	const char *path;
+	int fd;
+};
+struct walk_live {
+	int root_fd;
+	const struct walk_graft *grafts;
+	size_t n_grafts;
+};
+
+/* The same of it: what goes or moves meanwhile is left out, with what lies below it, or is met at both
+ * places. So is left out what else something is mounted on, and nothing of that is asked. first may be a path
+ * at which nothing is any more. */
+int tree_walk_live(const struct walk_live *live,
         int (*each)(const struct walk_entry *entry, void *userdata, struct ct_error *err), void *userdata,
         struct ct_error *err);
+/* The directory at a path that was told; -EXDEV: something is mounted on the way. */
+int walk_live_open(const struct walk_live *live, const char *path);
+/* dirfd and name of what is at the path, whose directory is parent_fd. */
+void walk_live_place(const struct walk_live *live, int parent_fd, struct walk_entry *entry);
 
 /* False of what archives leave out: device nodes and sockets. */
 static inline bool walk_lasts(const struct walk_entry *entry)
