@@ -297,8 +297,6 @@ int worker_migrate_apply(const json_t *params, json_t **ret, struct ct_error *er
 		return ct_error_set(err, fd < 0 ? -errno : -EINVAL, "move", "\"%s\" cannot be read", in.file);
 	if (in.images && !in.digest)
 		return keep_round(in.images, fd, *ret, err);
-	if (in.digest) /* else the container runs on meanwhile */
-		worker_hurry();
 	r = in.images ? apply_images(in.images, fd, *ret, &images, err) : 0;
 	if (r >= 0)
 		r = apply_disk(&in, fd, *ret, err);

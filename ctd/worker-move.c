@@ -562,8 +562,6 @@ int worker_migrate_send(const json_t *params, json_t **ret, struct ct_error *err
 		r = reach_ahead(&s, &answer, err);
 	if (r < 0)
 		return r;
-	if (copy)
-		worker_hurry(); /* it runs no more */
 	if (!copy && !ahead)
 		answer = json_incref((json_t *)params); /* which says the same */
 	request = json_deep_copy(json_object_get(answer, "request"));
