@@ -12,6 +12,9 @@
 
 #include "base/error.h"
 
+/* The field of a worker's error that may be none when the container has run on for a moment. */
+#define SUSPEND_FIELD_MOMENT "moment"
+
 struct config;
 struct container;
 struct manager;

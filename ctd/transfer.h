@@ -22,8 +22,9 @@ struct transfer {
 	/* A failure: CRIU may still be at work, if the worker was killed. */
 	void (*next)(struct job *job);
 	void (*finished)(struct job *job, int result);
-	sd_event_source *criu_source;
+	sd_event_source *criu_source, *pause;
 	int criu_pidfd;
+	unsigned int n_pauses; /* in which it ran on for a moment */
 	bool suspending;
 	bool preparing; /* restored, it is held: transfer_prepare */
 	/* Wished for: memory is written in rounds while it runs, and the dump has the rest. */

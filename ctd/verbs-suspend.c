@@ -10,6 +10,9 @@
  * synced: from here on it runs → it is thawed, the images are removed. Up to there every failure leads back:
  * what was restored is killed, and the images are as they were.
  *
+ * What stands in the way, and may not do so in a moment, is waited for some times: it runs on, and is frozen
+ * again.
+ *
  * So at no time there is both, a mark and a process that may run; after a death of ctd the mark alone decides
  * (recover.c). CRIU is never killed: a worker that dies leaves it to notice, and to give up; ct-keeper has
  * it, and until it has ended nothing is thawed or taken down, here and in recovery.
@@ -34,6 +37,9 @@
 #include "ctd/transfer-private.h"
 #include "ctd/verbs.h"
 
+#define PAUSES_MAX 4
+#define PAUSE_USEC (50 * USEC_PER_MSEC) /* the first, each further one twice as long */
+
 void transfer_init(struct transfer *x, void (*finished)(struct job *job, int result))
 {
 	*x = (struct transfer){ .criu_pidfd = -1, .finished = finished };
@@ -44,6 +50,7 @@ void transfer_done(struct transfer *x)
 	worker_free(x->worker);
 	worker_spare_done(&x->spare);
 	(void)sd_event_source_disable_unref(x->criu_source); /* always NULL */
+	(void)sd_event_source_disable_unref(x->pause);       /* always NULL */
 	(void)fd_close(x->criu_pidfd);
 }
 
@@ -247,6 +254,44 @@ static void on_down(struct container *c, int result, const struct ct_error *erro
 	transfer_finish(job, result);
 }
 
+/* ---- something is in the way that may not be in a moment: a connection that waits to be accepted, for one
+ */
+
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct job *job = userdata;
+	struct transfer *x = job->data;
+
+	x->pause = sd_event_source_disable_unref(x->pause);
+	if (job->container->state != CONTAINER_RUNNING)
+		(void)ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH, "it is %s",
+		        container_state_name(job->container->state));
+	if (job->error.code < 0 || transfer_freeze(job) < 0)
+		transfer_stay(job);
+	return 0;
+}
+
+/* It runs on, with its network, so that nothing is lost of what it does. False: that has been so often
+ * enough. */
+static bool pause_and_try_again(struct job *job)
+{
+	struct transfer *x = job->data;
+	const bool mends = str_eq(job->error.field, SUSPEND_FIELD_MOMENT);
+
+	job->error.field[0] = '\0'; /* of no request */
+	if (!mends || x->n_pauses == PAUSES_MAX || job->container->state != CONTAINER_FROZEN)
+		return false;
+	if (sd_event_add_time_relative(job->manager->event, &x->pause, CLOCK_MONOTONIC,
+	            PAUSE_USEC << x->n_pauses, 0, on_pause_over, job) < 0)
+		return false;
+	x->n_pauses++;
+	job->error = (struct ct_error){ 0 };
+	run_on(job->container);
+	if (x->n_rounds == 0)
+		transfer_forget_images(job); /* there is nothing in them */
+	return true;
+}
+
 static void on_dumped(struct job *job, const json_t *result)
 {
 	struct container *c = job->container;
@@ -255,7 +300,8 @@ static void on_dumped(struct job *job, const json_t *result)
 	int r;
 
 	if (!result) {
-		transfer_stay(job);
+		if (!pause_and_try_again(job))
+			transfer_stay(job);
 		return;
 	}
 	x->saved_usec = now_monotonic_usec();

@@ -7,10 +7,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/inet_diag.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -146,6 +150,72 @@ int suspend_net_check(pid_t pid, const json_t *names, struct ct_error *err)
 	return r == 0 ? 0
 	              : ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
 	                        "there are rules of nf_tables inside, which would be lost (nft flush ruleset, and load them again later)");
+}
+
+/* ---- connections that wait to be accepted (sock_diag(7)) */
+
+/* 1: the message is the last one. */
+static int read_listeners(const char *answer, size_t len, bool *ret_waiting)
+{
+	const struct nlmsghdr *header = (const struct nlmsghdr *)answer;
+
+	for (; NLMSG_OK(header, len); header = NLMSG_NEXT(header, len)) {
+		const struct inet_diag_msg *listener = NLMSG_DATA(header);
+
+		if (header->nlmsg_type == NLMSG_DONE)
+			return 1;
+		if (header->nlmsg_type == NLMSG_ERROR || header->nlmsg_len < NLMSG_LENGTH(sizeof(*listener)))
+			return -EIO;
+		*ret_waiting |= listener->idiag_rqueue > 0;
+	}
+	return 0;
+}
+
+static int list_listeners(int sock, uint8_t family, bool *ret_waiting)
+{
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req_v2 diag;
+	} request = {
+		.header = { .nlmsg_len = sizeof(request),
+		        .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		        .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		.diag = { .sdiag_family = family,
+		        .sdiag_protocol = IPPROTO_TCP,
+		        .idiag_states = 1 << TCP_LISTEN },
+	};
+	char answer[16384] __attribute__((aligned(8)));
+	int r = send(sock, &request, sizeof(request), 0) < 0 ? -errno : 0;
+
+	while (r == 0) {
+		ssize_t n = recv(sock, answer, sizeof(answer), 0);
+
+		r = n < 0 ? -errno : read_listeners(answer, (size_t)n, ret_waiting);
+	}
+	return r;
+}
+
+/* 1: one waits, else 0. */
+static int has_waiting(const char *unused)
+{
+	_cleanup_close_ int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	bool waiting = false;
+	int r = sock < 0 ? -errno : list_listeners(sock, AF_INET, &waiting);
+
+	if (r >= 0)
+		r = list_listeners(sock, AF_INET6, &waiting);
+	return r < 0 ? r : waiting;
+}
+
+int suspend_net_check_waiting(pid_t pid, struct ct_error *err)
+{
+	int r = inside(pid, has_waiting, NULL);
+
+	if (r < 0)
+		return ct_error_set(err, r, "suspend", "cannot list who listens inside");
+	return r == 0 ? 0
+	              : ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
+	                        "a connection waits for a program inside to accept it, and would be lost (ss -lt shows where)");
 }
 
 static int raise_loopback(const char *unused)

@@ -5,7 +5,8 @@
  * "rounds", "unsealed"?} to {"digest", "bytes"}; host, nftables: what criu-host.h tells; rounds: so many are
  * in the images already (worker-predump.c), or none of these. The container stays there, frozen: what ends it
  * is ctd, once the digest is in its record. A failure leaves nothing but files. unsealed: it is to run on,
- * and worker-checkpoint.c does the rest then; the result is {}.
+ * and worker-checkpoint.c does the rest then; the result is {}. An error of the field "moment" is one that
+ * may be none when it has run on for a moment; nothing has been written then.
  *
  * rlimits: [[RESOURCE, HARD], ...], HARD -1: none. CRIU may outlive us; ct-keeper has it then, under the key
  * with "r/" in place of "c/".
@@ -27,6 +28,7 @@
 #include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
+#include "ctd/suspend.h"
 #include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
 #include "ctd/worker-suspend-native.h"
@@ -178,6 +180,24 @@ static int audit_before(struct suspend_params *in, int cgroup, struct ct_error *
 	return restore_audit(cgroup, (pid_t)in->pid, &in->common.want, err);
 }
 
+/* What a moment inside may mend: somebody accepts what waits to be accepted, ps has read what it wanted in
+ * /proc. */
+static int audit_moment(
+        struct suspend_params *in, int cgroup, struct suspend_natives *natives, struct ct_error *err)
+{
+	int r = suspend_natives_list((pid_t)in->pid, natives, err);
+
+	in->common.want.natives = natives->is;
+	in->common.want.n_natives = natives->n;
+	if (r >= 0)
+		r = audit_before(in, cgroup, err);
+	if (r >= 0)
+		r = suspend_net_check_waiting((pid_t)in->pid, err);
+	if (r < 0 && err->kind == CT_ERROR_REFUSED)
+		(void)snprintf(err->field, sizeof(err->field), "%s", SUSPEND_FIELD_MOMENT);
+	return r;
+}
+
 /* CRIU writes as root, whom no quota stops, and the store is everybody's. */
 static int check_room(int cgroup, int images_fd, struct ct_error *err)
 {
@@ -253,11 +273,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		return tools;
 	if (cgroup < 0)
 		return ct_error_set(err, -errno, "suspend", "cannot open its cgroup: %s", strerror(errno));
-	r = suspend_natives_list((pid_t)in->pid, &natives, err);
-	in->common.want.natives = natives.is;
-	in->common.want.n_natives = natives.n;
-	if (r >= 0)
-		r = audit_before(in, cgroup, err);
+	r = audit_moment(in, cgroup, &natives, err);
 	if (r >= 0)
 		r = check_room(cgroup, images_fd, err);
 	if (r >= 0)

@@ -169,6 +169,40 @@ refused_images() # that were changed
 	is suspended
 }
 
+listener() # the process that greets
+{
+	local process
+	for process in $(find "$(cgroup_of_one)" -name cgroup.procs -exec cat {} +); do
+		! tr '\0' ' ' <"/proc/$process/cmdline" | grep -q ' 7001 ' || echo "$process"
+	done
+}
+
+waits() # LISTENER: a connection, to be accepted
+{
+	[ "$(nsenter --net --target "$1" ss -Hlt 'sport = :7001' | awk '{ print $2 }')" = 1 ]
+}
+
+@test "a connection that waits to be accepted is waited for, and refused if nobody accepts it" {
+	listener=$(listener)
+	kill -STOP "$listener"
+	outside timeout 120 bash -c "cat </dev/tcp/10.7.0.1/7001" >"$CTD_DIR/greeting" 3>&- 4>&- &
+	client=$!
+	wait_for 30 waits "$listener"
+	run -5 ctctl suspend one
+	[[ $output == *'a connection waits for a program inside to accept it, and would be lost'* ]]
+	is running
+	waits "$listener"
+	[ -z "$(nsenter --net --target "$listener" nft list ruleset)" ]
+
+	events=$(cgroup_of_one)/cgroup.events
+	(until grep -qx 'frozen 1' "$events"; do sleep 0.01; done && kill -CONT "$listener") 3>&- 4>&- &
+	ctctl suspend one
+	is suspended
+	ctctl resume one
+	wait "$client"
+	[ "$(cat "$CTD_DIR/greeting")" = onehost ]
+}
+
 @test "it goes on where it was: memory, connections, addresses, confinement; and only from its own images" {
 	wait_for 30 greets
 	nsenter --target "$CTD_OUTSIDE" --net -- bash -c 'exec cat </dev/tcp/10.7.0.1/7000' >"$CTD_DIR/stream" </dev/null 3>&- 4>&- &
