@@ -117,6 +117,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_garbage_fails),
 	};
 
-	program = argc == 2 ? argv[1] : "";
+	program = argc == 2 ? realpath(argv[1], NULL) : NULL; /* before we are elsewhere */
+	if (!program)
+		return 1;
 	return cmocka_run_group_tests(tests, make, clear);
 }
