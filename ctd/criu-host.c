@@ -27,6 +27,7 @@
 #define CPUINFO_MAX  (16 * 1024 * 1024)
 #define ASK_USEC     (5 * USEC_PER_SEC)
 #define ASK_MAX      4096
+#define AGAIN_USEC   (10 * USEC_PER_SEC)
 #define STAT_MAX     65536
 #define SHOWN_MAX    5
 #define ROUNDS_DEPTH 2 /* criu-rounds.h */
@@ -70,14 +71,19 @@ void criu_host_program(struct criu_program *ret)
 {
 	static struct criu_program known;
 	static struct stat file; /* that it is of; zero: of none */
+	static uint64_t asked_usec;
 	struct stat now;
 
 	*ret = (struct criu_program){ 0 };
 	if (!find(&now))
 		return;
-	if (!is_same(&now, &file)) { /* ctd's loop stands still for it */
+	/* ctd's loop stands still for it. Without an answer, as on a host that is short of something: it is
+	 * asked again, in time. */
+	if (!is_same(&now, &file) ||
+	        ((!*known.version || !known.nftables) && now_monotonic_usec() - asked_usec >= AGAIN_USEC)) {
 		ask(&known);
 		file = now;
+		asked_usec = now_monotonic_usec();
 	}
 	*ret = known;
 }

@@ -287,6 +287,7 @@ static bool pause_and_try_again(struct job *job)
 	x->n_pauses++;
 	job->error = (struct ct_error){ 0 };
 	run_on(job->container);
+	manager_event(job->manager, job->container, "container.thawed", NULL);
 	if (x->n_rounds == 0)
 		transfer_forget_images(job); /* there is nothing in them */
 	return true;
@@ -383,9 +384,15 @@ static int run_suspend(struct job *job)
 
 void transfer_run_on(struct container *c)
 {
+	struct ct_error error = { 0 };
+
 	c->network_held = false;
 	if (c->state == CONTAINER_FROZEN || c->state == CONTAINER_RUNNING) {
 		release_network(c);
+		/* Taken over a moment before ctd ended, nothing leads to it yet. */
+		if (ports_announce(c, &error) < 0)
+			log_error("the addresses of \"%s\" are not announced (ctctl fsck --repair): %s",
+			        c->row.name, error.text);
 		thaw(c);
 	}
 	suspend_discard(c);

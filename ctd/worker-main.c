@@ -200,7 +200,7 @@ static int read_params(json_t **ret, struct ct_error *err)
 static int unknown(const char *name, struct ct_error *err)
 {
 	return ct_error_kind_set(err, CT_ERROR_USAGE, -EINVAL,
-	        "ct-worker knows ahead, disk-create, disk-resize, migrate-apply, migrate-send, predump, resume, store-sweep, suspend, template-build, template-export and template-import, not \"%.40s\"",
+	        "ct-worker knows ahead, checkpoint, disk-create, disk-resize, migrate-apply, migrate-send, predump, resume, store-sweep, suspend, template-build, template-export and template-import, not \"%.40s\"",
 	        name);
 }
 
@@ -252,7 +252,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 || str_eq(argv[1], "--help")) {
 		(void)fputs(
-		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: ahead, disk-create, disk-resize,\nmigrate-apply, migrate-send, predump, resume, store-sweep, suspend,\ntemplate-build, template-export, template-import.\n",
+		        "Usage: ct-worker VERB < PARAMETERS\n\nA part of ctd, which starts it. VERB: ahead, checkpoint, disk-create,\ndisk-resize, migrate-apply, migrate-send, predump, resume, store-sweep, suspend,\ntemplate-build, template-export, template-import.\n",
 		        argc == 2 ? stdout : stderr);
 		return argc == 2 ? EXIT_SUCCESS : 2;
 	}

@@ -453,6 +453,7 @@ static int copy_in_use(struct sending *s, const json_t *params, json_t **ret_ans
 	if (r >= 0 && s->n_rounds > 0)
 		r = copy_memory(s, &in, ret_answer, err);
 	disk_view_done(&s->view); /* it is mounted anew when nobody uses it */
+	worker_hurry(); /* what is started from here on, too, is waited for by one that stands still */
 	if (r == 0)
 		(void)far_open(s->command, &s->ahead, NULL); /* else later */
 	if (r == 0)
@@ -535,8 +536,10 @@ static int send_last(
 
 static int reach_ahead(struct sending *s, json_t **ret_answer, struct ct_error *err)
 {
-	int r = far_open(s->command, &s->ahead, err);
+	int r;
 
+	worker_hurry();
+	r = far_open(s->command, &s->ahead, err);
 	return r < 0 ? r : worker_ask_for(json_pack("{s:b}", "ready", 1), ret_answer, err);
 }
 
