@@ -104,6 +104,12 @@ here() # ctctl to the instance of quickstart
 	for file in usr/sbin/ctd usr/bin/ctctl usr/libexec/ctd/{ct-keeper,ct-worker,ct-view,ctd-gate,ctd-stop-all}; do
 		[ -x "$dest/$file" ] || { echo "no program $file" && return 1; }
 	done
+	# where it does not install, quickstart builds the same programs
+	built=$(ninja -C "$CTD_BUILD" -t query programs)
+	for file in "$dest"/usr/{bin,sbin,libexec/ctd}/*; do
+		[ -x "$file" ] && [ "$(head -c 4 "$file" | tail -c 3)" = ELF ] || continue
+		grep -q "/${file##*/}$" <<<"$built" || { echo "quickstart does not build ${file##*/}" && return 1; }
+	done
 	for file in usr/lib/systemd/system/ctd{.service,.slice,-containers.service} usr/share/bash-completion/completions/ctctl \
 		usr/include/ct/ct.h usr/share/ctd/templates/{debian,ubuntu,tiny}/recipe; do
 		[ -s "$dest/$file" ] || { echo "no file $file" && return 1; }
