@@ -55,13 +55,11 @@ static void own_name(const struct container *c, char ret[CHECKPOINT_NAME_SIZE])
 
 /* ---- project ids */
 
-static bool is_taken(struct container *c, struct disk_spec *spec, uint32_t id)
+static bool is_taken(struct manager *m, uint32_t id)
 {
-	struct manager *m = c->manager;
-	struct disk_usage usage = { 0 };
 	struct container *other, *next;
 
-	if (store_project_has(m->store, id))
+	if (!disks_project_is_free(m, id))
 		return true;
 	HASH_ITER(hh_ctid, m->containers.by_ctid, other, next)
 	{
@@ -69,8 +67,7 @@ static bool is_taken(struct container *c, struct disk_spec *spec, uint32_t id)
 		        other->copying_project == id)
 			return true;
 	}
-	spec->project_id = id; /* in the trash there may be what has it still */
-	return disk_usage(m->disks, spec, &usage, NULL) < 0 || usage.inodes_used > 0;
+	return false;
 }
 
 uint32_t checkpoint_pick_project(struct container *c)
@@ -86,7 +83,7 @@ uint32_t checkpoint_pick_project(struct container *c)
 	memcpy(digits, c->row.ctid, 7);
 	id = PROJECT_FIRST + (uint32_t)strtoul(digits, NULL, 16);
 	for (uint32_t last = id + 1000; id < last; id++)
-		if (!is_taken(c, &spec, id))
+		if (!is_taken(c->manager, id))
 			break;
 	return id; /* one that is taken after all is refused where it is given */
 }

@@ -20,6 +20,7 @@
 #include "ctd/sweeper.h"
 
 #define PROJECT_FIRST  1048576 /* above what people give to their own projects */
+#define PROJECTS_TRIED 1000
 #define RETRY_MIN_USEC (2 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (60 * USEC_PER_SEC)
 
@@ -66,8 +67,13 @@ json_t *container_disk_params(const struct container *c)
 	        (json_int_t)spec.project_id);
 }
 
-/* Ids begin at a place that the ctid says: two instances on one file system, and a container that is still
- * being removed, hardly ever meet. */
+bool disks_project_is_free(struct manager *m, uint32_t id)
+{
+	return !store_project_has(m->store, id) && !disk_store_project_is_used(m->disks, id);
+}
+
+/* Ids begin at a place that the ctid says: two instances on one file system hardly ever meet. What moved away
+ * and comes back may meet itself, of which the last is still being removed. */
 int disks_lease(struct container *c, struct ct_error *err)
 {
 	uint32_t id = 0, place;
@@ -79,6 +85,9 @@ int disks_lease(struct container *c, struct ct_error *err)
 		return 0;
 	memcpy(digits, c->row.ctid, 7);
 	place = PROJECT_FIRST + (uint32_t)strtoul(digits, NULL, 16);
+	for (uint32_t last = place + PROJECTS_TRIED; place < last; place++)
+		if (disks_project_is_free(c->manager, place))
+			break;
 	return store_project_lease(c->manager->store, c->row.ctid, place, &id, err);
 }
 

@@ -13,6 +13,8 @@ struct manager;
 /* A project id for the container's files, where the file system of the store has project quota; within the
  * caller's transaction. */
 int disks_lease(struct container *c, struct ct_error *err);
+/* Neither another's, nor still of a disk in the trash. */
+bool disks_project_is_free(struct manager *m, uint32_t id);
 /* At the start of ctd: removes the disks that a power cut or a kill has left without their record, which are
  * those that are new, and those whose destroy is recorded. Others without a record are for fsck to show. */
 int disks_recover(struct manager *m, struct ct_error *err);

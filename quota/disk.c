@@ -56,6 +56,13 @@ bool disk_store_has_project_quota(const struct disk_store *store)
 	return project_quota_enforced(store->fd);
 }
 
+bool disk_store_project_is_used(const struct disk_store *store, uint32_t project_id)
+{
+	struct project_state state;
+
+	return project_get(store->fd, project_id, &state, NULL) < 0 || state.inodes_used > 0;
+}
+
 const struct disk_driver_ops *disk_driver_ops_of(enum disk_driver driver)
 {
 	switch (driver) {

@@ -153,6 +153,10 @@ void disk_probe_limits(struct disk_store *store, struct disk_probe *ret);
 /* The one of its questions that each disk asks; one system call, while a probe mounts an overlay. */
 bool disk_store_has_project_quota(const struct disk_store *store);
 
+/* Whether files are charged to this project id, such as what is still in the trash; also if that cannot be
+ * told. */
+bool disk_store_project_is_used(const struct disk_store *store, uint32_t project_id);
+
 /* Names below containers/, checkpoints/, templates/, trash/, tmp/, for fsck. A positive return stops and is
  * returned. */
 int disk_store_each(struct disk_store *store, const char *kind, int (*each)(const char *name, void *userdata),

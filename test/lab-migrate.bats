@@ -62,7 +62,7 @@ ids_of() # DAEMON: where its ids begin on the host
 	awk '{ print $2 }' "/proc/$(field "$1" one .pid)/uid_map"
 }
 
-# What the kernel says of init, but for where its ids begin, and its interfaces but for their hardware.
+# What the kernel says of init, but for where its ids begin, and its interfaces with their hardware addresses.
 confinement() # DAEMON
 {
 	local pid base
@@ -72,7 +72,7 @@ confinement() # DAEMON
 	awk '{ print $1, $3 }' "/proc/$pid/uid_map" "/proc/$pid/gid_map"
 	awk '{ print $5, $6 }' "/proc/$pid/mountinfo" | sort
 	(cd "$(cgroup_mount)$($1 version --json | jq -r .cgroup)/c-$CTID" && head memory.max pids.max && stat -c %u:%g . cgroup.procs | sed "s/\b$base\b/BASE/g")
-	$1 exec one -- sh -c 'ip -4 addr; ip -4 route' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid.*//; s/valid_lft.*//'
+	$1 exec one -- sh -c 'ip addr; ip -4 route' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid.*//; s/valid_lft.*//'
 }
 
 totals() # DAEMON
@@ -97,6 +97,10 @@ moved_to() # SOCKET: from where it is, while it runs
 	confinement ctctl >"$CTD_DIR/before"
 	ids=$(ids_of ctctl)
 	totals=$(totals ctctl)
+	# its project id is in use there, as by what it had when it was there before
+	project=$((1048576 + 0x${CTID:0:7}))
+	mkdir "$PEER/left"
+	chattr +P -p "$project" "$PEER/left"
 	run -0 ctctl migrate one "$PEER/run/ctd.sock" --dry-run --json
 	jq -e '.checks | length == 7 and all(.ok) and .[0].name == "to be suspended here"' <<<"${lines[-1]}"
 	moved_to "$PEER/run/ctd.sock"
@@ -108,6 +112,8 @@ moved_to() # SOCKET: from where it is, while it runs
 	[ "$(ids_of peer)" != "$ids" ]
 	not_less "$totals" "$(totals peer)"
 	peer fsck
+	[ "$(lsattr -pd "$PEER/state/fs/containers/$CTID/upper" | awk '{ print $1 }')" = "$((project + 1))" ]
+	rmdir "$PEER/left"
 
 	totals=$(totals peer)
 	peer suspend one
