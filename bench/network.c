@@ -273,7 +273,7 @@ static void make_container(struct net_context *net, struct container *c, uint32_
 	else
 		c->spec.gateway4 = ip("169.254.1.1");
 	net_port_name(c->spec.host_name, TAG, number, 0);
-	net_port_mac(c->spec.mac, TAG, number, 0);
+	net_port_mac(c->spec.mac, c->spec.host_name, 0);
 
 	start = now_monotonic_usec();
 	if (net_port_create(net, c->spec.host_name, "eth0", c->netns, &err) < 0)

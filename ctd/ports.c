@@ -185,7 +185,7 @@ static int port_fill(const struct container *c, uint32_t slot, unsigned i, bool 
 	if (net->has_mac)
 		memcpy(port->spec.mac, net->mac, sizeof(net->mac));
 	else
-		net_port_mac(port->spec.mac, m->tag, c->row.number, net->index);
+		net_port_mac(port->spec.mac, c->row.ctid, net->index);
 	fill_addresses(c, net, &attach, port);
 	fill_gateways(&attach, port, taken);
 	fill_limits(c, net, &attach, port);

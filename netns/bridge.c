@@ -237,7 +237,7 @@ int trunk_join(struct net_context *net, const struct net_port_spec *spec, int be
 		if (link.master != bridge.index)
 			link_change(&net->batch,
 			        &(struct link_change){ .index = link.index, .master = bridge.index });
-		link_bridge_port(&net->batch, link.index, spec->isolated, spec->mac);
+		link_bridge_port(&net->batch, link.index, spec->isolated, spec->quiet ? NULL : spec->mac);
 		r = run(net, trunk->bridge, err);
 		if (r < 0)
 			return r;

@@ -444,23 +444,6 @@ static int put_routes(struct configuration *c, struct ct_error *err)
 	return r;
 }
 
-int net_port_open(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
-{
-	struct configuration c = { .net = net, .spec = spec };
-	int r;
-
-	if (spec->mode == NET_MODE_BRIDGE)
-		return 0;
-	r = link_get(&net->route, &net->batch, spec->host_name, 0, &c.link, err);
-	if (r >= 0)
-		r = find_uplinks(&c, err);
-	if (r < 0)
-		return r;
-	nl_batch_reset(&net->batch);
-	r = put_routes(&c, err);
-	return r < 0 ? r : nl_transact(&net->route, &net->batch, spec->host_name, err);
-}
-
 /* The host side of a port of a bridge has a MAC of its own, high enough that the bridge never takes it for
  * its own. */
 static int join_bridge(struct configuration *c, struct ct_error *err)
@@ -481,9 +464,31 @@ static int join_bridge(struct configuration *c, struct ct_error *err)
 	                                 : master                 ? master
 	                                                          : -1 });
 	if (master)
-		link_bridge_port(b, c->link.index, c->spec->isolated, c->spec->mac);
+		link_bridge_port(b, c->link.index, c->spec->isolated, c->spec->quiet ? NULL : c->spec->mac);
 	r = nl_transact(&c->net->route, b, c->spec->host_name, err);
 	return r < 0 || master ? r : trunk_join(c->net, c->spec, c->link.index, err);
+}
+
+int net_port_open(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
+{
+	struct net_port_spec opened = *spec;
+	struct configuration c = { .net = net, .spec = &opened };
+	int r;
+
+	opened.quiet = false;
+	r = link_get(&net->route, &net->batch, spec->host_name, 0, &c.link, err);
+	if (r < 0)
+		return r;
+	if (spec->mode == NET_MODE_BRIDGE) {
+		r = find_bridge(&c, err);
+		return r < 0 ? r : join_bridge(&c, err);
+	}
+	r = find_uplinks(&c, err);
+	if (r < 0)
+		return r;
+	nl_batch_reset(&net->batch);
+	r = put_routes(&c, err);
+	return r < 0 ? r : nl_transact(&net->route, &net->batch, spec->host_name, err);
 }
 
 static int configure_host_side(struct configuration *c, struct ct_error *err)

@@ -115,7 +115,7 @@ void link_change(struct nl_batch *b, const struct link_change *change)
 		nl_put_u32(b, IFLA_MASTER, change->master < 0 ? 0 : (uint32_t)change->master);
 }
 
-void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_t mac[static 6])
+void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_t *mac)
 {
 	struct ifinfomsg header = { .ifi_family = AF_BRIDGE, .ifi_index = index };
 	struct ndmsg entry = {
@@ -132,6 +132,8 @@ void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_
 	nl_put_u8(b, IFLA_BRPORT_ISOLATED, isolated);
 	nl_nest_end(b, nest);
 
+	if (!mac)
+		return;
 	nl_message(b, "tell the bridge the port's address", RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE,
 	        &entry, sizeof(entry));
 	nl_put(b, NDA_LLADDR, mac, 6);

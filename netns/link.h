@@ -39,8 +39,9 @@ struct link_info {
 int link_get(struct nl_sock *sock, struct nl_batch *b, const char *name, int index, struct link_info *ret,
         struct ct_error *err);
 
-/* A port of a bridge: only what is told is known of it, and nothing unknown is sent to it. */
-void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_t mac[static 6]);
+/* A port of a bridge: only what is told is known of it, and nothing unknown is sent to it. Without a MAC
+ * (NULL) nothing is told. */
+void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_t *mac);
 void link_add_bridge(struct nl_batch *b, const char *name, uint32_t mtu);
 /* What is sent to it comes in again where it came from (ifb): a place for a queue. */
 void link_add_detour(struct nl_batch *b, const char *name);

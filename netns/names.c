@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names and addresses that follow from a container's number, so that nobody has to remember them. */
+/* Names and addresses that follow from what a container is called by, so that nobody has to remember them. */
 #include "netns/context.h"
 
 #include <assert.h>
@@ -29,28 +29,28 @@ void net_port_name(char out[static IFNAMSIZ], const char *tag, uint32_t number, 
 	out[at] = '\0';
 }
 
-/* FNV-1a of the tag, so that two instances on one segment do not give out the same addresses. */
-static uint32_t hash_tag(const char *tag)
+/* FNV-1a, of which the upper bits are as good as the lower ones in the end. */
+static uint64_t hash(const char *id, unsigned index)
 {
-	uint32_t h = 2166136261U;
+	uint64_t h = 14695981039346656037ULL;
 
-	for (size_t i = 0; i < NET_TAG_LEN; i++)
-		h = (h ^ (uint8_t)tag[i]) * 16777619U;
-	return h ^ h >> 16;
+	for (const char *p = id; *p; p++)
+		h = (h ^ (uint8_t)*p) * 1099511628211ULL;
+	h = (h ^ index) * 1099511628211ULL;
+	h = (h ^ h >> 32) * 0x9e3779b97f4a7c15ULL;
+	return h ^ h >> 29;
 }
 
-void net_port_mac(uint8_t out[static 6], const char *tag, uint32_t number, unsigned index)
+void net_port_mac(uint8_t out[static 6], const char *id, unsigned index)
 {
-	uint32_t h = hash_tag(tag);
+	const uint64_t h = hash(id, index);
 
-	/* 02: locally administered, unicast. 14 bits of the tag, 7 of the index, 32 of the number: unique
-	 * within an instance, and on a segment with others as good as. */
-	out[0] = 0x02 | (uint8_t)((h & 0x3f) << 2);
-	out[1] = (uint8_t)(0x80 | (index & 0x7f)); /* never the gateway's, which has 'c' here */
-	out[2] = (uint8_t)(h >> 6) ^ (uint8_t)(number >> 24);
-	out[3] = (uint8_t)(number >> 16);
-	out[4] = (uint8_t)(number >> 8);
-	out[5] = (uint8_t)number;
+	out[0] = (uint8_t)(h >> 40 << 2) | 0x02; /* locally administered, unicast */
+	out[1] = (uint8_t)(h >> 32) | 0x80;      /* never the gateway's, which has 'c' here */
+	out[2] = (uint8_t)(h >> 24);
+	out[3] = (uint8_t)(h >> 16);
+	out[4] = (uint8_t)(h >> 8);
+	out[5] = (uint8_t)h;
 }
 
 void net_link_local(struct ip_addr *ret, const uint8_t mac[static 6])

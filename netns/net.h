@@ -94,15 +94,16 @@ struct net_port_spec {
 	bool isolated;         /* of NET_MODE_BRIDGE: not to be seen by other isolated ports of the bridge */
 	bool proxy_neighbours; /* answer ARP and NDP for the addresses on the uplink (when the segment does
 	                          not route them here) */
-	bool quiet;            /* nothing is routed to it, answered for or announced: another node, or another
+	bool quiet;            /* nothing is led to it, answered for or announced: another node, or another
 	                          daemon of this one, may have its addresses still (net_port_open) */
 };
 #define NET_ADDRESSES_MAX 64
 
 /* v<tag><number in base 36>.<index>; always < IFNAMSIZ. */
 void net_port_name(char out[static IFNAMSIZ], const char *tag, uint32_t number, unsigned index);
-/* Locally administered, made from the number, the same for the life of a container. */
-void net_port_mac(uint8_t out[static 6], const char *tag, uint32_t number, unsigned index);
+/* Locally administered, of 45 bits that follow from the id: with a container's ctid the same on each node
+ * that it comes to, and among 5,000 of a segment two are the same once in three million segments. */
+void net_port_mac(uint8_t out[static 6], const char *id, unsigned index);
 
 /* Makes the pair with the guest side inside netns_fd under its final name. First the host side gets a chain
  * that drops everything, then both sides come up. For the pool: what it costs is paid before a start. */
@@ -172,7 +173,7 @@ int net_port_announce(struct net_context *net, const struct net_port_spec *spec,
 /* Has the host answer for the port's addresses on the uplink that is there now (proxy_neighbours), without a
  * look at the rest of the port. On one that was the uplink before, it goes on until they are taken away. */
 int net_port_answer(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
-/* What a quiet one lacks: routes, and answers for its addresses. */
+/* What a quiet one lacks: routes or its bridge's knowledge of its MAC, and answers for its addresses. */
 int net_port_open(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
 
 /* A bridge of ours, for NET_MODE_BRIDGE; one that is there already by other means can be named in a port as

@@ -110,6 +110,35 @@ static void isolated_members_do_not(void **state)
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 }
 
+/* One that moves here has the MAC and addresses of the one that it was: first nothing, then all is for it. */
+static void a_quiet_port_takes_nothing_until_it_is_opened(void **state)
+{
+	struct container peer, before, copy = { .netns = world_namespace() };
+	struct ct_error err = { 0 };
+
+	segment_add(net, &(struct net_bridge_spec){ .number = 7 });
+	segment_member_begin(net, &peer, 1, false, "10.5.0.1/24", "fd05::1/64");
+	segment_member_begin(net, &before, 2, false, "10.5.0.2/24", "fd05::2/64");
+	assert_true(reaches(peer.netns, before.netns, "10.5.0.2"));
+
+	copy.spec = before.spec;
+	copy.spec.quiet = true;
+	net_port_name(copy.spec.host_name, TEST_TAG, 3, 0);
+	assert_int_equal(net_port_create(net, copy.spec.host_name, "eth0", copy.netns, &err), 0);
+	assert_int_equal(net_port_configure(net, &copy.spec, copy.netns, &err), 0);
+	assert_true(reaches(peer.netns, before.netns, "10.5.0.2"));
+	assert_true(reaches(peer.netns, before.netns, "fd05::2"));
+	assert_false(reaches_soon(peer.netns, copy.netns, "10.5.0.2"));
+
+	assert_int_equal(net_port_open(net, &copy.spec, &err), 0);
+	assert_true(reaches(peer.netns, copy.netns, "10.5.0.2"));
+	container_end(net, &before);
+	assert_true(reaches(peer.netns, copy.netns, "10.5.0.2"));
+	container_end(net, &copy);
+	container_end(net, &peer);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
 static void uplink_is_shared(void **state)
 {
 	struct container a;
@@ -418,6 +447,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(members_reach_each_other_and_only_each_other),
 		cmocka_unit_test(isolated_members_do_not),
+		cmocka_unit_test(a_quiet_port_takes_nothing_until_it_is_opened),
 		cmocka_unit_test(what_stays_on_a_segment_has_no_connections),
 		cmocka_unit_test(hosts_services_are_out_of_reach_by_its_bridge),
 		cmocka_unit_test(a_segment_does_not_lead_to_the_host),

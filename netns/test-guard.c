@@ -260,7 +260,7 @@ static void without_a_container_nothing_passes(void **state)
 	c.spec.addresses = c.addresses;
 	c.addresses[0] = ip("198.51.100.3");
 	c.spec.n_addresses = 1;
-	net_port_mac(c.spec.mac, TEST_TAG, 3, 0);
+	net_port_mac(c.spec.mac, c.spec.host_name, 0);
 	assert_int_equal(net_port_configure(net, &c.spec, c.netns, &err), 0);
 	frame_ether(&f, net_gateway_mac, c.spec.mac, 0x0800);
 	frame_udp4_from(&f, c.addresses[0], 1234, 0);

@@ -62,7 +62,7 @@ static int end(void **state)
 static void name_it(struct container *c)
 {
 	net_port_name(c->spec.host_name, TEST_TAG, 2, 0);
-	net_port_mac(c->spec.mac, TEST_TAG, 2, 0);
+	net_port_mac(c->spec.mac, c->spec.host_name, 0);
 }
 
 static void describe_member(struct container *c)

@@ -310,7 +310,7 @@ static void uplink_is_told_and_answered(void **state)
 	c.addresses[0] = ip("192.0.2.55");
 	c.addresses[1] = ip("2001:db8:ff::55");
 	net_port_name(c.spec.host_name, TEST_TAG, 20, 0);
-	net_port_mac(c.spec.mac, TEST_TAG, 20, 0);
+	net_port_mac(c.spec.mac, c.spec.host_name, 0);
 	if (net_port_create(net, c.spec.host_name, "eth0", c.netns, &err) < 0 ||
 	        net_port_configure(net, &c.spec, c.netns, &err) < 0)
 		fail_msg("%s", err.text);
@@ -476,7 +476,7 @@ static void answers_leave_by_the_interface_they_belong_to(void **state)
 	second.addresses[0] = ip("198.51.100.40");
 	second.addresses[1] = ip("2001:db8:1::40");
 	net_port_name(second.spec.host_name, TEST_TAG, 40, 1);
-	net_port_mac(second.spec.mac, TEST_TAG, 40, 1);
+	net_port_mac(second.spec.mac, second.spec.host_name, 1);
 	if (net_port_create(net, second.spec.host_name, "eth1", second.netns, &err) < 0 ||
 	        net_port_configure(net, &second.spec, second.netns, &err) < 0)
 		fail_msg("%s", err.text);

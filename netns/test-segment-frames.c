@@ -478,7 +478,7 @@ static void trunk_begin(struct container *c)
 	net_bridge_name(c->spec.trunk[0].bridge, TEST_TAG, 7);
 	net_bridge_name(c->spec.trunk[1].bridge, TEST_TAG, 8);
 	net_port_name(c->spec.host_name, TEST_TAG, 1, 0);
-	net_port_mac(c->spec.mac, TEST_TAG, 1, 0);
+	net_port_mac(c->spec.mac, c->spec.host_name, 0);
 	for (unsigned again = 0; again < 2; again++)
 		if ((!again && net_port_create(net, c->spec.host_name, "eth0", c->netns, &err) < 0) ||
 		        net_port_configure(net, &c->spec, c->netns, &err) < 0)

@@ -320,7 +320,7 @@ static void member_begin(struct container *m, uint32_t number, const char *addre
 	};
 	net_bridge_name(m->spec.bridge, TEST_TAG, 7);
 	net_port_name(m->spec.host_name, TEST_TAG, number, 0);
-	net_port_mac(m->spec.mac, TEST_TAG, number, 0);
+	net_port_mac(m->spec.mac, m->spec.host_name, 0);
 	if (net_port_create(net, m->spec.host_name, "eth0", m->netns, &err) < 0 ||
 	        net_port_configure(net, &m->spec, m->netns, &err) < 0)
 		fail_msg("%s", err.text);
@@ -470,7 +470,7 @@ static struct net_context *second_begin(struct container *m)
 		.gateway4 = ip("169.254.1.1"),
 		.mtu = 1500 };
 	net_port_name(m->spec.host_name, tag, 1, 0);
-	net_port_mac(m->spec.mac, tag, 1, 0);
+	net_port_mac(m->spec.mac, m->spec.host_name, 0);
 	if (net_context_new(tag, &second, &err) < 0 || net_host_apply(second, &spec, &err) < 0 ||
 	        net_port_create(second, m->spec.host_name, "eth0", m->netns, &err) < 0 ||
 	        net_port_configure(second, &m->spec, m->netns, &err) < 0)

@@ -235,7 +235,7 @@ void container_begin(struct net_context *net, struct container *c, uint32_t numb
 		.gateway6 = ip("fe80::1"),
 		.mtu = 1500 };
 	net_port_name(c->spec.host_name, TEST_TAG, number, 0);
-	net_port_mac(c->spec.mac, TEST_TAG, number, 0);
+	net_port_mac(c->spec.mac, c->spec.host_name, 0);
 	while (addresses[c->spec.n_addresses]) {
 		c->addresses[c->spec.n_addresses] = ip(addresses[c->spec.n_addresses]);
 		c->spec.n_addresses++;
@@ -310,7 +310,7 @@ void segment_member_begin(struct net_context *net, struct container *c, uint32_t
 	c->addresses[1] = ip(a6);
 	net_bridge_name(c->spec.bridge, TEST_TAG, 7);
 	net_port_name(c->spec.host_name, TEST_TAG, number, 0);
-	net_port_mac(c->spec.mac, TEST_TAG, number, 0);
+	net_port_mac(c->spec.mac, c->spec.host_name, 0);
 	if (net_port_create(net, c->spec.host_name, "eth0", c->netns, &err) < 0 ||
 	        net_port_configure(net, &c->spec, c->netns, &err) < 0)
 		fail_msg("%s", err.text);
