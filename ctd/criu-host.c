@@ -22,6 +22,7 @@
 #include "base/process.h"
 #include "base/str.h"
 
+#define NFTABLES     "nftables" /* how the network is held in a dump */
 #define NOTE         "host.json"
 #define NOTE_MAX     65536
 #define CPUINFO_MAX  (16 * 1024 * 1024)
@@ -186,8 +187,8 @@ int criu_host_describe(json_t **ret, struct ct_error *err)
 		return ct_error_set(err, r, "criu", "cannot read \"/proc/cpuinfo\": %s", strerror(-r));
 	(void)uname(&uts); /* cannot fail with a valid pointer */
 	criu_host_program(&criu);
-	*ret = json_pack("{s:s, s:s, s:s, s:s}", "machine", uts.machine, "kernel", uts.release, "criu",
-	        criu.version, "cpu", cpu);
+	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s}", "machine", uts.machine, "kernel", uts.release, "criu",
+	        criu.version, "cpu", cpu, "lock", criu.nftables ? NFTABLES : "iptables");
 	return *ret ? 0 : ct_error_set(err, -ENOMEM, "criu", "out of memory");
 }
 
@@ -280,6 +281,9 @@ int criu_host_fits(const json_t *from, const json_t *to, struct ct_error *err)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
 		        "its processes were saved by criu %.31s, and that node has %.31s: install the same or a newer one there",
 		        *a ? a : "of an unknown version", *b ? b : "one of an unknown version");
+	if (str_eq(text_of(from, "lock"), NFTABLES) && !str_eq(text_of(to, "lock"), NFTABLES))
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+		        "its network was held by nf_tables when it was saved, and the criu of that node cannot let it go (criu check --feature network_lock_nftables): install one there that is built with it");
 	a = text_of(from, "kernel");
 	b = text_of(to, "kernel");
 	if (is_older(b, a, 2))

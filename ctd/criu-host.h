@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a host must have so that what was dumped on another can be restored: {"machine", "kernel", "criu",
- * "cpu"}, the last the instructions that programs may have found there. */
+ * "cpu", "lock"}: cpu are the instructions that programs may have found there, lock is "nftables" where CRIU
+ * holds the network by that. */
 #pragma once
 
 #include <jansson.h>

@@ -214,37 +214,42 @@ static void test_cgroups_of_another_root(void **state)
 
 /* ---- hosts */
 
-static json_t *host(const char *machine, const char *kernel, const char *criu, const char *cpu)
+static json_t *host(
+        const char *machine, const char *kernel, const char *criu, const char *cpu, const char *lock)
 {
-	return json_pack(
-	        "{s:s, s:s, s:s, s:s}", "machine", machine, "kernel", kernel, "criu", criu, "cpu", cpu);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s*}", "machine", machine, "kernel", kernel, "criu", criu,
+	        "cpu", cpu, "lock", lock);
 }
 
 static void test_hosts(void **state)
 {
 	static const struct {
-		const char *machine, *kernel, *criu, *cpu, *why;
+		const char *machine, *kernel, *criu, *cpu, *lock, *why;
 	} cases[] = {
-		{ "x86_64", "6.1.0-9-amd64", "3.17.1", "sse avx", NULL },
-		{ "x86_64", "6.12.1", "4.1", "avx sse2 sse avx2", NULL },
-		{ "x86_64", "10.0", "3.18", "sse avx", NULL },
-		{ "aarch64", "6.1.0", "3.17.1", "sse avx", "that node is a aarch64" },
-		{ "x86_64", "5.10.0", "3.17.1", "sse avx", "boot the same or a newer one" },
-		{ "x86_64", "6.1.0", "3.17", "sse avx", "install the same or a newer one" },
-		{ "x86_64", "6.1.0", "", "sse avx", "one of an unknown version" },
-		{ "x86_64", "6.1.0", "3.17.1", "sse avx2", "lacks: avx (" },
-		{ "x86_64", "6.1.0", "3.17.1", "", "lacks: sse avx (" },
+		{ "x86_64", "6.1.0-9-amd64", "3.17.1", "sse avx", "nftables", NULL },
+		{ "x86_64", "6.12.1", "4.1", "avx sse2 sse avx2", "nftables", NULL },
+		{ "x86_64", "10.0", "3.18", "sse avx", "nftables", NULL },
+		{ "aarch64", "6.1.0", "3.17.1", "sse avx", "nftables", "that node is a aarch64" },
+		{ "x86_64", "5.10.0", "3.17.1", "sse avx", "nftables", "boot the same or a newer one" },
+		{ "x86_64", "6.1.0", "3.17", "sse avx", "nftables", "install the same or a newer one" },
+		{ "x86_64", "6.1.0", "", "sse avx", "nftables", "one of an unknown version" },
+		{ "x86_64", "6.1.0", "3.17.1", "sse avx2", "nftables", "lacks: avx (" },
+		{ "x86_64", "6.1.0", "3.17.1", "", "nftables", "lacks: sse avx (" },
+		{ "x86_64", "6.1.0", "3.17.1", "sse avx", "iptables", "held by nf_tables" },
+		{ "x86_64", "6.1.0", "3.17.1", "sse avx", NULL, "held by nf_tables" },
 	};
-	_cleanup_json_ json_t *from = host("x86_64", "6.1.0-9-amd64", "3.17.1", "sse avx");
+	_cleanup_json_ json_t *from = host("x86_64", "6.1.0-9-amd64", "3.17.1", "sse avx", "nftables"),
+	                      *other = host("x86_64", "6.1.0-9-amd64", "3.17.1", "sse avx", "iptables");
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_json_ json_t *to =
-		        host(cases[i].machine, cases[i].kernel, cases[i].criu, cases[i].cpu);
+		        host(cases[i].machine, cases[i].kernel, cases[i].criu, cases[i].cpu, cases[i].lock);
 		struct ct_error error = { 0 };
 
 		assert_int_equal(criu_host_fits(from, to, &error), cases[i].why ? -EOPNOTSUPP : 0);
 		assert_true(!cases[i].why || strstr(error.text, cases[i].why));
 	}
+	assert_int_equal(criu_host_fits(other, from, NULL), 0);
 }
 
 /* ---- the row */
