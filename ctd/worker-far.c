@@ -100,22 +100,25 @@ static bool far_has_ended(const struct far *f)
 	return poll(&p, 1, 0) != 0;
 }
 
-/* Why the far end is gone, in its own words. */
+/* Why the far end is gone, in its own words: its last line, for those before tell how far it was. */
 static int far_lost(struct far *f, const char *program, struct ct_error *err)
 {
 	int status;
 	char said[160], shown[400];
-	off_t end = lseek(f->said_fd, 0, SEEK_END);
-	ssize_t n;
+	off_t end;
+	ssize_t n, from;
 
 	f->out_fd = fd_close(f->out_fd);
 	f->in_fd = fd_close(f->in_fd);
 	status = process_wait(f->pidfd, 5000000);
 	end = lseek(f->said_fd, 0, SEEK_END);
 	n = pread(f->said_fd, said, sizeof(said), end > (off_t)sizeof(said) ? end - (off_t)sizeof(said) : 0);
+	n = n > 0 ? n : 0;
 	while (n > 0 && (said[n - 1] == '\n' || said[n - 1] == '\r'))
 		n--;
-	(void)str_escape_to(shown, sizeof(shown), said, n > 0 ? (size_t)n : 0); /* returns shown */
+	for (from = n; from > 0 && said[from - 1] != '\n' && said[from - 1] != '\r'; from--)
+		;
+	(void)str_escape_to(shown, sizeof(shown), said + from, (size_t)(n - from)); /* returns shown */
 	return ct_error_kind_set(err, CT_ERROR_FAILED, -EIO,
 	        "the other node did not answer: \"%s\" ended with status %d%s%s", program, status,
 	        *shown ? ": " : "", shown);
