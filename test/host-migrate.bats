@@ -467,65 +467,6 @@ arrived() # DIGEST: as the other daemon has it, with its names
 	ctctl destroy seven --force
 }
 
-# One owner, whatever was killed when: with an owner it runs, or can be started; in doubt the same command ends it.
-one_owner() # NAME
-{
-	local n
-	n=$(for d in ctctl peer; do $d list --json | jq -r ".containers[] | select(.name == \"$1\" and .handover == null) | .name"; done | wc -l)
-	[ "$n" -le 1 ] || { echo "$n owners" && return 1; }
-	n=$(for d in ctctl peer; do $d list --json | jq -r ".containers[] | select(.name == \"$1\" and .state == \"running\") | .name"; done | wc -l)
-	[ "$n" -le 1 ] || { echo "$n run" && return 1; }
-}
-
-@test "killed at any point it never has two owners, and is never lost" {
-	local who delay n=0
-	for who in ours theirs; do
-		for delay in 0.1 0.25 0.4 0.6; do
-			ctctl create eight --template tiny --start
-			ctctl exec eight -- sh -c 'echo precious >/root/file'
-			ctctl migrate eight "$PEER/run/ctd.sock" --offline >/dev/null 2>&1 3>&- &
-			sleep "$delay"
-			if [ "$who" = ours ]; then
-				ctd_kill && one_owner_of_files eight && ctd_start
-			else
-				peer_stop KILL && one_owner_of_files eight && peer_start
-			fi
-			wait $! || true
-			wait_for 60 idle ctctl
-			wait_for 60 idle peer
-			one_owner eight
-			# the same command ends it, unless it is over
-			! ctctl show eight >/dev/null 2>&1 || ctctl migrate eight "$PEER/run/ctd.sock" --offline
-			one_owner eight
-			run -3 ctctl show eight
-			peer start eight
-			[ "$(peer exec eight -- cat /root/file)" = precious ]
-			peer destroy eight --force
-			n=$((n + 1))
-		done
-	done
-	[ "$n" = 8 ]
-	ctctl fsck
-	peer fsck
-	wait_for 30 is_swept
-}
-
-# While one of the daemons is dead: by the records alone.
-one_owner_of_files() # NAME
-{
-	local n
-	n=$(for d in "$CTD_STATE" "$PEER/state"; do
-		sqlite3 "file:$d/ctd.db?mode=ro" "SELECT 1 FROM container WHERE name = '$1' AND complete AND json_extract(config, '\$._handover') IS NULL"
-	done | wc -l)
-	[ "$n" -le 1 ]
-}
-
-is_swept()
-{
-	[ -z "$(find "$CTD_STATE/fs/tmp" "$CTD_STATE/fs/trash" "$PEER/state/fs/tmp" "$PEER/state/fs/trash" -mindepth 1 -maxdepth 1)" ] &&
-		[ -z "$(lib_processes_of ct-worker)" ] && [ -z "$(find /var/tmp "${TMPDIR:-/tmp}" -maxdepth 1 -name 'ctctl.*' -newer "$PEER/pid")" ]
-}
-
 @test "a node is emptied: what runs first, a few at a time, past who cannot have it; interrupted, it goes on" {
 	local name
 	run -2 ctctl evacuate "$PEER/run/ctd.sock" --offline --fallback

@@ -84,6 +84,13 @@ worker_of() # VERB: of our daemon
 	done
 }
 
+# Neither daemon has anything left of what came or went.
+is_swept()
+{
+	[ -z "$(find "$CTD_STATE/fs/tmp" "$CTD_STATE/fs/trash" "$PEER/state/fs/tmp" "$PEER/state/fs/trash" -mindepth 1 -maxdepth 1)" ] &&
+		[ -z "$(lib_processes_of ct-worker)" ] && [ -z "$(find /var/tmp "${TMPDIR:-/tmp}" -maxdepth 1 -name 'ctctl.*' -newer "$PEER/pid")" ]
+}
+
 not_less() # TOTALS TOTALS: each counter of the second is at least what it was
 {
 	jq -en --argjson a "$1" --argjson b "$2" '$a | to_entries | length >= 21 and all(.value <= $b[.key])'
