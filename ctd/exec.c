@@ -298,7 +298,7 @@ int api_container_log(struct manager *m, struct call *call, struct ct_error *err
 	if (r < 0)
 		return r;
 	container_key(c, key);
-	r = keeper_client_console_read(m->keeper, key, on_log_read, call);
+	r = keeper_client_console_read(m->keeper, key, 0, on_log_read, call);
 	return r < 0 ? ct_error_set(err, r, "log", "cannot ask ct-keeper: %s", strerror(-r)) : 0;
 }
 

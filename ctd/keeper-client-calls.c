@@ -94,17 +94,24 @@ int keeper_client_forget(struct keeper_client *client, const char *key, keeper_r
 	return call_key(client, &args, key, fn, userdata);
 }
 
-int keeper_client_adopt(struct keeper_client *client, const struct keeper_process *process, int pidfd,
-        int console_fd, keeper_reply_fn fn, void *userdata)
+int keeper_client_adopt(struct keeper_client *client, const struct keeper_adoption *adoption,
+        keeper_reply_fn fn, void *userdata)
 {
-	const struct keeper_fds fds = { .fds = { pidfd, console_fd }, .n = console_fd >= 0 ? 2 : 1 };
+	const struct keeper_process *process = adoption->process;
+	const struct keeper_fds fds = { .fds = { adoption->pidfd, adoption->console_fd },
+		.n = adoption->console_fd >= 0 ? 2 : 1 };
+	_cleanup_strbuf_ struct strbuf scrollback = STRBUF_INIT;
 	struct keeper_call_args args = {
 		.type = KEEPER_ADOPT,
 		.request = { .pid = process->pid, .start_time = process->start_time },
 		.fds = &fds,
 	};
 
-	return call_key(client, &args, process->key, fn, userdata);
+	if (adoption->scrollback_len > 0)
+		(void)strbuf_add(&scrollback, adoption->scrollback,
+		        adoption->scrollback_len); /* an error stays in the buffer */
+	args.spec = adoption->scrollback_len > 0 ? &scrollback : NULL;
+	return scrollback.error ? scrollback.error : call_key(client, &args, process->key, fn, userdata);
 }
 
 int keeper_client_run(struct keeper_client *client, const char *key, const struct keeper_program *program,
@@ -130,9 +137,9 @@ int keeper_client_console_attach(struct keeper_client *client, const char *key, 
 }
 
 int keeper_client_console_read(
-        struct keeper_client *client, const char *key, keeper_reply_fn fn, void *userdata)
+        struct keeper_client *client, const char *key, unsigned flags, keeper_reply_fn fn, void *userdata)
 {
-	struct keeper_call_args args = { .type = KEEPER_CONSOLE_READ };
+	struct keeper_call_args args = { .type = KEEPER_CONSOLE_READ, .request.flags = flags };
 
 	return call_key(client, &args, key, fn, userdata);
 }

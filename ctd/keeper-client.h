@@ -144,11 +144,18 @@ int keeper_client_signal(
 int keeper_client_pidfd(struct keeper_client *client, const char *key, keeper_reply_fn fn, void *userdata);
 /* Drops exit status and scrollback of an exited process; -EBUSY while it lives, -ESRCH. fn may be NULL. */
 int keeper_client_forget(struct keeper_client *client, const char *key, keeper_reply_fn fn, void *userdata);
-/* Takes a living process over whose keeper died. pidfd and console_fd (-1: lost) are duplicated. The keeper
+/* Takes a living process over whose keeper died, or that was restored. The fds are duplicated. The keeper
  * checks that pidfd is pid and that pid's start time is start_time: -ESRCH if not. When it ends, exit_code is
- * -1 on kernels before 6.15, unless it is the keeper's child (RUN). -EEXIST if the key is taken. */
-int keeper_client_adopt(struct keeper_client *client, const struct keeper_process *process, int pidfd,
-        int console_fd, keeper_reply_fn fn, void *userdata);
+ * -1 on kernels before 6.15, unless it is the keeper's child (RUN). -EEXIST if the key is taken; -EBADMSG:
+ * more scrollback than KEEPER_RING_MAX, or for no console. */
+struct keeper_adoption {
+	const struct keeper_process *process; /* key, pid, start_time */
+	int pidfd, console_fd;                /* console_fd -1: lost */
+	const char *scrollback;               /* what the console begins with */
+	size_t scrollback_len;
+};
+int keeper_client_adopt(struct keeper_client *client, const struct keeper_adoption *adoption,
+        keeper_reply_fn fn, void *userdata);
 /* Runs a program as the keeper's child, in a mount namespace, under a key "r/CTID"; it outlives client and
  * keeper. What it forks off beside itself (CLONE_PARENT) is the keeper's too. Everything is borrowed.
  * -EEXIST while one of that key lives; -EOPNOTSUPP: the keeper is of an older build. */
@@ -166,9 +173,9 @@ int keeper_client_run(struct keeper_client *client, const char *key, const struc
  * no console. Also of an exited container: scrollback, then end of stream. */
 int keeper_client_console_attach(struct keeper_client *client, const char *key, int sock, unsigned flags,
         keeper_reply_fn fn, void *userdata);
-/* The scrollback as reply->data, also of an exited container. */
+/* The scrollback as reply->data, also of an exited container. flags: KEEPER_READ_*. */
 int keeper_client_console_read(
-        struct keeper_client *client, const char *key, keeper_reply_fn fn, void *userdata);
+        struct keeper_client *client, const char *key, unsigned flags, keeper_reply_fn fn, void *userdata);
 int keeper_client_console_resize(struct keeper_client *client, const char *key, uint16_t rows,
         uint16_t columns, keeper_reply_fn fn, void *userdata);
 

@@ -368,11 +368,11 @@ void keeper_console_on_deadline(struct keeper *k, struct keeper_console *console
 	keeper_console_on_event(k, console, 0);
 }
 
-void keeper_console_end(struct keeper *k, struct keeper_console *console)
+/* What the kernel's buffers hold, which is less than WINDOW_BYTES: worth more than the rate limit or a slow
+ * viewer, where who printed it has ended or stands still. */
+static void drain(struct keeper *k, struct keeper_console *console)
 {
-	/* Its last words are worth more than the rate limit or a slow viewer, and no longer than the kernel's
-	 * buffers. */
-	for (;;) {
+	for (size_t sum = 0; sum < WINDOW_BYTES;) {
 		char chunk[CHUNK];
 		ssize_t n = read(console->master.fd, chunk, sizeof(chunk));
 
@@ -380,9 +380,15 @@ void keeper_console_end(struct keeper *k, struct keeper_console *console)
 			continue;
 		if (n <= 0)
 			break;
+		sum += (size_t)n;
 		keeper_ring_add(&console->ring, chunk, (size_t)n);
+		flush_all(k, console);
 	}
+}
 
+void keeper_console_end(struct keeper *k, struct keeper_console *console)
+{
+	drain(k, console);
 	resume(k, console);
 	keeper_close_source(k, &console->master);
 	flush_all(k, console);
@@ -440,6 +446,11 @@ int keeper_handle_console_read(
 	console = find_console(k, m, &r, err);
 	if (!console)
 		return r;
+
+	if ((m->request.flags & KEEPER_READ_ALL) && console->master.fd >= 0) {
+		drain(k, console);
+		keeper_console_on_event(k, console, 0); /* of one that prints on, no edge is lost */
+	}
 
 	position = keeper_ring_start(&console->ring);
 	while ((n = keeper_ring_peek(&console->ring, position, &piece)) > 0) {

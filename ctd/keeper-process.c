@@ -539,6 +539,9 @@ int keeper_handle_adopt(
 		return ct_error_set(err, -EEXIST, "adopt", "\"%s\" is running", q->key);
 	if (m->n_fds < 1)
 		return ct_error_set(err, -EBADMSG, "adopt", "no pidfd came with the request");
+	if (m->spec_len > KEEPER_RING_MAX || (m->spec_len > 0 && m->n_fds < 2))
+		return ct_error_set(err, -EBADMSG, "adopt", "%zu bytes of scrollback came %s", m->spec_len,
+		        m->n_fds < 2 ? "without a console" : "for a console that holds fewer");
 
 	r = check_pidfd(m->fds[0], q->pid, q->start_time);
 	if (r < 0)
@@ -560,6 +563,8 @@ int keeper_handle_adopt(
 	if (r >= 0 && m->n_fds > 1) {
 		r = keeper_console_new(k, TAKE_FD(m->fds[1]), &child->console);
 		child->info.has_console = r >= 0;
+		if (r >= 0)
+			keeper_ring_add(&child->console->ring, m->spec, m->spec_len);
 	}
 	if (r < 0) {
 		keeper_child_free(k, child);

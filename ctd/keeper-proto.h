@@ -20,7 +20,7 @@
 #include "libct/ct.h"
 
 #define KEEPER_VERSION_MAJOR 1
-#define KEEPER_VERSION_MINOR 1
+#define KEEPER_VERSION_MINOR 2
 #define KEEPER_MESSAGE_MAX   (128u * 1024u)
 #define KEEPER_FDS_MAX       72
 /* A key names a process: "c/CTID" for init of a container, "x/EXECID" for a command, "r/CTID" for CRIU at
@@ -52,16 +52,18 @@ enum keeper_type {
 	/* Key, flags, a stream socket: scrollback first, then live output comes out of it; what is written to
 	 * it is typed. End of stream: the console is gone, or we were too slow. */
 	KEEPER_CONSOLE_ATTACH,
-	/* Key. <- the scrollback, also of an exited process until FORGET or the next START with its key */
+	/* Key, flags. <- the scrollback, also of an exited process until FORGET or the next START with its
+	 * key
+	 */
 	KEEPER_CONSOLE_READ,
 	/* Key, rows, columns. */
 	KEEPER_CONSOLE_RESIZE,
 	/* From now on events come to this connection. */
 	KEEPER_SUBSCRIBE,
 	/* Key, pid, start time, pidfd and perhaps the console's master, if somebody kept a duplicate: a
-	 * process whose first keeper died. Its end is seen through the pidfd, its status is not known before
-	 * Linux 6.15. <-
-	 * struct keeper_process */
+	 * process whose first keeper died, or one that was restored; behind the request what its scrollback
+	 * begins with, KEEPER_RING_MAX bytes at most (since 1.2, ignored before). Its end is seen through the
+	 * pidfd, its status is not known before Linux 6.15. <- struct keeper_process */
 	KEEPER_ADOPT,
 	/* A sealed memfd with a new keeper binary. The answer comes from the new one; children are kept. <-
 	   struct keeper_hello */
@@ -85,13 +87,16 @@ struct keeper_header {
 };
 
 #define KEEPER_ATTACH_NO_SCROLLBACK 1u
+/* First all that the terminal holds is read, whatever is allowed by time: of one that is frozen, the answer
+ * is all that it has printed. Since 1.2, ignored before. */
+#define KEEPER_READ_ALL 1u
 
 /* What a request does not use is zero. */
 struct keeper_request {
 	uint32_t size;  /* of this struct at the sender: what follows is found by it */
 	int32_t signal; /* SIGNAL */
 	char key[KEEPER_KEY_MAX];
-	uint32_t flags;         /* CONSOLE_ATTACH: KEEPER_ATTACH_* */
+	uint32_t flags;         /* CONSOLE_ATTACH: KEEPER_ATTACH_*, CONSOLE_READ: KEEPER_READ_* */
 	uint16_t rows, columns; /* CONSOLE_RESIZE */
 	int32_t pid;            /* ADOPT */
 	uint32_t major, minor;  /* HELLO */

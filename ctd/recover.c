@@ -262,7 +262,10 @@ static int adopt(struct container *c)
 		return -ESRCH;
 
 	container_key(c, process.key);
-	r = keeper_client_adopt(m->keeper, &process, c->pidfd, c->console_fd, keeper_reply_store, &reply);
+	r = keeper_client_adopt(m->keeper,
+	        &(struct keeper_adoption){
+	                .process = &process, .pidfd = c->pidfd, .console_fd = c->console_fd },
+	        keeper_reply_store, &reply);
 	if (r >= 0)
 		r = keeper_client_wait(m->keeper, &reply, &error);
 	if (r < 0) {

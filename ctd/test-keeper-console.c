@@ -108,6 +108,47 @@ static void test_last_words(void **state)
 	rig_box_done(&rig, &box, "c/last");
 }
 
+/* Frozen, it has printed what the answer ends with, and no more comes: not that which was in the terminal,
+ * held back because it prints too much or because somebody who looks is slow. */
+static void test_read_all(void **state)
+{
+	struct ct_error error = { 0 };
+	struct box box;
+	int sleeper;
+
+	assert_int_equal(rig_start(&rig, &box, "c/still", "seq 1000000000 | cat", true, NULL), 0);
+	sleeper = rig_attach(&rig, "c/still", KEEPER_ATTACH_NO_SCROLLBACK);
+	for (size_t len = 0; len < KEEPER_RING_MAX;) {
+		_cleanup_free_ char *text = rig_scrollback(&rig, "c/still");
+
+		len = strlen(text);
+	}
+	for (int i = 0; i < 5; i++) {
+		_cleanup_free_ char *all = NULL, *later = NULL, *alive = NULL;
+
+		assert_int_equal(ct_cgroup_freeze(box.cgroup_fd, true, 10 * USEC_PER_SEC, &error), 0);
+		all = rig_read_console(&rig, "c/still", KEEPER_READ_ALL);
+		assert_int_equal(strlen(all), KEEPER_RING_MAX);
+		(void)usleep(250000); /* some of the keeper's windows */
+		later = rig_scrollback(&rig, "c/still");
+		assert_string_equal(later, all);
+		assert_int_equal(ct_cgroup_freeze(box.cgroup_fd, false, 10 * USEC_PER_SEC, &error), 0);
+
+		/* Of one that prints without end it is an answer too, and the console goes on. */
+		alive = rig_read_console(&rig, "c/still", KEEPER_READ_ALL);
+		assert_string_not_equal(alive, "");
+	}
+	_cleanup_free_ char *before = rig_scrollback(&rig, "c/still"), *after = NULL;
+	for (int i = 0; i < 100 && (!after || str_eq(after, before)); i++) {
+		free(after);
+		(void)usleep(100000);
+		after = rig_scrollback(&rig, "c/still");
+	}
+	assert_string_not_equal(after, before);
+	close(sleeper);
+	rig_box_done(&rig, &box, "c/still");
+}
+
 static void test_resize(void **state)
 {
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT, none = KEEPER_REPLY_INIT;
@@ -139,7 +180,8 @@ static void test_without_console(void **state)
 
 	assert_int_equal(rig_start(&rig, &box, "c/mute", "sleep 1000", false, NULL), 0);
 	assert_int_equal(
-	        rig_wait(&rig, keeper_client_console_read(rig.client, "c/mute", keeper_reply_store, &reply),
+	        rig_wait(&rig,
+	                keeper_client_console_read(rig.client, "c/mute", 0, keeper_reply_store, &reply),
 	                &reply),
 	        -ENOTTY);
 	rig_box_done(&rig, &box, "c/mute");
@@ -310,6 +352,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_scrollback_and_live),
 		cmocka_unit_test(test_scrollback_is_the_end),
 		cmocka_unit_test(test_last_words),
+		cmocka_unit_test(test_read_all),
 		cmocka_unit_test(test_resize),
 		cmocka_unit_test(test_without_console),
 		cmocka_unit_test(test_who_does_not_read),

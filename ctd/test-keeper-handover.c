@@ -23,6 +23,7 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "ctd/keeper-ring.h"
 #include "ctd/test-keeper-rig.h"
 
 static struct rig rig;
@@ -171,13 +172,17 @@ static void kill_keeper(void)
 	assert_true(rig_run_until(&rig, is_lost, NULL, 5 * USEC_PER_SEC));
 }
 
-static int adopt(const struct keeper_process *process, int pidfd, int console_fd)
+static int adopt_with(const struct keeper_adoption *adoption)
 {
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 
-	return rig_wait(&rig,
-	        keeper_client_adopt(rig.client, process, pidfd, console_fd, keeper_reply_store, &reply),
-	        &reply);
+	return rig_wait(&rig, keeper_client_adopt(rig.client, adoption, keeper_reply_store, &reply), &reply);
+}
+
+static int adopt(const struct keeper_process *process, int pidfd, int console_fd)
+{
+	return adopt_with(
+	        &(struct keeper_adoption){ .process = process, .pidfd = pidfd, .console_fd = console_fd });
 }
 
 /* Linux 6.15 tells the status of a process that is not a child to whoever has its pidfd. */
@@ -229,6 +234,62 @@ static void test_adopt_with_console(void **state)
 	assert_true(rig_expect_end(looker, NULL));
 	close(looker);
 	rig_box_done(&rig, &box, "c/adopted");
+}
+
+static void expect_console(const char *key, const char *data, size_t len)
+{
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
+
+	assert_int_equal(
+	        rig_wait(&rig, keeper_client_console_read(rig.client, key, 0, keeper_reply_store, &reply),
+	                &reply),
+	        0);
+	assert_int_equal(reply.data_len, len);
+	assert_memory_equal(reply.data, data, len);
+}
+
+/* What is given along comes first, whatever it is, then what the process prints; so it is after a replacement
+ * of the keeper. */
+static void test_adopt_with_scrollback(void **state)
+{
+	static const char said[] = "hello\r\nsaid hello\r\n";
+	const size_t rest = KEEPER_RING_MAX - strlen(said);
+	_cleanup_keeper_reply_ struct keeper_reply init = KEEPER_REPLY_INIT, replaced = KEEPER_REPLY_INIT;
+	_cleanup_free_ char *text = malloc(KEEPER_RING_MAX + 1);
+	struct keeper_adoption adoption = { .process = &init.process, .scrollback = text };
+	struct box box;
+	int looker;
+
+	for (size_t i = 0; i <= KEEPER_RING_MAX; i++)
+		text[i] = (char)(i * 2654435761u >> 13); /* all bytes that there are, NUL too */
+	assert_int_equal(rig_start(&rig, &box, "c/moved", parrot, true, &init), 0);
+	rig_expect_scrollback(&rig, "c/moved", "ready\r\n");
+	kill_keeper();
+	assert_int_equal(rig_open(&rig), KEEPER_CLIENT_SPAWNED);
+
+	adoption.pidfd = init.pidfd;
+	adoption.console_fd = init.console_fd;
+	adoption.scrollback_len = KEEPER_RING_MAX + 1;
+	assert_int_equal(adopt_with(&adoption), -EBADMSG);
+	adoption.console_fd = -1;
+	adoption.scrollback_len = 10;
+	assert_int_equal(adopt_with(&adoption), -EBADMSG);
+	assert_int_equal(rig_count(&rig), 0);
+	adoption.console_fd = init.console_fd;
+	adoption.scrollback_len = KEEPER_RING_MAX;
+	assert_int_equal(adopt_with(&adoption), 0);
+	expect_console("c/moved", text, KEEPER_RING_MAX);
+	(void)reexec(rig.binary, &replaced); /* not of a sanitizer's build */
+	expect_console("c/moved", text, KEEPER_RING_MAX);
+
+	looker = rig_attach(&rig, "c/moved", KEEPER_ATTACH_NO_SCROLLBACK);
+	assert_int_equal(write(looker, "hello\n", 6), 6);
+	rig_expect(looker, "said hello\r\n", NULL);
+	memmove(text, text + strlen(said), rest);
+	memcpy(text + rest, said, strlen(said));
+	expect_console("c/moved", text, KEEPER_RING_MAX);
+	close(looker);
+	rig_box_done(&rig, &box, "c/moved");
 }
 
 static void test_adopt_refuses(void **state)
@@ -353,6 +414,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_reexec_during_start),
 		cmocka_unit_test(test_reexec_refuses),
 		cmocka_unit_test(test_adopt_with_console),
+		cmocka_unit_test(test_adopt_with_scrollback),
 		cmocka_unit_test(test_adopt_refuses),
 		cmocka_unit_test(test_console_lost),
 		cmocka_unit_test(test_ctd_restarts),

@@ -362,15 +362,20 @@ bool rig_expect_end(int fd, size_t *count)
 	return false;
 }
 
-char *rig_scrollback(struct rig *rig, const char *key)
+char *rig_read_console(struct rig *rig, const char *key, unsigned int flags)
 {
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 
 	assert_int_equal(
-	        rig_wait(rig, keeper_client_console_read(rig->client, key, keeper_reply_store, &reply),
+	        rig_wait(rig, keeper_client_console_read(rig->client, key, flags, keeper_reply_store, &reply),
 	                &reply),
 	        0);
 	return TAKE_PTR(reply.data);
+}
+
+char *rig_scrollback(struct rig *rig, const char *key)
+{
+	return rig_read_console(rig, key, 0);
 }
 
 void rig_expect_scrollback(struct rig *rig, const char *key, const char *text)

@@ -64,8 +64,9 @@ void rig_expect(int fd, const char *text, char **ret);
 /* Reads from fd until its end; true if it came within 10 s. The number of bytes is counted if count is not
  * NULL. */
 bool rig_expect_end(int fd, size_t *count);
-/* The scrollback, as a string to be freed. */
+/* The scrollback, as a string to be freed; with flags, KEEPER_READ_*. */
 char *rig_scrollback(struct rig *rig, const char *key);
+char *rig_read_console(struct rig *rig, const char *key, unsigned int flags);
 /* Scrollback, looked at again and again until the text is in it. */
 void rig_expect_scrollback(struct rig *rig, const char *key, const char *text);
 

@@ -37,6 +37,7 @@
 #include "ctd/worker-main.h"
 #include "ctd/worker-suspend-native.h"
 #include "ctd/worker-suspend-cgroup.h"
+#include "ctd/worker-suspend-console.h"
 #include "ctd/worker-suspend-net.h"
 #include "ctd/worker-suspend.h"
 #include "libct/restore.h"
@@ -75,6 +76,8 @@ struct resume {
 	int images, cgroup, root, console, pidfd, tools;
 	int criu; /* a pidfd, borrowed */
 	json_t *cgroups;
+	char *scrollback;
+	size_t scrollback_len;
 	struct ct_bind binds[VIEW_FILES];
 	size_t n_binds;
 	struct disk_natives natives;
@@ -93,6 +96,7 @@ static void resume_done(struct resume *x)
 	(void)fd_close(x->pidfd);
 	(void)fd_close(x->tools);
 	json_decref(x->cgroups);
+	free(x->scrollback);
 	(void)fd_close(x->guard_fd); /* still there after a failure: then it ends what there is */
 	for (size_t i = 0; i < x->n_binds; i++)
 		(void)fd_close(x->binds[i].source_fd);
@@ -419,12 +423,19 @@ static int hand_over(struct resume *x, struct keeper_client *keeper, json_t **re
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, x->pid, 0);
 	struct keeper_process process = { .state = KEEPER_PROCESS_RUNNING, .pid = x->pid };
+	const struct keeper_adoption adoption = {
+		.process = &process,
+		.pidfd = pidfd,
+		.console_fd = x->console,
+		.scrollback = x->scrollback,
+		.scrollback_len = x->console < 0 ? 0 : x->scrollback_len,
+	};
 	int r;
 
 	if (pidfd < 0 || process_start_time(x->pid, &process.start_time) < 0)
 		return ct_error_set(err, -ESRCH, "resume", "the restored init has ended");
 	(void)snprintf(process.key, sizeof(process.key), "%s", x->in.common.key); /* ctd's, it fits */
-	r = keeper_client_adopt(keeper, &process, pidfd, x->console, keeper_reply_store, &reply);
+	r = keeper_client_adopt(keeper, &adoption, keeper_reply_store, &reply);
 	r = r < 0 ? ct_error_set(err, r, "resume", "cannot ask ct-keeper: %s", strerror(-r))
 	          : keeper_client_wait(keeper, &reply, err);
 	if (r < 0)
@@ -456,7 +467,9 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 	r = criu_files_check(x->images, err); /* of an older build, which did not */
 	if (r < 0)
 		return r;
-	r = suspend_cgroups_read(x->images, &x->cgroups, err);
+	r = suspend_console_read(x->images, &x->scrollback, &x->scrollback_len, err);
+	if (r >= 0)
+		r = suspend_cgroups_read(x->images, &x->cgroups, err);
 	if (r >= 0)
 		r = suspend_cgroups_make(x->cgroups, x->cgroup, x->in.common.want.base_id, err);
 	if (r < 0)

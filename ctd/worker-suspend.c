@@ -33,6 +33,7 @@
 #include "ctd/worker-main.h"
 #include "ctd/worker-suspend-native.h"
 #include "ctd/worker-suspend-cgroup.h"
+#include "ctd/worker-suspend-console.h"
 #include "ctd/worker-suspend-net.h"
 #include "ctd/worker-suspend.h"
 #include "libct/restore.h"
@@ -288,6 +289,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		r = suspend_natives_dump(images_fd, &natives, &request, err);
 	if (r >= 0)
 		r = suspend_reach_keeper(in->common.runtime, &keeper, err);
+	if (r >= 0)
+		r = suspend_console_save(keeper, in->common.key, images_fd, err);
 	suspend_add_devices(&lists);
 	if (r >= 0)
 		r = run_dump(keeper, &request, images_fd, err);

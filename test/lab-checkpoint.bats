@@ -77,8 +77,13 @@ greets()
 # What is otherwise after the checkpoint.
 change()
 {
-	ctctl exec one -- sh -c 'echo now >/dev/shm/x; echo now >/etc/motd; rm -r /home/in; mkdir -p /etc/own/deep; touch /etc/shells
+	ctctl exec one -- sh -c 'echo now >/dev/console; echo now >/dev/shm/x; echo now >/etc/motd; rm -r /home/in; mkdir -p /etc/own/deep; touch /etc/shells
 		mv /bin/counter /bin/counter.now'
+}
+
+said() # WORDS: they were, on its console, perhaps behind a prompt, and no more
+{
+	[ "$(ctctl log one | tr -d '\r' | grep -o 'then$\|now$' | xargs)" = "$*" ]
 }
 
 unchanged()
@@ -114,6 +119,8 @@ used()
 	echo $! >"$CTD_DIR/echo.pid"
 	used=$(used)
 	before=$(count)
+	ctctl exec one -- sh -c 'echo then >/dev/console'
+	wait_for 30 said then
 	ctctl checkpoint --keep-running one
 	is running
 	checkpoint
@@ -130,6 +137,7 @@ used()
 	change
 	run -4 ctctl restore --force one
 	[[ $output == *'"one": it is running (ctctl stop one first'* ]]
+	wait_for 30 said then now
 }
 
 @test "it is brought back to that moment, disk and processes" {
@@ -138,6 +146,7 @@ used()
 	run -4 ctctl restore one
 	[[ $output == *"would be lost (--force)"* ]]
 	back
+	wait_for 30 said then
 	[ "$(checkpoint)" = null ]
 	swept() { [ -z "$(kept)" ] && [ -z "$(ls "$CTD_STATE/fs/trash")" ]; }
 	wait_for 30 swept

@@ -52,6 +52,17 @@ goes_on() # DAEMON
 	[ "$($1 exec one -- cat /dev/shm/x /root/y)" = $'kept\ndisk' ]
 }
 
+says() # DAEMON TEXT: the container, on its console
+{
+	$1 exec one -- sh -c "echo '$2' >/dev/console"
+	wait_for 30 said_last "$@"
+}
+
+said_last() # DAEMON TEXT, perhaps behind a prompt
+{
+	[[ $($1 log one | tail -n 1) == *"$2"$'\r' ]]
+}
+
 received_beyond() # NUMBER
 {
 	[ "$(tail -n 1 "$CTD_DIR/stream")" -gt "$1" ]
@@ -101,6 +112,8 @@ moved_to() # SOCKET: from where it is, while it runs
 	project=$((1048576 + 0x${CTID:0:7}))
 	mkdir "$PEER/left"
 	chattr +P -p "$project" "$PEER/left"
+	says ctctl "still here"
+	ctctl log one >"$CTD_DIR/console"
 	run -0 ctctl migrate one "$PEER/run/ctd.sock" --dry-run --json
 	jq -e '.checks | length == 7 and all(.ok) and .[0].name == "to be suspended here"' <<<"${lines[-1]}"
 	moved_to "$PEER/run/ctd.sock"
@@ -111,6 +124,9 @@ moved_to() # SOCKET: from where it is, while it runs
 	diff "$CTD_DIR/before" "$CTD_DIR/there"
 	[ "$(ids_of peer)" != "$ids" ]
 	not_less "$totals" "$(totals peer)"
+	cmp "$CTD_DIR/console" <(peer log one)
+	says peer "here as well"
+	printf 'here as well\r\n' >>"$CTD_DIR/console"
 	peer fsck
 	[ "$(lsattr -pd "$PEER/state/fs/containers/$CTID/upper" | awk '{ print $1 }')" = "$((project + 1))" ]
 	rmdir "$PEER/left"
@@ -133,6 +149,7 @@ moved_to() # SOCKET: from where it is, while it runs
 	wait_for 120 received_beyond "$((stopped + 5))"
 	confinement ctctl >"$CTD_DIR/after"
 	diff "$CTD_DIR/before" "$CTD_DIR/after"
+	cmp "$CTD_DIR/console" <(ctctl log one)
 	not_less "$totals" "$(totals ctctl)"
 	ctctl destroy other --force
 	kill "$stream"

@@ -60,6 +60,17 @@ confinement()
 	ctctl exec one -- sh -c 'ip addr; ip route' | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid.*//; s/valid_lft.*//; s/ tentative//'
 }
 
+says() # TEXT: the container, on its console
+{
+	ctctl exec one -- sh -c "echo '$1' >/dev/console"
+	wait_for 30 said_last "$1"
+}
+
+said_last() # TEXT, perhaps behind a prompt
+{
+	[[ $(ctctl log one | tail -n 1) == *"$1"$'\r' ]]
+}
+
 received_beyond() # NUMBER
 {
 	[ "$(tail -n 1 "$CTD_DIR/stream")" -gt "$1" ]
@@ -210,6 +221,8 @@ waits() # LISTENER: a connection, to be accepted
 	wait_for 30 received_beyond 5
 	confinement >"$CTD_DIR/before"
 	used >"$CTD_DIR/used"
+	says "still here"
+	ctctl log one >"$CTD_DIR/console"
 
 	ctctl suspend one
 	is suspended
@@ -233,6 +246,10 @@ waits() # LISTENER: a connection, to be accepted
 	cp "$images/mm-1.img" "$images/core-1.img"
 	refused_images
 	cat "$CTD_DIR/core" >"$images/core-1.img"
+	cmp "$CTD_DIR/console" "$images/ct-console"
+	printf x | dd of="$images/ct-console" bs=1 seek=1 conv=notrunc status=none
+	refused_images
+	cat "$CTD_DIR/console" >"$images/ct-console"
 
 	used_more
 	[ "$(jq .running_usec "$CTD_DIR/used")" = "$running" ] # it did not while it was suspended
@@ -246,6 +263,11 @@ waits() # LISTENER: a connection, to be accepted
 	[ "$(ctctl exec one -- hostname)" = onehost ]
 	confinement >"$CTD_DIR/after"
 	diff "$CTD_DIR/before" "$CTD_DIR/after"
+	cmp "$CTD_DIR/console" <(ctctl log one)
+	says "here again"
+	printf 'here again\r\n' >>"$CTD_DIR/console"
+	timeout 5 ctctl console one </dev/null >"$CTD_DIR/seen" || true # it goes on looking
+	cmp "$CTD_DIR/console" "$CTD_DIR/seen"
 	wait_for 30 greets
 	kill "$stream"
 	wait "$stream" || true
@@ -296,6 +318,7 @@ goes_on()
 		! is suspended || wait_for 60 ctctl resume one
 		goes_on
 	done
+	cmp "$CTD_DIR/console" <(ctctl log one) # as often as it was said
 }
 
 # CRIU stands still in the middle of a dump, so that it outlives everybody.
