@@ -3,6 +3,7 @@
 # A container moves between two daemons with its processes: counting where they stopped, with their connection, of other ids, in another cgroup; while
 # it runs or is suspended, under kills of the daemons too. All tests share one container, that goes there and back.
 load lib
+load kill
 load peer
 load memory
 
@@ -24,6 +25,8 @@ setup_file()
 		(nc -ll -p 7001 -e /bin/hostname) >/dev/null 2>&1 </dev/null &'
 	export CTID
 	CTID=$(field ctctl one .ctid | tr -d '"')
+	export CGROUP_THERE
+	CGROUP_THERE=$(peer version --json | jq -r .cgroup)
 }
 
 teardown_file()
@@ -360,6 +363,26 @@ leaves_nothing()
 	peer fsck
 }
 
+@test "killed between the record that it is there and its thaw, it runs there and is led to" {
+	pid=$(cat "$PEER/pid")
+	strace -qq -o /dev/null -P cgroup.freeze -e trace=openat -e inject=openat:signal=SIGKILL -p "$pid" 3>&- 4>&- 5>&- &
+	wait_for 20 kill_is_traced "$pid"
+	run -1 ctctl migrate one "$PEER/run/ctd.sock"
+	echo "$output"
+	[[ $output == *"not confirmed"* ]]
+	wait_for 20 lib_is_gone "$pid"
+	grep -q '^frozen 1' "$(cgroup_mount)$CGROUP_THERE/c-$CTID/cgroup.events"
+	[ -z "$(sqlite3 "file:$PEER/state/ctd.db?mode=ro" "SELECT config FROM container" | grep -o handover)" ]
+	ip route del 10.7.0.1 # as if it had been killed a moment sooner
+	peer_start
+	wait_for 60 is peer running
+	goes_on peer
+	run -0 ctctl migrate resolve one
+	run -3 ctctl show one
+	moved_to "$CTD_SOCKET"
+	goes_on ctctl
+}
+
 # Who is killed when there is a directory.
 killed_at() # ours|theirs PATH
 {
@@ -383,7 +406,7 @@ killed_at() # ours|theirs PATH
 	for at in "ours $CTD_STATE/fs/containers/$CTID/suspended/inventory.img" "ours $PEER/state/fs/containers/$CTID/suspended/inventory.img" \
 		"ours $PEER/state/fs/containers/$CTID/suspended/rounds/1" "theirs $PEER/state/fs/containers/$CTID/suspended/rounds/1" \
 		"theirs $PEER/state/fs/containers/$CTID/suspended/inventory.img" \
-		"theirs $(cgroup_mount)$(peer version --json | jq -r .cgroup)/c-$CTID"; do
+		"theirs $(cgroup_mount)$CGROUP_THERE/c-$CTID"; do
 		# shellcheck disable=SC2086 # two words
 		killed_at $at
 		if ctctl show one >/dev/null 2>&1 && [ "$(field ctctl one .handover)" = null ]; then
