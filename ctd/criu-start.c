@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/process.h"
 #include "base/str.h"
 
@@ -56,6 +57,10 @@ int main(int argc, char **argv)
 
 	/* What is restored starts with these, and images tell nothing of what is as usual. */
 	(void)setpriority(PRIO_PROCESS, 0, 0);
+	/* Killed in the middle of a dump, for want of memory, it would leave a container without network. Of
+	 * what it restores nobody may have that. */
+	if (owner == 0)
+		(void)write_file_at(AT_FDCWD, "/proc/self/oom_score_adj", "-999");
 	if (!path || process_path("criu", &program) < 0 || /* the one that was asked for its version */
 	        fcntl(SOCKET_FD, F_SETFD, 0) < 0 || (owner && take_owner((uid_t)owner) < 0))
 		return EXIT_ERROR;

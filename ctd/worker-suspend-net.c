@@ -7,13 +7,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h> /* before linux/netfilter.h, or both define the same */
 #include <linux/inet_diag.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <net/if.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
@@ -150,6 +151,97 @@ int suspend_net_check(pid_t pid, const json_t *names, struct ct_error *err)
 	return r == 0 ? 0
 	              : ct_error_kind_set(err, CT_ERROR_REFUSED, -EBUSY,
 	                        "there are rules of nf_tables inside, which would be lost (nft flush ruleset, and load them again later)");
+}
+
+/* ---- what a CRIU leaves that was killed in the middle of a dump: a table that lets nothing through */
+
+#define LOCK_PREFIX "CRIU-"
+#define TABLES_MAX  16384
+
+/* One message of nf_tables, with the name of a table if it has one; where the next may begin. */
+static char *put_message(char *at, uint16_t type, uint16_t flags, uint16_t resource, const char *table)
+{
+	struct nlmsghdr *header = (struct nlmsghdr *)at;
+	struct nfgenmsg *family = NLMSG_DATA(header);
+	struct nlattr *name = (struct nlattr *)(at + NLMSG_LENGTH(sizeof(*family)));
+
+	*header = (struct nlmsghdr){ .nlmsg_len = NLMSG_LENGTH(sizeof(*family)),
+		.nlmsg_type = type,
+		.nlmsg_flags = NLM_F_REQUEST | flags };
+	*family = (struct nfgenmsg){ .nfgen_family = table ? NFPROTO_INET : NFPROTO_UNSPEC,
+		.version = NFNETLINK_V0,
+		.res_id = htons(resource) };
+	if (table) {
+		const size_t len = strlen(table) + 1;
+
+		*name = (struct nlattr){ .nla_len = (uint16_t)(NLA_HDRLEN + len),
+			.nla_type = NFTA_TABLE_NAME };
+		memset(name + 1, 0, NLA_ALIGN(len));
+		memcpy(name + 1, table, len);
+		header->nlmsg_len += (uint32_t)NLA_ALIGN(name->nla_len);
+	}
+	return at + header->nlmsg_len;
+}
+
+/* What is asked is done in a transaction or not at all: the end of the batch has no answer. */
+static int delete_table(int sock, const char *table)
+{
+	char batch[512] __attribute__((aligned(8))), answer[1024] __attribute__((aligned(8))), *end = batch;
+	const struct nlmsghdr *header = (const struct nlmsghdr *)answer;
+	ssize_t n;
+
+	end = put_message(end, NFNL_MSG_BATCH_BEGIN, 0, NFNL_SUBSYS_NFTABLES, NULL);
+	end = put_message(end, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE, NLM_F_ACK, 0, table);
+	end = put_message(end, NFNL_MSG_BATCH_END, 0, NFNL_SUBSYS_NFTABLES, NULL);
+	n = send(sock, batch, (size_t)(end - batch), 0) < 0 ? -1 : recv(sock, answer, sizeof(answer), 0);
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)) || header->nlmsg_type != NLMSG_ERROR)
+		return -EIO;
+	return ((const struct nlmsgerr *)NLMSG_DATA(header))->error;
+}
+
+/* The first of CRIU's in an answer to NFT_MSG_GETTABLE; a name of nf_tables' own ends with a NUL. */
+static const char *find_lock(const char *answer, size_t len)
+{
+	const struct nlmsghdr *header = (const struct nlmsghdr *)answer;
+
+	for (; NLMSG_OK(header, len); header = NLMSG_NEXT(header, len)) {
+		const struct nlattr *name =
+		        (const struct nlattr *)((const char *)header +
+		                                NLMSG_LENGTH(sizeof(
+		                                        struct nfgenmsg))); /* the kernel puts it first */
+
+		if (header->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE) &&
+		        header->nlmsg_len > NLMSG_LENGTH(sizeof(struct nfgenmsg)) + NLA_HDRLEN &&
+		        name->nla_type == NFTA_TABLE_NAME &&
+		        str_has_prefix((const char *)(name + 1), LOCK_PREFIX))
+			return (const char *)(name + 1);
+	}
+	return NULL;
+}
+
+static int delete_lock(const char *unused)
+{
+	_cleanup_close_ int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	char request[64] __attribute__((aligned(8))), answer[TABLES_MAX] __attribute__((aligned(8)));
+	const char *end =
+	        put_message(request, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_DUMP, 0, NULL);
+	const char *table;
+	ssize_t n;
+
+	if (sock < 0 || send(sock, request, (size_t)(end - request), 0) < 0)
+		return -errno;
+	n = recv(sock, answer, sizeof(answer), 0);
+	table = n > 0 ? find_lock(answer, (size_t)n) : NULL;
+	if (!table)
+		return n > 0 ? 0 : -EIO;
+	sock = fd_close(sock); /* with what else it has to say */
+	sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	return sock < 0 ? -errno : delete_table(sock, table);
+}
+
+int suspend_net_let_go(pid_t pid)
+{
+	return inside(pid, delete_lock, NULL);
 }
 
 /* ---- connections that wait to be accepted (sock_diag(7)) */

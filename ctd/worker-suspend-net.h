@@ -12,5 +12,8 @@
 int suspend_net_check(pid_t pid, const json_t *names, struct ct_error *err);
 /* That no connection of TCP waits there to be accepted, which CRIU cannot save: CT_ERROR_REFUSED. */
 int suspend_net_check_waiting(pid_t pid, struct ct_error *err);
+/* When CRIU has ended without having saved it: removes its table of nf_tables, which would hold all packets.
+ */
+int suspend_net_let_go(pid_t pid);
 /* A new one: brings lo up. */
 int suspend_net_raise(pid_t pid, struct ct_error *err);

@@ -227,6 +227,8 @@ static int run_dump(
 
 	worker_progress(-1, "writing memory and state");
 	r = criu_run(keeper, request, NULL, NULL, NULL, request->parent ? &why : err);
+	if (r < 0)
+		(void)suspend_net_let_go(request->pid); /* it has, unless it was killed */
 	if (r >= 0 || !request->parent)
 		return r;
 	r = worker_check(err);
@@ -238,7 +240,10 @@ static int run_dump(
 		return ct_error_set(err, r, "suspend", "cannot remove the rounds: %s", strerror(-r));
 	request->parent = NULL;
 	request->track = false;
-	return criu_run(keeper, request, NULL, NULL, NULL, err);
+	r = criu_run(keeper, request, NULL, NULL, NULL, err);
+	if (r < 0)
+		(void)suspend_net_let_go(request->pid);
+	return r;
 }
 
 static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)

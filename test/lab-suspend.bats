@@ -334,6 +334,7 @@ hold_criu()
 	done
 	criu=$(pgrep -x criu)
 	kill -STOP "$criu"
+	[ "$(cat "/proc/$criu/oom_score_adj")" = -999 ] # the kernel looks elsewhere for memory
 }
 
 @test "a dump that goes on after the daemon was killed ends with a container that runs" {
@@ -347,6 +348,18 @@ hold_criu()
 	wait_for 60 lib_is_gone "$criu"
 	goes_on
 	is running
+}
+
+@test "a dump under which CRIU is killed ends with a container that runs, with its network" {
+	hold_criu
+	kill -9 "$criu"
+	wait "$client" && false
+	wait_for 60 is_at_rest
+	is running
+	goes_on
+	ctctl suspend one
+	ctctl resume one
+	goes_on
 }
 
 @test "a dump under which ct-keeper is killed ends with a container that runs or is suspended" {
