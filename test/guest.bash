@@ -16,10 +16,17 @@ booted() # DAEMON
 	[ "$(inside "$1" systemctl is-system-running)" = running ]
 }
 
-login() # COMMAND...: by ssh, from outside
+client() # sets words: ssh from outside
 {
-	nsenter --target "$CTD_OUTSIDE" --net -- /usr/bin/ssh -i "$KEY" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
-		-o LogLevel=ERROR -o ConnectTimeout=30 "root@$GUEST" "$@"
+	words=(nsenter --target "$CTD_OUTSIDE" --net -- /usr/bin/ssh -i "$KEY" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null
+		-o LogLevel=ERROR -o ConnectTimeout=30 -o KexAlgorithms=curve25519-sha256 "root@$GUEST")
+}
+
+login() # COMMAND...
+{
+	local words
+	client
+	"${words[@]}" "$@"
 }
 
 # Sends a number and the sum of all so far, ten times a second, to each that connects; a service with limits and with mounts of its own.
@@ -66,6 +73,24 @@ ids_of() # DAEMON: where its ids begin on the host
 	awk '{ print $2 }' "/proc/$(field "$1" d1 .pid)/uid_map"
 }
 
+# One program for all of them: where machines are emulated, some for each took half a minute.
+processes_seen() # pids on stdin
+{
+	perl -ne '
+		sub lines { open my $in, "<", "/proc/$pid/$_[0]" or return; return <$in> }
+		sub mount_seen {
+			my ($root, $at, $flags) = (split)[3, 4, 5];
+			return $at eq "/sys/fs/cgroup" ? "$at $flags" : $at if $at =~ m,^/(proc|sys)/,;
+			return "$at $flags " . $root =~ s,.*/upper/,/upper/,r;
+		}
+		chomp($pid = $_);
+		my %mounts = map {; mount_seen() => 1 } lines("mountinfo");
+		push @all, join "", (map { (split /:/, $_, 3)[2] =~ s,.*/c-[0-9a-f]*,,r } lines("cgroup")), join("", lines("cmdline")) =~ tr/\0/ /r, "\n",
+			(map { s/^NSpid:.*\t/NSpid: /r } grep { /^(NSpid|Uid|Gid|Groups|Seccomp|Cap[A-Z][a-z]+):/ } lines("status")), map { "$_\n" } sort keys %mounts;
+		END { print sort @all }
+	'
+}
+
 # What the kernel says of its cgroups and of each of its processes but for those of sessions, which come and go: ids, capabilities, mounts. Not how the
 # masks of /proc and /sys are mounted, nor whether privileges can be gained (no_new_privs), which CRIU 3.17 does not restore: ctctl-suspend(1).
 world_inside() # DAEMON
@@ -75,17 +100,10 @@ world_inside() # DAEMON
 	(
 		cd "$(cgroup_of "$1")" || exit
 		find . -mindepth 1 -name '.ct-exec' -prune -o -path './user.slice/*' -prune -o -printf '%p %m %U %G\n' | grep -v '/memory\.reclaim' | sort
-		for file in memory.max memory.high memory.swap.max pids.max cpu.max cpu.weight cgroup.subtree_control cgroup.type; do
-			find . -name "$file" -not -path './user.slice/*' -not -path './.ct-exec/*' -printf '%p ' -exec cat {} \; | sort
-		done
+		find . \( -name memory.max -o -name memory.high -o -name memory.swap.max -o -name pids.max -o -name cpu.max -o -name cpu.weight \
+			-o -name cgroup.subtree_control -o -name cgroup.type \) -not -path './user.slice/*' -not -path './.ct-exec/*' -exec grep -H '' {} + | sed 's/:/ /' | sort
 		getfattr -R -d -m user. system.slice init.scope
-		find init.scope system.slice -name cgroup.procs -exec cat {} + | while read -r pid; do
-			cut -d: -f3 "/proc/$pid/cgroup" | sed 's,.*/c-[0-9a-f]*,,'
-			tr '\0' ' ' <"/proc/$pid/cmdline" && echo
-			grep -E '^(NSpid|Uid|Gid|Groups|Seccomp|Cap[A-Z][a-z]+):' "/proc/$pid/status" | sed 's/^NSpid:.*\t/NSpid: /'
-			awk '$5 ~ "^/(proc|sys)/" { print $5, $5 == "/sys/fs/cgroup" ? $6 : ""; next }
-				{ sub(".*/upper/", "/upper/", $4); print $5, $6, $4 }' "/proc/$pid/mountinfo" | sort -u
-		done
+		find init.scope system.slice -name cgroup.procs -exec cat {} + | processes_seen
 	) | BASE=$base perl -pe 's/\b(\d{6,10})\b/$1 >= $ENV{BASE} && $1 < $ENV{BASE} + 65536 ? "+" . ($1 - $ENV{BASE}) : $1/ge'
 	$1 exec d1 -- sh -c 'ip -4 addr; ip -4 route; systemctl show -P NRestarts cron ssh dbus numbers systemd-logind' </dev/null |
 		sed 's/^[0-9]*: //; s/@if[0-9]*//; s/link-netnsid.*//; s/valid_lft.*//'
@@ -104,8 +122,8 @@ received_beyond() # FILE NUMBER
 # Numbers from 1, none lost, none twice; and what each says of those before.
 is_whole() # FILE
 {
-	head -n "$(received "$1")" "$1" | tr -d '\r' |
-		awk '{ sum = (sum * 31 + NR) % 4294967296; if ($1 != NR || $2 != sum) { print "wrong at", NR, $0; exit 1 } }'
+	head -n "$(received "$1")" "$1" |
+		perl -ane 'use integer; $sum = ($sum * 31 + $.) % 4294967296; die "wrong at $.: $_" if $F[0] != $. || $F[1] != $sum'
 }
 
 answers() # ADDRESS
@@ -114,16 +132,39 @@ answers() # ADDRESS
 	[ "$(outside timeout 10 bash -c 'read -r line </dev/tcp/'"$1"'/7000 && echo "$line"')" = "1 1" ]
 }
 
+# Becomes a program that writes each line of the command's to the file, with the time at which it came; for the background.
+stamped() # FILE COMMAND...
+{
+	exec </dev/null >"$1" 2>/dev/null 3>&- 4>&-
+	exec perl -MTime::HiRes=clock_gettime,CLOCK_MONOTONIC -e '
+		$| = 1;
+		my $pid = open my $lines, "-|", @ARGV or die;
+		$SIG{TERM} = sub { kill TERM => $pid; exit };
+		while (<$lines>) {
+			s/\r?\n//;
+			printf "%s %.3f\n", $_, clock_gettime(CLOCK_MONOTONIC);
+		}
+	' "${@:2}"
+}
+
 # The stream by way of an address of it; a login that runs the words. What they say goes to the files stream and session.
 clients_start() # DIRECTORY ADDRESS WORDS...
 {
+	local words
 	wait_for 60 answers "$2"
-	nsenter --target "$CTD_OUTSIDE" --net -- bash -c "exec cat </dev/tcp/$2/7000" >"$1/stream" </dev/null 3>&- 4>&- &
+	stamped "$1/stream" nsenter --target "$CTD_OUTSIDE" --net -- bash -c "exec cat </dev/tcp/$2/7000" &
 	export STREAM=$!
-	login -o ServerAliveInterval=0 "${@:3}" >"$1/session" </dev/null 3>&- 4>&- &
+	client
+	stamped "$1/session" "${words[@]}" -o ServerAliveInterval=0 "${@:3}" &
 	export SESSION=$!
 	wait_for 60 received_beyond "$1/stream" 5
 	wait_for 60 received_beyond "$1/session" 5
+}
+
+# The longest time for which nothing came, in ms.
+silence() # FILE BEHIND-LINE
+{
+	awk -v from="$2" 'NR > from && NR > 1 && $3 - last > max { max = $3 - last } { last = $3 } END { printf "%d\n", max * 1000 }' "$1"
 }
 
 clients_end() # DIRECTORY
