@@ -74,6 +74,7 @@ struct container {
 	struct teardown *teardown;      /* at work, else NULL */
 	bool reboot;                    /* its init asked for a reboot */
 	bool network_held;              /* nothing passes its ports (verbs-suspend.c) */
+	bool network_shut;              /* a port was not opened again: for fsck */
 	bool unreadable;                /* its configuration does not read: broken for good, never started */
 	struct start_trace start_trace; /* of its last start by this ctd */
 	uint64_t names_generation, names_told; /* network-names.c */

@@ -247,11 +247,15 @@ static int report_net(struct net_check *n)
 		        name->owner ? container_by_ctid(f->manager, name->owner->row.ctid) : NULL;
 		bool repaired;
 
-		if (!c || at_work(c) || c->unreadable || !should_run(c) || (name->found && name->filtered))
+		if (!c || at_work(c) || c->unreadable || !should_run(c) ||
+		        (name->found && name->filtered && !c->network_shut))
 			continue;
 		repaired = f->repair && ports_restore(c, NULL) == 0;
-		fsck_report(f, name->found ? "filter" : "link", c->row.name, repaired,
-		        "%s of the interface is missing", name->found ? "the filter" : "the host side");
+		fsck_report(f, name->found && !name->filtered ? "filter" : "link", c->row.name, repaired,
+		        "%s of the interface is missing",
+		        !name->found      ? "the host side"
+		        : !name->filtered ? "the filter"
+		                          : "what opens it again");
 	}
 	return 0;
 }

@@ -461,16 +461,23 @@ int ports_announce(struct container *c, struct ct_error *err)
 	struct net_context *net = c->manager->net;
 	struct port_iter at = { .container = c, .slot = c->run.slot };
 	struct port port;
-	int r = 0;
+	int failed = 0, r;
 
-	while (r >= 0 && (r = port_next(&at, &port, err)) > 0) {
+	/* One that cannot be opened keeps no other one shut; port_next says which is the last, or fails for
+	 * good. */
+	while ((r = port_next(&at, &port, failed < 0 ? NULL : err)) > 0) {
 		if (if_nametoindex(port.spec.host_name) == 0) /* root inside may have deleted it */
 			continue;
-		r = net_port_open(net, &port.spec, err);
+		r = net_port_open(net, &port.spec, failed < 0 ? NULL : err);
 		if (r >= 0)
-			r = net_port_announce(net, &port.spec, err);
+			r = net_port_announce(net, &port.spec, failed < 0 ? NULL : err);
+		if (r < 0 && failed == 0)
+			failed = r;
 	}
-	return r;
+	if (r < 0 && failed == 0)
+		failed = r;
+	c->network_shut |= failed < 0;
+	return failed;
 }
 
 int ports_limit(struct container *c, struct ct_error *err)
@@ -670,6 +677,8 @@ int ports_restore(struct container *c, struct ct_error *err)
 	forwards_done(&forwards);
 	if (r >= 0)
 		segments_sweep_later(c->manager);
+	if (r >= 0)
+		c->network_shut = false;
 	return r;
 }
 

@@ -68,6 +68,7 @@ static void release(struct container *c)
 	c->console_fd = fd_close(c->console_fd);
 	ports_down(c);
 	c->network_held = false; /* also of one that nobody waits for */
+	c->network_shut = false;
 	if (!c->config.suspended_slot && c->run.slot != c->config.checkpoint.slot) /* then it stays leased */
 		pool_release_slot(&c->manager->pool, c->run.slot);
 	c->run.slot = 0;

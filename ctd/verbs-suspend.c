@@ -178,9 +178,11 @@ static void release_network(struct container *c)
 {
 	struct ct_error error = { 0 };
 
-	if (hold_network(c, false, &error) < 0)
-		log_error("the network of \"%s\" cannot be opened again: %s (ctctl fsck --repair)",
-		        c->row.name, error.text);
+	if (hold_network(c, false, &error) >= 0)
+		return;
+	c->network_shut = true;
+	log_error("the network of \"%s\" cannot be opened again: %s (ctctl fsck --repair)", c->row.name,
+	        error.text);
 }
 
 /* It never stopped being one that runs. */

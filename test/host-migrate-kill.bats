@@ -30,11 +30,12 @@ one_owner()
 # While one of the daemons is dead: by the records alone.
 one_owner_of_files()
 {
-	local n
-	n=$(for d in "$CTD_STATE" "$PEER/state"; do
-		sqlite3 "file:$d/ctd.db?mode=ro" "SELECT 1 FROM container WHERE name = 'one' AND complete AND json_extract(config, '\$._handover') IS NULL"
-	done | wc -l)
-	[ "$n" -le 1 ]
+	local d n owners=0
+	for d in "$CTD_STATE" "$PEER/state"; do
+		n=$(sqlite3 "file:$d/ctd.db?mode=ro" "SELECT count(*) FROM container WHERE name = 'one' AND complete AND json_extract(config, '\$._handover') IS NULL")
+		owners=$((owners + n))
+	done
+	[ "$owners" -le 1 ]
 }
 
 is_decided() # PID MOVING

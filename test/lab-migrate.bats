@@ -372,7 +372,7 @@ leaves_nothing()
 	[[ $output == *"not confirmed"* ]]
 	wait_for 20 lib_is_gone "$pid"
 	grep -q '^frozen 1' "$(cgroup_mount)$CGROUP_THERE/c-$CTID/cgroup.events"
-	[ -z "$(sqlite3 "file:$PEER/state/ctd.db?mode=ro" "SELECT config FROM container" | grep -o handover)" ]
+	[ "$(sqlite3 "file:$PEER/state/ctd.db?mode=ro" "SELECT instr(config, '_handover') FROM container")" = 0 ]
 	ip route del 10.7.0.1 # as if it had been killed a moment sooner
 	peer_start
 	wait_for 60 is peer running
