@@ -4,6 +4,9 @@
  * 4861, 7.2.6). Sent from the host's side: on the uplink with the uplink's MAC where the host answers for the
  * address, on a bridge with the container's.
  *
+ * Of a port of a bridge whose addresses we do not know, such as a trunk, only the MAC: a reverse ARP request
+ * (RFC 903), as hypervisors send one for a guest that has moved, for the switches between.
+ *
  * Nobody answers and a lost one does no lasting harm, so each goes out once.
  */
 #include "netns/context.h"
@@ -29,9 +32,11 @@ static void add(struct frame *f, const void *data, size_t len)
 	f->len += len;
 }
 
+static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+
 static void make_arp(struct frame *f, const uint8_t mac[static 6], const struct ip_addr *a)
 {
-	static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, nobody[6];
+	static const uint8_t nobody[6];
 	static const uint8_t type_and_request[10] = { 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1 };
 
 	add(f, broadcast, 6);
@@ -41,6 +46,19 @@ static void make_arp(struct frame *f, const uint8_t mac[static 6], const struct 
 	add(f, a->bytes, 4);
 	add(f, nobody, 6);
 	add(f, a->bytes, 4);
+}
+
+static void make_reverse_arp(struct frame *f, const uint8_t mac[static 6])
+{
+	static const uint8_t type_and_request[10] = { 0x80, 0x35, 0, 1, 0x08, 0, 6, 4, 0, 3 }, none[4];
+
+	add(f, broadcast, 6);
+	add(f, mac, 6);
+	add(f, type_and_request, sizeof(type_and_request));
+	add(f, mac, 6);
+	add(f, none, 4);
+	add(f, mac, 6);
+	add(f, none, 4);
 }
 
 /* Of the ICMPv6 message from 54 to the end and its pseudo-header, whose addresses begin at 22. */
@@ -76,16 +94,19 @@ static void make_advertisement(struct frame *f, const uint8_t mac[static 6], con
 	memcpy(f->data + 56, &sum, sizeof(sum));
 }
 
+/* Of the MAC alone if there is no address. */
 static int send_frame(int fd, int index, const uint8_t mac[static 6], const struct ip_addr *a)
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = index, .sll_halen = 6 };
 	struct frame f = { .len = 0 };
 
-	if (a->family == AF_INET)
+	if (!a)
+		make_reverse_arp(&f, mac);
+	else if (a->family == AF_INET)
 		make_arp(&f, mac, a);
 	else
 		make_advertisement(&f, mac, a);
-	to.sll_protocol = htons(a->family == AF_INET ? ETH_P_ARP : ETH_P_IPV6);
+	memcpy(&to.sll_protocol, f.data + 12, sizeof(to.sll_protocol));
 	memcpy(to.sll_addr, f.data, 6);
 	if (sendto(fd, f.data, f.len, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
 		return -errno;
@@ -137,18 +158,50 @@ static int find_segment(struct net_context *net, const struct net_port_spec *spe
 	return 0;
 }
 
+static int announce_failed(int r, struct ct_error *err)
+{
+	return ct_error_set(err, r, "network", "cannot announce an address: %s", strerror(-r));
+}
+
+static int announce_mac(struct net_context *net, const struct net_port_spec *spec, int fd, const char *bridge,
+        struct ct_error *err)
+{
+	struct link_info link;
+	int r = link_get(&net->route, &net->batch, bridge, 0, &link, err);
+
+	if (r < 0)
+		return r;
+	r = send_frame(fd, link.index, spec->mac, NULL);
+	return r < 0 ? announce_failed(r, err) : 0;
+}
+
+/* Trunks, and what has its addresses from elsewhere. */
+static int announce_macs(
+        struct net_context *net, const struct net_port_spec *spec, int fd, struct ct_error *err)
+{
+	int r = 0;
+
+	if (spec->n_trunk == 0)
+		return announce_mac(net, spec, fd, spec->bridge, err);
+	for (size_t i = 0; i < spec->n_trunk && r >= 0; i++)
+		r = announce_mac(net, spec, fd, spec->trunk[i].bridge, err);
+	return r;
+}
+
 int net_port_announce(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err)
 {
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	if (spec->quiet || spec->n_trunk > 0 || (spec->mode != NET_MODE_BRIDGE && !spec->proxy_neighbours))
-		return 0; /* nobody asks for the address; of a trunk, the guest says where it has it */
+	if (spec->quiet || (spec->mode != NET_MODE_BRIDGE && !spec->proxy_neighbours))
+		return 0; /* nobody asks for the address */
 
 	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return ct_error_set(
 		        err, -errno, "network", "cannot open a packet socket: %s", strerror(errno));
+	if (spec->mode == NET_MODE_BRIDGE && (spec->n_trunk > 0 || spec->n_addresses == 0))
+		return announce_macs(net, spec, fd, err);
 
 	for (size_t i = 0; i < spec->n_addresses; i++) {
 		struct ip_addr a = spec_address(spec, i);
@@ -160,8 +213,7 @@ int net_port_announce(struct net_context *net, const struct net_port_spec *spec,
 			return r;
 		r = index ? announce_address(fd, index, mac, &a) : 0;
 		if (r < 0)
-			return ct_error_set(
-			        err, r, "network", "cannot announce an address: %s", strerror(-r));
+			return announce_failed(r, err);
 	}
 
 	return 0;

@@ -167,8 +167,8 @@ int net_port_limit(struct net_context *net, const char *host_name, const struct 
         struct ct_error *err);
 
 /* Tells the segment of the uplink (proxy_neighbours), or of the bridge, where the port's addresses are now:
- * gratuitous ARP, unsolicited neighbour advertisements. net_port_configure does it by itself; again after a
- * move. */
+ * gratuitous ARP, unsolicited neighbour advertisements; of a trunk, or without addresses, where its MAC is.
+ * net_port_configure does it by itself; again after a move. */
 int net_port_announce(struct net_context *net, const struct net_port_spec *spec, struct ct_error *err);
 /* Has the host answer for the port's addresses on the uplink that is there now (proxy_neighbours), without a
  * look at the rest of the port. On one that was the uplink before, it goes on until they are taken away. */

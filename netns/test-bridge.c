@@ -159,6 +159,42 @@ static void uplink_is_shared(void **state)
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 }
 
+static bool is_told_of(int fd, const uint8_t mac[6])
+{
+	struct pollfd waiting = { .fd = fd, .events = POLLIN };
+	uint8_t data[200];
+
+	while (poll(&waiting, 1, 5000) > 0)
+		if (recv(fd, data, sizeof(data), 0) == 42 && data[12] == 0x80 && data[13] == 0x35 &&
+		        memcmp(data + 6, mac, 6) == 0 && memcmp(data + 22, mac, 6) == 0)
+			return true;
+	return false;
+}
+
+/* What has its addresses from elsewhere, and trunks: switches are told of the MAC. */
+static void a_port_without_addresses_is_announced(void **state)
+{
+	struct container a;
+	struct ct_error err = { 0 };
+	int fd = raw_open(outside, "out0");
+
+	segment_add(net, &(struct net_bridge_spec){ .number = 7, .uplink = "up0" });
+	segment_member_begin(net, &a, 1, false, "192.0.2.77/24", "2001:db8:ff::77/64");
+	assert_true(reaches(a.netns, outside, "192.0.2.2"));
+	a.spec.n_addresses = 0;
+	assert_int_equal(net_port_announce(net, &a.spec, &err), 0);
+	assert_true(is_told_of(fd, a.spec.mac));
+	memcpy(a.spec.trunk[0].bridge, bridge, sizeof(bridge));
+	a.spec.n_trunk = 1;
+	assert_int_equal(net_port_announce(net, &a.spec, &err), 0);
+	assert_true(is_told_of(fd, a.spec.mac));
+	a.spec.n_trunk = 0;
+	a.spec.n_addresses = 2;
+	container_end(net, &a);
+	close(fd);
+	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
+}
+
 static int ip_does(const char *const argv[])
 {
 	return run(argv, NULL);
@@ -459,6 +495,7 @@ int main(void)
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(vlan_leads_to_its_own_segment),
 		cmocka_unit_test(uplink_is_shared),
+		cmocka_unit_test(a_port_without_addresses_is_announced),
 	};
 
 	world_begin();
