@@ -267,12 +267,45 @@ static void add_segments(struct layout *l)
 	}
 }
 
+/* What the kernel knows no connection of. One that has moved here it knows by the first packet that passes,
+ * but not if that ends it: then the other side would wait for ever. From a nat network none could have moved,
+ * and nothing would be put in place of the address. */
+static void add_forward_unknown(struct layout *l)
+{
+	static const uint8_t fin_or_rst = 0x05;
+
+	RULE(&l->p, "unknown")
+	{
+		match_nat(l, NFPROTO_IPV4, true, false);
+		nft_verdict(l->b, NF_DROP, NULL);
+	}
+	RULE(&l->p, "unknown")
+	{
+		match_nat(l, NFPROTO_IPV6, true, false);
+		nft_verdict(l->b, NF_DROP, NULL);
+	}
+	RULE(&l->p, "unknown")
+	{
+		match_protocol(l, IPPROTO_TCP);
+		nft_payload(l->b, TRANSPORT, 13, 1, R(0));
+		nft_mask(l->b, R(0), &fin_or_rst, sizeof(fin_or_rst));
+		nft_cmp_u8(l->b, R(0), NFT_CMP_NEQ, 0);
+		nft_verdict(l->b, NFT_RETURN, NULL);
+	}
+	add_rule_always(l, "unknown", NF_DROP);
+}
+
 static void add_forward_from(struct layout *l)
 {
 	static const uint8_t link_local[2] = { 169, 254 };
 	static const uint32_t rest = UPLINK_REST;
 
-	add_rule_state(l, "from-port", NFT_CT_STATE, STATE_INVALID, NF_DROP);
+	add_forward_unknown(l);
+	RULE(&l->p, "from-port")
+	{
+		match_state(l, NFT_CT_STATE, STATE_INVALID);
+		nft_verdict(l->b, NFT_JUMP, "unknown");
+	}
 	RULE(&l->p, "from-port")
 	{
 		match_family(l, NFPROTO_IPV4);
@@ -436,6 +469,7 @@ static void add_inet_table(struct layout *l)
 		{ "internal", { 0 } },
 		{ "new-from", { 0 } },
 		{ "new-to", { 0 } },
+		{ "unknown", { 0 } },
 		{ "from-port", { 0 } },
 		{ "to-nat", { 0 } },
 		{ "to-routed", { 0 } },
