@@ -56,12 +56,15 @@ static void archiving_done(struct archiving *a)
 		(void)munmap(a->zeros, ARCHIVE_HOLE); /* it is one: cannot fail */
 }
 
+/* What it says of a failed write is that it failed. */
 static int archive_failed(struct archive *a, const char *what, struct ct_error *err)
 {
 	int code = archive_errno(a) > 0 ? -archive_errno(a) : -EIO;
 	const char *text = archive_error_string(a);
 
-	return ct_error_set(err, code, "archive", "cannot %s: %s", what, text ? text : strerror(-code));
+	if (!text || str_eq(text, "Write error"))
+		text = strerror(-code);
+	return ct_error_set(err, code, "archive", "cannot %s: %s", what, text);
 }
 
 static bool may_have_holes(const struct walk_entry *entry)
