@@ -25,7 +25,17 @@ setup_file()
 	ctd_setup --config "$CTD_TEST_DIR/conf"
 	tiny_template
 	peer_setup
+	wait_for 20 switch_forwards
+	wait_for 20 switch_hears
 }
+
+# The kernel opens the ports of a bridge a second after their links are up, and IPv6 on it a moment after that.
+switch_forwards()
+{
+	[ "$(outside bridge link | grep -c 'state forwarding')" = 3 ] && bridge link show dev up9 | grep -q 'state forwarding'
+}
+
+switch_hears() { outside ip -6 route show table local dev switch | grep -q ff00::/8; }
 
 teardown_file()
 {
