@@ -3,6 +3,7 @@
 load lib
 load kill
 load peer
+load migrate-kill
 
 setup_file()
 {
@@ -17,49 +18,6 @@ teardown_file()
 	ctd_teardown
 }
 
-# One owner: with an owner it runs, or can be started; in doubt the same command ends it.
-one_owner()
-{
-	local n
-	n=$(for d in ctctl peer; do $d list --json | jq -r '.containers[] | select(.name == "one" and .handover == null) | .name'; done | wc -l)
-	[ "$n" -le 1 ] || { echo "$n owners" && return 1; }
-	n=$(for d in ctctl peer; do $d list --json | jq -r '.containers[] | select(.name == "one" and .state == "running") | .name'; done | wc -l)
-	[ "$n" -le 1 ] || { echo "$n run" && return 1; }
-}
-
-# While one of the daemons is dead: by the records alone.
-one_owner_of_files()
-{
-	local d n owners=0
-	for d in "$CTD_STATE" "$PEER/state"; do
-		n=$(sqlite3 "file:$d/ctd.db?mode=ro" "SELECT count(*) FROM container WHERE name = 'one' AND complete AND json_extract(config, '\$._handover') IS NULL")
-		owners=$((owners + n))
-	done
-	[ "$owners" -le 1 ]
-}
-
-is_decided() # PID MOVING
-{
-	lib_is_gone "$1" || lib_is_gone "$2"
-}
-
-# It moves, and that daemon dies before its K-th such call, of those of its workers none. Sets is_alive: there were not as many.
-moved_until() # PID AGAIN CALL K
-{
-	local tracer moving
-	strace -qq -o /dev/null -e "trace=$3" -e "inject=$3:signal=KILL:when=$4" -p "$1" 3>&- &
-	tracer=$!
-	wait_for 60 kill_is_traced "$1"
-	ctctl migrate one "$PEER/run/ctd.sock" --offline >/dev/null 2>&1 3>&- &
-	moving=$!
-	wait_for 60 is_decided "$1" "$moving"
-	kill_end_tracer "$tracer"
-	lib_is_gone "$1" && is_alive=0 || is_alive=1
-	one_owner_of_files
-	[ "$is_alive" = 1 ] || "$2"
-	wait "$moving" || true
-}
-
 # Before what it writes to its log, where a step of CTD_KILL_STEP is one of the pages of most records; and when it has written a record and has the disk keep it.
 killed_at_each() # PID-COMMAND AGAIN
 {
@@ -70,7 +28,7 @@ killed_at_each() # PID-COMMAND AGAIN
 		for ((k = 1; is_alive == 0; k += step)); do
 			ctctl create one --template tiny --start
 			ctctl exec one -- sh -c 'echo precious >/root/file'
-			moved_until "$($1)" "$2" "$call" "$k"
+			moved_until "$($1)" "$2" "$call" "$k" --offline
 			echo "$call $k: $is_alive" # for who looks at a failure
 			wait_for 60 idle ctctl
 			wait_for 60 idle peer
@@ -90,11 +48,6 @@ killed_at_each() # PID-COMMAND AGAIN
 	ctctl fsck
 	peer fsck
 	wait_for 30 is_swept
-}
-
-peer_pid()
-{
-	cat "$PEER/pid"
 }
 
 @test "the node that it leaves" { killed_at_each ctd_pid ctd_start; }

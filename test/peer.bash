@@ -14,6 +14,20 @@ peer_setup() # with the template tiny
 	rm "$CTD_DIR/tiny.tar.zst"
 }
 
+# On a disk of its own, in the lab: project ids are a container's for life, and belong to a file system.
+peer_setup_apart()
+{
+	mkdir "$CTD_DIR/peer"
+	mkfs.ext4 -q -F -O quota,project -E quotatype=usrquota:grpquota:prjquota /dev/disk/by-id/virtio-scratch
+	mount -o prjquota /dev/disk/by-id/virtio-scratch "$CTD_DIR/peer"
+	peer_setup
+}
+
+peer_disk_away() # after peer_teardown: what held it may go a moment after its process
+{
+	wait_for 30 umount "$PEER"
+}
+
 peer_teardown()
 {
 	local name pid
