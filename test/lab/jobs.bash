@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What a boot is for: one command, a developer's terminal, or test files. Test files are grouped by the machine they ask for, so that
 # there is one boot per group; what they ask for stands in a comment of theirs:
-#	# lab: [script|systemd] [machines=2] [deadline=SECONDS] [boots=N] [cut] [quiet]
-# (quiet: test/run starts nothing beside it)
+#	# lab: [script|systemd] [machines=2] [deadline=SECONDS] [boots=N] [cut] [quiet] [long]
+# (quiet: test/run starts nothing beside it; long: it leaves it out)
 
 jobs_deadline_default=300
 jobs_boot_deadline=240
@@ -122,7 +122,7 @@ jobs_header() # FILE: "flavour machines deadline boots cut" as the file asks, th
 		deadline=*[0-9]) deadline=${word#*=} ;;
 		boots=[1-9]) boots=${word#*=} ;;
 		cut) cut='cut' ;;
-		quiet) ;;
+		quiet | long) ;;
 		*) die "$1: unknown word '$word' in its lab line" ;;
 		esac
 	done
