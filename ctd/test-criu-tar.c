@@ -19,6 +19,7 @@
 #include "base/path.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "ctd/criu-archive.h"
 
 static const char *program; /* ours */
 static char directory[] = "/tmp/ctd-test-tar.XXXXXX";
@@ -30,7 +31,10 @@ static int call(const char *tar, const char *const args[], const char *image, co
 	_cleanup_close_ int fd =
 	        open(image, create ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0600);
 	_cleanup_free_ char *path = str_printf("%s/%s", directory, dir);
-	const char *argv[12] = { tar };
+	const char *argv[16] = { tar };
+	_cleanup_free_ char *base = str_printf("CT_ARCHIVE_BASE=%s", getenv("CT_ARCHIVE_BASE") ?: "");
+	const char *const env[] = { "LANG=C.UTF-8", getenv("CT_ARCHIVE_BASE") ? base : NULL, NULL };
+	_cleanup_close_ int cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct process_options options = PROCESS_OPTIONS_INIT;
 	_cleanup_close_ int pidfd = -1;
 	size_t n = 1;
@@ -42,6 +46,8 @@ static int call(const char *tar, const char *const args[], const char *image, co
 	argv[n++] = path;
 	if (create)
 		argv[n++] = ".";
+	options.cwd_fd = cwd; /* where CRIU is */
+	options.env = env;
 	if (create)
 		options.stdout_fd = fd;
 	else
@@ -53,6 +59,8 @@ static int call(const char *tar, const char *const args[], const char *image, co
 
 static const char *const create[] = { "--create", "--gzip", "--no-unquote", "--no-wildcards",
 	"--one-file-system", "--sparse", "--numeric-owner", NULL };
+static const char *const create_base[] = { "--create", "--gzip", "--no-unquote", "--no-wildcards",
+	"--one-file-system", "--sparse", "--numeric-owner", CRIU_ARCHIVE_BLOCKING, NULL };
 static const char *const extract[] = { "--extract", "--gzip", "--no-unquote", "--no-wildcards", NULL };
 
 static void assert_text(const char *path)
@@ -85,6 +93,34 @@ static void test_compressed(void **state)
 	assert_text("to/file");
 }
 
+/* What a dump has beside a base reads beside that and nothing else. */
+static void test_beside_base(void **state)
+{
+	_cleanup_close_ int fd = -1;
+	char mark[7];
+
+	assert_int_equal(call(program, create_base, "base", "from"), 0);
+	assert_int_equal(setenv("CT_ARCHIVE_BASE", "base", 1), 0);
+	assert_int_equal(call(program, create, "image", "from"), 0);
+	fd = open("image", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(read(fd, mark, sizeof(mark)), sizeof(mark));
+	assert_memory_equal(mark, "CTDTMPF", sizeof(mark));
+	assert_true(lseek(fd, 0, SEEK_END) < 4096); /* less than half of the smallest archive */
+	assert_int_equal(call(program, extract, "image", "to"), 0);
+	assert_text("to/file");
+	assert_int_not_equal(call(program, create, "image2", "nowhere"), 0);
+
+	assert_true(truncate("base", 700) == 0);
+	assert_int_not_equal(call(program, extract, "image", "to"), 0);
+	assert_int_equal(unlink("base"), 0);
+	assert_int_not_equal(call(program, extract, "image", "to"), 0);
+	assert_int_equal(call(program, create, "image2", "from"), 0); /* all of it */
+	assert_int_equal(call(program, extract, "image2", "to"), 0);
+	assert_text("to/file");
+	assert_int_equal(unsetenv("CT_ARCHIVE_BASE"), 0);
+	assert_int_not_equal(call(program, extract, "image", "to"), 0);
+}
+
 static void test_garbage_fails(void **state)
 {
 	assert_true(write_file_at(AT_FDCWD, "image", "") >= 0);
@@ -114,6 +150,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_compressed),
+		cmocka_unit_test(test_beside_base),
 		cmocka_unit_test(test_garbage_fails),
 	};
 
