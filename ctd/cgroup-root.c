@@ -26,7 +26,7 @@
 #include "base/path.h"
 #include "base/str.h"
 
-#define KEEPER_LEAF "keeper"
+#define KEEPER_LEAF CGROUP_ROOT_KEEPER
 
 /* The v2 path of a process: the line "0::PATH". */
 static int cgroup_of(pid_t pid, char **ret)

@@ -14,7 +14,8 @@ struct cgroup_root {
 	char path[256];        /* of it, absolute, below the cgroup2 mount */
 	char controllers[128]; /* that its children have, space separated; "" on hybrid hosts */
 };
-#define CGROUP_ROOT_INIT ((struct cgroup_root){ .fd = -1 })
+#define CGROUP_ROOT_KEEPER "keeper" /* the leaf that the keeper is in */
+#define CGROUP_ROOT_INIT   ((struct cgroup_root){ .fd = -1 })
 
 /* Finds or makes it and enables every controller it can for the children. keeper_pid is moved into a leaf of
  * it (so that neither a restart of ctd's service nor its limits touch the keeper); 0: not now. */

@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "ctd/criu-spare.h"
 #include "ctd/keeper-client.h"
 
 #define PACKET_MAX    65536
@@ -73,26 +74,6 @@ enum {
 };
 
 /* ---- writing; an allocation failure stays in the buffer */
-
-static void put_varint(struct strbuf *b, uint64_t value)
-{
-	for (; value >= 0x80; value >>= 7)
-		(void)strbuf_putc(b, (char)(value | 0x80));
-	(void)strbuf_putc(b, (char)value);
-}
-
-void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value)
-{
-	put_varint(b, (uint64_t)field << 3);
-	put_varint(b, value);
-}
-
-void criu_put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len)
-{
-	put_varint(b, (uint64_t)field << 3 | 2);
-	put_varint(b, len);
-	(void)strbuf_add(b, data, len);
-}
 
 static void put_string(struct strbuf *b, unsigned int field, const char *s)
 {
@@ -144,50 +125,6 @@ static void put_options(struct strbuf *b, const struct criu_request *r)
 }
 
 /* ---- reading */
-
-static int get_varint(struct criu_reader *r, uint64_t *ret)
-{
-	uint64_t value = 0;
-
-	for (unsigned int shift = 0; shift < 64 && r->at < r->end; shift += 7) {
-		unsigned char byte = *r->at++;
-
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80)) {
-			*ret = value;
-			return 0;
-		}
-	}
-	return -EBADMSG;
-}
-
-int criu_get_field(struct criu_reader *r, struct criu_field *ret)
-{
-	const unsigned char *start = r->at;
-	uint64_t key, len;
-
-	if (r->at == r->end)
-		return 0;
-	if (get_varint(r, &key) < 0 || key >> 3 > 0xffff)
-		return -EBADMSG;
-
-	*ret = (struct criu_field){ .number = (unsigned int)(key >> 3), .start = start };
-	switch (key & 7) {
-	case 0: return get_varint(r, &ret->value) < 0 ? -EBADMSG : 1;
-	case 1: len = 8; break;
-	case 5: len = 4; break;
-	case 2:
-		if (get_varint(r, &len) < 0)
-			return -EBADMSG;
-		break;
-	default: return -EBADMSG;
-	}
-	if (len > (size_t)(r->end - r->at))
-		return -EBADMSG;
-	ret->bytes = (struct criu_reader){ r->at, r->at + len };
-	r->at += len;
-	return 1;
-}
 
 struct answer {
 	uint64_t type, success, pid, code;
@@ -330,25 +267,27 @@ int criu_talk(int sock, const struct criu_request *request, criu_notify_fn notif
 	return converse(sock, request, notify, userdata, ret_pid, err);
 }
 
-static int start(struct keeper_client *keeper, const struct criu_request *request, int theirs,
-        struct keeper_reply *reply, struct ct_error *err)
+/* Its pidfd. */
+static int start(struct keeper_client *keeper, const struct criu_request *request, int theirs, int mntns,
+        struct ct_error *err)
 {
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 	_cleanup_close_ int program_fd = openat(request->tools_fd, "ct-criu", O_PATH | O_CLOEXEC);
-	_cleanup_close_ int mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	char uid[16];
-	const char *const argv[] = { "ct-criu", uid, request->tools, NULL };
+	const char *const argv[] = { "ct-criu", uid, request->tools, request->base, NULL };
 	const struct keeper_program program = {
 		.argv = argv, .program_fd = program_fd, .mntns_fd = mntns, .third_fd = theirs
 	};
 	int r;
 
-	if (program_fd < 0 || mntns < 0)
+	if (program_fd < 0)
 		return ct_error_set(
 		        err, -errno, "criu", "cannot open what criu starts with: %s", strerror(errno));
 	(void)snprintf(uid, sizeof(uid), "%u", request->owner_uid); /* fits */
-	r = keeper_client_run(keeper, request->key, &program, keeper_reply_store, reply);
-	return r < 0 ? ct_error_set(err, r, "criu", "cannot ask ct-keeper: %s", strerror(-r))
-	             : keeper_client_wait(keeper, reply, err);
+	r = keeper_client_run(keeper, request->key, &program, keeper_reply_store, &reply);
+	r = r < 0 ? ct_error_set(err, r, "criu", "cannot ask ct-keeper: %s", strerror(-r))
+	          : keeper_client_wait(keeper, &reply, err);
+	return r < 0 ? r : TAKE_FD(reply.pidfd);
 }
 
 /* The keeper takes notice of its end a moment after the pidfd does. */
@@ -364,11 +303,44 @@ static void forget(struct keeper_client *keeper, const char *key)
 	}
 }
 
+/* One that an earlier keeper started has nobody any more who would be the parent of what it restores. */
+static bool is_known(struct keeper_client *keeper, const char *key)
+{
+	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
+
+	return keeper_client_pidfd(keeper, key, keeper_reply_store, &reply) >= 0 &&
+	       keeper_client_wait(keeper, &reply, NULL) >= 0;
+}
+
+/* The same, of one that was started ahead, or else anew. */
+static int begin(
+        struct keeper_client *keeper, const struct criu_request *request, int theirs, struct ct_error *err)
+{
+	_cleanup_close_ int mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	const struct criu_spare_task task = {
+		.sock = theirs,
+		.mntns_fd = mntns,
+		.images_fd = request->images_fd,
+		.owner_uid = request->owner_uid,
+		.base = request->base,
+	};
+
+	if (mntns < 0)
+		return ct_error_set(
+		        err, -errno, "criu", "cannot open its mount namespace: %s", strerror(errno));
+	if (!request->spare || request->spare->pidfd < 0)
+		return start(keeper, request, theirs, mntns, err);
+	if (is_known(keeper, request->key) && criu_spare_go(request->spare, &task) >= 0)
+		return TAKE_FD(request->spare->pidfd);
+	criu_spare_done(request->spare);
+	forget(keeper, request->key);
+	return start(keeper, request, theirs, mntns, err);
+}
+
 int criu_run(struct keeper_client *keeper, const struct criu_request *request, criu_notify_fn notify,
         void *userdata, pid_t *ret_pid, struct ct_error *err)
 {
-	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
-	_cleanup_close_ int ours = -1, theirs = -1;
+	_cleanup_close_ int ours = -1, theirs = -1, pidfd = -1;
 	struct pollfd end = { .events = POLLIN };
 	int pair[2], r;
 
@@ -379,16 +351,16 @@ int criu_run(struct keeper_client *keeper, const struct criu_request *request, c
 	ours = pair[0];
 	theirs = pair[1];
 
-	r = start(keeper, request, theirs, &reply, err);
+	r = pidfd = begin(keeper, request, theirs, err);
 	if (r < 0)
 		return r;
 	theirs = fd_close(theirs);
 	if (request->pidfd)
-		*request->pidfd = reply.pidfd;
+		*request->pidfd = pidfd;
 	r = criu_talk(ours, request, notify, userdata, ret_pid, err);
 	ours = fd_close(ours);
 
-	end.fd = reply.pidfd;
+	end.fd = pidfd;
 	while (poll(&end, 1, -1) < 0 && errno == EINTR)
 		; /* how it ended says no more than its answer */
 	forget(keeper, request->key);

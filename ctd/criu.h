@@ -8,9 +8,12 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "ctd/criu-fields.h"
 #include "libct/restore.h"
 
 #define CRIU_LIST_MAX 64
+/* Where they are in the mount namespace of a restore. */
+#define CRIU_TOOLS "/tmp/tools"
 
 enum criu_verb {
 	CRIU_DUMP = 1,
@@ -25,20 +28,23 @@ struct criu_request {
 	int images_fd, work_fd; /* directories; in the second there is the log */
 	int tools_fd;           /* of criu_tools_open */
 	const char *tools;      /* where that is in our mount namespace */
-	pid_t pid;              /* dump: the root task */
-	bool leave_running;     /* dump: the tasks stay as they were, that is, frozen */
-	bool track;             /* dump: note what is written to from here on, and leave out what has not been
-	                           written to since parent was dumped */
-	const char *parent;     /* dump: the directory of an earlier one, from images_fd; or NULL */
-	bool lock_by_nftables;  /* dump: keep packets off by nf_tables and not by programs of iptables; a
-	                           restore does as its dump did */
-	const char *log_file;   /* a name in the work directory */
-	const char *root;       /* restore */
-	const char *freezer;    /* dump: absolute path of the cgroup */
+	const char *base; /* dump, restore: archives of tmpfs that went ahead (criu-archive.h), from the work
+	                     directory; or NULL */
+	pid_t pid;        /* dump: the root task */
+	bool leave_running;    /* dump: the tasks stay as they were, that is, frozen */
+	bool track;            /* dump: note what is written to from here on, and leave out what has not been
+	                          written to since parent was dumped */
+	const char *parent;    /* dump: the directory of an earlier one, from images_fd; or NULL */
+	bool lock_by_nftables; /* dump: keep packets off by nf_tables and not by programs of iptables; a
+	                          restore does as its dump did */
+	const char *log_file;  /* a name in the work directory */
+	const char *root;      /* restore */
+	const char *freezer;   /* dump: absolute path of the cgroup */
 	const char *skip[CRIU_LIST_MAX], *external[CRIU_LIST_MAX];
 	size_t n_skip, n_external;
 	int *pidfd;      /* if not NULL, criu's own is there while criu_run is at work; borrowed from it */
 	uid_t owner_uid; /* restore: owner of the new user namespace, as which criu runs; else 0 */
+	struct criu_spare *spare; /* restore: that does it, if there is one (criu-spare.h); or NULL */
 };
 
 /* What happened while criu is at work. script: pre-dump, post-dump, setup-namespaces, orphan-pts-master, ...;
@@ -97,21 +103,6 @@ struct criu_namespaces {
  * and at no other time: it would harm. */
 int criu_namespaces_find(int criu_pidfd, int userns_fd, struct criu_namespaces *ret, struct ct_error *err);
 void criu_namespaces_done(struct criu_namespaces *namespaces);
-
-/* Messages of protocol buffers, for these files. */
-struct criu_reader {
-	const unsigned char *at, *end;
-};
-struct criu_field {
-	unsigned int number;
-	uint64_t value; /* of a varint */
-	struct criu_reader bytes;
-	const unsigned char *start; /* it ends where the reader is */
-};
-/* 1: a field, 0: the end, -EBADMSG. */
-int criu_get_field(struct criu_reader *r, struct criu_field *ret);
-void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value);
-void criu_put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len);
 
 /* Mounts in images. What a dump calls a native directory is this, and its path inside. */
 #define CRIU_NATIVE "native"

@@ -16,6 +16,7 @@
 #include "ctd/manager.h"
 #include "ctd/operate.h"
 #include "ctd/ports.h"
+#include "ctd/staging.h"
 #include "ctd/sweeper.h"
 
 static bool at_work(const struct container *c)
@@ -138,7 +139,7 @@ static int check_cgroups(struct fsck *f, struct ct_error *err)
 		if (!str_has_prefix(entry->d_name, "c-"))
 			continue;
 		c = container_by_ctid(m, entry->d_name + 2);
-		if (c && (at_work(c) || c->run.slot))
+		if (c && (at_work(c) || c->run.slot || staging_has_cgroup(c)))
 			continue;
 		fsck_report(f, "cgroup", entry->d_name,
 		        f->repair && remove_stray(m, entry->d_name, &patience),

@@ -5,20 +5,24 @@
  *
  * replays every file of the directory, then N inputs that a generator with a fixed seed makes from them. The
  * first byte of an input chooses the reader: a an answer, f the open files, t an image, m mounts, g cgroups,
- * u a map of ids, c the note of inner cgroups. What comes of it must keep what criu.h promises;
- * LLVMFuzzerTestOneInput is what libFuzzer wants.
+ * u a map of ids, c the note of inner cgroups, d what differs of an archive, p where memory is, k tasks. What
+ * comes of it must keep what criu.h promises; LLVMFuzzerTestOneInput is what libFuzzer wants.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "ctd/criu-archive.h"
+#include "ctd/criu-pages.h"
 #include "ctd/criu.h"
 #include "ctd/fuzz.h"
 #include "ctd/worker-suspend-cgroup.h"
@@ -125,6 +129,62 @@ static void try_note(const uint8_t *data, size_t size)
 	accepted += r == 0;
 }
 
+/* The base is a few blocks of zeros. It is short where the input is: what is copied is bounded by that. */
+static void try_archive(const uint8_t *data, size_t size)
+{
+	static const char zeros[2048];
+	int base_fd = memfd_create("base", MFD_CLOEXEC), in = memfd_create("in", MFD_CLOEXEC);
+	int out = open("/dev/null", O_WRONLY | O_CLOEXEC), r;
+	struct criu_archive_base base;
+
+	must(base_fd >= 0 && in >= 0 && out >= 0 && write_all(base_fd, zeros, sizeof(zeros)) == 0 &&
+	                write_all(in, data, size) == 0 && lseek(in, 0, SEEK_SET) == 0,
+	        "no files");
+	must(criu_archive_open(base_fd, &base) == 0, "no base");
+	r = criu_archive_restore(in, &base, out);
+	must(r == 0 || r == -EBADMSG, "an error of another kind");
+	accepted += r == 0;
+	criu_archive_done(&base);
+	(void)fd_close(base_fd);
+	(void)fd_close(in);
+	(void)fd_close(out);
+}
+
+/* Whatever is found is where it was looked for. */
+static void try_pages(const uint8_t *data, size_t size)
+{
+	struct criu_pages pages;
+	int r = criu_pages_read((const char *)data, size, &pages);
+
+	must(r == 0 || r == -EBADMSG, "an error of another kind");
+	if (r < 0)
+		return;
+	accepted++;
+	for (size_t i = 0; i < pages.n; i++) {
+		const struct criu_extent *e = &pages.items[i];
+
+		must(i == 0 || e->address >= e[-1].address + e[-1].size, "extents lie over each other");
+		must(criu_pages_from(&pages, e->address) == e, "it is not found by its address");
+		must(!e->here || criu_pages_at_offset(&pages, e->offset + e->size - 1) == e,
+		        "it is not found by its place");
+	}
+	criu_pages_done(&pages);
+}
+
+static void try_tasks(const uint8_t *data, size_t size)
+{
+	_cleanup_free_ struct criu_task *tasks = NULL;
+	size_t n = 0;
+	int r = criu_tasks_read((const char *)data, size, &tasks, &n);
+
+	must(r == 0 || r == -EBADMSG, "an error of another kind");
+	accepted += r == 0;
+	for (size_t i = 0; r == 0 && i < n; i++) /* it ends */
+		must(!criu_task_is_made_by(tasks, n, tasks[i].pid, tasks[i].pid, tasks[i].pid) ||
+		                tasks[i].parent == tasks[i].pid,
+		        "a task makes itself");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 2)
@@ -135,6 +195,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_files(data + 1, size - 1);
 	else if (data[0] == 'm')
 		try_mounts(data + 1, size - 1);
+	else if (data[0] == 'd')
+		try_archive(data + 1, size - 1);
+	else if (data[0] == 'p')
+		try_pages(data + 1, size - 1);
+	else if (data[0] == 'k')
+		try_tasks(data + 1, size - 1);
 	else if (data[0] == 'c')
 		try_note(data + 1, size - 1);
 	else if (data[0] == 'g' || data[0] == 'u')

@@ -291,6 +291,14 @@ static uint64_t told_kills(struct container *c)
 	return (uint64_t)json_integer_value(json_object_get(detail, "total"));
 }
 
+bool limits_has_kills(int cgroup_fd)
+{
+	_cleanup_close_ int fd = openat(cgroup_fd, "memory.events", O_RDONLY | O_CLOEXEC);
+	uint64_t kills = 0;
+
+	return fd >= 0 && read_kills(fd, &kills) == 0 && kills > 0;
+}
+
 /* memory.events wakes poll with POLLPRI at each change; a container that lives at its limit changes it often,
  * so at most twice a second. */
 static void watch_memory(struct container *c)
@@ -366,6 +374,29 @@ int limits_apply_new(struct container *c, struct ct_error *err)
 	watch_memory(c);
 	node_guarantees_apply(c->manager);
 	return 0;
+}
+
+int limits_apply_memory(struct container *c, int cgroup_fd, struct ct_error *err)
+{
+	const struct limits_context x = { .limits = &c->config.limits };
+	int r = 0;
+
+	for (const struct limit_file *f = limit_files; f->name && r >= 0; f++) {
+		_cleanup_strbuf_ struct strbuf wanted = STRBUF_INIT;
+		bool neutral = false;
+
+		if (!f->controller || !str_eq(f->controller, "memory") || str_eq(f->name, "memory.min"))
+			continue;
+		r = wanted_text(f, &x, &wanted, &neutral, err);
+		if (r < 0 || neutral)
+			continue;
+		r = write_file_at(cgroup_fd, f->name, wanted.data);
+		if (r == -ENOENT && !f->asked(&c->config.limits))
+			r = 0; /* as above */
+		else if (r < 0)
+			r = fail_write(c, f, wanted.data, r, err);
+	}
+	return r;
 }
 
 int limits_apply_live(struct container *c, struct ct_error *err)

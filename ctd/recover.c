@@ -34,6 +34,7 @@
 #include "ctd/operate.h"
 #include "ctd/ports.h"
 #include "ctd/resources.h"
+#include "ctd/staging.h"
 #include "ctd/suspend.h"
 #include "ctd/traffic.h"
 #include "ctd/verbs.h"
@@ -122,9 +123,14 @@ static void on_exited(const struct keeper_process *process, void *userdata)
 		exec_exited(m, process);
 		return;
 	}
-	if (is_criu(process)) /* a worker waits for it */
-		return;
 	c = container_by_ctid(m, process->key + 2);
+	if (is_criu(process)) {
+		/* A worker that waits for it is told by its pidfd. */
+		(void)keeper_client_forget(m->keeper, process->key, NULL, NULL);
+		if (!c || (!c->active && !c->teardown && !c->run.slot))
+			staging_remove_cgroup(m, process->key + strlen(KEEPER_RUN_PREFIX));
+		return;
+	}
 	/* LIST may have told of it before: then it is being taken down. */
 	if (c && c->run.pid == process->pid && container_has_init(c) && !c->teardown)
 		container_exited(c, process);
@@ -156,6 +162,17 @@ static int open_keeper(struct manager *m, struct ct_error *err)
 	        m->host.cgroup_mount, m->tag, keeper_client_hello(m->keeper)->pid, &m->cgroup, err);
 }
 
+/* Not a CRIU that waits for the rest of what it has read. */
+static bool is_on_its_way(struct manager *m, const struct keeper_process *process)
+{
+	const struct container *c;
+
+	if (!is_criu(process) || process->state != KEEPER_PROCESS_RUNNING)
+		return process->state == KEEPER_PROCESS_STARTING;
+	c = container_by_ctid(m, process->key + strlen(KEEPER_RUN_PREFIX));
+	return !c || !staging_has_cgroup(c);
+}
+
 /* The processes that the keeper has, once none of them is in the middle of a start, and no CRIU at work whose
  * worker died with the last ctd: it notices soon, lets go of the container and ends. */
 static int list_processes(struct manager *m, struct keeper_reply *reply, struct ct_error *err)
@@ -176,9 +193,7 @@ static int list_processes(struct manager *m, struct keeper_reply *reply, struct 
 		if (r < 0)
 			return r;
 		for (size_t i = 0; i < reply->n_processes; i++)
-			starting |= reply->processes[i].state == KEEPER_PROCESS_STARTING ||
-			            (is_criu(&reply->processes[i]) &&
-			                    reply->processes[i].state == KEEPER_PROCESS_RUNNING);
+			starting |= is_on_its_way(m, &reply->processes[i]);
 		if (!starting || now_monotonic_usec() > deadline)
 			return 0;
 		(void)usleep(10000); /* the loop does not run yet */
@@ -407,6 +422,7 @@ static int settle_all(struct manager *m, struct ct_error *err)
 			        c->row.name, strerror(-r));
 	}
 	drop_strangers(m, &list);
+	staging_sweep_cgroups(m);
 	exec_settle(m, &list);
 	return 0;
 }

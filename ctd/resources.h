@@ -66,6 +66,10 @@ bool limits_touch_disk(const json_t *patch);
 
 /* For a cgroup without tasks: places, writes all that is not neutral, begins to watch. */
 int limits_apply_new(struct container *c, struct ct_error *err);
+/* Those of memory alone, into a new cgroup of one that does not run yet: what is charged to it ahead. */
+int limits_apply_memory(struct container *c, int cgroup_fd, struct ct_error *err);
+/* Whether something in it was killed for want of memory. */
+bool limits_has_kills(int cgroup_fd);
 /* Brings a running container to its present configuration: only what differs is written, and read back. */
 int limits_apply_live(struct container *c, struct ct_error *err);
 /* After a restart of ctd: takes the placement from the kernel, mends what differs and tells (limit.restored),

@@ -3,6 +3,7 @@
  * never was completed. */
 #include "ctd/staging.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,7 +15,10 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/str.h"
+#include "ctd/keeper-proto.h"
 #include "ctd/manager.h"
+#include "ctd/resources.h"
 #include "ctd/suspend.h"
 #include "ctd/verbs.h"
 #include "ctd/worker.h"
@@ -22,12 +26,48 @@
 #define PATIENCE_SEC 600
 
 struct staging {
+	struct container *container;
 	uint64_t round, known_usec;
-	int manifest_fd; /* a file without a name: what was there after the round */
-	json_t *digests; /* of the rounds of memory */
+	bool reads_ahead; /* memory, or has: once */
+	bool has_cgroup;  /* for that */
+	int manifest_fd;  /* a file without a name: what was there after the round */
+	json_t *digests;  /* of the rounds of memory */
 	struct worker_spare spare, to_restore;
 	sd_event_source *timer;
 };
+
+void staging_remove_cgroup(const struct manager *m, const char *ctid)
+{
+	char name[40];
+
+	(void)snprintf(name, sizeof(name), "c-%.32s", ctid); /* container_cgroup_name */
+	(void)ct_cgroup_remove(m->cgroup.fd, name, NULL);    /* -EBUSY, or it has none */
+}
+
+void staging_sweep_cgroups(struct manager *m)
+{
+	_cleanup_closedir_ DIR *dir =
+	        fdopendir(openat(m->cgroup.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		const struct container *c;
+
+		if (!str_has_prefix(e->d_name, "c-"))
+			continue;
+		c = container_by_ctid(m, e->d_name + 2);
+		if (!c || (!c->active && !c->teardown && !c->run.slot && !staging_has_cgroup(c)))
+			staging_remove_cgroup(m, e->d_name + 2);
+	}
+}
+
+/* Ends what would restore it. */
+static void leave_ahead(struct staging *s)
+{
+	worker_spare_done(&s->to_restore);
+	if (s->has_cgroup)
+		staging_remove_cgroup(s->container->manager, s->container->row.ctid);
+}
 
 void staging_free(struct staging *s)
 {
@@ -37,7 +77,7 @@ void staging_free(struct staging *s)
 	(void)fd_close(s->manifest_fd);
 	json_decref(s->digests);
 	worker_spare_done(&s->spare);
-	worker_spare_done(&s->to_restore);
+	leave_ahead(s);
 	free(s);
 }
 
@@ -59,6 +99,7 @@ json_t *staging_digests(const struct container *c)
 
 void staging_forget_memory(struct container *c)
 {
+	leave_ahead(c->staging);
 	suspend_discard(c);
 	(void)json_array_clear(c->staging->digests); /* cannot fail with an array */
 }
@@ -68,9 +109,17 @@ struct worker_spare *staging_spare(struct container *c)
 	return c->staging ? &c->staging->spare : NULL;
 }
 
-struct worker_spare *staging_spare_to_restore(struct container *c)
+bool staging_move_to_restore(struct container *c, struct worker_spare *to)
 {
-	return c->staging ? &c->staging->to_restore : NULL;
+	if (!c->staging)
+		return false;
+	worker_spare_move(to, &c->staging->to_restore);
+	return TAKE(c->staging->has_cgroup, false);
+}
+
+bool staging_has_cgroup(const struct container *c)
+{
+	return c->staging && c->staging->has_cgroup;
 }
 
 int staging_begin(struct container *c, struct ct_error *err)
@@ -79,6 +128,7 @@ int staging_begin(struct container *c, struct ct_error *err)
 
 	if (!s)
 		return ct_error_set(err, -ENOMEM, "migrate", "out of memory");
+	s->container = c;
 	s->manifest_fd = -1;
 	s->digests = json_array();
 	if (!s->digests)
@@ -127,6 +177,34 @@ static int take_result(struct staging *s, const json_t *result)
 	return 0;
 }
 
+/* What CRIU is to read ahead, and be charged for: NULL: nothing, or not any more. */
+static json_t *read_ahead(struct container *c)
+{
+	const struct manager *m = c->manager;
+	_cleanup_close_ int cgroup = -1;
+	struct ct_error error = { 0 };
+	char name[40];
+	int r;
+
+	if (c->staging->reads_ahead || json_array_size(c->staging->digests) != 1)
+		return NULL;
+	container_cgroup_name(c, name);
+	c->staging->reads_ahead = true;
+	r = cgroup = ct_cgroup_new(m->cgroup.fd, name, &error);
+	if (r >= 0) {
+		c->staging->has_cgroup = true;
+		r = limits_apply_memory(c, cgroup, &error);
+	}
+	if (r < 0) {
+		log_notice("the memory of \"%s\" is not read ahead: %s", c->row.name, error.text);
+		return NULL;
+	}
+	return json_pack("{s:{s:s, s:o, s:o, s:o, s:s, s:o}}", "memory", "runtime", m->conf.runtime_dir,
+	        "key", json_sprintf(KEEPER_RUN_PREFIX "%s", c->row.ctid), "images", suspend_images_path(c),
+	        "cgroups", json_sprintf("%s%s", m->host.cgroup_mount, m->cgroup.path), "cgroup", name, "home",
+	        json_sprintf("%s%s/" CGROUP_ROOT_KEEPER, m->host.cgroup_mount, m->cgroup.path));
+}
+
 int staging_wait(struct container *c, uint64_t round, uint64_t patience_sec, const json_t *result)
 {
 	struct staging *s = c->staging;
@@ -135,9 +213,9 @@ int staging_wait(struct container *c, uint64_t round, uint64_t patience_sec, con
 	if (r < 0)
 		return r;
 	s->round = round;
-	worker_spare_start(&s->spare, c->manager->event, c->manager->conf.worker);
+	worker_spare_start(&s->spare, c->manager->event, c->manager->conf.worker, NULL);
 	if (json_array_size(s->digests) > 0)
-		worker_spare_start(&s->to_restore, c->manager->event, c->manager->conf.worker);
+		worker_spare_start(&s->to_restore, c->manager->event, c->manager->conf.worker, read_ahead(c));
 	s->timer = sd_event_source_disable_unref(s->timer);
 	/* without one it goes with this ctd */
 	(void)sd_event_add_time_relative(c->manager->event, &s->timer, CLOCK_MONOTONIC,

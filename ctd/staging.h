@@ -27,9 +27,18 @@ json_t *staging_digests(const struct container *c);
 void staging_forget_memory(struct container *c);
 /* The first round: once for a container. */
 int staging_begin(struct container *c, struct ct_error *err);
-/* What was started ahead: for the word that comes next, and to restore it. NULL: it is not copied here. */
+/* What was started ahead for the word that comes next. NULL: it is not copied here. */
 struct worker_spare *staging_spare(struct container *c);
-struct worker_spare *staging_spare_to_restore(struct container *c);
+/* The same to restore it, which is the caller's from here on. True: it has read memory, so the container has
+ * a cgroup already, which is the caller's too. */
+bool staging_move_to_restore(struct container *c, struct worker_spare *to);
+bool staging_has_cgroup(const struct container *c);
+/* That of a container which is not to be restored after all; if something is in it, CRIU is still on its way
+ * out, and it goes when that has ended. */
+struct manager;
+void staging_remove_cgroup(const struct manager *m, const char *ctid);
+/* All that an earlier ctd made for this, and nobody has. */
+void staging_sweep_cgroups(struct manager *m);
 /* For the worker: "manifest" and, unless all is to be read, "known_usec" (worker-move.c). */
 int staging_params(const struct container *c, bool verify, json_t *params);
 #define STAGING_PATIENCE_MAX 86400

@@ -346,7 +346,7 @@ static void begin_spare(struct seen *seen, struct worker_spare *spare, const cha
 	*spare = (struct worker_spare){ NULL };
 	assert_int_equal(sd_event_new(&seen->event), 0);
 	(void)setenv("http_proxy", how, 1); /* no failure but of memory */
-	worker_spare_start(spare, seen->event, "/proc/self/exe");
+	worker_spare_start(spare, seen->event, "/proc/self/exe", NULL);
 	assert_non_null(spare->worker);
 	(void)unsetenv("http_proxy"); /* cannot fail with this name */
 }
@@ -379,7 +379,7 @@ static void test_spare(void **state)
 
 	/* Before it has asked, whenever that is. */
 	begin_spare(&seen, &spare, "");
-	worker_spare_start(&spare, seen.event, "/proc/self/exe"); /* there is one */
+	worker_spare_start(&spare, seen.event, "/proc/self/exe", NULL); /* there is one */
 	use_spare(&seen, &spare, &worker);
 	assert_told(&seen);
 

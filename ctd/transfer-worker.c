@@ -76,5 +76,5 @@ void transfer_expect(struct job *job)
 {
 	struct transfer *x = job->data;
 
-	worker_spare_start(&x->spare, job->manager->event, job->manager->conf.worker);
+	worker_spare_start(&x->spare, job->manager->event, job->manager->conf.worker, NULL);
 }

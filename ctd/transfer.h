@@ -26,7 +26,8 @@ struct transfer {
 	int criu_pidfd;
 	unsigned int n_pauses; /* in which it ran on for a moment */
 	bool suspending;
-	bool preparing; /* restored, it is held: transfer_prepare */
+	bool preparing;  /* restored, it is held: transfer_prepare */
+	bool has_cgroup; /* of what was read ahead (staging.h): wished for, as spare */
 	/* Wished for: memory is written in rounds while it runs, and the dump has the rest. */
 	bool rounds;
 	/* Round n is on the disk, and it waits for transfer_go_on; with a first one after others those are

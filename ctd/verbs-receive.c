@@ -316,6 +316,10 @@ static void fail_receive(struct job *job, int result)
 
 	if (x && x->slot)
 		pool_release_slot(&job->manager->pool, TAKE(x->slot, 0));
+	if (x && x->transfer.has_cgroup) {
+		worker_spare_done(&x->transfer.spare);
+		staging_remove_cgroup(job->manager, c->row.ctid);
+	}
 	if (c->state != CONTAINER_STOPPED) { /* what was restored does not end; the next offer replaces it */
 		job_finish(job, result);
 		return;
@@ -472,7 +476,7 @@ static int apply(struct job *job)
 	if (r < 0)
 		return r;
 	if (json_is_true(json_object_get(job->params, "resume"))) {
-		worker_spare_move(&x->transfer.spare, staging_spare_to_restore(c));
+		x->transfer.has_cgroup = staging_move_to_restore(c, &x->transfer.spare);
 		transfer_expect(job);
 	}
 	job->cancel = cancel_apply;

@@ -18,6 +18,7 @@
  * it, and until it has ended nothing is thawed or taken down, here and in recovery.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -442,6 +443,8 @@ static void end_restored(struct job *job)
 /* job->error says why. */
 static void undo(struct job *job)
 {
+	/* One that was not used yet waits for us, and we for CRIU. */
+	worker_spare_done(&((struct transfer *)job->data)->spare);
 	transfer_after_criu(job, end_restored);
 }
 
@@ -553,14 +556,29 @@ static int make_run(struct container *c, struct ct_error *err)
 	return 0;
 }
 
-static int make_cgroup(struct container *c, struct ct_error *err)
+/* There is one if memory was read ahead. One that is nobody's is of a CRIU that had read for nothing and has
+ * ended since; so is one in which that was killed, which is not to be counted as the container's. */
+static int open_cgroup(struct container *c, struct transfer *x, struct ct_error *err)
 {
-	const uint32_t base_id = manager_base_id(c->manager, c->run.slot);
+	const int root = c->manager->cgroup.fd;
 	char name[40];
-	int r;
 
 	container_cgroup_name(c, name);
-	r = c->cgroup_fd = ct_cgroup_new(c->manager->cgroup.fd, name, err);
+	if (TAKE(x->has_cgroup, false)) {
+		_cleanup_close_ int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (fd >= 0 && !limits_has_kills(fd))
+			return TAKE_FD(fd);
+	}
+	(void)ct_cgroup_remove(root, name, NULL); /* -ENOENT, as a rule */
+	return ct_cgroup_new(root, name, err);
+}
+
+static int make_cgroup(struct container *c, struct transfer *x, struct ct_error *err)
+{
+	const uint32_t base_id = manager_base_id(c->manager, c->run.slot);
+	int r = c->cgroup_fd = open_cgroup(c, x, err);
+
 	if (r >= 0)
 		r = limits_apply_new(c, err);
 	if (r >= 0)
@@ -605,7 +623,7 @@ static int discard(struct container *c, struct ct_error *err)
 static int begin_resume(struct job *job)
 {
 	struct container *c = job->container;
-	const struct transfer *x = job->data;
+	struct transfer *x = job->data;
 	int r = x->preparing ? 0 : handover_check_owner(c, "resume", &job->error);
 
 	if (r < 0)
@@ -617,7 +635,7 @@ static int begin_resume(struct job *job)
 		r = make_run(c, &job->error);
 	if (r < 0)
 		return ct_error_prefix(&job->error, "cannot resume \"%s\"", c->row.name);
-	r = make_cgroup(c, &job->error);
+	r = make_cgroup(c, x, &job->error);
 	if (r >= 0)
 		r = restore(job);
 	if (r < 0)
@@ -676,12 +694,12 @@ static int run_resume(struct job *job)
 		               : ct_error_kind_set(&job->error, CT_ERROR_STATE, -ESRCH,
 		                         "cannot resume \"%s\": it is not suspended but %s", c->row.name,
 		                         container_state_name(c->state));
+	r = handover_check_owner(c, "resume", &job->error); /* one that is held is not stopped either */
+	if (r < 0)
+		return r;
 	if (c->state != CONTAINER_STOPPED || (c->teardown && discarded))
 		return ct_error_kind_set(&job->error, CT_ERROR_STATE, -EBUSY,
 		        "cannot resume \"%s\": its last run has not ended (try again)", c->row.name);
-	r = handover_check_owner(c, "resume", &job->error);
-	if (r < 0)
-		return r;
 	if (discarded)
 		return discard(c, &job->error);
 

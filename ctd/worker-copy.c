@@ -147,8 +147,7 @@ static int read_disk(struct manifest_round *round, struct manifest *new, int out
 	return manifest_archive(round, new, out_fd, &ret->error);
 }
 
-/* As root inside. */
-static int become_inside(int userns_fd, pid_t parent)
+int disk_view_become(int userns_fd, pid_t parent)
 {
 	if (setns(userns_fd, CLONE_NEWUSER) < 0 || setresgid(0, 0, 0) < 0 ||
 	        (setgroups(0, NULL) < 0 && errno != EPERM) || setresuid(0, 0, 0) < 0)
@@ -161,7 +160,7 @@ __attribute__((noreturn)) static void read_inside(const struct disk_view *v, str
 {
 	struct reading found = { 0 };
 
-	found.result = become_inside(v->userns_fd, parent);
+	found.result = disk_view_become(v->userns_fd, parent);
 	if (found.result < 0)
 		(void)ct_error_set(&found.error, found.result, "copy",
 		        "cannot become root of the container: %s", strerror(-found.result));

@@ -43,5 +43,9 @@ int disk_view_check(const struct disk_view *v, struct ct_error *err);
 int disk_view_read(const struct disk_view *v, struct manifest_round *round, struct manifest *new,
         struct payload *p, struct manifest_result *ret, struct ct_error *err);
 
+/* In a child that parent has just made: from here on it is root in the user namespace and nothing outside it,
+ * and ends with its parent. */
+int disk_view_become(int userns_fd, pid_t parent);
+
 /* A file without a name in the directory. */
 int file_unnamed(const char *dir, struct ct_error *err);

@@ -29,6 +29,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "ctd/worker-ahead.h"
 
 #define PARAMS_MAX (4 * 1024 * 1024)
 
@@ -213,13 +214,15 @@ static const struct worker_verb *find_verb(const char *name)
 }
 
 /* ahead: it is told later what to do. */
-static int run_later(json_t **ret, struct ct_error *err)
+static int run_later(const json_t *params, json_t **ret, struct ct_error *err)
 {
 	_cleanup_json_ json_t *task = NULL;
 	const struct worker_verb *verb;
 	const char *name;
-	int r = worker_ask_for(json_pack("{s:b}", "task", 1), &task, err);
+	int r;
 
+	worker_ahead(params);
+	r = worker_ask_for(json_pack("{s:b}", "task", 1), &task, err);
 	if (r < 0)
 		return r;
 	name = json_string_value(json_object_get(task, "verb")) ?: "";
@@ -241,7 +244,7 @@ static int run(const char *name, json_t **ret, struct ct_error *err)
 		r = read_params(&params, err);
 	if (r < 0)
 		return r;
-	return later ? run_later(ret, err) : verb->run(params, ret, err);
+	return later ? run_later(params, ret, err) : verb->run(params, ret, err);
 }
 
 int main(int argc, char **argv)

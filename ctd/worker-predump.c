@@ -12,6 +12,8 @@
  * way. A round 1 that is told after others means that those are void. first_usec: what writing the first
  * took. Meanwhile we compute the digest and sync.
  *
+ * Behind the first, archives of each tmpfs are written beside it (worker-predump-tmpfs.h).
+ *
  * A round that fails, as when processes come and go while CRIU looks at them, may have told the kernel to
  * forget what some of them had written to: with what is then found dirty no earlier round becomes whole. So
  * all are taken away, and it begins anew, or there are none.
@@ -42,6 +44,7 @@
 #include "ctd/keeper-client.h"
 #include "ctd/worker-images.h"
 #include "ctd/worker-main.h"
+#include "ctd/worker-predump-tmpfs.h"
 #include "ctd/worker-suspend.h"
 
 #define MIB             (1024 * 1024ULL)
@@ -178,8 +181,10 @@ static int make_round(struct rounds *x, uint64_t *ret, struct ct_error *err)
 	r = dump_round(x, n, fd, err);
 	if (r < 0)
 		return r;
-	if (n == 1)
+	if (n == 1) {
 		x->first_usec = now_monotonic_usec() - begun;
+		predump_tmpfs((pid_t)x->in.pid, x->directory, fd, criu_host_memory(x->cgroup));
+	}
 	*ret = criu_rounds_pages(fd);
 	x->n = n;
 	x->bytes += *ret;

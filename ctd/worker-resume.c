@@ -30,10 +30,12 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "ctd/criu-archive.h"
 #include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
 #include "ctd/view-files.h"
+#include "ctd/worker-ahead.h"
 #include "ctd/worker-main.h"
 #include "ctd/worker-suspend-native.h"
 #include "ctd/worker-suspend-cgroup.h"
@@ -51,7 +53,7 @@
 #define WORK        PLACE "/work"
 #define NATIVES     PLACE "/native"
 #define VIEW        PLACE "/view"
-#define TOOLS       PLACE "/tools"
+#define BASE        PLACE "/base"
 
 DEFINE_CLEANUP(struct disk_store *, disk_store_close);
 
@@ -73,7 +75,7 @@ static const struct json_field resume_fields[] = {
 
 struct resume {
 	struct resume_params in;
-	int images, cgroup, root, console, pidfd, tools;
+	int images, cgroup, root, console, pidfd, tools, base;
 	int criu; /* a pidfd, borrowed */
 	json_t *cgroups;
 	char *scrollback;
@@ -95,6 +97,7 @@ static void resume_done(struct resume *x)
 	(void)fd_close(x->console);
 	(void)fd_close(x->pidfd);
 	(void)fd_close(x->tools);
+	(void)fd_close(x->base);
 	json_decref(x->cgroups);
 	free(x->scrollback);
 	(void)fd_close(x->guard_fd); /* still there after a failure: then it ends what there is */
@@ -150,6 +153,20 @@ static int attach_view(struct resume *x)
 	return 0;
 }
 
+/* Archives of tmpfs that went ahead, where tar finds them (criu-tar.c). */
+static int attach_base(const struct resume *x)
+{
+	_cleanup_close_ int target = -1;
+
+	if (x->base < 0)
+		return 0;
+	target = open(BASE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return target < 0 || move_mount(x->base, "", target, "",
+	                             MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
+	               ? -errno
+	               : 0;
+}
+
 /* CRIU's mounts are made in the copy of this namespace that its child gets. The second procfs is one that
  * nothing covers: without one the kernel refuses new ones to the child. */
 static int make_place(struct resume *x, struct ct_error *err)
@@ -160,14 +177,17 @@ static int make_place(struct resume *x, struct ct_error *err)
 	        mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0 ||
 	        mkdir(ROOT, 0755) < 0 || mkdir(BARE_PROC, 0755) < 0 || mkdir(SHADOW, 0755) < 0 ||
 	        mkdir(WORK, 0755) < 0 || mkdir(VIEW, 0755) < 0 || mkdir(NATIVES, 0755) < 0 ||
-	        mkdir(TOOLS, 0755) < 0 ||
-	        move_mount(x->tools, "", AT_FDCWD, TOOLS, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	        mkdir(CRIU_TOOLS, 0755) < 0 ||
+	        move_mount(x->tools, "", AT_FDCWD, CRIU_TOOLS, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
 	        mount("proc", BARE_PROC, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
 	        move_mount(x->root, "", AT_FDCWD, ROOT, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return ct_error_set(err, -errno, "resume", "cannot prepare the mounts: %s", strerror(errno));
 	r = attach_view(x);
 	if (r < 0)
 		return ct_error_set(err, r, "resume", "cannot bind the view of /proc: %s", strerror(-r));
+	r = attach_base(x);
+	if (r < 0)
+		return ct_error_set(err, r, "resume", "cannot bind what went ahead: %s", strerror(-r));
 	return make_shadows(err);
 }
 
@@ -225,6 +245,17 @@ static int take_tools(struct resume *x, struct ct_error *err)
 	return x->tools < 0
 	               ? ct_error_set(err, -errno, "resume", "cannot bind \"%s\": %s", path, strerror(errno))
 	               : 0;
+}
+
+static int take_base(struct resume *x)
+{
+	_cleanup_close_ int round = criu_rounds_open(x->images, 1);
+
+	if (round < 0)
+		return round == -ENOENT || round == -ENOTDIR ? 0 : round;
+	x->base = open_tree(
+	        round, CRIU_ARCHIVE_BASE, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+	return x->base < 0 && errno != ENOENT ? -errno : 0;
 }
 
 /* In a child: hostname and IPC limits, as CRIU wrote them into the shadows. */
@@ -390,11 +421,13 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 		.images_fd = x->images,
 		.work_fd = work,
 		.tools_fd = x->tools,
-		.tools = TOOLS,
+		.tools = CRIU_TOOLS,
+		.base = x->base < 0 ? NULL : BASE,
 		.log_file = "restore.log",
 		.root = ROOT,
 		.pidfd = &x->criu,
 		.owner_uid = (uid_t)x->in.common.base_id,
+		.spare = worker_ahead_criu(),
 	};
 	struct suspend_lists lists = { .request = &request };
 	pid_t pid = -1;
@@ -477,6 +510,9 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 	r = take_view(x);
 	if (r < 0)
 		return ct_error_set(err, r, "resume", "cannot bind the view of /proc: %s", strerror(-r));
+	r = take_base(x);
+	if (r < 0)
+		return ct_error_set(err, r, "resume", "cannot bind what went ahead: %s", strerror(-r));
 	r = take_tools(x, err);
 	if (r >= 0)
 		r = suspend_natives_read(x->images, &x->wanted, err);
@@ -499,6 +535,7 @@ int worker_resume(const json_t *params, json_t **ret, struct ct_error *err)
 		.console = -1,
 		.pidfd = -1,
 		.tools = -1,
+		.base = -1,
 		.guard_fd = -1 };
 	int r;
 

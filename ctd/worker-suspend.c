@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "ctd/criu-archive.h"
 #include "ctd/criu-host.h"
 #include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
@@ -218,6 +219,28 @@ static int check_room(int cgroup, int images_fd, struct ct_error *err)
 	        needed / MIB, room / MIB, MARGIN / MIB);
 }
 
+/* CRIU does not always say why it could not write; what it has written is there still. */
+static int explain_room(int images_fd, int result, struct ct_error *err)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(images_fd, &fs) < 0 || (uint64_t)fs.f_bavail * fs.f_frsize >= MIB)
+		return result;
+	return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENOSPC,
+	        "criu could not dump it: no space is left in the store (remove something from it)");
+}
+
+static int dump_once(
+        struct keeper_client *keeper, struct criu_request *request, int images_fd, struct ct_error *err)
+{
+	int r = criu_run(keeper, request, NULL, NULL, NULL, err);
+
+	if (r >= 0)
+		return r;
+	(void)suspend_net_let_go(request->pid); /* it has, unless it was killed */
+	return explain_room(images_fd, r, err);
+}
+
 /* What is neither in a round nor noted as written to cannot be left to the rounds: then without them. */
 static int run_dump(
         struct keeper_client *keeper, struct criu_request *request, int images_fd, struct ct_error *err)
@@ -226,9 +249,7 @@ static int run_dump(
 	int r;
 
 	worker_progress(-1, "writing memory and state");
-	r = criu_run(keeper, request, NULL, NULL, NULL, request->parent ? &why : err);
-	if (r < 0)
-		(void)suspend_net_let_go(request->pid); /* it has, unless it was killed */
+	r = dump_once(keeper, request, images_fd, request->parent ? &why : err);
 	if (r >= 0 || !request->parent)
 		return r;
 	r = worker_check(err);
@@ -239,11 +260,9 @@ static int run_dump(
 	if (r < 0)
 		return ct_error_set(err, r, "suspend", "cannot remove the rounds: %s", strerror(-r));
 	request->parent = NULL;
+	request->base = NULL;
 	request->track = false;
-	r = criu_run(keeper, request, NULL, NULL, NULL, err);
-	if (r < 0)
-		(void)suspend_net_let_go(request->pid);
-	return r;
+	return dump_once(keeper, request, images_fd, err);
 }
 
 static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
@@ -273,6 +292,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	if (in->rounds > 0) {
 		criu_rounds_parent((unsigned int)in->rounds, true, parent);
 		request.parent = parent;
+		request.base = CRIU_ROUNDS "/1/" CRIU_ARCHIVE_BASE;
 		request.track = true;
 	}
 	if (tools < 0)

@@ -378,12 +378,13 @@ static void spare_ended(const json_t *result, const struct ct_error *error, void
 	((struct worker_spare *)userdata)->worker = NULL; /* it frees itself */
 }
 
-void worker_spare_start(struct worker_spare *spare, sd_event *event, const char *program)
+void worker_spare_start(struct worker_spare *spare, sd_event *event, const char *program, json_t *ahead)
 {
 	static const struct worker_ops ops = { .done = spare_ended };
+	_cleanup_json_ json_t *params = ahead ?: json_object();
 	struct ct_error ignored = { 0 };
 
-	if (!spare->worker && worker_start(event, program, "ahead", json_object(), &ops, spare,
+	if (!spare->worker && worker_start(event, program, "ahead", TAKE_PTR(params), &ops, spare,
 	                              &spare->worker, &ignored) >= 0)
 		spare->worker->spare = true;
 }

@@ -34,8 +34,9 @@ struct worker_spare {
 	struct worker *worker; /* NULL: none, or it has ended */
 };
 
-/* Unless there is one. Without it things only take longer. */
-void worker_spare_start(struct worker_spare *spare, sd_event *event, const char *program);
+/* Unless there is one. Without it things only take longer. ahead: what it does before it is told more
+ * (ct-worker ahead), or NULL; it is consumed. */
+void worker_spare_start(struct worker_spare *spare, sd_event *event, const char *program, json_t *ahead);
 /* What from (may be NULL) has is to's from here on; to has none. */
 void worker_spare_move(struct worker_spare *to, struct worker_spare *from);
 /* Ends it, if there is one. */

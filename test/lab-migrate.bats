@@ -13,10 +13,7 @@ setup_file()
 	outside ip route add 10.7.0.1 via 192.0.2.2
 	ctd_setup
 	tiny_template
-	mkdir "$CTD_DIR/peer" # of its own: project ids are a container's for life, and belong to a file system
-	mkfs.ext4 -q -F -O quota,project -E quotatype=usrquota:grpquota:prjquota /dev/disk/by-id/virtio-scratch
-	mount -o prjquota /dev/disk/by-id/virtio-scratch "$CTD_DIR/peer"
-	peer_setup
+	peer_setup_apart
 	ctctl create one --template tiny --net routed,ip=10.7.0.1 --memory 100M --processes 50 --hostname onehost --start
 	# shellcheck disable=SC2016 # for that shell
 	ctctl exec one -- sh -c 'echo kept >/dev/shm/x; echo disk >/root/y
@@ -32,7 +29,7 @@ setup_file()
 teardown_file()
 {
 	peer_teardown
-	wait_for 30 umount "$PEER" # what held it may go a moment after its process
+	peer_disk_away
 	ctd_teardown
 	uplink_down
 }
@@ -181,6 +178,48 @@ moved_to() # SOCKET: from where it is, while it runs
 	moved_to "$CTD_SOCKET"
 	memory_end ctctl one
 	goes_on ctctl
+}
+
+# The process that has the other as its child, on the host.
+probe_of() # DAEMON
+{
+	local pid
+	for pid in $(find "$(cgroup_mount)$($1 version --json | jq -r .cgroup)/c-$CTID" -name cgroup.procs -exec cat {} + | sort -n); do
+		[ "$(cat "/proc/$pid/comm")" != probe ] || { echo "$pid" && return; }
+	done
+	return 1
+}
+
+@test "what nobody writes to is in memory there before it stands still, and charged to it" {
+	memory_fill ctctl one 32 0
+	moved_to "$PEER/run/ctd.sock"
+	pid=$(probe_of peer)
+	[ "$(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status")" -gt $((32 << 10)) ]
+	[ "$(awk '/^rchar/ { print $2 }' "/proc/$pid/io")" -lt $((8 << 20)) ] # restored, it has read hardly anything
+	[ "$(cat "$(cgroup_mount)$(peer version --json | jq -r .cgroup)/c-$CTID/memory.current")" -gt $((32 << 20)) ]
+	grep -q '^THP_enabled:.*1' "/proc/$pid/status"
+	run ! grep -E '^VmFlags:.* (dc|nh) ' "/proc/$pid/smaps"
+	memory_intact peer one
+	run -0 peer fsck
+	moved_to "$CTD_SOCKET"
+	memory_intact ctctl one
+	memory_end ctctl one
+	goes_on ctctl
+}
+
+@test "where it cannot be read ahead, it is read when it is restored" {
+	memory_fill ctctl one 32 0
+	module=$CTD_BUILD/ctd/ct-criu-inside.so
+	mv "$module" "$CTD_DIR/module"
+	moved_to "$PEER/run/ctd.sock"
+	mv "$CTD_DIR/module" "$module"
+	tail -n 20 "$PEER/log" | grep -q 'memory is not read ahead'
+	[ "$(awk '/^rchar/ { print $2 }' "/proc/$(probe_of peer)/io")" -gt $((32 << 20)) ]
+	memory_intact peer one
+	run -0 peer fsck
+	moved_to "$CTD_SOCKET"
+	memory_intact ctctl one
+	memory_end ctctl one
 }
 
 # A criu that fails when SHELL says so, once.

@@ -10,10 +10,7 @@ setup_file()
 	uplink_up
 	ctd_setup
 	tiny_template
-	mkdir "$CTD_DIR/peer" # of its own: project ids are a container's for life, and belong to a file system
-	mkfs.ext4 -q -F -O quota,project -E quotatype=usrquota:grpquota:prjquota /dev/disk/by-id/virtio-scratch
-	mount -o prjquota /dev/disk/by-id/virtio-scratch "$CTD_DIR/peer"
-	peer_setup
+	peer_setup_apart
 	for driver in dir image; do
 		ctctl create "on-$driver" --template tiny --storage "$driver" --disk 300M --memory 100M --processes 50 --start
 		ctctl exec "on-$driver" -- mkdir /srv # a native directory from the next start on
@@ -22,6 +19,7 @@ setup_file()
 		# shellcheck disable=SC2016 # for that shell: links, holes, odd names; a writer of small files that renames and removes
 		ctctl exec "on-$driver" -- sh -c 'mkdir -p /root/a/b /root/moved /srv/data /home/user; dd if=/dev/urandom of=/srv/data/big bs=1M count=16 2>/dev/null
 			ln /srv/data/big /srv/link; echo z >/home/user/z; chown -R 1000:1000 /home/user; echo x >/root/a/one; ln /root/a/one /root/a/two; ln -s one /root/a/three
+			dd if=/dev/urandom of=/dev/shm/big bs=1M count=16 2>/dev/null; sha256sum /dev/shm/big >/root/sum
 			dd if=/dev/urandom of=/root/big bs=1M count=8 2>/dev/null; dd if=/dev/zero of=/root/hole bs=1 count=1 seek=50M 2>/dev/null
 			mkfifo /root/fifo; chown 1000:1000 /root/fifo; echo y >"/root/a/$(printf "odd\tname")"; cp /bin/busybox /root/suid; chmod 4755 /root/suid
 			printf "#!/bin/sh\ni=0; while :; do i=\$((i + 1)); echo \$i >/root/a/b/\$((i %% 20)); echo \$i >>/root/log; rm -f /root/a/b/\$((i %% 7)); mv /root/moved /root/moved2; echo \$i >/root/moved2/in; mv /root/moved2 /root/moved; echo \$i >/srv/data/\$((i %% 5)); sleep 0.2; done\n" >/bin/writer
@@ -32,7 +30,7 @@ setup_file()
 teardown_file()
 {
 	peer_teardown
-	wait_for 30 umount "$PEER" # what held it may go a moment after its process
+	peer_disk_away
 	ctd_teardown
 	uplink_down
 }
@@ -65,6 +63,7 @@ stays() # NAME: here, as if nothing had been
 		jq -e '.total_msec >= .frozen_msec.total and (.frozen_msec | .restore > 0 and .total >= .save + .send + .restore)' <<<"$result"
 		run -3 ctctl show "$name"
 		wait_for 30 writes peer "$name"
+		peer exec "$name" -- sha256sum -c /root/sum # of a tmpfs
 		peer freeze "$name"
 		peer thaw "$name"
 		[ "$(peer exec "$name" -- sh -c 'stat -c %h /srv/link; stat -c %u:%g /home/user/z')" = $'2\n1000:1000' ]

@@ -63,6 +63,37 @@ images() # where they are while it is suspended
 	memory_intact ctctl one
 }
 
+tmpfs_contents()
+{
+	ctctl exec one -- sh -c 'cat /dev/shm/d/big /dev/shm/hole /run/part | sha256sum; stat -c "%h %Y %F" /dev/shm/d /dev/shm/other /dev/shm/fifo; stat -c %a%u /run/part'
+}
+
+# shellcheck disable=SC2016 # for that shell
+@test "what is in a tmpfs goes ahead too, and comes back: files that stay, that grow, that come and go" {
+	ctctl exec one -- sh -c 'mkdir /dev/shm/d; dd if=/dev/urandom of=/dev/shm/d/big bs=1M count=20; dd if=/dev/urandom of=/run/part bs=1M count=4; chown 7 /run/part
+		dd if=/dev/urandom of=/dev/shm/hole bs=1 count=1 seek=30M; ln /dev/shm/d/big /dev/shm/other; touch -d @1000 /dev/shm/d; mkfifo /dev/shm/fifo
+		for i in 1 2 3 4 5; do mkdir /dev/shm/again$i; mount --bind /dev/shm/d /dev/shm/again$i; done' 2>/dev/null
+	before=$(tmpfs_contents)
+	ctctl exec one -- sh -c '(i=0; while :; do i=$((i + 1)); echo $i >>/dev/shm/log; echo $i >/dev/shm/one$((i % 9)); rm -f /dev/shm/one$((i % 5)); sleep 0.01; done) >/dev/null 2>&1 </dev/null &'
+	ctctl suspend one --rounds
+	images=$(images) base=$images/rounds/1/ct-tmpfs
+	[ "$(stat -c %s "$base")" -gt $((24 * 1048576)) ]
+	[ "$(stat -c %s "$base")" -lt $((30 * 1048576)) ] # once
+	[ "$(cat "$images"/tmpfs-* | wc -c)" -lt 1048576 ]
+	cp "$base" "$CTD_DIR/base"
+	printf 'other bytes' | dd of="$base" bs=1 seek=5000000 conv=notrunc status=none
+	run -5 ctctl resume one
+	[[ $output == *"the images of its memory were changed"* ]]
+	is suspended
+	cat "$CTD_DIR/base" >"$base"
+	rm "$CTD_DIR/base"
+	ctctl resume one
+	[ "$(tmpfs_contents)" = "$before" ]
+	memory_intact ctctl one
+	ctctl exec one -- sh -c 'n=$(wc -l </dev/shm/log) && [ "$n" -gt 1 ] && head -n "$n" /dev/shm/log | while read -r i; do k=$((k + 1)); [ "$i" = "$k" ] || exit 1; done'
+	ctctl exec one -- sh -c 'for p in $(pidof sh); do [ $p = 1 ] || [ $p = $$ ] || kill -9 $p; done; umount /dev/shm/again?; rm -r /dev/shm/* /run/part'
+}
+
 @test "processes that come and go meanwhile are in nobody's way" {
 	ctctl exec one -- sh -c '(while :; do /bin/true; done) >/dev/null 2>&1 </dev/null &'
 	ctctl suspend one --rounds
