@@ -79,6 +79,8 @@ struct container {
 	struct start_trace start_trace; /* of its last start by this ctd */
 	uint64_t names_generation, names_told; /* network-names.c */
 	uint64_t uplink_generation;            /* network-uplink.c */
+	unsigned announce_left;                /* network-announce.c: how often still, and when */
+	uint64_t announce_usec;
 	uint64_t up_since_usec;         /* monotonic: when it was started, 0: by a ctd before this one */
 	sd_event_source *restart_timer; /* pause before it is started again, else NULL */
 	UT_hash_handle hh_ctid, hh_name;

@@ -324,6 +324,7 @@ void manager_free(struct manager *m)
 	network_names_free(m);
 	network_watch_free(m);
 	network_uplink_free(m);
+	network_announce_free(m);
 	segments_free(m);
 	networks_free(m);
 	cgroup_root_done(&m->cgroup);

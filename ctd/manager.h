@@ -53,7 +53,7 @@ struct manager {
 	struct node node;
 	struct network *networks; /* by name: network.h */
 	sd_event_source *segment_sweep, *hosts_timer, *names_timer, *filter_watch, *uplink_timer,
-	        *traffic_timer;
+	        *traffic_timer, *announce_timer;
 	int uplinks[2];      /* as they were last seen: network-uplink.c */
 	bool uplink_pending; /* somebody has not followed them yet */
 	uint64_t uplink_generation, uplink_looked_usec;

@@ -106,6 +106,12 @@ void network_watch_free(struct manager *m);
 int network_uplink_watch(struct manager *m, struct ct_error *err);
 void network_uplink_free(struct manager *m);
 
+/* ---- network-announce.c: where addresses are is said more than once ---- */
+
+/* The ports of one that runs, or is about to, have just been announced. */
+void network_announce_again(struct container *c);
+void network_announce_free(struct manager *m);
+
 /* ---- network-hosts.c: RUNTIME/hosts ---- */
 
 /* Soon the file is written anew. */

@@ -328,6 +328,8 @@ int ports_up(struct container *c, struct pool_item *item, struct ct_error *err)
 		r = forwards_of(c, &forwards, err);
 	if (r >= 0)
 		r = forwards_add(c->manager, &forwards, err);
+	if (r >= 0)
+		network_announce_again(c);
 	forwards_done(&forwards);
 	return r;
 }
@@ -453,6 +455,8 @@ int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err
 		if (r >= 0 && announce && port.spec.proxy_neighbours)
 			r = net_port_announce(net, &port.spec, err);
 	}
+	if (r >= 0 && announce)
+		network_announce_again(c);
 	return r;
 }
 
@@ -477,7 +481,24 @@ int ports_announce(struct container *c, struct ct_error *err)
 	if (r < 0 && failed == 0)
 		failed = r;
 	c->network_shut |= failed < 0;
+	network_announce_again(c);
 	return failed;
+}
+
+int ports_announce_again(struct container *c, struct ct_error *err)
+{
+	struct port_iter at = { .container = c, .slot = c->run.slot };
+	struct port port;
+	int r;
+
+	while ((r = port_next(&at, &port, err)) > 0) {
+		if (if_nametoindex(port.spec.host_name) == 0)
+			continue;
+		r = net_port_announce(c->manager->net, &port.spec, err);
+		if (r < 0)
+			return r;
+	}
+	return r;
 }
 
 int ports_limit(struct container *c, struct ct_error *err)
@@ -610,6 +631,8 @@ int ports_change(struct container *c, const struct ports_snapshot *before, struc
 		r = all_up(c, before, err);
 	if (r >= 0)
 		r = forwards_change(c, &before->forwards, &now->forwards, err);
+	if (r >= 0)
+		network_announce_again(c);
 	look(c);
 	ports_snapshot_free(now);
 	return r;

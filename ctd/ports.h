@@ -92,6 +92,8 @@ void ports_rates(const struct container *c, const struct config_net *net, struct
 int ports_follow_uplink(struct container *c, bool announce, struct ct_error *err);
 /* One that was held for another node is this node's: its addresses lead to it, and are announced. */
 int ports_announce(struct container *c, struct ct_error *err);
+/* As said before, for who has not heard it. */
+int ports_announce_again(struct container *c, struct ct_error *err);
 /* The name of the host side of an interface. */
 void ports_host_name(const struct container *c, uint32_t slot, unsigned i, char ret[IFNAMSIZ]);
 

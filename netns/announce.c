@@ -7,7 +7,7 @@
  * Of a port of a bridge whose addresses we do not know, such as a trunk, only the MAC: a reverse ARP request
  * (RFC 903), as hypervisors send one for a guest that has moved, for the switches between.
  *
- * Nobody answers and a lost one does no lasting harm, so each goes out once.
+ * Nobody answers: who wants to be sure says it again.
  */
 #include "netns/context.h"
 

@@ -58,6 +58,15 @@ finds() # MAC ADDRESS...: in its own table, without a question
 	for a; do outside ip neigh show "$a" dev switch | grep -q "lladdr $mac " || return 1; done
 }
 
+# Whoever heard nothing the first time is told again.
+counts() # IPV4 IPV6-IN-HEX
+{
+	outside nft "add table arp heard; delete table arp heard; add table ip6 heard; delete table ip6 heard
+		table arp heard { counter v4 { }; chain in { type filter hook input priority 0; arp operation request arp saddr ip $1 arp daddr ip $1 counter name v4; }; }
+		table ip6 heard { counter v6 { }; chain in { type filter hook input priority 0; ip6 daddr ff02::1 icmpv6 type nd-neighbor-advert @th,64,128 $2 counter name v6; }; }"
+}
+is_told_thrice() { outside nft -j list counters | jq -e '[.nftables[] | .counter | values | .packets] | length == 2 and min >= 3'; }
+
 mac_of() { ip -j link show "$1" | jq -r '.[0].address'; }
 mac_inside() { $1 exec "$2" -- cat /sys/class/net/eth0/address; }
 answers() { for a; do outside ping -c 1 -W 10 "$a" >/dev/null || return 1; done; }
@@ -65,10 +74,12 @@ is_sure() { outside ip neigh show "$1" dev switch | grep -q REACHABLE; }
 behind() { outside bridge fdb show br switch | grep "^$1 " | grep -q "dev $2 "; }
 
 @test "routed: the segment of the uplink is told at the start, and where the addresses are when the uplink is another link" {
+	counts 192.0.2.55 0x20010db8000000000000000000000055
 	believes_another 192.0.2.55 2001:db8::55
 	ctctl create p --template tiny --net routed,ip=192.0.2.55,ip=2001:db8::55 --start
 	wait_for 20 finds "$(mac_of up0)" 192.0.2.55 2001:db8::55
 	answers 192.0.2.55 2001:db8::55
+	wait_for 20 is_told_thrice
 	believes_another 192.0.2.55 2001:db8::55
 	ctctl restart p --timeout 5
 	wait_for 20 finds "$(mac_of up0)" 192.0.2.55 2001:db8::55
@@ -114,9 +125,11 @@ behind() { outside bridge fdb show br switch | grep "^$1 " | grep -q "dev $2 "; 
 	answers 192.0.2.61 2001:db8::61
 	wait_for 60 ctctl exec m -- test -s /etc/dropbear/dropbear_ed25519_host_key
 	believes_another 192.0.2.61 2001:db8::61
+	counts 192.0.2.61 0x20010db8000000000000000000000061
 	ctctl migrate m "$PEER/run/ctd.sock" --offline
 	wait_for 20 finds "$(mac_inside peer m)" 192.0.2.61 2001:db8::61
 	answers 192.0.2.61 2001:db8::61
+	wait_for 20 is_told_thrice
 	believes_another 192.0.2.61 2001:db8::61
 	peer migrate m "$CTD_SOCKET" --offline
 	wait_for 20 finds "$(mac_inside ctctl m)" 192.0.2.61 2001:db8::61
