@@ -98,6 +98,7 @@ int network_uplink_watch(struct manager *m, struct ct_error *err)
 	int r;
 
 	look(m);
+	m->uplink_generation += m->uplink_generation == 0; /* the first is one more than there was */
 	r = sd_event_add_time_relative(
 	        m->event, &m->uplink_timer, CLOCK_MONOTONIC, PAUSE_USEC, USEC_PER_SEC / 4, on_tick, m);
 	return r < 0 ? ct_error_set(err, r, "network", "cannot watch the uplink: %s", strerror(-r)) : 0;

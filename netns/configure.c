@@ -132,10 +132,6 @@ static int find_uplinks(struct configuration *c, struct ct_error *err)
 			        "cannot turn on answers to neighbour solicitations on the uplink: %s",
 			        strerror(-r));
 	}
-	if (!c->uplink4 && !c->uplink6)
-		return ct_error_kind_set(err, CT_ERROR_REFUSED, -ENODEV,
-		        "there is no uplink (no default route) on which to answer for the addresses");
-
 	return 0;
 }
 
@@ -581,12 +577,11 @@ int port_unroute(struct net_context *net, const struct net_port_spec *spec, bool
 	struct nl_batch *b = &net->batch;
 	int r;
 
-	r = find_uplinks(&c, NULL);
-	if (r < 0 && r != -ENODEV)
-		return ct_error_set(err, r, "network", "cannot find the uplink: %s", strerror(-r));
+	r = find_uplinks(&c, err);
+	if (r < 0)
+		return r;
 
 	nl_batch_reset(b);
-	r = 0;
 	for (size_t i = 0; r >= 0 && i < spec->n_addresses; i++) {
 		struct ip_addr network = network_of(&spec->addresses[i]);
 

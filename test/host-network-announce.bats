@@ -105,6 +105,25 @@ behind() { outside bridge fdb show br switch | grep "^$1 " | grep -q "dev $2 "; 
 	ctctl destroy p --force
 }
 
+@test "routed: before the host has its uplink it starts, and the segment is told when there is one" {
+	ip route del default
+	ip -6 route del default
+	believes_another 192.0.2.57 2001:db8::57
+	ctd_stop
+	ctd_start
+	ctctl create u --template tiny --net routed,ip=192.0.2.57,ip=2001:db8::57 --start
+	run -5 ctctl create r --template tiny --net routed,ip=192.0.2.58,rate-out=100M --start
+	[[ $output == *"there is no uplink (no default route) on which to keep a rate out"* ]]
+	run -0 ctctl fsck
+	ip route add default via 192.0.2.1 dev up0
+	wait_for 60 finds "$(mac_of up0)" 192.0.2.57
+	ip -6 route add default via 2001:db8::1 dev up0
+	wait_for 60 finds "$(mac_of up0)" 192.0.2.57 2001:db8::57
+	answers 192.0.2.57 2001:db8::57
+	run -0 ctctl fsck
+	ctctl destroy u --force
+}
+
 # Its bridge is made for it, and the first frame on it is the announcement.
 @test "bridge: neighbours and the switch know where it is when it has started, and when it starts elsewhere" {
 	believes_another 192.0.2.60 2001:db8::60
