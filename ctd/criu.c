@@ -217,9 +217,10 @@ static int converse(int sock, const struct criu_request *request, criu_notify_fn
 		int r = n > 0 ? read_answer(packet, (size_t)n, &a) : 0;
 
 		if (n <= 0 || r < 0)
-			return refused < 0 ? refused
-			                   : ct_error_kind_set(err, CT_ERROR_FAILED, -EIO,
-			                             "criu ended in the middle of its work");
+			return refused < 0
+			               ? refused
+			               : ct_error_kind_set(err, CT_ERROR_FAILED, -EIO,
+			                         "criu ended in the middle of its work (dmesg says if the kernel killed it for want of memory)");
 		if (a.type != TYPE_NOTIFY) {
 			if (refused < 0)
 				return refused;
