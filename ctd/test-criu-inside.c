@@ -184,6 +184,7 @@ static void play_criu(const char *dir)
 	init = fork_as(INIT);
 	if (init == 0) {
 		pid_t task, other;
+		bool first, second;
 
 		task = fork_as(GONE); /* as a helper */
 		if (task == 0) {
@@ -195,7 +196,9 @@ static void play_criu(const char *dir)
 		other = fork_as(OTHER);
 		if (other == 0)
 			report(restore_other(round));
-		_exit(!(has_succeeded(task) & has_succeeded(other)));
+		first = has_succeeded(task);
+		second = has_succeeded(other);
+		_exit(!(first && second));
 	}
 	_exit(has_succeeded(init) && write_all(3, "well", 4) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
