@@ -15,7 +15,7 @@ ADDRESS6=fd99::50
 # shellcheck disable=SC2034 # for who loads this: a connection that is cut for good goes in less than the 40 s that ctd has
 PATIENCE='-o ServerAliveInterval=4 -o ServerAliveCountMax=3 -o LogLevel=INFO'
 # What "at" takes along to the other machine.
-NODES_FUNCTIONS='cgroup_of ids_of inside field cgroup_mount answered_on'
+NODES_FUNCTIONS='cgroup_of ids_of inside field cgroup_mount answered_on none_go_on'
 
 nodes_setup() # COMMAND
 {
@@ -213,7 +213,17 @@ runs_not_on() # DAEMON
 	[ "$state" = '"incoming"' ]
 	! runs "$1" d1 || return 1
 	path=$(at "$1" cgroup_of ctctl)
-	run ! at "$1" grep -q '^frozen 0' "$path/cgroup.events"
+	at "$1" none_go_on "$path"
+}
+
+# It has no processes, or they are frozen, or one is CRIU, which holds what was read ahead of its memory.
+none_go_on() # CGROUP
+{
+	local pid
+	! grep -qs '^frozen 0' "$1/cgroup.events" && return
+	for pid in $(find "$1" -name cgroup.procs -exec cat {} +); do
+		[[ $(readlink "/proc/$pid/exe") == */criu ]] || return 1
+	done
 }
 
 runs_on() # DAEMON, and not on the other
