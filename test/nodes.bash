@@ -221,9 +221,9 @@ none_go_on() # CGROUP
 {
 	local pid
 	! grep -qs '^frozen 0' "$1/cgroup.events" && return
-	for pid in $(find "$1" -name cgroup.procs -exec cat {} +); do
+	while read -r pid; do
 		[[ $(readlink "/proc/$pid/exe") == */criu ]] || return 1
-	done
+	done < <(find "$1" -name cgroup.procs -exec cat {} +)
 }
 
 runs_on() # DAEMON, and not on the other
