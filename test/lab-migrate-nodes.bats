@@ -8,7 +8,7 @@ load peer
 load guest
 load nodes
 
-NODES_FUNCTIONS+=' world_inside processes_seen port_of limits_of clock_of'
+NODES_FUNCTIONS+=' world_inside processes_seen port_of limits_of clock_of stacks_of'
 
 setup_file()
 {
@@ -217,6 +217,21 @@ clock_of() # DAEMON
 	awk 'NR == FNR { if ($1 == "monotonic") offset = $2; next } { printf "%d\n", $1 + offset }' "/proc/$(field "$1" d1 .pid)/timens_offsets" /proc/uptime
 }
 
+# What is wrong with it: of its units, and of where its processes wait.
+tell_of() # DAEMON
+{
+	inside "$1" sh -c 'systemctl is-system-running; systemctl --failed --no-pager; systemctl list-jobs --no-pager; journalctl -n 60 --no-pager' || true
+	at "$1" stacks_of "$(at "$1" cgroup_of ctctl)" || true
+}
+
+stacks_of() # CGROUP
+{
+	find "$1" -name cgroup.procs -exec cat {} + | while read -r pid; do
+		echo "$pid $(sed -n 's/^\(Name\|State\):.//p' "/proc/$pid/status" | tr '\n' ' ') $(head -n 3 "/proc/$pid/stack" | tr '\n' ' ')"
+	done
+	dmesg | tail -n 20
+}
+
 # The same processes, confined as before, with both connections, and only they.
 goes_on() # DAEMON
 {
@@ -226,7 +241,7 @@ goes_on() # DAEMON
 	clients_go_on "$DIR"
 	database_is_whole "$1"
 	desk_is_left "$1"
-	wait_for 60 booted "$1"
+	wait_for 60 booted "$1" || { tell_of "$1" && false; }
 	[ -z "$(inside "$1" systemctl --failed --no-legend --plain)" ]
 	wait_for 30 is_kept "$1" || { diff "$DIR/before" "$DIR/after" && false; }
 	wait_for 60 web_answers "$web"
