@@ -216,7 +216,7 @@ runs_not_on() # DAEMON
 	at "$1" none_go_on "$path"
 }
 
-# It has no processes, or they are frozen, or one is CRIU, which holds what was read ahead of its memory.
+# It has no processes, or they are frozen, or there is CRIU only, which holds what was read ahead of its memory.
 none_go_on() # CGROUP
 {
 	local pid
