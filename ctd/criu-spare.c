@@ -15,10 +15,10 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "ctd/criu-locks.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
 
-#define MODULE          "ct-criu-inside.so"
 #define DEADLINE_MSEC   10000
 #define BYTES_EACH_MSEC 32768 /* at the least: a container may stand still and wait */
 
@@ -27,19 +27,19 @@ static int start(struct keeper_client *keeper, const char *key, int sock, struct
 {
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 	_cleanup_close_ int tools = -1, program = -1, mntns = -1;
-	_cleanup_free_ char *path = NULL, *module = NULL;
+	_cleanup_free_ char *path = NULL, *modules = NULL;
 	int r = tools = criu_tools_open(&path, err);
 
 	if (r < 0)
 		return r;
-	module = str_printf("%s/" MODULE, path);
+	modules = str_printf("%s/" CRIU_SPARE_MODULE ":%s/" CRIU_LOCKS_MODULE, path, path);
 	program = openat(tools, "ct-criu", O_PATH | O_CLOEXEC);
 	mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (!module || program < 0 || mntns < 0)
+	if (!modules || program < 0 || mntns < 0)
 		return ct_error_set(err, -ENOENT, "criu", "cannot open what criu starts with");
 	r = keeper_client_run(keeper, key,
 	        &(struct keeper_program){
-	                .argv = (const char *const[]){ "ct-criu", "spare", CRIU_TOOLS, module, NULL },
+	                .argv = (const char *const[]){ "ct-criu", "spare", CRIU_TOOLS, modules, NULL },
 	                .program_fd = program,
 	                .mntns_fd = mntns,
 	                .third_fd = sock,

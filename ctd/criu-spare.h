@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 
+#define CRIU_SPARE_MODULE "ct-criu-inside.so"
+
 struct keeper_client;
 
 struct criu_spare {

@@ -25,11 +25,11 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "ctd/criu-rpc.h"
 #include "ctd/criu-spare.h"
 #include "ctd/keeper-client.h"
 
 #define PACKET_MAX    65536
-#define TYPE_NOTIFY   6
 #define CGROUP_SOFT   3 /* criu_cg_mode */
 #define LOCK_NFTABLES 2 /* criu_network_lock_method */
 #define LOG_LEVEL     2 /* errors and warnings */
@@ -42,12 +42,6 @@ enum {
 	REQ_TYPE = 1,
 	REQ_OPTS = 2,
 	REQ_NOTIFY_SUCCESS = 3,
-	RESP_TYPE = 1,
-	RESP_SUCCESS = 2,
-	RESP_RESTORE = 4,
-	RESP_NOTIFY = 5,
-	RESP_ERRNO = 7,
-	RESP_MESSAGE = 9,
 	OPT_IMAGES = 1,
 	OPT_PID = 2,
 	OPT_LEAVE_RUNNING = 3,
@@ -146,7 +140,7 @@ static int read_part(struct criu_reader bytes, unsigned int pid_field, struct an
 	while ((r = criu_get_field(&bytes, &f)) > 0)
 		if (f.number == pid_field)
 			ret->pid = f.value;
-		else if (f.number == 1)
+		else if (f.number == CRIU_NOTIFY_SCRIPT)
 			copy_text(ret->script, sizeof(ret->script), &f.bytes);
 	return r;
 }
@@ -160,12 +154,12 @@ static int read_answer(const void *data, size_t len, struct answer *ret)
 	*ret = (struct answer){ 0 };
 	while ((r = criu_get_field(&all, &f)) > 0) {
 		switch (f.number) {
-		case RESP_TYPE: ret->type = f.value; break;
-		case RESP_SUCCESS: ret->success = f.value; break;
-		case RESP_ERRNO: ret->code = f.value; break;
-		case RESP_MESSAGE: copy_text(ret->message, sizeof(ret->message), &f.bytes); break;
-		case RESP_RESTORE: r = read_part(f.bytes, 1, ret); break;
-		case RESP_NOTIFY: r = read_part(f.bytes, 2, ret); break;
+		case CRIU_RESP_TYPE: ret->type = f.value; break;
+		case CRIU_RESP_SUCCESS: ret->success = f.value; break;
+		case CRIU_RESP_ERRNO: ret->code = f.value; break;
+		case CRIU_RESP_MESSAGE: copy_text(ret->message, sizeof(ret->message), &f.bytes); break;
+		case CRIU_RESP_RESTORE: r = read_part(f.bytes, 1, ret); break;
+		case CRIU_RESP_NOTIFY: r = read_part(f.bytes, CRIU_NOTIFY_PID, ret); break;
 		default: break; /* of a newer criu */
 		}
 		if (r < 0)
@@ -191,7 +185,7 @@ static int acknowledge(int sock, bool success)
 {
 	_cleanup_strbuf_ struct strbuf packet = STRBUF_INIT;
 
-	criu_put_number(&packet, REQ_TYPE, TYPE_NOTIFY);
+	criu_put_number(&packet, REQ_TYPE, CRIU_TYPE_NOTIFY);
 	criu_put_number(&packet, REQ_NOTIFY_SUCCESS, success);
 	return packet.error ? packet.error : send_fds(sock, packet.data, packet.len, NULL, 0);
 }
@@ -221,7 +215,7 @@ static int converse(int sock, const struct criu_request *request, criu_notify_fn
 			               ? refused
 			               : ct_error_kind_set(err, CT_ERROR_FAILED, -EIO,
 			                         "criu ended in the middle of its work (dmesg says if the kernel killed it for want of memory)");
-		if (a.type != TYPE_NOTIFY) {
+		if (a.type != CRIU_TYPE_NOTIFY) {
 			if (refused < 0)
 				return refused;
 			if (!a.success)
@@ -230,8 +224,12 @@ static int converse(int sock, const struct criu_request *request, criu_notify_fn
 				*ret_pid = (pid_t)a.pid;
 			return 0;
 		}
-		if (refused == 0)
-			refused = notify ? notify(a.script, (pid_t)a.pid, &fd, userdata, err) : 0;
+		if (refused == 0 && notify) {
+			struct criu_notice notice = { a.script, a.message, (pid_t)a.pid, TAKE_FD(fd) };
+
+			refused = notify(&notice, userdata, err);
+			fd = notice.fd;
+		}
 		r = acknowledge(sock, refused >= 0);
 		if (r < 0)
 			return ct_error_set(err, r, "criu", "cannot answer criu: %s", strerror(-r));
@@ -275,7 +273,8 @@ static int start(struct keeper_client *keeper, const struct criu_request *reques
 	_cleanup_keeper_reply_ struct keeper_reply reply = KEEPER_REPLY_INIT;
 	_cleanup_close_ int program_fd = openat(request->tools_fd, "ct-criu", O_PATH | O_CLOEXEC);
 	char uid[16];
-	const char *const argv[] = { "ct-criu", uid, request->tools, request->base, NULL };
+	const char *const argv[] = { "ct-criu", uid, request->tools, request->modules ?: "", request->base,
+		NULL };
 	const struct keeper_program program = {
 		.argv = argv, .program_fd = program_fd, .mntns_fd = mntns, .third_fd = theirs
 	};

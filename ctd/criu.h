@@ -28,6 +28,8 @@ struct criu_request {
 	int images_fd, work_fd; /* directories; in the second there is the log */
 	int tools_fd;           /* of criu_tools_open */
 	const char *tools;      /* where that is in our mount namespace */
+	const char *modules; /* restore: what criu has loaded (LD_PRELOAD), paths in our mount namespace; or
+	                        NULL */
 	const char *base; /* dump, restore: archives of tmpfs that went ahead (criu-archive.h), from the work
 	                     directory; or NULL */
 	pid_t pid;        /* dump: the root task */
@@ -47,10 +49,15 @@ struct criu_request {
 	struct criu_spare *spare; /* restore: that does it, if there is one (criu-spare.h); or NULL */
 };
 
-/* What happened while criu is at work. script: pre-dump, post-dump, setup-namespaces, orphan-pts-master, ...;
- * pid: of the root task, or 0; fd: that came with it (-1: none), the callee may take it (*fd = -1). A
- * negative errno makes criu give up. */
-typedef int (*criu_notify_fn)(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err);
+/* What happened while criu is at work. */
+struct criu_notice {
+	const char *script;  /* pre-dump, post-dump, setup-namespaces, orphan-pts-master, ... */
+	const char *message; /* or "" */
+	pid_t pid;           /* of the root task, or 0 */
+	int fd;              /* that came with it (-1: none); the callee may take it (-1 again) */
+};
+/* A negative errno makes criu give up. */
+typedef int (*criu_notify_fn)(struct criu_notice *notice, void *userdata, struct ct_error *err);
 
 /* Has ct-keeper start criu, asks, serves its notifications, waits for its end. criu is never killed: in the
  * middle of its work it may hold the tasks. ret_pid (may be NULL): of the restored root task, which is a

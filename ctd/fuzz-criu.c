@@ -27,9 +27,10 @@
 #include "ctd/fuzz.h"
 #include "ctd/worker-suspend-cgroup.h"
 
-static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err)
+static int on_notify(struct criu_notice *notice, void *userdata, struct ct_error *err)
 {
-	must(str_is_printable(script), "a notification with a name that cannot be shown");
+	must(str_is_printable(notice->script) && str_is_printable(notice->message),
+	        "a notification that cannot be shown");
 	return 0;
 }
 

@@ -102,12 +102,13 @@ struct note {
 	int result;
 };
 
-static int take_note(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err)
+static int take_note(struct criu_notice *notice, void *userdata, struct ct_error *err)
 {
 	struct note *note = userdata;
 
-	(void)strbuf_printf(&note->scripts, "%s ", script); /* seen by what is compared */
-	note->pid = pid;
+	(void)strbuf_printf(
+	        &note->scripts, "%s%s ", notice->script, notice->message); /* seen by what is compared */
+	note->pid = notice->pid;
 	return note->result < 0 ? ct_error_set(err, note->result, "test", "not so") : 0;
 }
 

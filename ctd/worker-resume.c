@@ -31,6 +31,7 @@
 #include "base/process.h"
 #include "base/str.h"
 #include "ctd/criu-archive.h"
+#include "ctd/criu-locks.h"
 #include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
@@ -87,6 +88,7 @@ struct resume {
 	pid_t pid; /* of init, once CRIU has told it */
 	pid_t guard;
 	int guard_fd;
+	char locks[256]; /* whether its locks on files are there: CRIU_LOCKS_KEPT, or why not, or "" */
 };
 
 static void resume_done(struct resume *x)
@@ -349,10 +351,11 @@ static void end_guard(struct resume *x)
 
 /* Not awaited: CRIU holds them still, and they are frozen when it lets go of them, which it does whatever we
  * answer. */
-static int hold(struct resume *x, struct ct_error *err)
+static int hold(struct resume *x, const char *locks, struct ct_error *err)
 {
 	int r = write_file_at(x->cgroup, "cgroup.freeze", "1");
 
+	(void)snprintf(x->locks, sizeof(x->locks), "%s", locks); /* of criu.c: fits */
 	if (r >= 0) {
 		end_guard(x);
 		return 0;
@@ -375,17 +378,18 @@ static int finish_mounts(struct resume *x, struct ct_error *err)
 	return r;
 }
 
-static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, struct ct_error *err)
+static int on_notify(struct criu_notice *notice, void *userdata, struct ct_error *err)
 {
+	const char *script = notice->script;
 	struct resume *x = userdata;
 	int r = 0;
 
 	if (str_eq(script, "setup-namespaces")) {
-		x->pid = pid;
-		x->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* criu waits for us: it is that one */
-		r = suspend_net_raise(pid, err);
+		x->pid = notice->pid;
+		x->pidfd = (int)syscall(SYS_pidfd_open, x->pid, 0); /* criu waits for us: it is that one */
+		r = suspend_net_raise(x->pid, err);
 		if (r >= 0)
-			r = worker_ask(json_pack("{s:i}", "network", (int)pid), err);
+			r = worker_ask(json_pack("{s:i}", "network", (int)x->pid), err);
 	} else if (str_eq(script, "post-setup-namespaces")) {
 		r = restore_sysctls(x->pid, err);
 		if (r >= 0)
@@ -393,11 +397,11 @@ static int on_notify(const char *script, pid_t pid, int *fd, void *userdata, str
 		if (r >= 0)
 			r = finish_mounts(x, err);
 	} else if (str_eq(script, "orphan-pts-master") && x->console < 0) {
-		x->console = TAKE_FD(*fd);
+		x->console = TAKE_FD(notice->fd);
 	} else if (str_eq(script, "post-restore")) {
 		r = start_guard(x, err);
 	} else if (str_eq(script, "pre-resume")) {
-		r = hold(x, err);
+		r = hold(x, notice->message, err);
 	}
 	return r;
 }
@@ -406,6 +410,11 @@ static int audit_after(struct resume *x, struct ct_error *err)
 {
 	struct stat root;
 
+	if (!str_eq(x->locks, CRIU_LOCKS_KEPT))
+		return ct_error_set(err, -EIO, "resume", "%s",
+		        *x->locks ? x->locks
+		                  : "criu did not load " CRIU_LOCKS_MODULE
+		                    ", without which locks on files are lost (is ctd installed as a whole?)");
 	if (stat(ROOT, &root) < 0)
 		return ct_error_set(err, -errno, "resume", "cannot look at its root: %s", strerror(errno));
 	x->in.common.want.root_dev = root.st_dev;
@@ -422,6 +431,7 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 		.work_fd = work,
 		.tools_fd = x->tools,
 		.tools = CRIU_TOOLS,
+		.modules = CRIU_TOOLS "/" CRIU_LOCKS_MODULE,
 		.base = x->base < 0 ? NULL : BASE,
 		.log_file = "restore.log",
 		.root = ROOT,

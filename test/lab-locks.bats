@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # lab: systemd deadline=600
-# Locks on files, of each kind that a process can have, while it goes to disk and comes back. Not of a file that it has mapped as well: ctctl-suspend(1).
+# Locks on files, of each kind that a process can have, while it goes to disk and comes back; of a process, the lock of a file that it has mapped as well.
 load lib
 
 setup_file()
@@ -27,7 +27,16 @@ setup_file()
 		open my $ready, ">", "/srv/ready" or die;
 		sleep 100 while 1;
 	END
+	# WAL: it has its index mapped, and locked, as long as it has the database open.
+	inside sh -c 'cat >/usr/local/sbin/database; systemd-run --unit database sh /usr/local/sbin/database' <<-'END'
+		mkfifo /srv/orders
+		exec 3<>/srv/orders
+		exec sqlite3 -batch /srv/rows.db </srv/orders >>/srv/answers
+	END
+	wait_for 30 inside test -p /srv/orders
+	order "PRAGMA journal_mode = WAL; CREATE TABLE row (n INTEGER PRIMARY KEY); INSERT INTO row DEFAULT VALUES; SELECT 'rows', max(n) FROM row;"
 	wait_for 30 inside test -e /srv/ready
+	wait_for 30 answered 1
 }
 
 teardown_file()
@@ -40,18 +49,45 @@ inside() # COMMAND...
 	ctctl exec d1 -- "$@"
 }
 
-locks() # kind, mode, first and last byte of each
+order() # SQL
 {
-	inside sh -c 'cat /proc/$(systemctl show -P MainPID locks)/fdinfo/*' | awk '$1 == "lock:" { print $3, $5, $(NF - 1), $NF }' | sort
+	printf '%s\n' "$1" | inside sh -c 'cat >/srv/orders'
+}
+
+answered() # ROWS
+{
+	inside grep -qx "rows|$1" /srv/answers
+}
+
+locks() # UNIT: kind, mode, first and last byte of each
+{
+	inside sh -c 'cat /proc/$(systemctl show -P MainPID "$1")/fdinfo/*' sh "$1" | awk '$1 == "lock:" { print $3, $5, $(NF - 1), $NF }' | sort
 }
 
 @test "locks of files, on the whole, of a process and of an open file, are kept while it is suspended" {
 	local before
-	before=$(locks)
+	before=$(locks locks)
 	echo "$before"
 	[ "$before" = $'FLOCK WRITE 0 EOF\nOFDLCK WRITE 3 4\nPOSIX READ 20 26\nPOSIX WRITE 10 14' ]
 	ctctl suspend d1
 	ctctl resume d1
-	[ "$(locks)" = "$before" ]
+	[ "$(locks locks)" = "$before" ]
 	run ! inside flock --nonblock /srv/whole true
+}
+
+@test "the lock of a file that its process has mapped is kept too: a database lets others in, and goes on" {
+	local before
+	before=$(locks database)
+	echo "$before"
+	[[ $before = *'POSIX READ 128 128'* ]]
+	inside sh -c 'kill -STOP $(systemctl show -P MainPID database)'
+	ctctl suspend d1
+	ctctl resume d1
+	[ "$(locks database)" = "$before" ]
+	inside sh -c 'grep -q "^State:.T" /proc/$(systemctl show -P MainPID database)/status'
+	inside sh -c 'kill -CONT $(systemctl show -P MainPID database)'
+	inside sqlite3 -batch /srv/rows.db "INSERT INTO row DEFAULT VALUES"
+	order "INSERT INTO row DEFAULT VALUES; SELECT 'rows', max(n) FROM row;"
+	wait_for 30 answered 3
+	[ "$(inside sqlite3 -batch /srv/rows.db "PRAGMA integrity_check; SELECT count(*) FROM row")" = $'ok\n3' ]
 }

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A task that stands is sent through an instruction that makes a system call, one of its own memory (the vDSO
+ * has some), with registers for it; then it gets back what it had.
+ *
+ * It is stopped where it enters the call and where it leaves it (PTRACE_SYSCALL), not by a trap behind it: a
+ * trap is a signal, and one that the task ignores would be ignored no more. All signals are blocked
+ * meanwhile. One cannot be: a SIGSTOP that waits for the task comes first, is taken from it, and sent again.
+ */
+#include "ctd/criu-inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#ifdef __x86_64__
+
+#define CODE_MAX  (16UL << 20) /* of a mapping in which the instruction is looked for */
+#define STOPS_MAX 16           /* before the one that is waited for */
+#define CS_64     0x33         /* of a program of 64 bits, whatever the task is */
+#define SS_64     0x2b
+
+static const unsigned char instruction[] = { 0x0f, 0x05 }; /* syscall */
+
+struct inject {
+	pid_t pid;
+	int memory; /* /proc/PID/mem */
+	struct user_regs_struct was;
+	uint64_t mask; /* the signals that it blocks */
+	uint64_t code, room;
+	unsigned char in_room[INJECT_ROOM];
+	bool is_changed, stop_again;
+};
+
+/* ---- where */
+
+/* Of the instruction in a mapping; 0: nowhere. */
+static uint64_t find_in(int memory, uint64_t low, uint64_t high)
+{
+	const size_t size = high - low < CODE_MAX ? high - low : CODE_MAX;
+	_cleanup_free_ unsigned char *bytes = malloc(size);
+	const ssize_t n = bytes ? pread(memory, bytes, size, (off_t)low) : -1;
+	const unsigned char *at = n > 0 ? memmem(bytes, (size_t)n, instruction, sizeof(instruction)) : NULL;
+
+	return at ? low + (uint64_t)(at - bytes) : 0;
+}
+
+static bool can_hold(struct inject *x, uint64_t address)
+{
+	return pread(x->memory, x->in_room, INJECT_ROOM, (off_t)address) == INJECT_ROOM &&
+	       pwrite(x->memory, x->in_room, INJECT_ROOM, (off_t)address) == INJECT_ROOM;
+}
+
+/* Room: where its stack ends, which it has written to already, or else anywhere. vdso: the code in that
+ * alone.
+ */
+static int find_places(struct inject *x, bool vdso)
+{
+	const uint64_t stack = x->was.rsp & ~(uint64_t)(INJECT_ROOM - 1);
+	_cleanup_fclose_ FILE *maps = NULL;
+	_cleanup_free_ char *line = NULL;
+	char path[64];
+	size_t size = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", x->pid); /* fits */
+	maps = fopen(path, "re");
+	if (!maps)
+		return -errno;
+	if (!x->room && can_hold(x, stack))
+		x->room = stack;
+	while ((!x->room || !x->code) && getline(&line, &size, maps) > 0) {
+		uint64_t low, high;
+		char mode[5];
+
+		if (sscanf(line, "%lx-%lx %4s", &low, &high, mode) != 3)
+			return -EBADMSG;
+		if (!x->room && strcmp(mode, "rw-p") == 0 && can_hold(x, low))
+			x->room = low;
+		if (!x->code && mode[2] == 'x' && (!vdso || strstr(line, "[vdso]")))
+			x->code = find_in(x->memory, low, high);
+	}
+	return x->room && x->code ? 0 : -ENOEXEC;
+}
+
+static int find(struct inject *x)
+{
+	int r = find_places(x, true);
+
+	return r == -ENOEXEC ? find_places(x, false) : r;
+}
+
+/* ---- the call */
+
+static int get(struct inject *x, struct user_regs_struct *ret)
+{
+	return ptrace(PTRACE_GETREGS, x->pid, NULL, ret) < 0 ? -errno : 0;
+}
+
+static int set(struct inject *x, struct user_regs_struct *registers)
+{
+	return ptrace(PTRACE_SETREGS, x->pid, NULL, registers) < 0 ? -errno : 0;
+}
+
+static int set_mask(struct inject *x, uint64_t mask)
+{
+	return ptrace(PTRACE_SETSIGMASK, x->pid, (void *)sizeof(mask), &mask) < 0 ? -errno : 0;
+}
+
+/* Until it enters or leaves a call. */
+static int run(struct inject *x)
+{
+	for (unsigned int i = 0; i < STOPS_MAX; i++) {
+		int status, signal;
+		pid_t pid;
+
+		if (ptrace(PTRACE_SYSCALL, x->pid, NULL, NULL) < 0)
+			return -errno;
+		while ((pid = waitpid(x->pid, &status, __WALL)) < 0 && errno == EINTR)
+			;
+		if (pid < 0 || !WIFSTOPPED(status))
+			return -ESRCH;
+		signal = WSTOPSIG(status) & ~0x80; /* PTRACE_O_TRACESYSGOOD, if it is set */
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			continue;
+		if (signal == SIGTRAP && status >> 16 == 0)
+			return 0;
+		if (signal != SIGSTOP)
+			return -EIO;
+		x->stop_again = true;
+	}
+	return -EIO;
+}
+
+int inject_begin(pid_t pid, struct inject **ret)
+{
+	struct inject *x = calloc(1, sizeof(*x));
+	char path[64];
+	int r;
+
+	if (!x)
+		return -ENOMEM;
+	*x = (struct inject){ .pid = pid };
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", pid); /* fits */
+	x->memory = open(path, O_RDWR | O_CLOEXEC);
+	r = x->memory < 0 ? -errno : get(x, &x->was);
+	if (r >= 0)
+		r = find(x);
+	if (r >= 0 && ptrace(PTRACE_GETSIGMASK, pid, (void *)sizeof(x->mask), &x->mask) < 0)
+		r = -errno;
+	if (r >= 0)
+		r = set_mask(x, ~(uint64_t)0);
+	if (r < 0) {
+		(void)inject_end(x); /* nothing was changed */
+		return r;
+	}
+	x->is_changed = true;
+	*ret = x;
+	return 0;
+}
+
+int inject_call(
+        struct inject *x, long number, long first, long second, const void *third, size_t size, long *ret)
+{
+	struct user_regs_struct registers = x->was;
+	int r;
+
+	if (size > INJECT_ROOM || pwrite(x->memory, third, size, (off_t)x->room) != (ssize_t)size)
+		return -EFAULT;
+	registers.rip = x->code;
+	registers.cs = CS_64;
+	registers.ss = SS_64;
+	registers.orig_rax = ~0UL; /* it is in no call that could be begun again */
+	registers.rax = (unsigned long)number;
+	registers.rdi = (unsigned long)first;
+	registers.rsi = (unsigned long)second;
+	registers.rdx = x->room;
+	r = set(x, &registers);
+	if (r >= 0)
+		r = run(x);
+	if (r >= 0)
+		r = get(x, &registers);
+	if (r >= 0 && registers.orig_rax != (unsigned long)number)
+		r = -EIO;
+	if (r >= 0)
+		r = run(x);
+	if (r >= 0)
+		r = get(x, &registers);
+	if (r >= 0 && registers.rip != x->code + sizeof(instruction))
+		r = -EIO;
+	if (r >= 0)
+		*ret = (long)registers.rax;
+	return r;
+}
+
+int inject_end(struct inject *x)
+{
+	int r = 0;
+
+	if (x->is_changed) {
+		const ssize_t n = pwrite(x->memory, x->in_room, INJECT_ROOM, (off_t)x->room);
+		int regs = set(x, &x->was), mask = set_mask(x, x->mask);
+
+		r = n != INJECT_ROOM ? -EFAULT : regs < 0 ? regs : mask;
+		if (x->stop_again && kill(x->pid, SIGSTOP) < 0 && r >= 0)
+			r = -errno;
+	}
+	if (x->memory >= 0)
+		(void)close(x->memory);
+	free(x);
+	return r;
+}
+
+#else
+
+int inject_begin(pid_t pid, struct inject **ret)
+{
+	return -ENOSYS;
+}
+
+int inject_call(
+        struct inject *x, long number, long first, long second, const void *third, size_t size, long *ret)
+{
+	return -ENOSYS;
+}
+
+int inject_end(struct inject *x)
+{
+	return -ENOSYS;
+}
+
+#endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What CRIU is given to find (ct-criu): locks of processes, set once more when all else is restored.
+ *
+ * A lock of fcntl(2) that belongs to a process goes when that closes any descriptor of the file. CRIU sets
+ * the locks first and maps files last, by descriptors that it closes then: the lock on a file that is mapped
+ * as well is lost, and a database believes that it has the file to itself. So this module, by LD_PRELOAD,
+ * notes the locks that CRIU sets (fcntl64), in memory that its tasks share, and the tasks that it traces
+ * (ptrace). They all stand and have all that was restored when it tells that it will let them go, the
+ * notification pre-resume (write): then each lock is set again by who has it, by a call in that task
+ * (criu-inject.c). That they were, or why not, is added to the notification as its message.
+ */
+#include "ctd/criu-locks.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "ctd/criu-fields.h"
+#include "ctd/criu-inject.h"
+#include "ctd/criu-rpc.h"
+
+#define EXPORTED   __attribute__((visibility("default")))
+#define LOCKS_MAX  (1U << 20)
+#define PACKET_MAX 4096
+#define STATUS_MAX 16384
+#define PRE_RESUME "pre-resume"
+
+struct lock {
+	pid_t pid; /* inside */
+	int fd;
+	short type;
+	int64_t start, size;
+};
+
+static struct noted {
+	unsigned int n;
+	struct lock locks[LOCKS_MAX];
+} * noted; /* shared by all that are forked */
+
+struct traced {
+	pid_t tid, inside; /* 0: not known yet; -1: not the first thread of a process */
+};
+
+static struct traced *traced;
+static size_t n_traced;
+static bool out_of_memory;
+
+/* Only what is written to takes memory. */
+__attribute__((constructor)) static void begin(void)
+{
+	(void)unsetenv("LD_PRELOAD"); /* CRIU starts others */
+	noted = mmap(NULL, sizeof(*noted), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+	        -1, 0);
+	if (noted == MAP_FAILED)
+		_exit(EXIT_FAILURE);
+}
+
+/* ---- in a task, before it is what it will be */
+
+static int note(int fd, const struct flock *lock)
+{
+	const unsigned int i = __atomic_fetch_add(&noted->n, 1, __ATOMIC_RELAXED);
+
+	if (i >= LOCKS_MAX) {
+		errno = ENOLCK; /* CRIU gives up */
+		return -1;
+	}
+	noted->locks[i] = (struct lock){
+		.pid = getpid(),
+		.fd = fd,
+		.type = lock->l_type,
+		.start = lock->l_start,
+		.size = lock->l_len,
+	};
+	return 0;
+}
+
+EXPORTED int fcntl64(int fd, int command, ...)
+{
+	static int (*real)(int, int, ...);
+	va_list list;
+	void *argument;
+	int r;
+
+	va_start(list, command);
+	argument = va_arg(list, void *);
+	va_end(list);
+	if (!real)
+		real = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl64");
+	r = real(fd, command, argument);
+	if (r >= 0 && (command == F_SETLK || command == F_SETLKW) &&
+	        ((const struct flock *)argument)->l_type != F_UNLCK)
+		r = note(fd, argument);
+	return r;
+}
+
+/* ---- in CRIU, while it restores */
+
+static void note_traced(pid_t tid)
+{
+	struct traced *larger = reallocarray(traced, n_traced + 1, sizeof(*traced));
+
+	if (!larger) {
+		out_of_memory = true;
+		return;
+	}
+	traced = larger;
+	traced[n_traced++] = (struct traced){ .tid = tid };
+}
+
+/* CRIU passes all four. */
+EXPORTED long ptrace(enum __ptrace_request request, ...)
+{
+	static long (*real)(enum __ptrace_request, ...);
+	va_list list;
+	pid_t tid;
+	void *address, *data;
+	long r;
+
+	va_start(list, request);
+	tid = va_arg(list, pid_t);
+	address = va_arg(list, void *);
+	data = va_arg(list, void *);
+	va_end(list);
+	if (!real)
+		real = (long (*)(enum __ptrace_request, ...))dlsym(RTLD_NEXT, "ptrace");
+	r = real(request, tid, address, data);
+	if (request == PTRACE_SEIZE && r >= 0)
+		note_traced(tid);
+	return r;
+}
+
+/* ---- in CRIU, when all is restored */
+
+static long number_after(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+/* The innermost of its numbers. */
+static pid_t number_inside(pid_t tid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64], *at, *end;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid); /* fits */
+	if (read_file_at(AT_FDCWD, path, STATUS_MAX, &text, NULL) < 0 ||
+	        number_after(text, "\nTgid:") != tid || !(at = strstr(text, "\nNSpid:")))
+		return -1;
+	end = strchr(at + 1, '\n');
+	if (end)
+		*end = '\0';
+	at = strrchr(at, '\t');
+	return at ? (pid_t)strtol(at + 1, NULL, 10) : -1;
+}
+
+/* 0: nobody that is traced. */
+static pid_t find_traced(pid_t inside)
+{
+	for (size_t i = 0; i < n_traced; i++) {
+		if (traced[i].inside == 0)
+			traced[i].inside = number_inside(traced[i].tid);
+		if (traced[i].inside == inside)
+			return traced[i].tid;
+	}
+	return 0;
+}
+
+static int set_one(struct inject *inject, const struct lock *l)
+{
+	const struct flock want = {
+		.l_type = l->type, .l_whence = SEEK_SET, .l_start = l->start, .l_len = l->size
+	};
+	long result = 0;
+	int r = inject_call(inject, SYS_fcntl, l->fd, F_SETLK, &want, sizeof(want), &result);
+
+	return r < 0 ? r : (int)result;
+}
+
+/* Those of one process. *failed: the one that could not be. */
+static int set_those(const struct lock *locks, size_t n, const struct lock **failed)
+{
+	const pid_t tid = find_traced(locks->pid);
+	struct inject *inject;
+	int r, end;
+
+	*failed = locks;
+	if (tid == 0)
+		return -ESRCH;
+	r = inject_begin(tid, &inject);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		*failed = &locks[i];
+		r = set_one(inject, *failed);
+	}
+	end = inject_end(inject);
+	return r < 0 ? r : end;
+}
+
+static int compare_locks(const void *a, const void *b)
+{
+	const pid_t x = ((const struct lock *)a)->pid, y = ((const struct lock *)b)->pid;
+
+	return (x > y) - (x < y);
+}
+
+static int set_all(const struct lock **failed)
+{
+	struct lock *locks = noted->locks;
+	const size_t n = noted->n;
+	int r = 0;
+
+	*failed = locks;
+	if (n > LOCKS_MAX)
+		return -ENOLCK;
+	if (n > 0)
+		qsort(locks, n, sizeof(*locks), compare_locks);
+	for (size_t first = 0, end; first < n && r >= 0; first = end) {
+		for (end = first + 1; end < n && locks[end].pid == locks[first].pid; end++)
+			;
+		r = out_of_memory ? -ENOMEM : set_those(locks + first, end - first, failed);
+	}
+	return r;
+}
+
+/* ---- the notification */
+
+static bool is_pre_resume(const void *data, size_t size)
+{
+	struct criu_reader all = { data, (const unsigned char *)data + size }, part = { NULL, NULL };
+	struct criu_field f = { 0 };
+	bool notifies = false;
+	int r;
+
+	while ((r = criu_get_field(&all, &f)) > 0)
+		if (f.number == CRIU_RESP_TYPE)
+			notifies = f.value == CRIU_TYPE_NOTIFY;
+		else if (f.number == CRIU_RESP_NOTIFY)
+			part = f.bytes;
+	if (r < 0 || !notifies)
+		return false;
+	while (criu_get_field(&part, &f) > 0)
+		if (f.number == CRIU_NOTIFY_SCRIPT)
+			return (size_t)(f.bytes.end - f.bytes.at) == strlen(PRE_RESUME) &&
+			       memcmp(f.bytes.at, PRE_RESUME, strlen(PRE_RESUME)) == 0;
+	return false;
+}
+
+static void put_message(struct strbuf *packet)
+{
+	const struct lock *failed = NULL;
+	int r = set_all(&failed);
+	char text[128];
+
+	if (r < 0)
+		(void)snprintf(text, sizeof(text),
+		        "process %d (its number inside) cannot lock its file descriptor %d again: %s",
+		        failed->pid, failed->fd, strerror(-r)); /* to be shown */
+	else
+		(void)snprintf(text, sizeof(text), CRIU_LOCKS_KEPT); /* fits */
+	criu_put_bytes(packet, CRIU_RESP_MESSAGE, text, strlen(text));
+}
+
+EXPORTED ssize_t write(int fd, const void *data, size_t size)
+{
+	static ssize_t (*real)(int, const void *, size_t);
+	_cleanup_strbuf_ struct strbuf packet = STRBUF_INIT;
+	ssize_t n;
+
+	if (!real)
+		real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+	if (size > PACKET_MAX || !memmem(data, size, PRE_RESUME, strlen(PRE_RESUME)) ||
+	        !is_pre_resume(data, size))
+		return real(fd, data, size);
+	(void)strbuf_add(&packet, data, size); /* a failure is remembered */
+	put_message(&packet);
+	if (packet.error) /* without a message it is not taken for good */
+		return real(fd, data, size);
+	n = real(fd, packet.data, packet.len);
+	return n < (ssize_t)size ? n : (ssize_t)size;
+}

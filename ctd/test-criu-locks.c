@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*	test-criu-locks MODULE
+ *
+ * The module in a program that does what CRIU does: a task of its own locks a file, maps it, and closes what
+ * it was mapped by; it is traced to the end of a system call; then the notification is sent. The lock must be
+ * there again, and the task as it was.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "ctd/criu-fields.h"
+#include "ctd/criu-locks.h"
+#include "ctd/criu-rpc.h"
+
+#define SOCKET_FD 3
+#define FILE_FD   4
+#define START     10
+#define SIZE      5
+#define READY     1
+#define GO        2
+
+/* Ways of the task, and of what happens to it. */
+#define WAY_PLAIN  "plain"
+#define WAY_STOPS  "stops"  /* a SIGSTOP waits for it */
+#define WAY_TRAPS  "traps"  /* it ignores the signal of a trap */
+#define WAY_BARE   "bare"   /* it has no vDSO */
+#define WAY_TAKEN  "taken"  /* somebody else has the lock by then */
+#define WAY_NOBODY "nobody" /* nothing is locked */
+#define WAY_GONE   "gone"   /* it is not traced */
+
+static const char *module;
+
+/* ---- what CRIU does */
+
+static void give_up(const char *what)
+{
+	(void)fprintf(stderr, "# %s: %s\n", what, strerror(errno)); /* to be shown */
+	_exit(EXIT_FAILURE);
+}
+
+static void unmap_vdso(void)
+{
+	_cleanup_fclose_ FILE *maps = fopen("/proc/self/maps", "re");
+	uint64_t low, high;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps))
+		if (strstr(line, "[vdso]") && sscanf(line, "%lx-%lx", &low, &high) == 2 &&
+		        munmap((char *)(uintptr_t)low, high - low) == 0)
+			return; /* there is one */
+	give_up("vdso");
+}
+
+/* Its lock is gone when it is ready, as in CRIU. It goes on by calls that do nothing. */
+static void play_task(const char *way, volatile char *word)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = START, .l_len = SIZE };
+	int file = open("/proc/self/fd/4", O_RDWR | O_CLOEXEC);
+	struct sigaction action;
+	sigset_t mask;
+
+	if (!str_eq(way, WAY_NOBODY) && fcntl(FILE_FD, F_SETLK, &lock) < 0)
+		give_up("lock");
+	if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) == MAP_FAILED)
+		give_up("map");
+	(void)fd_close(file);
+	if (str_eq(way, WAY_BARE))
+		unmap_vdso();
+	if (str_eq(way, WAY_TRAPS))
+		(void)signal(SIGTRAP, SIG_IGN); /* seen below */
+	(void)sigemptyset(&mask);
+	(void)sigaddset(&mask, SIGUSR1);
+	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
+	*word = READY;
+	while (*word != GO)
+		(void)syscall(SYS_getppid);
+	(void)sigprocmask(SIG_BLOCK, NULL, &mask);
+	(void)sigaction(SIGTRAP, NULL, &action);
+	_exit(sigismember(&mask, SIGUSR1) != 1 || sigismember(&mask, SIGTERM) != 0 ||
+	        (action.sa_handler == SIG_IGN) != str_eq(way, WAY_TRAPS));
+}
+
+static struct user_regs_struct registers_of(pid_t task)
+{
+	struct user_regs_struct registers = { 0 };
+
+	if (ptrace(PTRACE_GETREGS, task, NULL, &registers) < 0)
+		give_up("registers");
+	return registers;
+}
+
+static void trace(pid_t task)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, task, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, task, NULL, NULL) < 0 ||
+	        waitpid(task, &status, __WALL) != task)
+		give_up("seize");
+	do
+		if (ptrace(PTRACE_SYSCALL, task, NULL, NULL) < 0 || waitpid(task, &status, __WALL) != task)
+			give_up("trace");
+	while (registers_of(task).orig_rax != SYS_getppid || (pid_t)registers_of(task).rax != getpid());
+}
+
+/* Who has the lock. */
+static pid_t owner(void)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = START, .l_len = SIZE };
+
+	if (syscall(SYS_fcntl, FILE_FD, F_GETLK, &lock) < 0)
+		give_up("owner");
+	if (lock.l_type != F_UNLCK && (lock.l_start != START || lock.l_len != SIZE))
+		give_up("the lock is another one");
+	return lock.l_type == F_UNLCK ? 0 : lock.l_pid;
+}
+
+static void take(void)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+
+	if (syscall(SYS_fcntl, FILE_FD, F_SETLK, &lock) < 0)
+		give_up("take");
+}
+
+static void notify(const char *script)
+{
+	_cleanup_strbuf_ struct strbuf packet = STRBUF_INIT, part = STRBUF_INIT;
+
+	criu_put_bytes(&part, CRIU_NOTIFY_SCRIPT, script, strlen(script));
+	criu_put_number(&packet, CRIU_RESP_TYPE, CRIU_TYPE_NOTIFY);
+	criu_put_bytes(&packet, CRIU_RESP_NOTIFY, part.data, part.len);
+	if (packet.error || part.error || write(SOCKET_FD, packet.data, packet.len) != (ssize_t)packet.len)
+		give_up("notify");
+}
+
+static void play_criu(const char *way)
+{
+	volatile char *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const bool is_gone = str_eq(way, WAY_GONE);
+	struct user_regs_struct before, after;
+	int status;
+	pid_t task;
+
+	*word = 0;
+	task = fork();
+	if (task == 0)
+		play_task(way, word);
+	while (*word != READY)
+		(void)usleep(1000);
+	if (owner() != 0)
+		give_up("the lock is there all the time");
+	if (!is_gone) {
+		trace(task);
+		before = registers_of(task);
+	}
+	if (str_eq(way, WAY_STOPS))
+		(void)kill(task, SIGSTOP);
+	if (str_eq(way, WAY_TAKEN))
+		take();
+	notify("post-restore");
+	if (owner() != 0)
+		give_up("it is set too early");
+	notify("pre-resume");
+	if (owner() != (str_eq(way, WAY_NOBODY) || str_eq(way, WAY_TAKEN) || is_gone ? 0 : task))
+		give_up("its owner is another one");
+	if (!is_gone) {
+		after = registers_of(task);
+		if (memcmp(&before, &after, sizeof(before)) != 0 ||
+		        ptrace(PTRACE_DETACH, task, NULL, NULL) < 0)
+			give_up("its registers are others");
+	}
+	if (str_eq(way, WAY_STOPS) &&
+	        (waitpid(task, &status, WUNTRACED) != task || !WIFSTOPPED(status) || kill(task, SIGCONT) < 0))
+		give_up("it is not stopped");
+	*word = GO;
+	if (waitpid(task, &status, 0) != task || status != 0)
+		give_up("it is another than it was");
+	_exit(EXIT_SUCCESS);
+}
+
+/* ---- who listens */
+
+/* The message of the notification, in text. */
+static void hear(int sock, char *text, size_t size)
+{
+	char packet[4096];
+	size_t n_fds = 0;
+	ssize_t n = recv_fds(sock, packet, sizeof(packet), NULL, &n_fds);
+	struct criu_reader all = { (unsigned char *)packet, (unsigned char *)packet + n };
+	struct criu_field f;
+
+	assert_true(n > 0);
+	*text = '\0';
+	while (criu_get_field(&all, &f) > 0)
+		if (f.number == CRIU_RESP_MESSAGE)
+			(void)snprintf(text, size, "%.*s", (int)(f.bytes.end - f.bytes.at), f.bytes.at);
+}
+
+static void restore(const char *way, char *message, size_t size)
+{
+	_cleanup_close_ int file = memfd_create("locked", MFD_CLOEXEC);
+	char before[64];
+	int ends[2], status;
+	pid_t criu;
+
+	assert_true(file >= 0 && ftruncate(file, 4096) == 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+	criu = fork();
+	if (criu == 0) {
+		const int high = fcntl(file, F_DUPFD_CLOEXEC, 10);
+
+		(void)dup2(ends[1], SOCKET_FD); /* seen by what follows */
+		(void)dup2(high, FILE_FD);
+		(void)setenv("LD_PRELOAD", module, 1);
+		(void)execl("/proc/self/exe", "criu", "swrk", way, NULL);
+		_exit(127);
+	}
+	(void)fd_close(ends[1]);
+	hear(ends[0], before, sizeof(before));
+	assert_string_equal(before, ""); /* of another notification */
+	hear(ends[0], message, size);
+	(void)fd_close(ends[0]);
+	assert_int_equal(waitpid(criu, &status, 0), criu);
+	assert_int_equal(status, 0);
+}
+
+static void test_locks_are_set_again(void **state)
+{
+	static const char *const ways[] = { WAY_PLAIN, WAY_STOPS, WAY_TRAPS, WAY_BARE, WAY_NOBODY };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		char message[256];
+
+		restore(ways[i], message, sizeof(message));
+		assert_string_equal(message, CRIU_LOCKS_KEPT);
+	}
+}
+
+static void test_what_cannot_be_locked_is_told(void **state)
+{
+	char message[256];
+
+	restore(WAY_TAKEN, message, sizeof(message));
+	assert_non_null(strstr(message, "cannot lock its file descriptor 4 again: "));
+	assert_non_null(strstr(message, strerror(EAGAIN)));
+	restore(WAY_GONE, message, sizeof(message));
+	assert_non_null(strstr(message, strerror(ESRCH)));
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_locks_are_set_again),
+		cmocka_unit_test(test_what_cannot_be_locked_is_told),
+	};
+
+	if (argc == 3)
+		play_criu(argv[2]);
+	if (argc != 2)
+		return EXIT_FAILURE;
+	module = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
