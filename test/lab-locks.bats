@@ -91,3 +91,17 @@ locks() # UNIT: kind, mode, first and last byte of each
 	wait_for 30 answered 3
 	[ "$(inside sqlite3 -batch /srv/rows.db "PRAGMA integrity_check; SELECT count(*) FROM row")" = $'ok\n3' ]
 }
+
+@test "where they cannot be set again it is not resumed, and can be later" {
+	local module=$CTD_BUILD/ctd/ct-criu-locks.so
+	ctctl suspend d1
+	mv "$module" "$CTD_DIR/module"
+	run ctctl resume d1
+	mv "$CTD_DIR/module" "$module"
+	echo "$output"
+	[ "$status" -ne 0 ]
+	[[ $output == *'"d1"'*'criu did not load ct-criu-locks.so, without which locks on files are lost'* ]]
+	[ "$(ctctl show d1 --json | jq -r .state)" = suspended ]
+	ctctl resume d1
+	[[ $(locks database) = *'POSIX READ 128 128'* ]]
+}
