@@ -168,22 +168,30 @@ int inject_begin(pid_t pid, struct inject **ret)
 	return 0;
 }
 
-int inject_call(
-        struct inject *x, long number, long first, long second, const void *third, size_t size, long *ret)
+int inject_put(struct inject *x, const void *data, size_t size, unsigned long *ret_address)
+{
+	if (size > INJECT_ROOM || pwrite(x->memory, data, size, (off_t)x->room) != (ssize_t)size)
+		return -EFAULT;
+	*ret_address = x->room;
+	return 0;
+}
+
+int inject_call(struct inject *x, long number, const unsigned long arguments[INJECT_ARGUMENTS], long *ret)
 {
 	struct user_regs_struct registers = x->was;
 	int r;
 
-	if (size > INJECT_ROOM || pwrite(x->memory, third, size, (off_t)x->room) != (ssize_t)size)
-		return -EFAULT;
 	registers.rip = x->code;
 	registers.cs = CS_64;
 	registers.ss = SS_64;
 	registers.orig_rax = ~0UL; /* it is in no call that could be begun again */
 	registers.rax = (unsigned long)number;
-	registers.rdi = (unsigned long)first;
-	registers.rsi = (unsigned long)second;
-	registers.rdx = x->room;
+	registers.rdi = arguments[0];
+	registers.rsi = arguments[1];
+	registers.rdx = arguments[2];
+	registers.r10 = arguments[3];
+	registers.r8 = arguments[4];
+	registers.r9 = arguments[5];
 	r = set(x, &registers);
 	if (r >= 0)
 		r = run(x);
@@ -227,8 +235,12 @@ int inject_begin(pid_t pid, struct inject **ret)
 	return -ENOSYS;
 }
 
-int inject_call(
-        struct inject *x, long number, long first, long second, const void *third, size_t size, long *ret)
+int inject_put(struct inject *x, const void *data, size_t size, unsigned long *ret_address)
+{
+	return -ENOSYS;
+}
+
+int inject_call(struct inject *x, long number, const unsigned long arguments[INJECT_ARGUMENTS], long *ret)
 {
 	return -ENOSYS;
 }

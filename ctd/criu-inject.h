@@ -10,10 +10,12 @@ struct inject;
 /* Of a task that the caller traces and that stands at the end of a system call, as do all that share its
  * memory. -ENOSYS on a processor that this does not know; -ENOEXEC: the task has no place for it. */
 int inject_begin(pid_t pid, struct inject **ret);
-/* A call whose third argument is a pointer to what is read, at most INJECT_ROOM bytes. What the call
- * returned, from -4095 on, is in ret; -errno if there was no call. */
+/* Its memory, of so many bytes: what is there for a call until the next. Where that is, is told. -EFAULT. */
 #define INJECT_ROOM 32
-int inject_call(struct inject *inject, long number, long first, long second, const void *third, size_t size,
-        long *ret);
+int inject_put(struct inject *inject, const void *data, size_t size, unsigned long *ret_address);
+/* What the call returned, from -4095 on, is in ret; -errno if there was no call. */
+#define INJECT_ARGUMENTS 6
+int inject_call(
+        struct inject *inject, long number, const unsigned long arguments[INJECT_ARGUMENTS], long *ret);
 /* All is as it was, down to a SIGSTOP that waits for it: -errno if not. Frees it. */
 int inject_end(struct inject *inject);

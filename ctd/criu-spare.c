@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "ctd/criu-locks.h"
+#include "ctd/criu-finish.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
 
@@ -32,7 +32,7 @@ static int start(struct keeper_client *keeper, const char *key, int sock, struct
 
 	if (r < 0)
 		return r;
-	modules = str_printf("%s/" CRIU_SPARE_MODULE ":%s/" CRIU_LOCKS_MODULE, path, path);
+	modules = str_printf("%s/" CRIU_SPARE_MODULE ":%s/" CRIU_FINISH_MODULE, path, path);
 	program = openat(tools, "ct-criu", O_PATH | O_CLOEXEC);
 	mntns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (!modules || program < 0 || mntns < 0)

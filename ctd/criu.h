@@ -14,6 +14,7 @@
 #define CRIU_LIST_MAX 64
 /* Where they are in the mount namespace of a restore. */
 #define CRIU_TOOLS "/tmp/tools"
+#define CRIU_WORK  "/tmp/work"
 
 enum criu_verb {
 	CRIU_DUMP = 1,

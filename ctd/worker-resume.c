@@ -31,7 +31,7 @@
 #include "base/process.h"
 #include "base/str.h"
 #include "ctd/criu-archive.h"
-#include "ctd/criu-locks.h"
+#include "ctd/criu-finish.h"
 #include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
 #include "ctd/keeper-client.h"
@@ -42,6 +42,7 @@
 #include "ctd/worker-suspend-cgroup.h"
 #include "ctd/worker-suspend-console.h"
 #include "ctd/worker-suspend-net.h"
+#include "ctd/worker-suspend-privileges.h"
 #include "ctd/worker-suspend.h"
 #include "libct/restore.h"
 #include "quota/disk.h"
@@ -51,7 +52,6 @@
 #define ROOT        PLACE "/root"
 #define BARE_PROC   PLACE "/proc"
 #define SHADOW      PLACE "/shadow"
-#define WORK        PLACE "/work"
 #define NATIVES     PLACE "/native"
 #define VIEW        PLACE "/view"
 #define BASE        PLACE "/base"
@@ -88,7 +88,8 @@ struct resume {
 	pid_t pid; /* of init, once CRIU has told it */
 	pid_t guard;
 	int guard_fd;
-	char locks[256]; /* whether its locks on files are there: CRIU_LOCKS_KEPT, or why not, or "" */
+	struct restore_threads no_new_privs, are_so; /* who shall have that, and who has it */
+	char finish[256];                            /* CRIU_FINISH_DONE, or why not, or "" */
 };
 
 static void resume_done(struct resume *x)
@@ -107,6 +108,8 @@ static void resume_done(struct resume *x)
 		(void)fd_close(x->binds[i].source_fd);
 	disk_natives_done(&x->natives);
 	suspend_natives_done(&x->wanted);
+	free(x->no_new_privs.tids);
+	free(x->are_so.tids);
 }
 
 /* Where CRIU writes what only root's id may: relative to /proc/sys. */
@@ -178,7 +181,7 @@ static int make_place(struct resume *x, struct ct_error *err)
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	        mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0 ||
 	        mkdir(ROOT, 0755) < 0 || mkdir(BARE_PROC, 0755) < 0 || mkdir(SHADOW, 0755) < 0 ||
-	        mkdir(WORK, 0755) < 0 || mkdir(VIEW, 0755) < 0 || mkdir(NATIVES, 0755) < 0 ||
+	        mkdir(CRIU_WORK, 0755) < 0 || mkdir(VIEW, 0755) < 0 || mkdir(NATIVES, 0755) < 0 ||
 	        mkdir(CRIU_TOOLS, 0755) < 0 ||
 	        move_mount(x->tools, "", AT_FDCWD, CRIU_TOOLS, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
 	        mount("proc", BARE_PROC, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
@@ -351,11 +354,11 @@ static void end_guard(struct resume *x)
 
 /* Not awaited: CRIU holds them still, and they are frozen when it lets go of them, which it does whatever we
  * answer. */
-static int hold(struct resume *x, const char *locks, struct ct_error *err)
+static int hold(struct resume *x, const char *finish, struct ct_error *err)
 {
 	int r = write_file_at(x->cgroup, "cgroup.freeze", "1");
 
-	(void)snprintf(x->locks, sizeof(x->locks), "%s", locks); /* of criu.c: fits */
+	(void)snprintf(x->finish, sizeof(x->finish), "%s", finish); /* of criu.c: fits */
 	if (r >= 0) {
 		end_guard(x);
 		return 0;
@@ -409,21 +412,25 @@ static int on_notify(struct criu_notice *notice, void *userdata, struct ct_error
 static int audit_after(struct resume *x, struct ct_error *err)
 {
 	struct stat root;
+	int r;
 
-	if (!str_eq(x->locks, CRIU_LOCKS_KEPT))
+	if (!str_eq(x->finish, CRIU_FINISH_DONE))
 		return ct_error_set(err, -EIO, "resume", "%s",
-		        *x->locks ? x->locks
-		                  : "criu did not load " CRIU_LOCKS_MODULE
-		                    ", without which locks on files are lost (is ctd installed as a whole?)");
+		        *x->finish
+		                ? x->finish
+		                : "criu did not load " CRIU_FINISH_MODULE
+		                  ", without which locks on files are lost (is ctd installed as a whole?)");
 	if (stat(ROOT, &root) < 0)
 		return ct_error_set(err, -errno, "resume", "cannot look at its root: %s", strerror(errno));
 	x->in.common.want.root_dev = root.st_dev;
-	return restore_audit(x->cgroup, x->pid, &x->in.common.want, err);
+	x->in.common.want.no_new_privs = &x->are_so;
+	r = restore_audit(x->cgroup, x->pid, &x->in.common.want, err);
+	return r < 0 ? r : suspend_privileges_check(&x->no_new_privs, &x->are_so, err);
 }
 
 static int restore(struct resume *x, struct keeper_client *keeper, struct ct_error *err)
 {
-	_cleanup_close_ int work = open(WORK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int work = open(CRIU_WORK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct criu_request request = {
 		.verb = CRIU_RESTORE,
 		.key = x->in.common.run_key,
@@ -431,7 +438,7 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 		.work_fd = work,
 		.tools_fd = x->tools,
 		.tools = CRIU_TOOLS,
-		.modules = CRIU_TOOLS "/" CRIU_LOCKS_MODULE,
+		.modules = CRIU_TOOLS "/" CRIU_FINISH_MODULE,
 		.base = x->base < 0 ? NULL : BASE,
 		.log_file = "restore.log",
 		.root = ROOT,
@@ -443,7 +450,13 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 	pid_t pid = -1;
 	int r;
 
+	if (work < 0)
+		return ct_error_set(
+		        err, -errno, "resume", "cannot open \"" CRIU_WORK "\": %s", strerror(errno));
 	suspend_add_devices(&lists);
+	r = suspend_privileges_note(work, &x->no_new_privs, err);
+	if (r < 0)
+		return r;
 	r = suspend_natives_place(NATIVES, ROOT, &x->natives, &x->wanted, &request, err);
 	if (r < 0)
 		return r;
@@ -528,6 +541,8 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 		r = suspend_natives_read(x->images, &x->wanted, err);
 	if (r >= 0)
 		r = mount_disk(x, err);
+	if (r >= 0)
+		r = suspend_privileges_read(x->images, &x->no_new_privs, err);
 	if (r >= 0)
 		r = make_place(x, err);
 	if (r >= 0)

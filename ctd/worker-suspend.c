@@ -36,6 +36,7 @@
 #include "ctd/worker-suspend-cgroup.h"
 #include "ctd/worker-suspend-console.h"
 #include "ctd/worker-suspend-net.h"
+#include "ctd/worker-suspend-privileges.h"
 #include "ctd/worker-suspend.h"
 #include "libct/restore.h"
 
@@ -285,6 +286,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		.lock_by_nftables = in->nftables,
 	};
 	CLEANUP(suspend_natives_done) struct suspend_natives natives = { 0 };
+	struct restore_threads no_new_privs = { 0 };
 	struct suspend_lists lists = { .request = &request };
 	char parent[16];
 	int sid = 0, r;
@@ -299,7 +301,12 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		return tools;
 	if (cgroup < 0)
 		return ct_error_set(err, -errno, "suspend", "cannot open its cgroup: %s", strerror(errno));
+	in->common.want.no_new_privs = &no_new_privs;
 	r = audit_moment(in, cgroup, &natives, err);
+	if (r >= 0)
+		r = suspend_privileges_note(images_fd, &no_new_privs, err);
+	free(no_new_privs.tids);
+	in->common.want.no_new_privs = NULL;
 	if (r >= 0)
 		r = check_room(cgroup, images_fd, err);
 	if (r >= 0)

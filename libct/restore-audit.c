@@ -99,6 +99,30 @@ static bool is_inside(const struct audit *a, const char *number)
 	return pid > 0 && namespace_of(pid, kinds[AUDIT_PID_NS]) == a->own[AUDIT_PID_NS];
 }
 
+/* The innermost of its numbers. */
+static pid_t number_inside(const char *line)
+{
+	const char *end = strchrnul(line, '\n'), *last = memrchr(line, '\t', (size_t)(end - line));
+
+	return (pid_t)strtol(last ? last : line, NULL, 10);
+}
+
+static int note_no_new_privs(struct audit *a, const char *status)
+{
+	struct restore_threads *threads = a->want->no_new_privs;
+	const char *is = line_of(status, "\nNoNewPrivs:\t"), *number = line_of(status, "\nNSpid:\t");
+	pid_t *larger;
+
+	if (!threads || !is || *is != '1' || !number)
+		return 0;
+	larger = reallocarray(threads->tids, threads->n + 1, sizeof(*larger));
+	if (!larger)
+		return ct_error_set(a->err, -ENOMEM, "audit", "out of memory");
+	threads->tids = larger;
+	threads->tids[threads->n++] = number_inside(number);
+	return 0;
+}
+
 static int check_status(struct audit *a, pid_t pid, pid_t *ret_leader)
 {
 	static const char *const sets[] = { "\nCapInh:\t", "\nCapPrm:\t", "\nCapEff:\t", "\nCapBnd:\t",
@@ -123,7 +147,8 @@ static int check_status(struct audit *a, pid_t pid, pid_t *ret_leader)
 	leader = line_of(text, "\nTgid:\t");
 	*ret_leader = leader ? (pid_t)strtol(leader, NULL, 10) : pid;
 	mode = line_of(text, "\nSeccomp:\t");
-	return mode && *mode == '2' ? 0 : audit_refuse(a, pid, "it has no seccomp filter");
+	return mode && *mode == '2' ? note_no_new_privs(a, text)
+	                            : audit_refuse(a, pid, "it has no seccomp filter");
 }
 
 static int check_limits(struct audit *a, pid_t pid)

@@ -22,6 +22,12 @@ struct restore_native {
 	const char *device, *root, *point;
 };
 
+/* Threads, by their numbers inside. */
+struct restore_threads {
+	pid_t *tids; /* the caller's to free */
+	size_t n;
+};
+
 /* What the tasks must be that are restored, or are to be. */
 struct restore_want {
 	uint32_t base_id;
@@ -32,6 +38,7 @@ struct restore_want {
 	dev_t root_dev;          /* of the root filesystem */
 	const struct restore_native *natives;
 	size_t n_natives;
+	struct restore_threads *no_new_privs; /* or NULL: the audit adds who has that, prctl(2) */
 };
 /* Looks at every thread of the cgroup and all below it, of which pid is init: ids, capabilities, limits,
  * seccomp, namespaces; at who owns the user namespace, at the mounts of each mount namespace, and that nobody

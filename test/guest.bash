@@ -86,13 +86,13 @@ processes_seen() # pids on stdin
 		chomp($pid = $_);
 		my %mounts = map {; mount_seen() => 1 } lines("mountinfo");
 		push @all, join "", (map { (split /:/, $_, 3)[2] =~ s,.*/c-[0-9a-f]*,,r } lines("cgroup")), join("", lines("cmdline")) =~ tr/\0/ /r, "\n",
-			(map { s/^NSpid:.*\t/NSpid: /r } grep { /^(NSpid|Uid|Gid|Groups|Seccomp|Cap[A-Z][a-z]+):/ } lines("status")), map { "$_\n" } sort keys %mounts;
+			(map { s/^NSpid:.*\t/NSpid: /r } grep { /^(NSpid|Uid|Gid|Groups|Seccomp|NoNewPrivs|Cap[A-Z][a-z]+):/ } lines("status")), map { "$_\n" } sort keys %mounts;
 		END { print sort @all }
 	'
 }
 
 # What the kernel says of its cgroups and of each of its processes but for those of sessions, which come and go: ids, capabilities, mounts. Not how the
-# masks of /proc and /sys are mounted, nor whether privileges can be gained (no_new_privs), which CRIU 3.17 does not restore: ctctl-suspend(1).
+# masks of /proc and /sys are mounted.
 world_inside() # DAEMON
 {
 	local base pid

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # lab: systemd deadline=600
-# Locks on files, of each kind that a process can have, while it goes to disk and comes back; of a process, the lock of a file that it has mapped as well.
+# Locks on files, of each kind that a process can have, while it goes to disk and comes back; of a process, the lock of a file that it has mapped as well. And
+# who may not gain privileges (no_new_privs). Both CRIU leaves undone.
 load lib
 
 setup_file()
@@ -92,15 +93,36 @@ locks() # UNIT: kind, mode, first and last byte of each
 	[ "$(inside sqlite3 -batch /srv/rows.db "PRAGMA integrity_check; SELECT count(*) FROM row")" = $'ok\n3' ]
 }
 
+bound() # which threads may not gain privileges, and which may
+{
+	inside sh -c 'grep -l -e /locks -e /database -e /bound -e /init.scope -e journald -e logind /proc/[0-9]*/task/*/cgroup' | sed 's/cgroup$/status/' | sort | inside xargs grep -H NoNewPrivs
+}
+
+@test "who may not gain privileges may not when it goes on, each thread for itself; the others may" {
+	local before
+	inside sh -c 'cat >/usr/local/sbin/bound; chmod 755 /usr/local/sbin/bound; chmod 4755 /usr/bin/id; systemd-run --unit bound -p NoNewPrivileges=yes -p User=www-data perl /usr/local/sbin/bound' <<-'END'
+		while (1) { open my $out, ">", "/tmp/bound"; print $out `id -u`; close $out; sleep 1 }
+	END
+	wait_for 30 inside grep -qx 33 /tmp/bound
+	before=$(bound)
+	echo "$before"
+	[[ $before = *NoNewPrivs:*1* && $before = *NoNewPrivs:*0* ]]
+	ctctl suspend d1
+	ctctl resume d1
+	[ "$(bound)" = "$before" ]
+	inside rm /tmp/bound
+	wait_for 30 inside grep -qx 33 /tmp/bound
+}
+
 @test "where they cannot be set again it is not resumed, and can be later" {
-	local module=$CTD_BUILD/ctd/ct-criu-locks.so
+	local module=$CTD_BUILD/ctd/ct-criu-finish.so
 	ctctl suspend d1
 	mv "$module" "$CTD_DIR/module"
 	run ctctl resume d1
 	mv "$CTD_DIR/module" "$module"
 	echo "$output"
 	[ "$status" -ne 0 ]
-	[[ $output == *'"d1"'*'criu did not load ct-criu-locks.so, without which locks on files are lost'* ]]
+	[[ $output == *'"d1"'*'criu did not load ct-criu-finish.so, without which locks on files are lost'* ]]
 	[ "$(ctctl show d1 --json | jq -r .state)" = suspended ]
 	ctctl resume d1
 	[[ $(locks database) = *'POSIX READ 128 128'* ]]

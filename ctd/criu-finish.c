@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What CRIU is given to find (ct-criu): locks of processes, set once more when all else is restored.
+/* What CRIU is given to find (ct-criu): the end of a restore, that it leaves undone.
  *
  * A lock of fcntl(2) that belongs to a process goes when that closes any descriptor of the file. CRIU sets
  * the locks first and maps files last, by descriptors that it closes then: the lock on a file that is mapped
- * as well is lost, and a database believes that it has the file to itself. So this module, by LD_PRELOAD,
- * notes the locks that CRIU sets (fcntl64), in memory that its tasks share, and the tasks that it traces
- * (ptrace). They all stand and have all that was restored when it tells that it will let them go, the
- * notification pre-resume (write): then each lock is set again by who has it, by a call in that task
- * (criu-inject.c). That they were, or why not, is added to the notification as its message.
+ * as well is lost, and a database believes that it has the file to itself. And it does not save that a thread
+ * may not gain privileges by executing a program (no_new_privs).
+ *
+ * So this module, by LD_PRELOAD, notes the locks that CRIU sets (fcntl64), in memory that its tasks share,
+ * and the tasks that it traces (ptrace). They all stand and have all that was restored when it tells that it
+ * will let them go, the notification pre-resume (write): then each lock is set again by who has it, and
+ * no_new_privs in those of whom a file says that they had it (worker-suspend-privileges.c), by calls in those
+ * tasks (criu-inject.c). That it was done, or why not, is added to the notification as its message.
  */
-#include "ctd/criu-locks.h"
+#include "ctd/criu-finish.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,11 +34,13 @@
 #include "ctd/criu-fields.h"
 #include "ctd/criu-inject.h"
 #include "ctd/criu-rpc.h"
+#include "ctd/criu.h"
 
 #define EXPORTED   __attribute__((visibility("default")))
 #define LOCKS_MAX  (1U << 20)
 #define PACKET_MAX 4096
 #define STATUS_MAX 16384
+#define LIST_MAX   (64UL << 20)
 #define PRE_RESUME "pre-resume"
 
 struct lock {
@@ -50,7 +56,7 @@ static struct noted {
 } * noted; /* shared by all that are forked */
 
 struct traced {
-	pid_t tid, inside; /* 0: not known yet; -1: not the first thread of a process */
+	pid_t tid, inside; /* 0: not known yet; -1: it is not there */
 };
 
 static struct traced *traced;
@@ -144,13 +150,6 @@ EXPORTED long ptrace(enum __ptrace_request request, ...)
 
 /* ---- in CRIU, when all is restored */
 
-static long number_after(const char *text, const char *key)
-{
-	const char *at = strstr(text, key);
-
-	return at ? strtol(at + strlen(key), NULL, 10) : -1;
-}
-
 /* The innermost of its numbers. */
 static pid_t number_inside(pid_t tid)
 {
@@ -158,8 +157,7 @@ static pid_t number_inside(pid_t tid)
 	char path[64], *at, *end;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid); /* fits */
-	if (read_file_at(AT_FDCWD, path, STATUS_MAX, &text, NULL) < 0 ||
-	        number_after(text, "\nTgid:") != tid || !(at = strstr(text, "\nNSpid:")))
+	if (read_file_at(AT_FDCWD, path, STATUS_MAX, &text, NULL) < 0 || !(at = strstr(text, "\nNSpid:")))
 		return -1;
 	end = strchr(at + 1, '\n');
 	if (end)
@@ -180,19 +178,22 @@ static pid_t find_traced(pid_t inside)
 	return 0;
 }
 
-static int set_one(struct inject *inject, const struct lock *l)
+static int set_lock(struct inject *inject, const struct lock *l)
 {
 	const struct flock want = {
 		.l_type = l->type, .l_whence = SEEK_SET, .l_start = l->start, .l_len = l->size
 	};
+	unsigned long arguments[INJECT_ARGUMENTS] = { (unsigned long)l->fd, F_SETLK };
 	long result = 0;
-	int r = inject_call(inject, SYS_fcntl, l->fd, F_SETLK, &want, sizeof(want), &result);
+	int r = inject_put(inject, &want, sizeof(want), &arguments[2]);
 
+	if (r >= 0)
+		r = inject_call(inject, SYS_fcntl, arguments, &result);
 	return r < 0 ? r : (int)result;
 }
 
 /* Those of one process. *failed: the one that could not be. */
-static int set_those(const struct lock *locks, size_t n, const struct lock **failed)
+static int set_locks_of(const struct lock *locks, size_t n, const struct lock **failed)
 {
 	const pid_t tid = find_traced(locks->pid);
 	struct inject *inject;
@@ -206,7 +207,7 @@ static int set_those(const struct lock *locks, size_t n, const struct lock **fai
 		return r;
 	for (size_t i = 0; i < n && r >= 0; i++) {
 		*failed = &locks[i];
-		r = set_one(inject, *failed);
+		r = set_lock(inject, *failed);
 	}
 	end = inject_end(inject);
 	return r < 0 ? r : end;
@@ -219,23 +220,71 @@ static int compare_locks(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static int set_all(const struct lock **failed)
+static int set_locks(struct ct_error *err)
 {
 	struct lock *locks = noted->locks;
-	const size_t n = noted->n;
+	const struct lock *failed = locks;
+	const size_t n = noted->n < LOCKS_MAX ? noted->n : LOCKS_MAX; /* of more CRIU has not restored it */
 	int r = 0;
 
-	*failed = locks;
-	if (n > LOCKS_MAX)
-		return -ENOLCK;
 	if (n > 0)
 		qsort(locks, n, sizeof(*locks), compare_locks);
 	for (size_t first = 0, end; first < n && r >= 0; first = end) {
 		for (end = first + 1; end < n && locks[end].pid == locks[first].pid; end++)
 			;
-		r = out_of_memory ? -ENOMEM : set_those(locks + first, end - first, failed);
+		r = set_locks_of(locks + first, end - first, &failed);
 	}
-	return r;
+	return r < 0 ? ct_error_set(err, r, "locks",
+	                       "process %d inside cannot lock its file descriptor %d again: %s", failed->pid,
+	                       failed->fd, strerror(-r))
+	             : 0;
+}
+
+static int keep_from_privileges(pid_t inside)
+{
+	static const unsigned long arguments[INJECT_ARGUMENTS] = { PR_SET_NO_NEW_PRIVS, 1 };
+	const pid_t tid = find_traced(inside);
+	struct inject *inject;
+	long result = 0;
+	int r, end;
+
+	if (tid == 0)
+		return -ESRCH;
+	r = inject_begin(tid, &inject);
+	if (r < 0)
+		return r;
+	r = inject_call(inject, SYS_prctl, arguments, &result);
+	end = inject_end(inject);
+	return r < 0 ? r : result < 0 ? (int)result : end;
+}
+
+static int set_no_new_privs(struct ct_error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = read_file_at(AT_FDCWD, CRIU_WORK "/" CRIU_FINISH_NO_NEW_PRIVS, LIST_MAX, &text, NULL);
+
+	if (r < 0)
+		return ct_error_set(err, r, "privileges",
+		        "cannot read who may not gain privileges (no_new_privs): %s", strerror(-r));
+	for (char *at = text, *end; *at; at = end + (*end == '\n')) {
+		const pid_t inside = (pid_t)strtol(at, &end, 10);
+
+		r = end == at ? -EBADMSG : keep_from_privileges(inside);
+		if (r < 0)
+			return ct_error_set(err, r, "privileges",
+			        "thread %d inside cannot be kept from gaining privileges again: %s", inside,
+			        strerror(-r));
+	}
+	return 0;
+}
+
+static int finish(struct ct_error *err)
+{
+	int r = out_of_memory ? ct_error_set(err, -ENOMEM, "criu", "out of memory") : 0;
+
+	if (r >= 0)
+		r = set_locks(err);
+	return r < 0 ? r : set_no_new_privs(err);
 }
 
 /* ---- the notification */
@@ -263,16 +312,9 @@ static bool is_pre_resume(const void *data, size_t size)
 
 static void put_message(struct strbuf *packet)
 {
-	const struct lock *failed = NULL;
-	int r = set_all(&failed);
-	char text[128];
+	struct ct_error err = { 0 };
+	const char *text = finish(&err) < 0 ? err.text : CRIU_FINISH_DONE;
 
-	if (r < 0)
-		(void)snprintf(text, sizeof(text),
-		        "process %d (its number inside) cannot lock its file descriptor %d again: %s",
-		        failed->pid, failed->fd, strerror(-r)); /* to be shown */
-	else
-		(void)snprintf(text, sizeof(text), CRIU_LOCKS_KEPT); /* fits */
 	criu_put_bytes(packet, CRIU_RESP_MESSAGE, text, strlen(text));
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*	test-criu-locks MODULE
+/*	test-criu-finish MODULE
  *
  * The module in a program that does what CRIU does: a task of its own locks a file, maps it, and closes what
  * it was mapped by; it is traced to the end of a system call; then the notification is sent. The lock must be
- * there again, and the task as it was.
+ * there again, no_new_privs where a file asks for it, and the task else as it was.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,13 +14,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -30,8 +34,9 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "ctd/criu-fields.h"
-#include "ctd/criu-locks.h"
+#include "ctd/criu-finish.h"
 #include "ctd/criu-rpc.h"
+#include "ctd/criu.h"
 
 #define SOCKET_FD 3
 #define FILE_FD   4
@@ -47,6 +52,8 @@
 #define WAY_BARE   "bare"   /* it has no vDSO */
 #define WAY_TAKEN  "taken"  /* somebody else has the lock by then */
 #define WAY_NOBODY "nobody" /* nothing is locked */
+#define WAY_BOUND  "bound"  /* it shall have no_new_privs */
+#define WAY_LOST   "lost"   /* nobody knows who shall */
 #define WAY_GONE   "gone"   /* it is not traced */
 
 static const char *module;
@@ -154,6 +161,25 @@ static void notify(const char *script)
 		give_up("notify");
 }
 
+/* In a mount namespace of its own, as a restore has. */
+static void list_bound(const char *way, pid_t task)
+{
+	char text[32] = "";
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	        mount("tmpfs", "/tmp", "tmpfs", 0, NULL) < 0 || mkdir(CRIU_WORK, 0700) < 0)
+		give_up("mounts");
+	if (str_eq(way, WAY_BOUND))
+		(void)snprintf(text, sizeof(text), "%d\n", task); /* fits */
+	if (!str_eq(way, WAY_LOST)) {
+		_cleanup_close_ int fd = open(CRIU_WORK "/" CRIU_FINISH_NO_NEW_PRIVS,
+		        O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+		if (fd < 0 || write_all(fd, text, strlen(text)) < 0)
+			give_up("list");
+	}
+}
+
 static void play_criu(const char *way)
 {
 	volatile char *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -170,6 +196,7 @@ static void play_criu(const char *way)
 		(void)usleep(1000);
 	if (owner() != 0)
 		give_up("the lock is there all the time");
+	list_bound(way, task);
 	if (!is_gone) {
 		trace(task);
 		before = registers_of(task);
@@ -245,19 +272,20 @@ static void restore(const char *way, char *message, size_t size)
 	assert_int_equal(status, 0);
 }
 
-static void test_locks_are_set_again(void **state)
+static void test_what_is_undone_is_done(void **state)
 {
-	static const char *const ways[] = { WAY_PLAIN, WAY_STOPS, WAY_TRAPS, WAY_BARE, WAY_NOBODY };
+	static const char *const ways[] = { WAY_PLAIN, WAY_STOPS, WAY_TRAPS, WAY_BARE, WAY_NOBODY,
+		WAY_BOUND };
 
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
 		char message[256];
 
 		restore(ways[i], message, sizeof(message));
-		assert_string_equal(message, CRIU_LOCKS_KEPT);
+		assert_string_equal(message, CRIU_FINISH_DONE);
 	}
 }
 
-static void test_what_cannot_be_locked_is_told(void **state)
+static void test_what_cannot_be_is_told(void **state)
 {
 	char message[256];
 
@@ -266,13 +294,15 @@ static void test_what_cannot_be_locked_is_told(void **state)
 	assert_non_null(strstr(message, strerror(EAGAIN)));
 	restore(WAY_GONE, message, sizeof(message));
 	assert_non_null(strstr(message, strerror(ESRCH)));
+	restore(WAY_LOST, message, sizeof(message));
+	assert_non_null(strstr(message, "who may not gain privileges"));
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_locks_are_set_again),
-		cmocka_unit_test(test_what_cannot_be_locked_is_told),
+		cmocka_unit_test(test_what_is_undone_is_done),
+		cmocka_unit_test(test_what_cannot_be_is_told),
 	};
 
 	if (argc == 3)
