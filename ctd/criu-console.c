@@ -175,22 +175,14 @@ static int copy_record(const unsigned char *data, size_t len, int sid, struct st
 
 int criu_console_rewrite(const char *data, size_t len, int sid, struct strbuf *out)
 {
-	size_t at = 8;
-	int r = len < at ? -EBADMSG : strbuf_add(out, data, at);
+	struct criu_reader image, record;
+	int r = criu_image_open(data, len, &image), more = 0;
 
-	while (r >= 0 && at < len) {
-		uint32_t size;
-
-		if (len - at < sizeof(size))
-			return -EBADMSG;
-		memcpy(&size, data + at, sizeof(size));
-		at += sizeof(size);
-		if (size > len - at)
-			return -EBADMSG;
-		r = copy_record((const unsigned char *)data + at, size, sid, out);
-		at += size;
-	}
-	return r;
+	if (r >= 0)
+		r = strbuf_add(out, data, CRIU_IMAGE_HEAD);
+	while (r >= 0 && (more = criu_image_next(&image, &record)) > 0)
+		r = copy_record(record.at, (size_t)(record.end - record.at), sid, out);
+	return r < 0 ? r : more;
 }
 
 int criu_console_patch(int images_fd, int sid, struct ct_error *err)

@@ -75,3 +75,32 @@ int criu_get_field(struct criu_reader *r, struct criu_field *ret)
 	r->at += len;
 	return 1;
 }
+
+/* ---- images */
+
+int criu_image_open(const char *data, size_t len, struct criu_reader *ret)
+{
+	const unsigned char *bytes = (const unsigned char *)data;
+
+	if (len < CRIU_IMAGE_HEAD)
+		return -EBADMSG;
+	*ret = (struct criu_reader){ bytes + CRIU_IMAGE_HEAD, bytes + len };
+	return 0;
+}
+
+int criu_image_next(struct criu_reader *image, struct criu_reader *ret)
+{
+	uint32_t size;
+
+	if (image->at == image->end)
+		return 0;
+	if ((size_t)(image->end - image->at) < sizeof(size))
+		return -EBADMSG;
+	memcpy(&size, image->at, sizeof(size));
+	image->at += sizeof(size);
+	if (size > (size_t)(image->end - image->at))
+		return -EBADMSG;
+	*ret = (struct criu_reader){ image->at, image->at + size };
+	image->at += size;
+	return 1;
+}

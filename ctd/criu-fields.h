@@ -18,5 +18,12 @@ struct criu_field {
 };
 /* 1: a field, 0: the end, -EBADMSG. */
 int criu_get_field(struct criu_reader *r, struct criu_field *ret);
+
+/* An image: some magic numbers, then records, each a length of four bytes and a message. -EBADMSG. */
+#define CRIU_IMAGE_HEAD 8
+int criu_image_open(const char *data, size_t len, struct criu_reader *ret);
+/* 1: a record, 0: the end. */
+int criu_image_next(struct criu_reader *image, struct criu_reader *ret);
+
 void criu_put_number(struct strbuf *b, unsigned int field, uint64_t value);
 void criu_put_bytes(struct strbuf *b, unsigned int field, const void *data, size_t len);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The open files in CRIU's images.
+/* The open files in CRIU's images, and the locks on them.
  *
  * What a process has open in /proc or /sys, CRIU opens again before these have their masks (restore.c), and
  * from a directory one walks to what they hide. restore_audit finds those that a task has; one that is on its
  * way in a socket (SCM_RIGHTS) is nobody's. In the images it is as any other: files.img holds two magic
  * numbers, then records, each its length and a message of criu's fdinfo.proto, with the path inside and the
  * mode of each file.
+ *
+ * filelocks.img is another such, with a record for each lock. The kernel looks through all that a file has
+ * when one more is set, and they are set twice (criu-finish.c).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,10 +17,13 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "ctd/criu-inject.h"
 #include "ctd/criu.h"
 
 #define IMAGE     "files.img"
 #define IMAGE_MAX (256 * 1024 * 1024)
+#define LOCKS     "filelocks.img"
+#define LOCKS_MAX 16384
 
 enum {
 	FILE_REG = 3, /* also of directories */
@@ -78,28 +84,12 @@ static int read_record(struct criu_reader bytes, char *ret, size_t size)
 
 int criu_files_find_bare(const char *data, size_t len, char *ret, size_t size)
 {
-	size_t at = 8;
+	struct criu_reader image, record;
+	int r = criu_image_open(data, len, &image);
 
-	if (len < at)
-		return -EBADMSG;
-	while (at < len) {
-		const unsigned char *start;
-		uint32_t record;
-		int r;
-
-		if (len - at < sizeof(record))
-			return -EBADMSG;
-		memcpy(&record, data + at, sizeof(record));
-		at += sizeof(record);
-		if (record > len - at)
-			return -EBADMSG;
-		start = (const unsigned char *)data + at;
-		r = read_record((struct criu_reader){ start, start + record }, ret, size);
-		if (r != 0)
-			return r;
-		at += record;
-	}
-	return 0;
+	while (r == 0 && (r = criu_image_next(&image, &record)) > 0)
+		r = read_record(record, ret, size);
+	return r;
 }
 
 int criu_files_check(int images_fd, struct ct_error *err)
@@ -118,4 +108,37 @@ int criu_files_check(int images_fd, struct ct_error *err)
 	              : ct_error_kind_set(err, CT_ERROR_REFUSED, -EPERM,
 	                        "the directory \"%s\" is open inside, or on its way in a socket: leave it",
 	                        name);
+}
+
+int criu_locks_count(const char *data, size_t len, size_t *ret)
+{
+	struct criu_reader image, record;
+	int r = criu_image_open(data, len, &image);
+
+	*ret = 0;
+	while (r >= 0 && (r = criu_image_next(&image, &record)) > 0)
+		(*ret)++;
+	return r;
+}
+
+int criu_locks_check(int images_fd, struct ct_error *err)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t len = 0, n = 0;
+	int r = read_file_at(images_fd, LOCKS, IMAGE_MAX, &data, &len);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r >= 0)
+		r = criu_locks_count(data, len, &n);
+	if (r < 0)
+		return ct_error_set(err, r, "criu", "cannot read \"" LOCKS "\": %s", strerror(-r));
+	if (n > LOCKS_MAX)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -E2BIG,
+		        "its processes have %zu locks on files, and at most %d can be set again (/proc/locks says who has them)",
+		        n, LOCKS_MAX);
+	if (n > 0 && !INJECT_IS_KNOWN)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+		        "its processes have locks on files, which cannot be set again on this processor (stop it)");
+	return 0;
 }

@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@
 #define EXPORTED   __attribute__((visibility("default")))
 #define LOCKS_MAX  (1U << 20)
 #define PACKET_MAX 4096
-#define STATUS_MAX 16384
+#define STATUS_MAX 1048576
 #define LIST_MAX   (64UL << 20)
 #define PRE_RESUME "pre-resume"
 
@@ -56,7 +57,9 @@ static struct noted {
 } * noted; /* shared by all that are forked */
 
 struct traced {
-	pid_t tid, inside; /* 0: not known yet; -1: it is not there */
+	pid_t tid;
+	pid_t inside, leader;      /* 0: not known yet; -1: it is not there */
+	struct inject_place place; /* of the leader */
 };
 
 static struct traced *traced;
@@ -105,9 +108,10 @@ EXPORTED int fcntl64(int fd, int command, ...)
 	va_end(list);
 	if (!real)
 		real = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl64");
+	if (command == F_SETLKW)
+		command = F_SETLK; /* whoever has it outside shall not keep us waiting */
 	r = real(fd, command, argument);
-	if (r >= 0 && (command == F_SETLK || command == F_SETLKW) &&
-	        ((const struct flock *)argument)->l_type != F_UNLCK)
+	if (r >= 0 && command == F_SETLK && ((const struct flock *)argument)->l_type != F_UNLCK)
 		r = note(fd, argument);
 	return r;
 }
@@ -150,32 +154,64 @@ EXPORTED long ptrace(enum __ptrace_request request, ...)
 
 /* ---- in CRIU, when all is restored */
 
-/* The innermost of its numbers. */
-static pid_t number_inside(pid_t tid)
+static pid_t number_after(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? (pid_t)strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+/* Inside it has the last of its numbers. */
+static void learn(struct traced *t)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64], *at, *end;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid); /* fits */
+	t->inside = t->leader = -1;
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", t->tid); /* fits */
 	if (read_file_at(AT_FDCWD, path, STATUS_MAX, &text, NULL) < 0 || !(at = strstr(text, "\nNSpid:")))
-		return -1;
+		return;
+	t->leader = number_after(text, "\nTgid:");
 	end = strchr(at + 1, '\n');
 	if (end)
 		*end = '\0';
 	at = strrchr(at, '\t');
-	return at ? (pid_t)strtol(at + 1, NULL, 10) : -1;
+	t->inside = at ? (pid_t)strtol(at + 1, NULL, 10) : -1;
 }
 
-/* 0: nobody that is traced. */
-static pid_t find_traced(pid_t inside)
+static struct traced *find_inside(pid_t inside)
 {
 	for (size_t i = 0; i < n_traced; i++) {
 		if (traced[i].inside == 0)
-			traced[i].inside = number_inside(traced[i].tid);
+			learn(&traced[i]);
 		if (traced[i].inside == inside)
-			return traced[i].tid;
+			return &traced[i];
 	}
-	return 0;
+	return NULL;
+}
+
+static struct traced *find_traced(pid_t tid)
+{
+	for (size_t i = 0; i < n_traced; i++)
+		if (traced[i].tid == tid)
+			return &traced[i];
+	return NULL;
+}
+
+static int begin_calls(pid_t inside, struct inject **ret)
+{
+	struct traced *t = find_inside(inside), *leader = t ? find_traced(t->leader) : NULL;
+
+	return leader ? inject_begin(t->tid, &leader->place, ret) : -ESRCH;
+}
+
+/* These two return 0. */
+static int call(struct inject *inject, long number, const unsigned long arguments[INJECT_ARGUMENTS])
+{
+	long result = 0;
+	int r = inject_call(inject, number, arguments, &result);
+
+	return r < 0 ? r : result > 0 ? -EIO : (int)result;
 }
 
 static int set_lock(struct inject *inject, const struct lock *l)
@@ -184,25 +220,18 @@ static int set_lock(struct inject *inject, const struct lock *l)
 		.l_type = l->type, .l_whence = SEEK_SET, .l_start = l->start, .l_len = l->size
 	};
 	unsigned long arguments[INJECT_ARGUMENTS] = { (unsigned long)l->fd, F_SETLK };
-	long result = 0;
 	int r = inject_put(inject, &want, sizeof(want), &arguments[2]);
 
-	if (r >= 0)
-		r = inject_call(inject, SYS_fcntl, arguments, &result);
-	return r < 0 ? r : (int)result;
+	return r < 0 ? r : call(inject, SYS_fcntl, arguments);
 }
 
 /* Those of one process. *failed: the one that could not be. */
 static int set_locks_of(const struct lock *locks, size_t n, const struct lock **failed)
 {
-	const pid_t tid = find_traced(locks->pid);
 	struct inject *inject;
-	int r, end;
+	int r = begin_calls(locks->pid, &inject), end;
 
 	*failed = locks;
-	if (tid == 0)
-		return -ESRCH;
-	r = inject_begin(tid, &inject);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n && r >= 0; i++) {
@@ -243,19 +272,14 @@ static int set_locks(struct ct_error *err)
 static int keep_from_privileges(pid_t inside)
 {
 	static const unsigned long arguments[INJECT_ARGUMENTS] = { PR_SET_NO_NEW_PRIVS, 1 };
-	const pid_t tid = find_traced(inside);
 	struct inject *inject;
-	long result = 0;
-	int r, end;
+	int r = begin_calls(inside, &inject), end;
 
-	if (tid == 0)
-		return -ESRCH;
-	r = inject_begin(tid, &inject);
 	if (r < 0)
 		return r;
-	r = inject_call(inject, SYS_prctl, arguments, &result);
+	r = call(inject, SYS_prctl, arguments);
 	end = inject_end(inject);
-	return r < 0 ? r : result < 0 ? (int)result : end;
+	return r < 0 ? r : end;
 }
 
 static int set_no_new_privs(struct ct_error *err)
@@ -288,6 +312,14 @@ static int finish(struct ct_error *err)
 }
 
 /* ---- the notification */
+
+static bool is_conversation(int fd)
+{
+	socklen_t size = sizeof(int);
+	int type = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
 
 static bool is_pre_resume(const void *data, size_t size)
 {
@@ -327,7 +359,7 @@ EXPORTED ssize_t write(int fd, const void *data, size_t size)
 	if (!real)
 		real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
 	if (size > PACKET_MAX || !memmem(data, size, PRE_RESUME, strlen(PRE_RESUME)) ||
-	        !is_pre_resume(data, size))
+	        !is_conversation(fd) || !is_pre_resume(data, size))
 		return real(fd, data, size);
 	(void)strbuf_add(&packet, data, size); /* a failure is remembered */
 	put_message(&packet);

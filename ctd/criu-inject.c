@@ -25,7 +25,7 @@
 
 #ifdef __x86_64__
 
-#define CODE_MAX  (16UL << 20) /* of a mapping in which the instruction is looked for */
+#define CODE_MAX  (32UL << 20) /* of all in which the instruction is looked for */
 #define STOPS_MAX 16           /* before the one that is waited for */
 #define CS_64     0x33         /* of a program of 64 bits, whatever the task is */
 #define SS_64     0x2b
@@ -37,22 +37,41 @@ struct inject {
 	int memory; /* /proc/PID/mem */
 	struct user_regs_struct was;
 	uint64_t mask; /* the signals that it blocks */
-	uint64_t code, room;
+	struct inject_place place;
 	unsigned char in_room[INJECT_ROOM];
 	bool is_changed, stop_again;
 };
 
 /* ---- where */
 
-/* Of the instruction in a mapping; 0: nowhere. */
-static uint64_t find_in(int memory, uint64_t low, uint64_t high)
+/* A line of maps. */
+struct mapping {
+	uint64_t low, high, inode;
+	char mode[5];
+	const char *name;
+};
+
+static int read_mapping(const char *line, struct mapping *ret)
 {
-	const size_t size = high - low < CODE_MAX ? high - low : CODE_MAX;
-	_cleanup_free_ unsigned char *bytes = malloc(size);
-	const ssize_t n = bytes ? pread(memory, bytes, size, (off_t)low) : -1;
+	int name = 0;
+
+	if (sscanf(line, "%lx-%lx %4s %*s %*s %lu %n", &ret->low, &ret->high, ret->mode, &ret->inode, &name) <
+	        4)
+		return -EBADMSG;
+	ret->name = line + name;
+	return 0;
+}
+
+/* Of the instruction; 0: it is not there. *left: so many bytes may be read for it. */
+static uint64_t find_code(int memory, const struct mapping *m, size_t *left)
+{
+	const size_t size = m->high - m->low < *left ? m->high - m->low : *left;
+	_cleanup_free_ unsigned char *bytes = malloc(size + 1);
+	const ssize_t n = bytes ? pread(memory, bytes, size, (off_t)m->low) : -1;
 	const unsigned char *at = n > 0 ? memmem(bytes, (size_t)n, instruction, sizeof(instruction)) : NULL;
 
-	return at ? low + (uint64_t)(at - bytes) : 0;
+	*left -= size;
+	return at ? m->low + (uint64_t)(at - bytes) : 0;
 }
 
 static bool can_hold(struct inject *x, uint64_t address)
@@ -61,42 +80,51 @@ static bool can_hold(struct inject *x, uint64_t address)
 	       pwrite(x->memory, x->in_room, INJECT_ROOM, (off_t)address) == INJECT_ROOM;
 }
 
-/* Room: where its stack ends, which it has written to already, or else anywhere. vdso: the code in that
- * alone.
- */
-static int find_places(struct inject *x, bool vdso)
+/* The code: in the vDSO, or else anywhere. The room: where its stack ends, or else anywhere; but in memory of
+ * its own that it may read itself. */
+static void look_at(struct inject *x, const struct mapping *m, bool anywhere, size_t *left)
 {
 	const uint64_t stack = x->was.rsp & ~(uint64_t)(INJECT_ROOM - 1);
+	const bool is_stack = stack >= m->low && stack < m->high;
+	const uint64_t room = is_stack ? stack : m->low;
+
+	if (!x->place.room && (is_stack || anywhere) && strcmp(m->mode, "rw-p") == 0 && can_hold(x, room))
+		x->place.room = room;
+	if (!x->place.code && m->mode[2] == 'x' &&
+	        (anywhere || (m->inode == 0 && strcmp(m->name, "[vdso]\n") == 0)))
+		x->place.code = find_code(x->memory, m, left);
+}
+
+static int look(struct inject *x, bool anywhere)
+{
 	_cleanup_fclose_ FILE *maps = NULL;
 	_cleanup_free_ char *line = NULL;
+	size_t size = 0, left = CODE_MAX;
 	char path[64];
-	size_t size = 0;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/maps", x->pid); /* fits */
 	maps = fopen(path, "re");
 	if (!maps)
 		return -errno;
-	if (!x->room && can_hold(x, stack))
-		x->room = stack;
-	while ((!x->room || !x->code) && getline(&line, &size, maps) > 0) {
-		uint64_t low, high;
-		char mode[5];
+	while ((!x->place.room || !x->place.code) && left > 0 && getline(&line, &size, maps) > 0) {
+		struct mapping m;
+		int r = read_mapping(line, &m);
 
-		if (sscanf(line, "%lx-%lx %4s", &low, &high, mode) != 3)
-			return -EBADMSG;
-		if (!x->room && strcmp(mode, "rw-p") == 0 && can_hold(x, low))
-			x->room = low;
-		if (!x->code && mode[2] == 'x' && (!vdso || strstr(line, "[vdso]")))
-			x->code = find_in(x->memory, low, high);
+		if (r < 0)
+			return r;
+		look_at(x, &m, anywhere, &left);
 	}
-	return x->room && x->code ? 0 : -ENOEXEC;
+	return x->place.room && x->place.code ? 0 : -ENOEXEC;
 }
 
-static int find(struct inject *x)
+static int find_place(struct inject *x)
 {
-	int r = find_places(x, true);
+	int r;
 
-	return r == -ENOEXEC ? find_places(x, false) : r;
+	if (x->place.code)
+		return can_hold(x, x->place.room) ? 0 : -EFAULT;
+	r = look(x, false);
+	return r == -ENOEXEC ? look(x, true) : r;
 }
 
 /* ---- the call */
@@ -116,7 +144,8 @@ static int set_mask(struct inject *x, uint64_t mask)
 	return ptrace(PTRACE_SETSIGMASK, x->pid, (void *)sizeof(mask), &mask) < 0 ? -errno : 0;
 }
 
-/* Until it enters or leaves a call. */
+/* Until it enters or leaves a call. Killed, it is gone when its other threads are, and those, which are
+ * traced as well, when their end has been heard: so everybody is listened to. */
 static int run(struct inject *x)
 {
 	for (unsigned int i = 0; i < STOPS_MAX; i++) {
@@ -125,8 +154,9 @@ static int run(struct inject *x)
 
 		if (ptrace(PTRACE_SYSCALL, x->pid, NULL, NULL) < 0)
 			return -errno;
-		while ((pid = waitpid(x->pid, &status, __WALL)) < 0 && errno == EINTR)
-			;
+		do
+			pid = waitpid(-1, &status, __WALL);
+		while (pid < 0 ? errno == EINTR : pid != x->pid);
 		if (pid < 0 || !WIFSTOPPED(status))
 			return -ESRCH;
 		signal = WSTOPSIG(status) & ~0x80; /* PTRACE_O_TRACESYSGOOD, if it is set */
@@ -141,7 +171,7 @@ static int run(struct inject *x)
 	return -EIO;
 }
 
-int inject_begin(pid_t pid, struct inject **ret)
+int inject_begin(pid_t pid, struct inject_place *place, struct inject **ret)
 {
 	struct inject *x = calloc(1, sizeof(*x));
 	char path[64];
@@ -149,12 +179,12 @@ int inject_begin(pid_t pid, struct inject **ret)
 
 	if (!x)
 		return -ENOMEM;
-	*x = (struct inject){ .pid = pid };
+	*x = (struct inject){ .pid = pid, .place = *place };
 	(void)snprintf(path, sizeof(path), "/proc/%d/mem", pid); /* fits */
 	x->memory = open(path, O_RDWR | O_CLOEXEC);
 	r = x->memory < 0 ? -errno : get(x, &x->was);
 	if (r >= 0)
-		r = find(x);
+		r = find_place(x);
 	if (r >= 0 && ptrace(PTRACE_GETSIGMASK, pid, (void *)sizeof(x->mask), &x->mask) < 0)
 		r = -errno;
 	if (r >= 0)
@@ -164,15 +194,16 @@ int inject_begin(pid_t pid, struct inject **ret)
 		return r;
 	}
 	x->is_changed = true;
+	*place = x->place;
 	*ret = x;
 	return 0;
 }
 
 int inject_put(struct inject *x, const void *data, size_t size, unsigned long *ret_address)
 {
-	if (size > INJECT_ROOM || pwrite(x->memory, data, size, (off_t)x->room) != (ssize_t)size)
+	if (size > INJECT_ROOM || pwrite(x->memory, data, size, (off_t)x->place.room) != (ssize_t)size)
 		return -EFAULT;
-	*ret_address = x->room;
+	*ret_address = x->place.room;
 	return 0;
 }
 
@@ -181,7 +212,7 @@ int inject_call(struct inject *x, long number, const unsigned long arguments[INJ
 	struct user_regs_struct registers = x->was;
 	int r;
 
-	registers.rip = x->code;
+	registers.rip = x->place.code;
 	registers.cs = CS_64;
 	registers.ss = SS_64;
 	registers.orig_rax = ~0UL; /* it is in no call that could be begun again */
@@ -203,7 +234,7 @@ int inject_call(struct inject *x, long number, const unsigned long arguments[INJ
 		r = run(x);
 	if (r >= 0)
 		r = get(x, &registers);
-	if (r >= 0 && registers.rip != x->code + sizeof(instruction))
+	if (r >= 0 && registers.rip != x->place.code + sizeof(instruction))
 		r = -EIO;
 	if (r >= 0)
 		*ret = (long)registers.rax;
@@ -215,7 +246,7 @@ int inject_end(struct inject *x)
 	int r = 0;
 
 	if (x->is_changed) {
-		const ssize_t n = pwrite(x->memory, x->in_room, INJECT_ROOM, (off_t)x->room);
+		const ssize_t n = pwrite(x->memory, x->in_room, INJECT_ROOM, (off_t)x->place.room);
 		int regs = set(x, &x->was), mask = set_mask(x, x->mask);
 
 		r = n != INJECT_ROOM ? -EFAULT : regs < 0 ? regs : mask;
@@ -230,7 +261,7 @@ int inject_end(struct inject *x)
 
 #else
 
-int inject_begin(pid_t pid, struct inject **ret)
+int inject_begin(pid_t pid, struct inject_place *place, struct inject **ret)
 {
 	return -ENOSYS;
 }

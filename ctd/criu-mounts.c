@@ -25,7 +25,6 @@
 
 #define PREFIX     "mountpoints-"
 #define NAME_SIZE  40
-#define HEAD       8
 #define IMAGE_MAX  (16 * 1024 * 1024)
 #define COVERS_MAX 1024
 #define MINOR_BITS 20 /* of a device in images */
@@ -109,34 +108,6 @@ static int read_mount(
 	return 0;
 }
 
-/* The next record: 1, or 0: the end. */
-static int next_record(struct criu_reader *image, struct criu_reader *ret)
-{
-	uint32_t size;
-
-	if (image->at == image->end)
-		return 0;
-	if ((size_t)(image->end - image->at) < sizeof(size))
-		return -EBADMSG;
-	memcpy(&size, image->at, sizeof(size));
-	image->at += sizeof(size);
-	if (size > (size_t)(image->end - image->at))
-		return -EBADMSG;
-	*ret = (struct criu_reader){ image->at, image->at + size };
-	image->at += size;
-	return 1;
-}
-
-static int open_image(const char *data, size_t len, struct criu_reader *ret)
-{
-	const unsigned char *bytes = (const unsigned char *)data;
-
-	if (len < HEAD)
-		return -EBADMSG;
-	*ret = (struct criu_reader){ bytes + HEAD, bytes + len };
-	return 0;
-}
-
 void criu_mounts_done(struct criu_mounts *mounts)
 {
 	free(mounts->items);
@@ -147,9 +118,9 @@ int criu_mounts_read(struct criu_mounts *mounts, const char *data, size_t len,
         const struct restore_native *natives, size_t n)
 {
 	struct criu_reader image, record;
-	int r = open_image(data, len, &image), more = 0;
+	int r = criu_image_open(data, len, &image), more = 0;
 
-	while (r >= 0 && (more = next_record(&image, &record)) > 0) {
+	while (r >= 0 && (more = criu_image_next(&image, &record)) > 0) {
 		struct criu_mount *items;
 
 		if (mounts->n == mounts->room) {
@@ -215,11 +186,11 @@ int criu_mounts_rewrite(
         const char *data, size_t len, const struct restore_native *natives, size_t n, struct strbuf *out)
 {
 	struct criu_reader image, record;
-	int r = open_image(data, len, &image), more = 0;
+	int r = criu_image_open(data, len, &image), more = 0;
 
 	if (r >= 0)
-		r = strbuf_add(out, data, HEAD);
-	while (r >= 0 && (more = next_record(&image, &record)) > 0) {
+		r = strbuf_add(out, data, CRIU_IMAGE_HEAD);
+	while (r >= 0 && (more = criu_image_next(&image, &record)) > 0) {
 		_cleanup_strbuf_ struct strbuf own = STRBUF_INIT;
 		struct criu_mount m;
 		uint32_t size;

@@ -10,7 +10,6 @@
 #include "base/cleanup.h"
 #include "ctd/criu-fields.h"
 
-#define MAGIC_SIZE  8
 #define ADDRESS_MAX (1ULL << 56)
 #define PID_LIMIT   (1 << 22)
 
@@ -27,25 +26,6 @@ enum {
 	FLAG_PARENT = 1,
 	FLAG_PRESENT = 4,
 };
-
-/* 1: a record, 0: the end. */
-static int next_record(const char *data, size_t len, size_t *at, struct criu_reader *ret)
-{
-	uint32_t size;
-
-	if (*at == len)
-		return 0;
-	if (len - *at < sizeof(size))
-		return -EBADMSG;
-	memcpy(&size, data + *at, sizeof(size));
-	*at += sizeof(size);
-	if (size > len - *at)
-		return -EBADMSG;
-	ret->at = (const unsigned char *)data + *at;
-	ret->end = ret->at + size;
-	*at += size;
-	return 1;
-}
 
 /* A new item at the end of a list that doubles. */
 static void *add(void **list, size_t n, size_t size)
@@ -112,15 +92,14 @@ static int read_extent(struct criu_reader bytes, struct criu_pages *pages, uint6
 int criu_pages_read(const char *data, size_t len, struct criu_pages *ret)
 {
 	struct criu_pages pages = { 0 };
-	struct criu_reader record;
+	struct criu_reader image, record;
 	uint64_t offset = 0;
-	size_t at = MAGIC_SIZE;
-	int r = len < at ? -EBADMSG : next_record(data, len, &at, &record);
+	int r = criu_image_open(data, len, &image);
 
-	if (r <= 0)
+	if (r < 0 || criu_image_next(&image, &record) <= 0)
 		return -EBADMSG;
 	r = read_head(record, &pages);
-	while (r >= 0 && (r = next_record(data, len, &at, &record)) > 0)
+	while (r >= 0 && (r = criu_image_next(&image, &record)) > 0)
 		r = read_extent(record, &pages, &offset);
 	if (r < 0) {
 		criu_pages_done(&pages);
@@ -192,11 +171,11 @@ static int read_task(struct criu_reader bytes, struct criu_task *task)
 int criu_tasks_read(const char *data, size_t len, struct criu_task **ret, size_t *ret_n)
 {
 	_cleanup_free_ struct criu_task *tasks = NULL;
-	struct criu_reader record;
-	size_t at = MAGIC_SIZE, n = 0;
-	int r = len < at ? -EBADMSG : 0;
+	struct criu_reader image, record;
+	size_t n = 0;
+	int r = criu_image_open(data, len, &image);
 
-	while (r >= 0 && (r = next_record(data, len, &at, &record)) > 0) {
+	while (r >= 0 && (r = criu_image_next(&image, &record)) > 0) {
 		struct criu_task *task = add((void **)&tasks, n, sizeof(*task));
 
 		r = task ? read_task(record, task) : -ENOMEM;

@@ -86,6 +86,10 @@ int criu_console_rewrite(const char *data, size_t len, int sid, struct strbuf *o
 int criu_files_check(int images_fd, struct ct_error *err);
 /* The same of what is in memory. 1: there is one, its name is in ret; -EBADMSG: it is no such image. */
 int criu_files_find_bare(const char *data, size_t len, char *ret, size_t size);
+/* The locks on files are not too many to be set again: -E2BIG. */
+int criu_locks_check(int images_fd, struct ct_error *err);
+/* The same of what is in memory: how many there are. -EBADMSG: it is no such image. */
+int criu_locks_count(const char *data, size_t len, size_t *ret);
 
 /* Where what is in images of another node shall be restored. */
 struct criu_place {

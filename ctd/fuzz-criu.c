@@ -65,8 +65,11 @@ static void try_image(const uint8_t *data, size_t size)
 static void try_files(const uint8_t *data, size_t size)
 {
 	char name[64];
+	size_t n;
 	int r = criu_files_find_bare((const char *)data, size, name, sizeof(name));
 
+	must(criu_locks_count((const char *)data, size, &n) == -EBADMSG || 4 * n <= size,
+	        "more records than there is room for");
 	must(r == 0 || r == 1 || r == -EBADMSG, "an error of another kind");
 	must(r != 1 || str_is_printable(name), "a name that cannot be shown");
 	accepted += r >= 0;

@@ -14,6 +14,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -35,26 +37,44 @@
 #include "base/str.h"
 #include "ctd/criu-fields.h"
 #include "ctd/criu-finish.h"
+#include "ctd/criu-inject.h"
 #include "ctd/criu-rpc.h"
 #include "ctd/criu.h"
 
 #define SOCKET_FD 3
 #define FILE_FD   4
 #define START     10
+#define SECOND    100 /* of the other task */
 #define SIZE      5
 #define READY     1
 #define GO        2
+#define STACK     65536
+#define DEAD_USEC 10000000
 
 /* Ways of the task, and of what happens to it. */
-#define WAY_PLAIN  "plain"
-#define WAY_STOPS  "stops"  /* a SIGSTOP waits for it */
-#define WAY_TRAPS  "traps"  /* it ignores the signal of a trap */
-#define WAY_BARE   "bare"   /* it has no vDSO */
-#define WAY_TAKEN  "taken"  /* somebody else has the lock by then */
-#define WAY_NOBODY "nobody" /* nothing is locked */
-#define WAY_BOUND  "bound"  /* it shall have no_new_privs */
-#define WAY_LOST   "lost"   /* nobody knows who shall */
-#define WAY_GONE   "gone"   /* it is not traced */
+#define WAY_PLAIN    "plain"
+#define WAY_TWO      "two"      /* there is another task, that has locked its own part of the file */
+#define WAY_STOPS    "stops"    /* a SIGSTOP waits for it */
+#define WAY_TRAPS    "traps"    /* it ignores the signal of a trap */
+#define WAY_BARE     "bare"     /* it has no vDSO */
+#define WAY_ASTRAY   "astray"   /* its stack pointer leads nowhere */
+#define WAY_FILTERED "filtered" /* its filter lets no lock through, and is suspended */
+#define WAY_BOUND    "bound"    /* it shall have no_new_privs */
+#define WAY_NOBODY   "nobody"   /* nothing is locked */
+#define WAY_HELD     "held"     /* somebody else has the lock before */
+#define WAY_TAKEN    "taken"    /* somebody else has it by then */
+#define WAY_TRAPPED  "trapped"  /* its filter is not suspended, and has a signal sent */
+#define WAY_GONE     "gone"     /* it is not traced */
+#define WAY_LOST     "lost"     /* nobody knows who shall have no_new_privs */
+
+static bool is_one_of(const char *way, const char *const ways[])
+{
+	for (size_t i = 0; ways[i]; i++)
+		if (str_eq(way, ways[i]))
+			return true;
+	return false;
+}
+#define IS_ONE_OF(way, ...) is_one_of(way, (const char *const[]){ __VA_ARGS__, NULL })
 
 static const char *module;
 
@@ -79,15 +99,50 @@ static void unmap_vdso(void)
 	give_up("vdso");
 }
 
-/* Its lock is gone when it is ready, as in CRIU. It goes on by calls that do nothing. */
-static void play_task(const char *way, volatile char *word)
+/* From here on it cannot lock. */
+static void filter_locks(uint32_t action)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = START, .l_len = SIZE };
-	int file = open("/proc/self/fd/4", O_RDWR | O_CLOEXEC);
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { ARRAY_SIZE(code), code };
+
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
+		give_up("filter");
+}
+
+/* Calls that do nothing, with registers alone. */
+static void call_astray(volatile char *word)
+{
+	char *nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	__asm__ volatile(
+	        "mov %%rsp, %%rbx\n\t"
+	        "mov %[nowhere], %%rsp\n"
+	        "1:\n\t"
+	        "mov %[call], %%eax\n\t"
+	        "syscall\n\t"
+	        "cmpb %[go], (%[word])\n\t"
+	        "jne 1b\n\t"
+	        "mov %%rbx, %%rsp"
+	        :
+	        : [nowhere] "r"(nowhere + 2048), [word] "r"(word), [call] "i"(SYS_getppid), [go] "i"(GO)
+	        : "rax", "rbx", "rcx", "r11", "memory", "cc");
+}
+
+/* Its lock is gone when it is ready, as in CRIU. It goes on by calls that do nothing. */
+static void play_task(const char *way, off_t start, volatile char *word)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = SIZE };
+	int file = open("/proc/self/fd/4", O_RDWR | O_CLOEXEC), r;
 	struct sigaction action;
 	sigset_t mask;
 
-	if (!str_eq(way, WAY_NOBODY) && fcntl(FILE_FD, F_SETLK, &lock) < 0)
+	r = str_eq(way, WAY_NOBODY) ? 0 : fcntl(FILE_FD, F_SETLKW, &lock);
+	if (str_eq(way, WAY_HELD) ? r == 0 || errno != EAGAIN : r < 0)
 		give_up("lock");
 	if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) == MAP_FAILED)
 		give_up("map");
@@ -99,13 +154,18 @@ static void play_task(const char *way, volatile char *word)
 	(void)sigemptyset(&mask);
 	(void)sigaddset(&mask, SIGUSR1);
 	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
+	if (IS_ONE_OF(way, WAY_FILTERED, WAY_TRAPPED))
+		filter_locks(str_eq(way, WAY_TRAPPED) ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | EPERM);
 	*word = READY;
+	if (str_eq(way, WAY_ASTRAY))
+		call_astray(word);
 	while (*word != GO)
 		(void)syscall(SYS_getppid);
 	(void)sigprocmask(SIG_BLOCK, NULL, &mask);
 	(void)sigaction(SIGTRAP, NULL, &action);
 	_exit(sigismember(&mask, SIGUSR1) != 1 || sigismember(&mask, SIGTERM) != 0 ||
-	        (action.sa_handler == SIG_IGN) != str_eq(way, WAY_TRAPS));
+	        (action.sa_handler == SIG_IGN) != str_eq(way, WAY_TRAPS) ||
+	        prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != str_eq(way, WAY_BOUND));
 }
 
 static struct user_regs_struct registers_of(pid_t task)
@@ -117,11 +177,11 @@ static struct user_regs_struct registers_of(pid_t task)
 	return registers;
 }
 
-static void trace(pid_t task)
+static void trace(pid_t task, long options)
 {
 	int status;
 
-	if (ptrace(PTRACE_SEIZE, task, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, task, NULL, NULL) < 0 ||
+	if (ptrace(PTRACE_SEIZE, task, NULL, options) < 0 || ptrace(PTRACE_INTERRUPT, task, NULL, NULL) < 0 ||
 	        waitpid(task, &status, __WALL) != task)
 		give_up("seize");
 	do
@@ -131,20 +191,21 @@ static void trace(pid_t task)
 }
 
 /* Who has the lock. */
-static pid_t owner(void)
+static pid_t owner(off_t start)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = START, .l_len = SIZE };
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = SIZE };
 
 	if (syscall(SYS_fcntl, FILE_FD, F_GETLK, &lock) < 0)
 		give_up("owner");
-	if (lock.l_type != F_UNLCK && (lock.l_start != START || lock.l_len != SIZE))
+	if (lock.l_type != F_UNLCK && (lock.l_start != start || lock.l_len != SIZE))
 		give_up("the lock is another one");
 	return lock.l_type == F_UNLCK ? 0 : lock.l_pid;
 }
 
-static void take(void)
+/* As whoever is outside. */
+static void take(short type)
 {
-	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
 
 	if (syscall(SYS_fcntl, FILE_FD, F_SETLK, &lock) < 0)
 		give_up("take");
@@ -180,50 +241,131 @@ static void list_bound(const char *way, pid_t task)
 	}
 }
 
-static void play_criu(const char *way)
+static pid_t start_task(const char *way, off_t start, volatile char *word)
 {
-	volatile char *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	const bool is_gone = str_eq(way, WAY_GONE);
-	struct user_regs_struct before, after;
-	int status;
-	pid_t task;
+	pid_t task = fork();
 
-	*word = 0;
-	task = fork();
 	if (task == 0)
-		play_task(way, word);
+		play_task(way, start, word);
 	while (*word != READY)
 		(void)usleep(1000);
-	if (owner() != 0)
+	if (owner(start) != 0)
 		give_up("the lock is there all the time");
+	return task;
+}
+
+static void end_task(pid_t task, volatile char *word)
+{
+	int status;
+
+	*word = GO;
+	if (waitpid(task, &status, 0) != task || status != 0)
+		give_up("it is another than it was");
+}
+
+static void play_criu(const char *way)
+{
+	volatile char *words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const bool two = str_eq(way, WAY_TWO), is_gone = str_eq(way, WAY_GONE);
+	const bool is_set = !IS_ONE_OF(way, WAY_NOBODY, WAY_HELD, WAY_TAKEN, WAY_TRAPPED, WAY_GONE);
+	struct user_regs_struct before = { 0 }, after = { 0 };
+	pid_t task, other = 0;
+	int status;
+
+	if (str_eq(way, WAY_HELD))
+		take(F_WRLCK);
+	task = start_task(way, START, &words[0]);
+	if (two)
+		other = start_task(way, SECOND, &words[1]);
 	list_bound(way, task);
-	if (!is_gone) {
-		trace(task);
+	if (!is_gone)
+		trace(task, str_eq(way, WAY_FILTERED) ? PTRACE_O_SUSPEND_SECCOMP : 0);
+	if (two)
+		trace(other, 0);
+	if (!is_gone)
 		before = registers_of(task);
-	}
 	if (str_eq(way, WAY_STOPS))
 		(void)kill(task, SIGSTOP);
 	if (str_eq(way, WAY_TAKEN))
-		take();
+		take(F_RDLCK);
 	notify("post-restore");
-	if (owner() != 0)
+	if (owner(START) != 0)
 		give_up("it is set too early");
 	notify("pre-resume");
-	if (owner() != (str_eq(way, WAY_NOBODY) || str_eq(way, WAY_TAKEN) || is_gone ? 0 : task))
+	if (owner(START) != (is_set ? task : 0) || owner(SECOND) != other)
 		give_up("its owner is another one");
+	if (str_eq(way, WAY_TRAPPED)) { /* the signal has harmed it */
+		(void)kill(task, SIGKILL);
+		_exit(EXIT_SUCCESS);
+	}
 	if (!is_gone) {
 		after = registers_of(task);
 		if (memcmp(&before, &after, sizeof(before)) != 0 ||
 		        ptrace(PTRACE_DETACH, task, NULL, NULL) < 0)
 			give_up("its registers are others");
 	}
+	if (two && ptrace(PTRACE_DETACH, other, NULL, NULL) < 0)
+		give_up("the other is not there");
 	if (str_eq(way, WAY_STOPS) &&
 	        (waitpid(task, &status, WUNTRACED) != task || !WIFSTOPPED(status) || kill(task, SIGCONT) < 0))
 		give_up("it is not stopped");
-	*word = GO;
-	if (waitpid(task, &status, 0) != task || status != 0)
-		give_up("it is another than it was");
+	end_task(task, &words[0]);
+	if (two)
+		end_task(other, &words[1]);
 	_exit(EXIT_SUCCESS);
+}
+
+/* ---- the end of a task amid a call */
+
+static int play_thread(void *word)
+{
+	for (;;)
+		(void)syscall(SYS_getppid);
+	return 0;
+}
+
+static void play_threads(volatile char *word)
+{
+	char *stack = malloc(STACK);
+	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	int tid = stack ? clone(play_thread, stack + STACK, flags, NULL) : -1;
+
+	memcpy((char *)word + 8, &tid, sizeof(tid));
+	*word = READY;
+	(void)play_thread(NULL);
+}
+
+static void test_killed_task_ends_the_call(void **state)
+{
+	static const unsigned long nothing[INJECT_ARGUMENTS];
+	volatile char *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct inject_place place = { 0 };
+	struct inject *inject;
+	pid_t task = fork(), killer;
+	int thread, status;
+	long result;
+
+	assert_true(task >= 0);
+	if (task == 0)
+		play_threads(word);
+	while (*word != READY)
+		(void)usleep(1000);
+	memcpy(&thread, (const char *)word + 8, sizeof(thread));
+	trace(task, 0);
+	trace(thread, 0);
+	assert_int_equal(inject_begin(task, &place, &inject), 0);
+	killer = fork();
+	if (killer == 0) {
+		(void)usleep(200000); /* it is in the call by then */
+		(void)kill(task, SIGKILL);
+		(void)usleep(DEAD_USEC);
+		_exit(0); /* its end, at the latest, would be heard */
+	}
+	assert_int_equal(inject_call(inject, SYS_pause, nothing, &result), -ESRCH);
+	assert_int_equal(waitpid(killer, &status, WNOHANG), 0); /* not yet */
+	(void)inject_end(inject);                               /* there is nothing to give back */
+	(void)kill(killer, SIGKILL);
+	assert_int_equal(waitpid(killer, &status, 0), killer);
 }
 
 /* ---- who listens */
@@ -292,6 +434,8 @@ static void test_what_cannot_be_is_told(void **state)
 	restore(WAY_TAKEN, message, sizeof(message));
 	assert_non_null(strstr(message, "cannot lock its file descriptor 4 again: "));
 	assert_non_null(strstr(message, strerror(EAGAIN)));
+	restore(WAY_TRAPPED, message, sizeof(message));
+	assert_non_null(strstr(message, strerror(EIO)));
 	restore(WAY_GONE, message, sizeof(message));
 	assert_non_null(strstr(message, strerror(ESRCH)));
 	restore(WAY_LOST, message, sizeof(message));
@@ -303,6 +447,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_undone_is_done),
 		cmocka_unit_test(test_what_cannot_be_is_told),
+		cmocka_unit_test(test_killed_task_ends_the_call),
 	};
 
 	if (argc == 3)

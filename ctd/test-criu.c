@@ -336,11 +336,29 @@ static void test_directories_of_proc_are_found(void **state)
 	}
 }
 
+static void test_locks_are_counted(void **state)
+{
+	_cleanup_strbuf_ struct strbuf image = STRBUF_INIT;
+	size_t n = 7;
+
+	assert_int_equal(criu_locks_count("1234567", 7, &n), -EBADMSG);
+	(void)strbuf_add(&image, magic, sizeof(magic));
+	assert_int_equal(criu_locks_count(image.data, image.len, &n), 0);
+	assert_int_equal(n, 0);
+	put_file(&image, "/as/good/as/a/lock", 0);
+	put_file(&image, "/and/another", 0);
+	assert_int_equal(image.error, 0);
+	assert_int_equal(criu_locks_count(image.data, image.len, &n), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(criu_locks_count(image.data, image.len - 1, &n), -EBADMSG);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, make_pair, close_pair)
 	const struct CMUnitTest tests[] = {
 		TEST(test_restore),
+		TEST(test_locks_are_counted),
 		TEST(test_dump_makes_no_links),
 		TEST(test_dump_locks_the_network),
 		TEST(test_refusal_is_told_and_returned),

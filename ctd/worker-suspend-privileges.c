@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "ctd/criu-finish.h"
+#include "ctd/criu-inject.h"
 
 #define NOTE     CRIU_FINISH_NO_NEW_PRIVS
 #define NOTE_MAX (64UL << 20)
@@ -35,6 +36,15 @@ int suspend_privileges_note(int dir_fd, const struct restore_threads *threads, s
 	if (r >= 0)
 		r = write_all(fd, note.data ?: "", note.len);
 	return r < 0 ? ct_error_set(err, r, "suspend", "cannot write \"" NOTE "\": %s", strerror(-r)) : 0;
+}
+
+int suspend_privileges_save(int images_fd, const struct restore_threads *threads, struct ct_error *err)
+{
+	if (threads->n > 0 && !INJECT_IS_KNOWN)
+		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
+		        "thread %d inside may not gain privileges (no_new_privs), which cannot be set again on this processor (stop it)",
+		        threads->tids[0]);
+	return suspend_privileges_note(images_fd, threads, err);
 }
 
 int suspend_privileges_read(int images_fd, struct restore_threads *ret, struct ct_error *err)

@@ -304,7 +304,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	in->common.want.no_new_privs = &no_new_privs;
 	r = audit_moment(in, cgroup, &natives, err);
 	if (r >= 0)
-		r = suspend_privileges_note(images_fd, &no_new_privs, err);
+		r = suspend_privileges_save(images_fd, &no_new_privs, err);
 	free(no_new_privs.tids);
 	in->common.want.no_new_privs = NULL;
 	if (r >= 0)
@@ -330,6 +330,8 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		r = suspend_cgroups_note(cgroup, in->common.want.base_id, images_fd, err);
 	if (r >= 0)
 		r = criu_files_check(images_fd, err);
+	if (r >= 0)
+		r = criu_locks_check(images_fd, err);
 	if (r >= 0)
 		r = criu_mounts_uncover(images_fd, natives.is, natives.n, err);
 	if (r >= 0)

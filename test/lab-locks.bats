@@ -42,6 +42,7 @@ setup_file()
 
 teardown_file()
 {
+	[ ! -e "$CTD_DIR/module" ] || mv "$CTD_DIR/module" "$CTD_BUILD/ctd/ct-criu-finish.so"
 	ctd_teardown
 }
 
@@ -112,6 +113,27 @@ bound() # which threads may not gain privileges, and which may
 	[ "$(bound)" = "$before" ]
 	inside rm /tmp/bound
 	wait_for 30 inside grep -qx 33 /tmp/bound
+}
+
+@test "of more than 16384 it is not suspended, and runs on" {
+	inside sh -c 'cat >/usr/local/sbin/many; systemd-run --unit many perl /usr/local/sbin/many' <<-'END'
+		use Fcntl;
+		my @files = map { open my $file, "+>", "/srv/many$_" or die; $file } 1 .. 16;
+		for my $n (1 .. 1025) {
+			for my $file (@files) {
+				fcntl $file, F_SETLK, pack "s s x4 q q i x4", F_WRLCK, 0, 2 * $n, 1, 0 or die "$!\n";
+			}
+		}
+		open my $ready, ">", "/srv/many";
+		sleep 100 while 1;
+	END
+	wait_for 60 inside test -e /srv/many
+	run ctctl suspend d1
+	echo "$output"
+	[ "$status" -ne 0 ]
+	[[ $output == *'have '1640[0-9]' locks on files, and at most 16384 can be set again'* ]]
+	[ "$(ctctl show d1 --json | jq -r .state)" = running ]
+	inside systemctl stop many
 }
 
 @test "where they cannot be set again it is not resumed, and can be later" {
