@@ -17,13 +17,13 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "ctd/criu-finish.h"
 #include "ctd/criu-inject.h"
 #include "ctd/criu.h"
 
 #define IMAGE     "files.img"
 #define IMAGE_MAX (256 * 1024 * 1024)
 #define LOCKS     "filelocks.img"
-#define LOCKS_MAX 16384
 
 enum {
 	FILE_REG = 3, /* also of directories */
@@ -133,10 +133,10 @@ int criu_locks_check(int images_fd, struct ct_error *err)
 		r = criu_locks_count(data, len, &n);
 	if (r < 0)
 		return ct_error_set(err, r, "criu", "cannot read \"" LOCKS "\": %s", strerror(-r));
-	if (n > LOCKS_MAX)
+	if (n > CRIU_FINISH_LOCKS_MAX)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -E2BIG,
 		        "its processes have %zu locks on files, and at most %d can be set again (/proc/locks says who has them)",
-		        n, LOCKS_MAX);
+		        n, CRIU_FINISH_LOCKS_MAX);
 	if (n > 0 && !INJECT_IS_KNOWN)
 		return ct_error_kind_set(err, CT_ERROR_REFUSED, -EOPNOTSUPP,
 		        "its processes have locks on files, which cannot be set again on this processor (stop it)");

@@ -38,7 +38,6 @@
 #include "ctd/criu.h"
 
 #define EXPORTED   __attribute__((visibility("default")))
-#define LOCKS_MAX  (1U << 20)
 #define PACKET_MAX 4096
 #define STATUS_MAX 1048576
 #define LIST_MAX   (64UL << 20)
@@ -53,7 +52,7 @@ struct lock {
 
 static struct noted {
 	unsigned int n;
-	struct lock locks[LOCKS_MAX];
+	struct lock locks[CRIU_FINISH_LOCKS_MAX];
 } * noted; /* shared by all that are forked */
 
 struct traced {
@@ -82,7 +81,7 @@ static int note(int fd, const struct flock *lock)
 {
 	const unsigned int i = __atomic_fetch_add(&noted->n, 1, __ATOMIC_RELAXED);
 
-	if (i >= LOCKS_MAX) {
+	if (i >= CRIU_FINISH_LOCKS_MAX) {
 		errno = ENOLCK; /* CRIU gives up */
 		return -1;
 	}
@@ -171,6 +170,8 @@ static void learn(struct traced *t)
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", t->tid); /* fits */
 	if (read_file_at(AT_FDCWD, path, STATUS_MAX, &text, NULL) < 0 || !(at = strstr(text, "\nNSpid:")))
 		return;
+	if (number_after(text, "\nTracerPid:") != getpid())
+		return; /* it has ended, and the number is another's */
 	t->leader = number_after(text, "\nTgid:");
 	end = strchr(at + 1, '\n');
 	if (end)
@@ -253,9 +254,11 @@ static int set_locks(struct ct_error *err)
 {
 	struct lock *locks = noted->locks;
 	const struct lock *failed = locks;
-	const size_t n = noted->n < LOCKS_MAX ? noted->n : LOCKS_MAX; /* of more CRIU has not restored it */
+	const size_t n = noted->n;
 	int r = 0;
 
+	if (n > CRIU_FINISH_LOCKS_MAX)
+		return ct_error_set(err, -ENOLCK, "locks", "there are too many locks on files");
 	if (n > 0)
 		qsort(locks, n, sizeof(*locks), compare_locks);
 	for (size_t first = 0, end; first < n && r >= 0; first = end) {

@@ -8,3 +8,5 @@
 #define CRIU_FINISH_DONE "all is set"
 /* In CRIU_WORK: numbers inside, one a line, of the threads that shall have no_new_privs. */
 #define CRIU_FINISH_NO_NEW_PRIVS "ctd-no-new-privs"
+/* So many locks can be set again: the kernel looks through all that a file has for each. */
+#define CRIU_FINISH_LOCKS_MAX 16384

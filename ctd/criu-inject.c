@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A task that stands is sent through an instruction that makes a system call, one of its own memory (the vDSO
- * has some), with registers for it; then it gets back what it had.
+/* A task that stands is sent through an instruction that makes a system call, with registers for it; then it
+ * gets back what it had. The vDSO has such an instruction; in a task without one it is written, for that
+ * time, over what it executes first in its memory.
  *
  * It is stopped where it enters the call and where it leaves it (PTRACE_SYSCALL), not by a trap behind it: a
  * trap is a signal, and one that the task ignores would be ignored no more. All signals are blocked
@@ -25,9 +26,9 @@
 
 #ifdef __x86_64__
 
-#define CODE_MAX  (32UL << 20) /* of all in which the instruction is looked for */
-#define STOPS_MAX 16           /* before the one that is waited for */
-#define CS_64     0x33         /* of a program of 64 bits, whatever the task is */
+#define VDSO_MAX  65536
+#define STOPS_MAX 16   /* before the one that is waited for */
+#define CS_64     0x33 /* of a program of 64 bits, whatever the task is */
 #define SS_64     0x2b
 
 static const unsigned char instruction[] = { 0x0f, 0x05 }; /* syscall */
@@ -38,7 +39,7 @@ struct inject {
 	struct user_regs_struct was;
 	uint64_t mask; /* the signals that it blocks */
 	struct inject_place place;
-	unsigned char in_room[INJECT_ROOM];
+	unsigned char in_room[INJECT_ROOM], in_code[sizeof(instruction)]; /* of which this was written over */
 	bool is_changed, stop_again;
 };
 
@@ -62,69 +63,89 @@ static int read_mapping(const char *line, struct mapping *ret)
 	return 0;
 }
 
-/* Of the instruction; 0: it is not there. *left: so many bytes may be read for it. */
-static uint64_t find_code(int memory, const struct mapping *m, size_t *left)
+/* Of the instruction; 0: it is not there. */
+static uint64_t find_code(int memory, const struct mapping *m)
 {
-	const size_t size = m->high - m->low < *left ? m->high - m->low : *left;
-	_cleanup_free_ unsigned char *bytes = malloc(size + 1);
-	const ssize_t n = bytes ? pread(memory, bytes, size, (off_t)m->low) : -1;
+	unsigned char bytes[VDSO_MAX];
+	const size_t size = m->high - m->low < sizeof(bytes) ? m->high - m->low : sizeof(bytes);
+	const ssize_t n = pread(memory, bytes, size, (off_t)m->low);
 	const unsigned char *at = n > 0 ? memmem(bytes, (size_t)n, instruction, sizeof(instruction)) : NULL;
 
-	*left -= size;
 	return at ? m->low + (uint64_t)(at - bytes) : 0;
 }
 
-static bool can_hold(struct inject *x, uint64_t address)
+/* That it can be written to; what was there is kept. */
+static bool can_hold(struct inject *x, uint64_t address, void *was, size_t size)
 {
-	return pread(x->memory, x->in_room, INJECT_ROOM, (off_t)address) == INJECT_ROOM &&
-	       pwrite(x->memory, x->in_room, INJECT_ROOM, (off_t)address) == INJECT_ROOM;
+	return pread(x->memory, was, size, (off_t)address) == (ssize_t)size &&
+	       pwrite(x->memory, was, size, (off_t)address) == (ssize_t)size;
 }
 
-/* The code: in the vDSO, or else anywhere. The room: where its stack ends, or else anywhere; but in memory of
- * its own that it may read itself. */
-static void look_at(struct inject *x, const struct mapping *m, bool anywhere, size_t *left)
+/* The room: where its stack ends, or else anywhere; but in memory of its own that it may read itself. */
+static void look_for_room(struct inject *x, const struct mapping *m, bool anywhere)
 {
 	const uint64_t stack = x->was.rsp & ~(uint64_t)(INJECT_ROOM - 1);
 	const bool is_stack = stack >= m->low && stack < m->high;
 	const uint64_t room = is_stack ? stack : m->low;
 
-	if (!x->place.room && (is_stack || anywhere) && strcmp(m->mode, "rw-p") == 0 && can_hold(x, room))
+	if ((is_stack || anywhere) && m->mode[0] == 'r' && m->mode[1] == 'w' && m->mode[3] == 'p' &&
+	        can_hold(x, room, x->in_room, INJECT_ROOM))
 		x->place.room = room;
-	if (!x->place.code && m->mode[2] == 'x' &&
-	        (anywhere || (m->inode == 0 && strcmp(m->name, "[vdso]\n") == 0)))
-		x->place.code = find_code(x->memory, m, left);
+}
+
+static void look_for_code(struct inject *x, const struct mapping *m, bool anywhere)
+{
+	if (m->mode[2] != 'x')
+		return;
+	if (m->inode == 0 && strcmp(m->name, "[vdso]\n") == 0)
+		x->place.code = find_code(x->memory, m);
+	if (x->place.code || !anywhere || m->mode[3] != 'p')
+		return;
+	/* not where the room may be */
+	x->place.code = m->low + (x->place.room == m->low + INJECT_ROOM ? 2 : 1) * INJECT_ROOM;
+	x->place.is_written = can_hold(x, x->place.code, x->in_code, sizeof(x->in_code));
+	if (!x->place.is_written)
+		x->place.code = 0;
 }
 
 static int look(struct inject *x, bool anywhere)
 {
 	_cleanup_fclose_ FILE *maps = NULL;
 	_cleanup_free_ char *line = NULL;
-	size_t size = 0, left = CODE_MAX;
+	size_t size = 0;
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/maps", x->pid); /* fits */
 	maps = fopen(path, "re");
 	if (!maps)
 		return -errno;
-	while ((!x->place.room || !x->place.code) && left > 0 && getline(&line, &size, maps) > 0) {
+	while ((!x->place.room || !x->place.code) && getline(&line, &size, maps) > 0) {
 		struct mapping m;
 		int r = read_mapping(line, &m);
 
 		if (r < 0)
 			return r;
-		look_at(x, &m, anywhere, &left);
+		if (!x->place.room)
+			look_for_room(x, &m, anywhere);
+		if (!x->place.code)
+			look_for_code(x, &m, anywhere);
 	}
 	return x->place.room && x->place.code ? 0 : -ENOEXEC;
 }
 
 static int find_place(struct inject *x)
 {
-	int r;
+	int r = 0;
 
-	if (x->place.code)
-		return can_hold(x, x->place.room) ? 0 : -EFAULT;
-	r = look(x, false);
-	return r == -ENOEXEC ? look(x, true) : r;
+	if (!x->place.code) {
+		r = look(x, false);
+		if (r == -ENOEXEC)
+			r = look(x, true);
+	} else if (!can_hold(x, x->place.room, x->in_room, INJECT_ROOM) ||
+	           (x->place.is_written && !can_hold(x, x->place.code, x->in_code, sizeof(x->in_code)))) {
+		r = -EFAULT;
+	}
+	return r;
 }
 
 /* ---- the call */
@@ -137,6 +158,17 @@ static int get(struct inject *x, struct user_regs_struct *ret)
 static int set(struct inject *x, struct user_regs_struct *registers)
 {
 	return ptrace(PTRACE_SETREGS, x->pid, NULL, registers) < 0 ? -errno : 0;
+}
+
+/* The room is written to by each call. */
+static int set_code(struct inject *x, const unsigned char code[sizeof(instruction)])
+{
+	if (!x->place.is_written)
+		return 0;
+	return pwrite(x->memory, code, sizeof(instruction), (off_t)x->place.code) ==
+	                       (ssize_t)sizeof(instruction)
+	               ? 0
+	               : -EFAULT;
 }
 
 static int set_mask(struct inject *x, uint64_t mask)
@@ -187,6 +219,8 @@ int inject_begin(pid_t pid, struct inject_place *place, struct inject **ret)
 		r = find_place(x);
 	if (r >= 0 && ptrace(PTRACE_GETSIGMASK, pid, (void *)sizeof(x->mask), &x->mask) < 0)
 		r = -errno;
+	if (r >= 0)
+		r = set_code(x, instruction);
 	if (r >= 0)
 		r = set_mask(x, ~(uint64_t)0);
 	if (r < 0) {
@@ -247,9 +281,9 @@ int inject_end(struct inject *x)
 
 	if (x->is_changed) {
 		const ssize_t n = pwrite(x->memory, x->in_room, INJECT_ROOM, (off_t)x->place.room);
-		int regs = set(x, &x->was), mask = set_mask(x, x->mask);
+		int code = set_code(x, x->in_code), regs = set(x, &x->was), mask = set_mask(x, x->mask);
 
-		r = n != INJECT_ROOM ? -EFAULT : regs < 0 ? regs : mask;
+		r = n != INJECT_ROOM ? -EFAULT : code < 0 ? code : regs < 0 ? regs : mask;
 		if (x->stop_again && kill(x->pid, SIGSTOP) < 0 && r >= 0)
 			r = -errno;
 	}

@@ -18,6 +18,7 @@ struct inject;
  * known yet. */
 struct inject_place {
 	uint64_t code, room;
+	bool is_written; /* the instruction is not the process's */
 };
 
 /* Of a task that the caller traces and that stands at the end of a system call, as do all that share its

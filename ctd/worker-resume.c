@@ -464,6 +464,8 @@ static int restore(struct resume *x, struct keeper_client *keeper, struct ct_err
 	x->in.common.want.n_natives = x->wanted.n;
 	worker_progress(-1, "reading memory and state");
 	r = criu_run(keeper, &request, on_notify, x, &pid, err);
+	if (r < 0 && *x->finish && !str_eq(x->finish, CRIU_FINISH_DONE))
+		r = ct_error_set(err, r, "resume", "%s", x->finish); /* that came first */
 	if (r >= 0 && (pid <= 0 || pid != x->pid))
 		r = ct_error_set(err, -EIO, "resume", "criu names another init than before");
 	if (r >= 0)
@@ -520,7 +522,9 @@ static int resume(struct resume *x, struct keeper_client *keeper, json_t **ret, 
 	r = criu_rounds_read(x->images, !x->in.verified, err);
 	if (r < 0)
 		return r;
-	r = criu_files_check(x->images, err); /* of an older build, which did not */
+	r = criu_files_check(x->images, err); /* both of an older build, which did not */
+	if (r >= 0)
+		r = criu_locks_check(x->images, err);
 	if (r < 0)
 		return r;
 	r = suspend_console_read(x->images, &x->scrollback, &x->scrollback_len, err);

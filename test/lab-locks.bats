@@ -131,7 +131,7 @@ bound() # which threads may not gain privileges, and which may
 	run ctctl suspend d1
 	echo "$output"
 	[ "$status" -ne 0 ]
-	[[ $output == *'have '1640[0-9]' locks on files, and at most 16384 can be set again'* ]]
+	[[ $output == *'have '164[0-9][0-9]' locks on files, and at most 16384 can be set again'* ]]
 	[ "$(ctctl show d1 --json | jq -r .state)" = running ]
 	inside systemctl stop many
 }
