@@ -115,11 +115,16 @@ void link_change(struct nl_batch *b, const struct link_change *change)
 		nl_put_u32(b, IFLA_MASTER, change->master < 0 ? 0 : (uint32_t)change->master);
 }
 
+/* A port that joins learns until it is told not to: what it has learned by then is forgotten (flush). An
+ * address that the bridge was told of another port would have moved to it, but for NTF_STICKY. */
 void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_t *mac)
 {
 	struct ifinfomsg header = { .ifi_family = AF_BRIDGE, .ifi_index = index };
 	struct ndmsg entry = {
-		.ndm_family = AF_BRIDGE, .ndm_ifindex = index, .ndm_state = NUD_NOARP, .ndm_flags = NTF_MASTER
+		.ndm_family = AF_BRIDGE,
+		.ndm_ifindex = index,
+		.ndm_state = NUD_NOARP,
+		.ndm_flags = NTF_MASTER | NTF_STICKY,
 	};
 	size_t nest;
 
@@ -130,6 +135,7 @@ void link_bridge_port(struct nl_batch *b, int index, bool isolated, const uint8_
 	nl_put_u8(b, IFLA_BRPORT_GUARD, 1);
 	nl_put_u8(b, IFLA_BRPORT_PROTECT, 1);
 	nl_put_u8(b, IFLA_BRPORT_ISOLATED, isolated);
+	nl_put(b, IFLA_BRPORT_FLUSH, "", 0);
 	nl_nest_end(b, nest);
 
 	if (!mac)

@@ -2,6 +2,8 @@
 /* Ports of bridges: who sees what of whom on one segment. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -113,6 +115,21 @@ static void isolated_members_do_not(void **state)
 	assert_int_equal(net_bridge_remove(net, 7, NULL), 0);
 }
 
+/* As a port that joins does until it is told not to. */
+static void let_learn(const char *port)
+{
+	struct ifinfomsg header = { .ifi_family = AF_BRIDGE, .ifi_index = (int)if_nametoindex(port) };
+	struct ct_error err = { 0 };
+	size_t nest;
+
+	nl_batch_reset(&net->batch);
+	nl_message(&net->batch, "let it learn", RTM_SETLINK, 0, &header, sizeof(header));
+	nest = nl_nest(&net->batch, IFLA_PROTINFO);
+	nl_put_u8(&net->batch, IFLA_BRPORT_LEARNING, 1);
+	nl_nest_end(&net->batch, nest);
+	assert_int_equal(nl_transact(&net->route, &net->batch, port, &err), 0);
+}
+
 /* One that moves here has the MAC and addresses of the one that it was: first nothing, then all is for it. */
 static void a_quiet_port_takes_nothing_until_it_is_opened(void **state)
 {
@@ -133,6 +150,9 @@ static void a_quiet_port_takes_nothing_until_it_is_opened(void **state)
 	assert_true(reaches(peer.netns, before.netns, "fd05::2"));
 	(void)poll(NULL, 0, 1000);
 	assert_false(reaches_soon(peer.netns, copy.netns, "10.5.0.2"));
+	let_learn(copy.spec.host_name);
+	(void)reaches_soon(copy.netns, peer.netns, "10.5.0.1"); /* it has sent something: */
+	assert_true(reaches(peer.netns, before.netns, "10.5.0.2"));
 
 	assert_int_equal(net_port_open(net, &copy.spec, &err), 0);
 	assert_true(reaches(peer.netns, copy.netns, "10.5.0.2"));
