@@ -86,7 +86,7 @@ teardown_file()
 	ctctl exec term -- sh -c 'echo early bird >/dev/console'
 	# a key typed before the terminal is raw is nobody's
 	{ wait_for 60 grep -q "early bird" "$BATS_TEST_TMPDIR/typescript"; printf '\035q'; } |
-		timeout -k 1 120 script -qfec "ctctl console term" "$BATS_TEST_TMPDIR/typescript" >/dev/null
+		timeout -k 1 120 script -qfec "ctctl console term" "$BATS_TEST_TMPDIR/typescript" >/dev/null || { cat -v "$BATS_TEST_TMPDIR/typescript" && ctctl show term && false; }
 	ctctl exec term -- true
 	ctctl destroy term --force
 }

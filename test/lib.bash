@@ -176,7 +176,7 @@ lib_signal_ctd() # SIGNAL
 
 lib_is_gone() # PID: gone, or a zombie that waits for its parent
 {
-	[ ! -e "/proc/$1" ] || grep -q '^State:.[ZX]' "/proc/$1/status"
+	! grep -qs '^State:.[^ZX]' "/proc/$1/status"
 }
 
 # Ends the instance with everything in it, and says so if the last fsck was not clean.
