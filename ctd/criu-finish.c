@@ -65,9 +65,11 @@ static struct traced *traced;
 static size_t n_traced;
 static bool out_of_memory;
 
-/* Only what is written to takes memory. */
+/* What starts CRIU, a script of the host's, hands us on. Only what is written to takes memory. */
 __attribute__((constructor)) static void begin(void)
 {
+	if (!str_eq(program_invocation_short_name, "criu"))
+		return;
 	(void)unsetenv("LD_PRELOAD"); /* CRIU starts others */
 	noted = mmap(NULL, sizeof(*noted), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
 	        -1, 0);
@@ -107,10 +109,10 @@ EXPORTED int fcntl64(int fd, int command, ...)
 	va_end(list);
 	if (!real)
 		real = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl64");
-	if (command == F_SETLKW)
+	if (noted && command == F_SETLKW)
 		command = F_SETLK; /* whoever has it outside shall not keep us waiting */
 	r = real(fd, command, argument);
-	if (r >= 0 && command == F_SETLK && ((const struct flock *)argument)->l_type != F_UNLCK)
+	if (r >= 0 && noted && command == F_SETLK && ((const struct flock *)argument)->l_type != F_UNLCK)
 		r = note(fd, argument);
 	return r;
 }
@@ -146,7 +148,7 @@ EXPORTED long ptrace(enum __ptrace_request request, ...)
 	if (!real)
 		real = (long (*)(enum __ptrace_request, ...))dlsym(RTLD_NEXT, "ptrace");
 	r = real(request, tid, address, data);
-	if (request == PTRACE_SEIZE && r >= 0)
+	if (noted && request == PTRACE_SEIZE && r >= 0)
 		note_traced(tid);
 	return r;
 }
@@ -361,7 +363,7 @@ EXPORTED ssize_t write(int fd, const void *data, size_t size)
 
 	if (!real)
 		real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
-	if (size > PACKET_MAX || !memmem(data, size, PRE_RESUME, strlen(PRE_RESUME)) ||
+	if (!noted || size > PACKET_MAX || !memmem(data, size, PRE_RESUME, strlen(PRE_RESUME)) ||
 	        !is_conversation(fd) || !is_pre_resume(data, size))
 		return real(fd, data, size);
 	(void)strbuf_add(&packet, data, size); /* a failure is remembered */

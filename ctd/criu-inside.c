@@ -386,6 +386,8 @@ __attribute__((constructor)) static void begin(void)
 	int first[CRIU_SPARE_FDS], second[CRIU_SPARE_FDS];
 	struct criu_spare_message place, task;
 
+	if (!str_eq(program_invocation_short_name, "criu"))
+		return;               /* but what starts it, a script of the host's */
 	(void)unsetenv("LD_PRELOAD"); /* CRIU starts others */
 	if (hear(CRIU_SPARE_READ, &place, first) < 0)
 		_exit(EXIT_FAILURE);
