@@ -107,10 +107,10 @@ room_for_criu() # BYTES
 
 # ---- no memory
 
-# CRIU has a cgroup of its own, of the node whose shell reads this, in which there is too little for it.
+# CRIU has a cgroup of its own, of the node whose shell reads this, in which there is too little for it. What reads ahead would leave that, and does not start.
 FEW='few=/sys/fs/cgroup/few
 	mkdir -p $few && echo 1M >$few/memory.max && echo 0 >$few/memory.swap.max
-	printf "#!/bin/sh\n[ \"\$1\" != swrk ] || echo 0 >$few/cgroup.procs\nexec %s \"\$@\"\n" "$(command -v criu)" >/usr/local/sbin/criu
+	printf "#!/bin/sh\ncase \$LD_PRELOAD in *inside*) exit 1 ;; esac\n[ \"\$1\" != swrk ] || echo 0 >$few/cgroup.procs\nexec %s \"\$@\"\n" "$(command -v criu)" >/usr/local/sbin/criu
 	chmod 755 /usr/local/sbin/criu'
 ENOUGH='rm /usr/local/sbin/criu; grep "^oom_kill " /sys/fs/cgroup/few/memory.events; rmdir /sys/fs/cgroup/few'
 
