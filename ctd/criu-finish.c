@@ -50,10 +50,12 @@ struct lock {
 	int64_t start, size;
 };
 
-static struct noted {
+struct noted {
 	unsigned int n;
 	struct lock locks[CRIU_FINISH_LOCKS_MAX];
-} * noted; /* shared by all that are forked */
+};
+
+static struct noted *noted; /* shared by all that are forked; NULL: this is not CRIU */
 
 struct traced {
 	pid_t tid;
@@ -208,7 +210,7 @@ static int begin_calls(pid_t inside, struct inject **ret)
 	return leader ? inject_begin(t->tid, &leader->place, ret) : -ESRCH;
 }
 
-/* These two return 0. */
+/* Of calls that return 0 when they have done it: another result is that of a filter. */
 static int call(struct inject *inject, long number, const unsigned long arguments[INJECT_ARGUMENTS])
 {
 	long result = 0;

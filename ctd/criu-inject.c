@@ -219,15 +219,15 @@ int inject_begin(pid_t pid, struct inject_place *place, struct inject **ret)
 		r = find_place(x);
 	if (r >= 0 && ptrace(PTRACE_GETSIGMASK, pid, (void *)sizeof(x->mask), &x->mask) < 0)
 		r = -errno;
+	x->is_changed = r >= 0;
 	if (r >= 0)
 		r = set_code(x, instruction);
 	if (r >= 0)
 		r = set_mask(x, ~(uint64_t)0);
 	if (r < 0) {
-		(void)inject_end(x); /* nothing was changed */
+		(void)inject_end(x); /* the first failure is the one to tell */
 		return r;
 	}
-	x->is_changed = true;
 	*place = x->place;
 	*ret = x;
 	return 0;
