@@ -106,7 +106,8 @@ void net_port_name(char out[static IFNAMSIZ], const char *tag, uint32_t number, 
 void net_port_mac(uint8_t out[static 6], const char *id, unsigned index);
 
 /* Makes the pair with the guest side inside netns_fd under its final name. First the host side gets a chain
- * that drops everything, then both sides come up. For the pool: what it costs is paid before a start. */
+ * that drops everything, then both sides come up. For the pool: what it costs is paid before a start. A link
+ * of that name which was released and has not gone yet is deleted (16 ms); -EEXIST if it is configured. */
 int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
         struct ct_error *err);
 

@@ -102,41 +102,6 @@ static int bring_up(struct net_context *net, const char *host_name, int netns_fd
 	return wait_for_carrier(net, &inside, link.peer_index, err);
 }
 
-int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
-        struct ct_error *err)
-{
-	int r;
-
-	r = spec_check_name(net, host_name, err);
-	if (r < 0)
-		return r;
-	r = port_sweep(net, false, err);
-	if (r < 0)
-		return r;
-
-	nl_batch_reset(&net->batch);
-	link_add_veth(&net->batch, host_name, net_gateway_mac, guest_name, netns_fd);
-	r = nl_transact(&net->route, &net->batch, host_name, err);
-	if (r < 0)
-		return r;
-
-	nl_batch_reset(&net->batch);
-	link_quiet(&net->batch, host_name);
-	r = nl_transact(&net->route, &net->batch, host_name, err);
-	if (r >= 0)
-		r = add_filter(net, host_name, err);
-	if (r >= 0)
-		r = bring_up(net, host_name, netns_fd, err);
-	if (r < 0) {
-		nl_batch_reset(&net->batch);
-		link_delete(&net->batch, host_name);
-		(void)nl_transact(
-		        &net->route, &net->batch, host_name, NULL); /* the first failure is the one to tell */
-	}
-
-	return r;
-}
-
 static int remove_elements(struct net_context *net, const char *host_name, struct ct_error *err)
 {
 	_cleanup_scan_keys_ struct scan_keys have = { 0 };
@@ -182,6 +147,77 @@ static void linger(struct net_context *net, const char *host_name)
 	}
 
 	(void)str_escape_to(net->lingering[net->n_lingering++], IFNAMSIZ, host_name, strlen(host_name));
+}
+
+static void linger_no_more(struct net_context *net, const char *host_name)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < net->n_lingering; i++)
+		if (!str_eq(net->lingering[i], host_name))
+			memmove(net->lingering[n++], net->lingering[i], IFNAMSIZ);
+	net->n_lingering = n;
+}
+
+static int delete_link(struct net_context *net, const char *host_name)
+{
+	nl_batch_reset(&net->batch);
+	link_delete(&net->batch, host_name);
+	return nl_transact(&net->route, &net->batch, host_name, NULL);
+}
+
+/* The link of a port that was released, whose namespace is still there: sockets that could not say goodbye
+ * keep it for minutes, or the kernel has not come to it yet. True if it has gone; one that is configured is
+ * in use and stays. */
+static bool remove_released(struct net_context *net, const char *host_name)
+{
+	_cleanup_scan_keys_ struct scan_keys have = { 0 };
+
+	if (scan_elements(net, PORT_SETS, host_name, &have, NULL) < 0 || have.n > 0)
+		return false;
+	if (delete_link(net, host_name) < 0 || remove_chains(net, host_name, NULL) < 0)
+		return false;
+	linger_no_more(net, host_name);
+	return true;
+}
+
+static int make_pair(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
+        struct ct_error *err)
+{
+	nl_batch_reset(&net->batch);
+	link_add_veth(&net->batch, host_name, net_gateway_mac, guest_name, netns_fd);
+	return nl_transact(&net->route, &net->batch, host_name, err);
+}
+
+int net_port_create(struct net_context *net, const char *host_name, const char *guest_name, int netns_fd,
+        struct ct_error *err)
+{
+	int r;
+
+	r = spec_check_name(net, host_name, err);
+	if (r < 0)
+		return r;
+	r = port_sweep(net, false, err);
+	if (r < 0)
+		return r;
+
+	r = make_pair(net, host_name, guest_name, netns_fd, err);
+	if (r == -EEXIST && remove_released(net, host_name))
+		r = make_pair(net, host_name, guest_name, netns_fd, err);
+	if (r < 0)
+		return r;
+
+	nl_batch_reset(&net->batch);
+	link_quiet(&net->batch, host_name);
+	r = nl_transact(&net->route, &net->batch, host_name, err);
+	if (r >= 0)
+		r = add_filter(net, host_name, err);
+	if (r >= 0)
+		r = bring_up(net, host_name, netns_fd, err);
+	if (r < 0)
+		(void)delete_link(net, host_name); /* the first failure is the one to tell */
+
+	return r;
 }
 
 static int remove_chains_unless_link(

@@ -286,6 +286,31 @@ static void addresses_change_live(void **state)
 	container_end(net, &c);
 }
 
+/* What was released stays as long as somebody holds its namespace; whoever has the name next does not wait
+ * for that, and does not take it from one that is in use. */
+static void a_name_is_used_again(void **state)
+{
+	struct container c, next;
+	struct ct_error err = { 0 };
+	unsigned counts[3] = { 0 };
+	int fresh = world_namespace();
+
+	container_begin(net, &c, 9, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.10", NULL });
+	assert_int_equal(net_port_create(net, c.spec.host_name, "eth0", fresh, &err), -EEXIST);
+	assert_true(reaches(c.netns, "198.51.100.10", outside, "192.0.2.2", 7300, NULL));
+	assert_int_equal(net_port_release(net, &c.spec, false, &err), 0);
+	assert_int_equal(net_settle(net, &err), 1);
+
+	container_begin(net, &next, 9, NET_MODE_ROUTED, (const char *const[]){ "198.51.100.11", NULL });
+	assert_int_equal(net_settle(net, &err), 0);
+	assert_true(reaches(next.netns, "198.51.100.11", outside, "192.0.2.2", 7300, NULL));
+	assert_int_equal(net_dump(net, count, counts, &err), 0);
+	assert_int_equal(counts[NET_OBJECT_LINK], 1);
+	container_end(net, &next);
+	close(c.netns);
+	close(fresh);
+}
+
 /* On the uplink's segment the host announces the addresses and answers for them; without being asked to, it
  * does neither. */
 static void uplink_is_told_and_answered(void **state)
@@ -516,6 +541,7 @@ int main(void)
 		cmocka_unit_test(only_listed_services_of_the_host_answer),
 		cmocka_unit_test(peers_are_as_specified),
 		cmocka_unit_test(counters_outlive_the_link),
+		cmocka_unit_test(a_name_is_used_again),
 		cmocka_unit_test(uplink_is_told_and_answered),
 		cmocka_unit_test(answers_leave_by_the_interface_they_belong_to),
 		cmocka_unit_test(the_probe_tells_and_leaves_nothing),
