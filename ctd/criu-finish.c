@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What CRIU is given to find (ct-criu): the end of a restore, that it leaves undone.
+/* What CRIU is given to find (ct-criu): the end of a restore, that it leaves undone, and in a dump one word
+ * less.
  *
  * A lock of fcntl(2) that belongs to a process goes when that closes any descriptor of the file. CRIU sets
  * the locks first and maps files last, by descriptors that it closes then: the lock on a file that is mapped
@@ -11,12 +12,21 @@
  * will let them go, the notification pre-resume (write): then each lock is set again by who has it, and
  * no_new_privs in those of whom a file says that they had it (worker-suspend-privileges.c), by calls in those
  * tasks (criu-inject.c). That it was done, or why not, is added to the notification as its message.
+ *
+ * Nor does it save that a process has registered to have others of its threads pass a memory barrier
+ * (membarrier(2)), which gets EPERM then for what cannot fail; some, such as .NET, end. The kernel does not
+ * say who was registered, so all are: CRIU itself is before it does anything, and its tasks are its copies.
+ *
+ * Of the policy that a task is scheduled by CRIU is not told SCHED_RESET_ON_FORK (syscall): it
+ * would save it, and refuse what it has saved. worker-suspend-threads.c notes it.
  */
 #include "ctd/criu-finish.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -77,6 +87,29 @@ __attribute__((constructor)) static void begin(void)
 	        -1, 0);
 	if (noted == MAP_FAILED)
 		_exit(EXIT_FAILURE);
+	/* Not to synchronize cores, which makes each switch to a process slower. A kernel without one of them
+	 * never had it. */
+	(void)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	(void)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+}
+
+/* ---- in CRIU, while it dumps */
+
+/* CRIU asks so, not by the function of that name. */
+EXPORTED long syscall(long number, ...)
+{
+	static long (*real)(long, ...);
+	long arguments[6], r;
+	va_list list;
+
+	va_start(list, number);
+	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++)
+		arguments[i] = va_arg(list, long); /* those that there are not nobody looks at */
+	va_end(list);
+	if (!real)
+		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+	r = real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+	return noted && number == SYS_sched_getscheduler && r >= 0 ? r & ~(long)SCHED_RESET_ON_FORK : r;
 }
 
 /* ---- in a task, before it is what it will be */
@@ -276,12 +309,16 @@ static int set_locks(struct ct_error *err)
 	             : 0;
 }
 
+/* One that is not there has died before CRIU came to it; the audit would find it otherwise. */
 static int keep_from_privileges(pid_t inside)
 {
 	static const unsigned long arguments[INJECT_ARGUMENTS] = { PR_SET_NO_NEW_PRIVS, 1 };
 	struct inject *inject;
-	int r = begin_calls(inside, &inject), end;
+	int r, end;
 
+	if (!find_inside(inside))
+		return 0;
+	r = begin_calls(inside, &inject);
 	if (r < 0)
 		return r;
 	r = call(inject, SYS_prctl, arguments);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ int main(int argc, char **argv)
 
 	/* What is restored starts with these, and images tell nothing of what is as usual. */
 	(void)setpriority(PRIO_PROCESS, 0, 0);
+	(void)prctl(PR_SET_TIMERSLACK, 50000UL);
+	(void)write_file_at(AT_FDCWD, "/proc/self/coredump_filter", "0x33");
 	/* Killed in the middle of a dump, for want of memory, it would leave a container without network. Of
 	 * what it restores nobody may have that. */
 	if (owner == 0 && !spare)

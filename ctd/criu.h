@@ -29,8 +29,8 @@ struct criu_request {
 	int images_fd, work_fd; /* directories; in the second there is the log */
 	int tools_fd;           /* of criu_tools_open */
 	const char *tools;      /* where that is in our mount namespace */
-	const char *modules; /* restore: what criu has loaded (LD_PRELOAD), paths in our mount namespace; or
-	                        NULL */
+	const char *modules;    /* dump, restore: what criu has loaded (LD_PRELOAD), paths in our mount
+	                           namespace; or NULL */
 	const char *base; /* dump, restore: archives of tmpfs that went ahead (criu-archive.h), from the work
 	                     directory; or NULL */
 	pid_t pid;        /* dump: the root task */

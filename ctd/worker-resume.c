@@ -43,6 +43,8 @@
 #include "ctd/worker-suspend-console.h"
 #include "ctd/worker-suspend-net.h"
 #include "ctd/worker-suspend-privileges.h"
+#include "ctd/worker-suspend-sockets.h"
+#include "ctd/worker-suspend-threads.h"
 #include "ctd/worker-suspend.h"
 #include "libct/restore.h"
 #include "quota/disk.h"
@@ -88,8 +90,8 @@ struct resume {
 	pid_t pid; /* of init, once CRIU has told it */
 	pid_t guard;
 	int guard_fd;
-	struct restore_threads no_new_privs, are_so; /* who shall have that, and who has it */
-	char finish[256];                            /* CRIU_FINISH_DONE, or why not, or "" */
+	struct restore_threads no_new_privs; /* who shall have that */
+	char finish[256];                    /* CRIU_FINISH_DONE, or why not, or "" */
 };
 
 static void resume_done(struct resume *x)
@@ -108,8 +110,7 @@ static void resume_done(struct resume *x)
 		(void)fd_close(x->binds[i].source_fd);
 	disk_natives_done(&x->natives);
 	suspend_natives_done(&x->wanted);
-	free(x->no_new_privs.tids);
-	free(x->are_so.tids);
+	free(x->no_new_privs.list);
 }
 
 /* Where CRIU writes what only root's id may: relative to /proc/sys. */
@@ -409,10 +410,29 @@ static int on_notify(struct criu_notice *notice, void *userdata, struct ct_error
 	return r;
 }
 
+/* Looked at, and given what CRIU has not given them. */
+static int audit_threads(struct resume *x, struct ct_error *err)
+{
+	struct restore_threads threads = { 0 };
+	int r;
+
+	x->in.common.want.threads = &threads;
+	r = restore_audit(x->cgroup, x->pid, &x->in.common.want, err);
+	x->in.common.want.threads = NULL;
+	suspend_threads_sort(&threads);
+	if (r >= 0)
+		r = suspend_privileges_check(&x->no_new_privs, &threads, err);
+	if (r >= 0)
+		r = suspend_threads_set(x->images, &threads, err);
+	if (r >= 0)
+		r = suspend_sockets_set(x->images, &threads, err);
+	free(threads.list);
+	return r;
+}
+
 static int audit_after(struct resume *x, struct ct_error *err)
 {
 	struct stat root;
-	int r;
 
 	if (!str_eq(x->finish, CRIU_FINISH_DONE))
 		return ct_error_set(err, -EIO, "resume", "%s",
@@ -423,9 +443,7 @@ static int audit_after(struct resume *x, struct ct_error *err)
 	if (stat(ROOT, &root) < 0)
 		return ct_error_set(err, -errno, "resume", "cannot look at its root: %s", strerror(errno));
 	x->in.common.want.root_dev = root.st_dev;
-	x->in.common.want.no_new_privs = &x->are_so;
-	r = restore_audit(x->cgroup, x->pid, &x->in.common.want, err);
-	return r < 0 ? r : suspend_privileges_check(&x->no_new_privs, &x->are_so, err);
+	return audit_threads(x, err);
 }
 
 static int restore(struct resume *x, struct keeper_client *keeper, struct ct_error *err)

@@ -12,6 +12,7 @@
  * what he binds out of a tmpfs, so only what a store or an image can be counts.
  */
 #include "ctd/worker-suspend-native.h"
+#include "ctd/worker-suspend-notes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -146,16 +147,12 @@ static int add_external(struct suspend_natives *natives, size_t i, char *text, s
 int suspend_natives_dump(
         int images_fd, struct suspend_natives *natives, struct criu_request *request, struct ct_error *err)
 {
-	_cleanup_close_ int fd = openat(images_fd, NOTE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	_cleanup_strbuf_ struct strbuf note = STRBUF_INIT;
-	int r = fd < 0 ? -errno : 0;
+	int r;
 
-	for (size_t i = 0; r >= 0 && i < natives->n; i++)
-		r = strbuf_printf(&note, "%s\n", natives->paths[i]);
-	if (r >= 0)
-		r = write_all(fd, note.data ?: "", note.len);
-	if (r < 0)
-		return ct_error_set(err, r, "suspend", "cannot write \"" NOTE "\": %s", strerror(-r));
+	for (size_t i = 0; i < natives->n; i++)
+		(void)strbuf_printf(&note, "%s\n", natives->paths[i]);
+	r = suspend_note_write(images_fd, NOTE, &note, err);
 	for (size_t i = 0; r >= 0 && i < natives->n; i++)
 		r = add_external(natives, i,
 		        str_printf("mnt[%s]:" CRIU_NATIVE "%s", natives->paths[i], natives->paths[i]),
@@ -169,11 +166,9 @@ int suspend_natives_read(int images_fd, struct suspend_natives *ret, struct ct_e
 	int r;
 
 	*ret = (struct suspend_natives){ 0 };
-	r = read_file_at(images_fd, NOTE, NOTE_MAX, &ret->text, NULL);
-	if (r == -ENOENT)
-		return 0;
+	r = suspend_note_read(images_fd, NOTE, NOTE_MAX, &ret->text, err);
 	if (r < 0)
-		return ct_error_set(err, r, "resume", "cannot read \"" NOTE "\": %s", strerror(-r));
+		return r;
 	rest = ret->text;
 	while ((path = strsep(&rest, "\n")) && *path) {
 		if (ret->n == DISK_NATIVES_MAX || !disk_native_may_be(path))

@@ -25,6 +25,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "ctd/criu-archive.h"
+#include "ctd/criu-finish.h"
 #include "ctd/criu-host.h"
 #include "ctd/criu-rounds.h"
 #include "ctd/criu.h"
@@ -37,6 +38,8 @@
 #include "ctd/worker-suspend-console.h"
 #include "ctd/worker-suspend-net.h"
 #include "ctd/worker-suspend-privileges.h"
+#include "ctd/worker-suspend-sockets.h"
+#include "ctd/worker-suspend-threads.h"
 #include "ctd/worker-suspend.h"
 #include "libct/restore.h"
 
@@ -201,6 +204,26 @@ static int audit_moment(
 	return r;
 }
 
+/* What CRIU will not see is noted. */
+static int look_and_note(struct suspend_params *in, int cgroup, int images_fd,
+        struct suspend_natives *natives, struct ct_error *err)
+{
+	struct restore_threads threads = { 0 };
+	int r;
+
+	in->common.want.threads = &threads;
+	r = audit_moment(in, cgroup, natives, err);
+	in->common.want.threads = NULL;
+	if (r >= 0)
+		r = suspend_privileges_save(images_fd, &threads, err);
+	if (r >= 0)
+		r = suspend_threads_save(images_fd, cgroup, &threads, err);
+	if (r >= 0)
+		r = suspend_sockets_save(images_fd, (pid_t)in->pid, &threads, err);
+	free(threads.list);
+	return r;
+}
+
 /* CRIU writes as root, whom no quota stops, and the store is everybody's. */
 static int check_room(int cgroup, int images_fd, struct ct_error *err)
 {
@@ -272,6 +295,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 	_cleanup_close_ int cgroup = open(in->common.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_free_ char *directory = NULL;
 	_cleanup_close_ int tools = criu_tools_open(&directory, err);
+	_cleanup_free_ char *module = tools < 0 ? NULL : str_printf("%s/" CRIU_FINISH_MODULE, directory);
 	struct criu_request request = {
 		.verb = CRIU_DUMP,
 		.key = in->common.run_key,
@@ -279,6 +303,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		.work_fd = images_fd,
 		.tools_fd = tools,
 		.tools = directory,
+		.modules = module,
 		.pid = (pid_t)in->pid,
 		.leave_running = true,
 		.log_file = "dump.log",
@@ -286,7 +311,6 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		.lock_by_nftables = in->nftables,
 	};
 	CLEANUP(suspend_natives_done) struct suspend_natives natives = { 0 };
-	struct restore_threads no_new_privs = { 0 };
 	struct suspend_lists lists = { .request = &request };
 	char parent[16];
 	int sid = 0, r;
@@ -301,12 +325,7 @@ static int dump(struct suspend_params *in, int images_fd, struct ct_error *err)
 		return tools;
 	if (cgroup < 0)
 		return ct_error_set(err, -errno, "suspend", "cannot open its cgroup: %s", strerror(errno));
-	in->common.want.no_new_privs = &no_new_privs;
-	r = audit_moment(in, cgroup, &natives, err);
-	if (r >= 0)
-		r = suspend_privileges_save(images_fd, &no_new_privs, err);
-	free(no_new_privs.tids);
-	in->common.want.no_new_privs = NULL;
+	r = look_and_note(in, cgroup, images_fd, &natives, err);
 	if (r >= 0)
 		r = check_room(cgroup, images_fd, err);
 	if (r >= 0)

@@ -107,19 +107,30 @@ static pid_t number_inside(const char *line)
 	return (pid_t)strtol(last ? last : line, NULL, 10);
 }
 
-static int note_no_new_privs(struct audit *a, const char *status)
+static int note_thread(struct audit *a, pid_t tid, pid_t leader, const char *status)
 {
-	struct restore_threads *threads = a->want->no_new_privs;
-	const char *is = line_of(status, "\nNoNewPrivs:\t"), *number = line_of(status, "\nNSpid:\t");
-	pid_t *larger;
+	struct restore_threads *threads = a->want->threads;
+	const char *number = line_of(status, "\nNSpid:\t"), *bound = line_of(status, "\nNoNewPrivs:\t");
 
-	if (!threads || !is || *is != '1' || !number)
+	if (!threads)
 		return 0;
-	larger = reallocarray(threads->tids, threads->n + 1, sizeof(*larger));
-	if (!larger)
-		return ct_error_set(a->err, -ENOMEM, "audit", "out of memory");
-	threads->tids = larger;
-	threads->tids[threads->n++] = number_inside(number);
+	if (!number || !bound)
+		return audit_refuse(a, tid, "its status is not whole");
+	if (threads->n == threads->max) {
+		const size_t max = threads->max ? 2 * threads->max : 64;
+		struct restore_thread *larger = reallocarray(threads->list, max, sizeof(*larger));
+
+		if (!larger)
+			return ct_error_set(a->err, -ENOMEM, "audit", "out of memory");
+		threads->list = larger;
+		threads->max = max;
+	}
+	threads->list[threads->n++] = (struct restore_thread){
+		.tid = tid,
+		.leader = leader,
+		.inside = number_inside(number),
+		.no_new_privs = *bound == '1',
+	};
 	return 0;
 }
 
@@ -147,7 +158,7 @@ static int check_status(struct audit *a, pid_t pid, pid_t *ret_leader)
 	leader = line_of(text, "\nTgid:\t");
 	*ret_leader = leader ? (pid_t)strtol(leader, NULL, 10) : pid;
 	mode = line_of(text, "\nSeccomp:\t");
-	return mode && *mode == '2' ? note_no_new_privs(a, text)
+	return mode && *mode == '2' ? note_thread(a, pid, *ret_leader, text)
 	                            : audit_refuse(a, pid, "it has no seccomp filter");
 }
 

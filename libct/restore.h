@@ -2,6 +2,7 @@
 /* Finishing from outside what CRIU has restored, and looking at it, before any of it runs. Not installed. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,10 +23,15 @@ struct restore_native {
 	const char *device, *root, *point;
 };
 
-/* Threads, by their numbers inside. */
+/* A thread that was looked at. */
+struct restore_thread {
+	pid_t tid, leader;
+	pid_t inside;      /* its number in the container's pid namespace */
+	bool no_new_privs; /* prctl(2) */
+};
 struct restore_threads {
-	pid_t *tids; /* the caller's to free */
-	size_t n;
+	struct restore_thread *list; /* the caller's to free */
+	size_t n, max;
 };
 
 /* What the tasks must be that are restored, or are to be. */
@@ -38,7 +44,7 @@ struct restore_want {
 	dev_t root_dev;          /* of the root filesystem */
 	const struct restore_native *natives;
 	size_t n_natives;
-	struct restore_threads *no_new_privs; /* or NULL: the audit adds who has that, prctl(2) */
+	struct restore_threads *threads; /* or NULL: the audit adds each that it looks at */
 };
 /* Looks at every thread of the cgroup and all below it, of which pid is init: ids, capabilities, limits,
  * seccomp, namespaces; at who owns the user namespace, at the mounts of each mount namespace, and that nobody

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # lab: systemd deadline=600
-# Locks on files, of each kind that a process can have, while it goes to disk and comes back; of a process, the lock of a file that it has mapped as well. And
-# who may not gain privileges (no_new_privs). Both CRIU leaves undone.
+# What CRIU leaves undone, while a container goes to disk and comes back. Locks on files, of each kind that a process can have; of a process, the lock of a file
+# that it has mapped as well. Who may not gain privileges (no_new_privs). Options of sockets, and what is said of threads.
 load lib
 
 setup_file()
@@ -113,6 +113,37 @@ bound() # which threads may not gain privileges, and which may
 	[ "$(bound)" = "$before" ]
 	inside rm /tmp/bound
 	wait_for 30 inside grep -qx 33 /tmp/bound
+}
+
+attributes() # UNIT [PROPERTY...]: begins, and has said how it is
+{
+	inside systemd-run --unit "$1" "${@:2}" /usr/local/sbin/probe attributes "/srv/$1" ${only_threads:+threads}
+	wait_for 30 inside test -s "/srv/$1"
+}
+
+again() # UNIT: it has said once more how it is
+{
+	inside rm -f "/srv/$1.again"
+	inside systemctl kill --signal USR1 "$1"
+	wait_for 30 inside sh -c 'test "$(wc -l <"/srv/$1.again")" = "$(wc -l <"/srv/$1")"' sh "$1"
+}
+
+@test "sockets have the options and the groups, threads the CPUs, the order and the timers that they had" {
+	inside sh -c 'cat >/usr/local/sbin/probe; chmod 755 /usr/local/sbin/probe' <"$CTD_BUILD/libct/probe"
+	attributes attributes
+	only_threads=y attributes filtered -p SystemCallFilter=~membarrier
+	inside cat /srv/attributes
+	run ! inside grep -e otherwise -e "No such" /srv/attributes # it is tested what was set
+	inside grep -x "barrier ok" /srv/attributes
+	inside grep -x "cpus 2 first 1 policy 40000003 nice 3 io 4006" /srv/attributes
+	inside grep -x "cpus 1 first 1 policy 0 nice 0 io 6000" /srv/attributes
+	ctctl suspend d1
+	ctctl resume d1
+	again attributes
+	inside diff /srv/attributes /srv/attributes.again
+	again filtered
+	inside diff /srv/filtered /srv/filtered.again
+	inside systemctl stop attributes filtered
 }
 
 @test "of more than 16384 it is not suspended, and runs on" {

@@ -252,6 +252,7 @@ static const struct {
 	{ "devices", probe_devices },
 	{ "frames", probe_frames },
 	{ "stream", probe_stream },
+	{ "attributes", probe_attributes },
 	{ "memory", probe_memory },
 	{ "cat", probe_cat },
 	{ "write", probe_write },

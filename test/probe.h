@@ -17,6 +17,9 @@ probe_verb probe_memory;
 /* What it sends: probe-frames.c */
 probe_verb probe_frames;
 
+/* In what it is not as others are: probe-attributes.c */
+probe_verb probe_attributes;
+
 /* A stream that arrives as it was sent: probe-stream.c */
 probe_verb probe_stream;
 
