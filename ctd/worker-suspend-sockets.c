@@ -410,6 +410,8 @@ static int note_descriptor(struct survey *s, const struct restore_thread *t, int
 	r = is_new(s, inode);
 	if (r > 0)
 		r = sock = take_over(pidfd, fd);
+	if (r == -ESRCH || r == -EBADF) /* it has just died */
+		return 0;
 	if (r < 0)
 		return ct_error_set(err, r, "suspend", "cannot look at socket %d of process %d inside: %s",
 		        fd, t->inside, strerror(-r));
@@ -425,8 +427,11 @@ static int note_process(struct survey *s, const struct restore_thread *t, struct
 	int r = 0;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", t->tid); /* fits */
-	dir = opendir(path);
-	if (pidfd < 0 || !dir)
+	if (pidfd >= 0)
+		dir = opendir(path);
+	if (!dir && (errno == ESRCH || errno == ENOENT)) /* as above */
+		return 0;
+	if (!dir)
 		return ct_error_set(err, -errno, "suspend", "cannot list what process %d inside has open: %s",
 		        t->inside, strerror(errno));
 	while (r >= 0 && (e = readdir(dir)))
