@@ -17,8 +17,8 @@
  * (membarrier(2)), which gets EPERM then for what cannot fail; some, such as .NET, end. The kernel does not
  * say who was registered, so all are: CRIU itself is before it does anything, and its tasks are its copies.
  *
- * Of the policy that a task is scheduled by CRIU is not told SCHED_RESET_ON_FORK (syscall): it
- * would save it, and refuse what it has saved. worker-suspend-threads.c notes it.
+ * Of the policy that a task is scheduled by CRIU is not told SCHED_RESET_ON_FORK (syscall): it would save it,
+ * and refuse what it has saved. worker-suspend-threads.c notes it.
  */
 #include "ctd/criu-finish.h"
 

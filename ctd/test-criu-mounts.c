@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "ctd/criu.h"
+#include "ctd/test-place.h"
 
 #define DISK (8u << 20 | 17)
 #define RUN  77u
@@ -183,29 +183,6 @@ static void test_what_is_no_image_is_told(void **state)
 
 /* ---- in a directory */
 
-static char place[] = "/tmp/test-criu-mounts.XXXXXX";
-static int place_fd = -1;
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	return remove(path);
-}
-
-static int make_place(void **state)
-{
-	(void)snprintf(place + strlen(place) - 6, 7, "XXXXXX"); /* as long */
-	if (!mkdtemp(place))
-		return -1;
-	place_fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return place_fd < 0 ? -1 : 0;
-}
-
-static int remove_place(void **state)
-{
-	place_fd = fd_close(place_fd);
-	return nftw(place, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 static void write_image(const char *name, const struct mount *mounts, size_t n)
 {
 	_cleanup_strbuf_ struct strbuf image = STRBUF_INIT;
@@ -260,7 +237,7 @@ int main(void)
 		cmocka_unit_test(test_what_has_no_source_is_lost),
 		cmocka_unit_test(test_a_source_that_is_external_is_none),
 		cmocka_unit_test(test_what_is_no_image_is_told),
-		cmocka_unit_test_setup_teardown(test_all_namespaces_count, make_place, remove_place),
+		cmocka_unit_test_setup_teardown(test_all_namespaces_count, place_make, place_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,38 +20,8 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "ctd/test-place.h"
 #include "ctd/worker-suspend-cgroup.h"
-
-static char place[] = "/tmp/test-suspend-cgroup.XXXXXX";
-static int place_fd = -1;
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	return remove(path);
-}
-
-static int make_place(void **state)
-{
-	(void)snprintf(place + strlen(place) - 6, 7, "XXXXXX"); /* as long */
-	if (!mkdtemp(place))
-		return -1;
-	place_fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return place_fd < 0 ? -1 : 0;
-}
-
-static int remove_place(void **state)
-{
-	place_fd = fd_close(place_fd);
-	return nftw(place, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void put(const char *path, const char *value)
-{
-	_cleanup_close_ int fd = openat(place_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write_all(fd, value, strlen(value)), 0);
-}
 
 static void make_cgroup(const char *path, const char *controllers, const char *memory_max)
 {
@@ -65,12 +34,12 @@ static void make_cgroup(const char *path, const char *controllers, const char *m
 	(void)mkdirat(place_fd, path, 0755); /* the first is there */
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		(void)snprintf(name, sizeof(name), "%s/%s", path, files[i].name);
-		put(name, files[i].value);
+		place_put(name, files[i].value);
 	}
 	(void)snprintf(name, sizeof(name), "%s/cgroup.subtree_control", path);
-	put(name, controllers);
+	place_put(name, controllers);
 	(void)snprintf(name, sizeof(name), "%s/memory.max", path);
-	put(name, memory_max);
+	place_put(name, memory_max);
 }
 
 static void expect(const char *path, const char *value)
@@ -120,23 +89,21 @@ static void test_settings_are_written_and_read_back(void **state)
 {
 	_cleanup_json_ json_t *list = NULL;
 	_cleanup_close_ int fd = -1;
-	char link[64];
 
 	make_cgroup("from", "\n", "max\n");
 	make_cgroup("from/a", "\n", "1048576\n");
 	fd = open_in("from");
 	assert_int_equal(suspend_cgroups_note(fd, geteuid(), place_fd, NULL), 0);
 	assert_int_equal(suspend_cgroups_read(place_fd, &list, NULL), 0);
-	put("from/a/memory.max", "");
-	put("from/memory.max", "123\n"); /* ctd's, and left alone */
+	place_put("from/a/memory.max", "");
+	place_put("from/memory.max", "123\n"); /* ctd's, and left alone */
 	assert_int_equal(suspend_cgroups_finish(list, fd, geteuid(), NULL), 0);
 	expect("from/a/memory.max", "1048576");
 	expect("from/memory.max", "123\n");
 
 	/* one that takes what it is told, and says something else */
 	assert_int_equal(unlinkat(place_fd, "from/a/memory.max", 0), 0);
-	(void)snprintf(link, sizeof(link), "%s/from/a/memory.max", place);
-	assert_int_equal(symlink("/dev/null", link), 0);
+	assert_int_equal(symlinkat("/dev/null", place_fd, "from/a/memory.max"), 0);
 	assert_int_equal(suspend_cgroups_finish(list, fd, geteuid(), NULL), -ERANGE);
 }
 
@@ -154,7 +121,7 @@ static void test_what_cannot_be_kept(void **state)
 
 		make_cgroup("from", "\n", "max\n");
 		make_cgroup("from/a", "\n", "max\n");
-		put(each[i].file, each[i].value);
+		place_put(each[i].file, each[i].value);
 		fd = open_in("from");
 		assert_int_equal(suspend_cgroups_check(fd, geteuid(), &error), -EOPNOTSUPP);
 		assert_non_null(strstr(error.text, strrchr(each[i].file, '/') + 1));
@@ -243,13 +210,13 @@ static void test_without(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_there_and_back, make_place, remove_place),
+		cmocka_unit_test_setup_teardown(test_there_and_back, place_make, place_remove),
 		cmocka_unit_test_setup_teardown(
-		        test_settings_are_written_and_read_back, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_what_cannot_be_kept, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_too_deep, make_place, remove_place),
+		        test_settings_are_written_and_read_back, place_make, place_remove),
+		cmocka_unit_test_setup_teardown(test_what_cannot_be_kept, place_make, place_remove),
+		cmocka_unit_test_setup_teardown(test_too_deep, place_make, place_remove),
 		cmocka_unit_test(test_notes),
-		cmocka_unit_test_setup_teardown(test_without, make_place, remove_place),
+		cmocka_unit_test_setup_teardown(test_without, place_make, place_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,38 +14,11 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "base/path.h"
 #include "base/str.h"
 #include "ctd/criu-finish.h"
+#include "ctd/test-place.h"
 #include "ctd/worker-suspend-privileges.h"
 #include "ctd/worker-suspend-threads.h"
-
-static char place[] = "/tmp/test-privileges.XXXXXX";
-static int place_fd = -1;
-
-static int make_place(void **state)
-{
-	memcpy(place + strlen(place) - 6, "XXXXXX", 6);
-	if (!mkdtemp(place))
-		return -1;
-	place_fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return place_fd < 0 ? -1 : 0;
-}
-
-static int remove_place(void **state)
-{
-	place_fd = fd_close(place_fd);
-	return remove_tree_at(AT_FDCWD, place);
-}
-
-static void put(const char *text)
-{
-	_cleanup_close_ int fd =
-	        openat(place_fd, CRIU_FINISH_NO_NEW_PRIVS, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write_all(fd, text, strlen(text)), 0);
-}
 
 static void test_what_is_noted_is_read(void **state)
 {
@@ -81,7 +54,7 @@ static void test_what_is_no_thread_is_refused(void **state)
 		struct ct_error error = { 0 };
 		struct restore_threads read;
 
-		put(bad[i]);
+		place_put(CRIU_FINISH_NO_NEW_PRIVS, bad[i]);
 		assert_int_equal(suspend_privileges_read(place_fd, &read, &error), -EBADMSG);
 		assert_int_equal(error.kind, CT_ERROR_REFUSED);
 		free(read.list);
@@ -112,8 +85,8 @@ static void test_who_lacks_it_is_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_what_is_noted_is_read, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_what_is_no_thread_is_refused, make_place, remove_place),
+		cmocka_unit_test_setup_teardown(test_what_is_noted_is_read, place_make, place_remove),
+		cmocka_unit_test_setup_teardown(test_what_is_no_thread_is_refused, place_make, place_remove),
 		cmocka_unit_test(test_who_lacks_it_is_told),
 	};
 

@@ -19,41 +19,20 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "base/path.h"
 #include "base/str.h"
+#include "ctd/test-place.h"
 #include "ctd/worker-suspend-sockets.h"
 #include "ctd/worker-suspend-threads.h"
 
 #define INSIDE 7
 
-static char place[] = "/tmp/test-sockets.XXXXXX";
-static int place_fd = -1;
 static struct restore_thread self;
 static const struct restore_threads threads = { .list = &self, .n = 1 };
 
-static int make_place(void **state)
+static int begin(void **state)
 {
-	memcpy(place + strlen(place) - 6, "XXXXXX", 6);
-	if (!mkdtemp(place))
-		return -1;
 	self = (struct restore_thread){ .tid = getpid(), .leader = getpid(), .inside = INSIDE };
-	place_fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return place_fd < 0 ? -1 : 0;
-}
-
-static int remove_place(void **state)
-{
-	place_fd = fd_close(place_fd);
-	return remove_tree_at(AT_FDCWD, place);
-}
-
-static void put(const char *text)
-{
-	_cleanup_close_ int fd =
-	        openat(place_fd, "ctd-sockets", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write_all(fd, text, strlen(text)), 0);
+	return place_make(state);
 }
 
 static void save(void)
@@ -182,7 +161,7 @@ static void test_what_cannot_be_is_refused(void **state)
 	struct ct_error err = { 0 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		put(bad[i]);
+		place_put("ctd-sockets", bad[i]);
 		if (suspend_sockets_set(place_fd, &threads, &err) != -EBADMSG)
 			fail_msg("\"%s\" was taken", bad[i]);
 		assert_int_equal(err.kind, CT_ERROR_REFUSED);
@@ -195,7 +174,7 @@ static void test_what_is_not_there_is_left_out(void **state)
 
 	(void)snprintf(line, sizeof(line), "%d 999999 0.8=01000000\n8 3 0.8=01000000\n%d %d 0.8=01000000\n",
 	        INSIDE, INSIDE, place_fd);
-	put(line);
+	place_put("ctd-sockets", line);
 	set();
 	assert_int_equal(unlinkat(place_fd, "ctd-sockets", 0), 0);
 	set(); /* of an older build */
@@ -204,10 +183,10 @@ static void test_what_is_not_there_is_left_out(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_what_is_noted_is_set, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_members_are_members_again, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_what_cannot_be_is_refused, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_what_is_not_there_is_left_out, make_place, remove_place),
+		cmocka_unit_test_setup_teardown(test_what_is_noted_is_set, begin, place_remove),
+		cmocka_unit_test_setup_teardown(test_members_are_members_again, begin, place_remove),
+		cmocka_unit_test_setup_teardown(test_what_cannot_be_is_refused, begin, place_remove),
+		cmocka_unit_test_setup_teardown(test_what_is_not_there_is_left_out, begin, place_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

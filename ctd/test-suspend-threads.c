@@ -22,14 +22,12 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "base/path.h"
 #include "base/str.h"
+#include "ctd/test-place.h"
 #include "ctd/worker-suspend-threads.h"
 
 #define INSIDE 7
 
-static char place[] = "/tmp/test-threads.XXXXXX";
-static int place_fd = -1;
 static struct restore_thread task;
 static const struct restore_threads threads = { .list = &task, .n = 1 };
 
@@ -61,30 +59,6 @@ static void end_task(void)
 {
 	(void)kill(task.tid, SIGKILL);
 	(void)waitpid(task.tid, NULL, 0);
-}
-
-static int make_place(void **state)
-{
-	memcpy(place + strlen(place) - 6, "XXXXXX", 6);
-	if (!mkdtemp(place))
-		return -1;
-	place_fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return place_fd < 0 ? -1 : 0;
-}
-
-static int remove_place(void **state)
-{
-	place_fd = fd_close(place_fd);
-	return remove_tree_at(AT_FDCWD, place);
-}
-
-static void put(const char *text)
-{
-	_cleanup_close_ int fd =
-	        openat(place_fd, "ctd-threads", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write_all(fd, text, strlen(text)), 0);
 }
 
 static void set(void)
@@ -178,7 +152,7 @@ static void test_what_cannot_be_is_refused(void **state)
 
 	begin_task(NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		put(bad[i]);
+		place_put("ctd-threads", bad[i]);
 		if (suspend_threads_set(place_fd, &threads, &err) != -EBADMSG)
 			fail_msg("\"%s\" was taken", bad[i]);
 		assert_int_equal(err.kind, CT_ERROR_REFUSED);
@@ -211,7 +185,8 @@ static void test_what_cannot_be_had_is_left(void **state)
 	begin_task(NULL);
 	(void)cpus(&all);
 	io = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, task.tid);
-	put("7 cpus=1000-1023 io=8192\n8 cpus=0\n"); /* IOPRIO_CLASS_RT: before all others */
+	place_put("ctd-threads",
+	        "7 cpus=1000-1023 io=8192\n8 cpus=0\n"); /* IOPRIO_CLASS_RT: before all others */
 	set();
 	(void)cpus(&is);
 	assert_true(CPU_EQUAL(&is, &all));
@@ -224,12 +199,12 @@ static void test_what_cannot_be_had_is_left(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_what_is_noted_is_set, make_place, remove_place),
+		cmocka_unit_test_setup_teardown(test_what_is_noted_is_set, place_make, place_remove),
 		cmocka_unit_test_setup_teardown(
-		        test_of_one_as_others_nothing_is_noted, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_what_cannot_be_is_refused, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_a_thread_is_as_nice_as_it_was, make_place, remove_place),
-		cmocka_unit_test_setup_teardown(test_what_cannot_be_had_is_left, make_place, remove_place),
+		        test_of_one_as_others_nothing_is_noted, place_make, place_remove),
+		cmocka_unit_test_setup_teardown(test_what_cannot_be_is_refused, place_make, place_remove),
+		cmocka_unit_test_setup_teardown(test_a_thread_is_as_nice_as_it_was, place_make, place_remove),
+		cmocka_unit_test_setup_teardown(test_what_cannot_be_had_is_left, place_make, place_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
